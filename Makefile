@@ -1,0 +1,72 @@
+# Everything happens in .venv; the commands below install what they need first and say what they do.
+# Another interpreter:  make install PYTHON=python3.12      Options for pytest:  make test ARGS="-k gate -x"
+
+PYTHON ?= python3
+WORKERS ?= 2
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+CORE := $(VENV)/.stamp-core
+DEV := $(VENV)/.stamp-dev
+# Without the constraints pip takes the newest torch and all of its CUDA packages.
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all lint format clean
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(DEV)  ## set up .venv with everything for development
+	@echo "Ready: $(BIN)/memotr, and the tools for make test, make lint and make format."
+
+# A development set-up has all that the demo needs and is used as it is.
+demo: $(if $(wildcard $(DEV)),,$(CORE))  ## track a clip and show what came out (installs the core only)
+	@echo "Running the demo: $(BIN)/memotr demo"
+	@$(BIN)/memotr demo
+
+test: $(DEV)  ## run the tests, without those marked slow
+	@echo "Running the tests with $(WORKERS) workers, without those marked slow"
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+test-all: $(DEV)  ## run every test, the slow ones too
+	@echo "Running every test with $(WORKERS) workers"
+	@$(BIN)/python -m pytest -n $(WORKERS) -m "" $(ARGS)
+
+lint: $(DEV)  ## check style and types, change nothing
+	@echo "Checking style (ruff check)"
+	@$(BIN)/ruff check .
+	@echo "Checking layout (ruff format --check)"
+	@$(BIN)/ruff format --check .
+	@echo "Checking types (mypy --strict on src/memotr)"
+	@$(BIN)/mypy
+
+format: $(DEV)  ## put imports and layout in order
+	@echo "Putting imports and layout in order (ruff)"
+	@$(BIN)/ruff check --fix-only --exit-zero .
+	@$(BIN)/ruff format .
+
+clean:  ## remove build products and caches; .venv and results stay
+	@echo "Removing build products and caches"
+	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache
+	@find . -path ./$(VENV) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# pip is the last thing that venv puts in place: a half-made .venv is completed, a whole one is left alone.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "memotr needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo "not there"). Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+$(CORE): pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing memotr and the libraries that tracking needs into $(VENV) (a few minutes the first time)"
+	@$(PIP_INSTALL) -e .
+	@touch $@
+
+# trackeval brings opencv-python, which owns the same files as opencv-python-headless and needs a desktop's libGL.
+# Laying the headless files on top again makes cv2 work on servers, whichever of the two came last.
+$(DEV): pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing memotr with everything for development into $(VENV) (a few minutes the first time)"
+	@$(PIP_INSTALL) -e ".[dev]"
+	@$(PIP_INSTALL) --quiet --force-reinstall --no-deps opencv-python-headless
+	@touch $(CORE) $@

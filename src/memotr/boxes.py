@@ -1,0 +1,52 @@
+"""Box arithmetic on tensors: conversions, overlaps and the logit space in which the decoder refines its references."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
+    """Logit of ``x`` (any shape), clamped so that 0 and 1 stay finite: log(max(x, eps) / max(1 - x, eps))."""
+    x = x.clamp(0, 1)
+    return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
+
+
+def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """Centre, width, height (..., 4) to corners (..., 4), in the same unit."""
+    centre, size = boxes[..., :2], boxes[..., 2:]  # (..., 2) each
+    return torch.cat((centre - size / 2, centre + size / 2), dim=-1)
+
+
+def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
+    """Corners (..., 4) to centre, width, height (..., 4), in the same unit."""
+    low, high = boxes[..., :2], boxes[..., 2:]  # (..., 2) each
+    return torch.cat(((low + high) / 2, high - low), dim=-1)
+
+
+def box_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairwise intersection over union of xyxy boxes.
+
+    Args:
+        a: (N, 4) corners.
+        b: (M, 4) corners in the same unit.
+
+    Returns:
+        IoU and union area, both (N, M). The IoU of two boxes without area is 0.
+    """
+    area_a = (a[:, 2:] - a[:, :2]).prod(dim=1)  # (N,)
+    area_b = (b[:, 2:] - b[:, :2]).prod(dim=1)  # (M,)
+    low = torch.maximum(a[:, None, :2], b[None, :, :2])  # (N, M, 2)
+    high = torch.minimum(a[:, None, 2:], b[None, :, 2:])  # (N, M, 2)
+    intersection = (high - low).clamp(min=0).prod(dim=2)  # (N, M)
+    union = area_a[:, None] + area_b[None, :] - intersection
+    return intersection / union.clamp(min=torch.finfo(union.dtype).tiny), union
+
+
+def generalized_box_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Pairwise generalized IoU (Rezatofighi et al., CVPR 2019) of xyxy boxes (N, 4) and (M, 4): (N, M) in [-1, 1]."""
+    iou, union = box_iou(a, b)
+    low = torch.minimum(a[:, None, :2], b[None, :, :2])  # (N, M, 2)
+    high = torch.maximum(a[:, None, 2:], b[None, :, 2:])  # (N, M, 2)
+    hull = (high - low).clamp(min=0).prod(dim=2)  # (N, M)
+    return iou - (hull - union) / hull.clamp(min=torch.finfo(hull.dtype).tiny)

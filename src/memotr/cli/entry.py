@@ -1,0 +1,50 @@
+"""The entry point: bad input is one line on stderr and exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+import sys
+
+from memotr.cli.application import app
+from memotr.errors import UserError
+
+EXTRAS = {
+    "lightning_fabric": "train",
+    "tensorboard": "train",
+    "scipy": "train",
+    "matplotlib": "train",
+    "trackeval": "eval",
+}
+"""Which extra of this package brings a library that tracking can do without."""
+
+
+def main() -> None:
+    """Run the command that was asked for."""
+    try:
+        app()
+    except UserError as error:
+        fail(str(error))
+    except ImportError as error:
+        if "libGL" in str(error):
+            # trackeval brings the desktop's opencv-python, whose files take the place of opencv-python-headless'.
+            fail(f"OpenCV needs libGL, which is not here; this mends it: {headless_opencv()}")
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        fail(f"this needs {package}, which is not installed: pip install 'memotr[{EXTRAS[package]}]'")
+
+
+def fail(message: str) -> None:
+    """Say what is wrong, and leave."""
+    print(f"memotr: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def headless_opencv() -> str:
+    """The command that lays OpenCV's headless files over the desktop's, at the version that is installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        pin = f"=={version('opencv-python-headless')}"
+    except PackageNotFoundError:
+        pin = ""
+    return f"pip install --force-reinstall --no-deps opencv-python-headless{pin}"

@@ -1,0 +1,96 @@
+"""A source through the tracker."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from memotr.cli.application import app
+
+THE_CHECKPOINTS = "the checkpoint's"
+
+
+@app.command()
+def track(
+    source: Annotated[
+        str,
+        typer.Argument(help="Video, image folder, MOT sequence folder, camera number, or rtsp/http address."),
+    ],
+    checkpoint: Annotated[str, typer.Option(help="Weights file (the authors' or ours), or the name of a preset.")],
+    config: Annotated[
+        str | None, typer.Option(help="Preset or YAML file, if it is not found with the weights.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for <source name>.mp4, .txt and .jsonl.")] = Path("outputs"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    precision: Annotated[Literal["32", "bf16", "fp16"], typer.Option(help="Of the heavy arithmetic.")] = "32",
+    kernel: Annotated[
+        Literal["auto", "reference", "numba"], typer.Option(help="Operator behind deformable attention.")
+    ] = "auto",
+    det_thresh: Annotated[
+        float | None, typer.Option(help="Score from which a detection begins a track.", show_default=THE_CHECKPOINTS)
+    ] = None,
+    track_thresh: Annotated[
+        float | None, typer.Option(help="Score below which a track counts as unseen.", show_default=THE_CHECKPOINTS)
+    ] = None,
+    result_thresh: Annotated[
+        float | None, typer.Option(help="Score above which a track is reported.", show_default=THE_CHECKPOINTS)
+    ] = None,
+    miss_tolerance: Annotated[
+        int | None, typer.Option(help="Frames unseen after which a track ends.", show_default=THE_CHECKPOINTS)
+    ] = None,
+    start: Annotated[int, typer.Option(help="First frame, counted from 0.")] = 0,
+    end: Annotated[int | None, typer.Option(help="First frame left out.", show_default="the source's end")] = None,
+    stride: Annotated[int, typer.Option(help="Take every n-th frame.")] = 1,
+    max_frames: Annotated[int | None, typer.Option(help="Stop after so many frames.", show_default="all")] = None,
+    no_video: Annotated[bool, typer.Option("--no-video", help="Write no annotated video.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without images that cannot be read.")] = False,
+) -> None:
+    """Track the objects of a video: annotated video, MOTChallenge text and JSON lines.
+
+    Frame numbers in the results are those of the source, also with --start and --stride. Ctrl-C ends a run early and
+    leaves complete files of all frames so far.
+    """
+    # Heavy, and needed by this command only.
+    from memotr.io.outputs import open_outputs
+    from memotr.io.progress import TrackingProgress
+    from memotr.io.sources import open_source
+    from memotr.tracking.run import track_source
+    from memotr.tracking.tracker import Tracker
+    from memotr.weights.tracker import load_model
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` and `docker stop` end a run as Ctrl-C does
+    with open_source(source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad) as frames:
+        tracker = Tracker(
+            load_model(checkpoint, config=config, device=device, kernel=kernel),
+            det_thresh=det_thresh,
+            track_thresh=track_thresh,
+            result_thresh=result_thresh,
+            miss_tolerance=miss_tolerance,
+            precision=precision,
+        )
+        sinks = open_outputs(frames, output, video=not no_video)
+        progress = TrackingProgress(frames)
+        try:
+            with progress:
+                track_source(tracker, frames, sinks, progress)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        finally:
+            for note in frames.notes:
+                print(f"memotr: warning: {note}", file=sys.stderr)
+            if progress.frames:
+                typer.echo(progress.summary(sinks))
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for the clip and its results.")] = Path("outputs/demo"),
+) -> None:
+    """Track a generated clip, without any download, to see that everything works."""
+    from memotr.demo import run_demo
+
+    run_demo(output)

@@ -1,0 +1,52 @@
+"""What a file of weights is, and the same weights in another layout."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from memotr.cli.application import app
+
+
+@app.command()
+def info(
+    file: Annotated[Path, typer.Argument(help="A checkpoint, or a Hugging Face Deformable DETR folder.")],
+) -> None:
+    """Say what a file of weights is, and which command takes it."""
+    from memotr.weights import describe
+
+    show_table(describe(file))
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A tracker's checkpoint, or a Hugging Face Deformable DETR folder.")],
+    target: Annotated[Path, typer.Argument(help="Ends in .safetensors (memotr's layout), .pth or .pt (the authors').")],
+    config: Annotated[str | None, typer.Option(help="Configuration, where it is not found.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store float16: half the size.")] = False,
+) -> None:
+    """Rewrite weights in another layout; the source stays as it is."""
+    from memotr.weights import convert as convert_weights
+
+    typer.echo(f"wrote {convert_weights(source, target, config=config, half=half)}")
+
+
+def show_table(lines: dict[str, str]) -> None:
+    """Topics and texts as a table; as plain lines where nobody looks."""
+    if not sys.stdout.isatty():
+        for topic, text in lines.items():
+            typer.echo(f"{topic}: {text}")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for topic, text in lines.items():
+        table.add_row(topic, Text(text))  # as it is: paths may hold brackets
+    Console().print(table)

@@ -1,0 +1,405 @@
+"""Settings: frozen, validated, and refused with the nearest known key where one is misspelt. YAML in and out."""
+
+from __future__ import annotations
+
+import difflib
+from bisect import bisect_right
+from copy import deepcopy
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from memotr.errors import UserError
+from memotr.published import read_published_config
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0)]
+Level = Annotated[int, Field(ge=0, le=255)]
+DataFormat = Literal["auto", "mot", "mot17", "motsynth", "crowdhuman", "bdd100k", "coco-video", "generated"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BackboneConfig(Settings):
+    """ResNet with bottleneck blocks. The defaults are ResNet-50 with pretrained weights in mind."""
+
+    depths: tuple[Positive, Positive, Positive, Positive] = (3, 4, 6, 3)
+    width: Positive = 64
+    norm: Literal["frozen", "batch", "group"] = "frozen"
+    frozen_stages: Annotated[int, Field(ge=0, le=5)] = 2
+    """How many of stem, layer1, ..., layer4 do not train."""
+
+
+class ModelConfig(Settings):
+    """The network. The defaults are the published DAB model."""
+
+    variant: Literal["dab", "deformable-detr"] = "dab"
+    backbone: BackboneConfig = BackboneConfig()
+    hidden_dim: Positive = 256
+    ffn_dim: Positive = 2048
+    num_levels: Annotated[int, Field(ge=2)] = 4
+    num_heads: Positive = 8
+    num_encoder_points: Positive = 4
+    num_decoder_points: Positive = 4
+    num_encoder_layers: Annotated[int, Field(ge=0)] = 6
+    num_decoder_layers: Positive = 6
+    num_queries: Positive = 300
+    merge_layer: Annotated[int, Field(ge=0)] = 1
+    """Number of first decoder layers that only detection queries enter (MERGE_DET_TRACK_LAYER)."""
+    update_threshold: Probability = 0.5
+    long_memory_lambda: Probability = 0.01
+    memory_heads: Positive = 8
+    position_temperature: Annotated[float, Field(gt=0)] = 20.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _divisible(self) -> ModelConfig:
+        for heads in ("num_heads", "memory_heads"):
+            if self.hidden_dim % getattr(self, heads):
+                raise ValueError(f"hidden_dim {self.hidden_dim} is not divisible by {heads} {getattr(self, heads)}")
+        if self.hidden_dim % 32:
+            raise ValueError(f"hidden_dim {self.hidden_dim} is not a multiple of 32 (group normalisation)")
+        if self.merge_layer > self.num_decoder_layers:
+            raise ValueError(f"merge_layer {self.merge_layer} exceeds num_decoder_layers {self.num_decoder_layers}")
+        return self
+
+
+class InputConfig(Settings):
+    """How a frame is resized before the network sees it, in pixels."""
+
+    short_side: Positive = 800
+    longest_side: Positive = 1536
+
+
+class MotionConfig(Settings):
+    """Linear extrapolation of unseen tracks; off in every published result."""
+
+    enabled: bool = False
+    min_length: Annotated[int, Field(ge=2)] = 3
+    max_length: Annotated[int, Field(ge=2)] = 5
+    weight: Annotated[float, Field(ge=0)] = 0.5
+
+
+class TrackingConfig(Settings):
+    """Births, deaths and what is reported (SPEC defaults: DanceTrack)."""
+
+    det_thresh: Probability = 0.5
+    track_thresh: Probability = 0.5
+    result_thresh: Probability = 0.5
+    miss_tolerance: Positive = 30
+    min_area: Annotated[float, Field(ge=0)] = 100.0
+    motion: MotionConfig = MotionConfig()
+
+    def override(self, values: dict[str, Any]) -> TrackingConfig:
+        """The same settings with some values replaced and validated. Raises UserError."""
+        try:
+            return TrackingConfig.model_validate({**self.model_dump(), **values})
+        except ValidationError as error:
+            raise UserError(_explain(error)) from None
+
+
+class SamplingConfig(Settings):
+    """How many frames a clip has, and how far apart they are (paper, section 4.2). Epochs count from 0."""
+
+    lengths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (2, 3, 4, 5)
+    steps: tuple[Positive, ...] = (6, 10, 14)
+    """Epochs in which the next length begins: one fewer than lengths."""
+    interval: Positive = 10
+    """Largest distance between two frames of a clip; the same within a clip, drawn for each."""
+
+    @model_validator(mode="after")
+    def _stages(self) -> SamplingConfig:
+        if len(self.steps) != len(self.lengths) - 1:
+            raise ValueError(f"{len(self.lengths)} lengths need {len(self.lengths) - 1} steps, found {self.steps}")
+        if any(b <= a for a, b in pairwise(self.steps)):
+            raise ValueError(f"steps must ascend, found {self.steps}")
+        return self
+
+    def length(self, epoch: int) -> int:
+        """Frames of a clip in this epoch."""
+        return self.lengths[bisect_right(self.steps, epoch)]
+
+
+class AugmentationConfig(Settings):
+    """How the clips of one data set vary; the defaults are those of DanceTrack. Sizes are in pixels."""
+
+    flip: Probability = 0.5
+    short_sides: Annotated[tuple[Positive, ...], Field(min_length=1)] = tuple(range(608, 993, 32))
+    """The network's input: the short side is drawn from these."""
+    longest_side: Positive = 1536
+    crop: Probability = 0.5
+    """How often a random crop comes before that resize."""
+    crop_short_sides: Annotated[tuple[Positive, ...], Field(min_length=1)] = (800, 1000, 1200)
+    """The crop is cut from the image with its short side drawn from these (COCO_SIZE: 400, 500, 600)."""
+    crop_min_size: Positive = 800
+    """Smallest width and height of the crop (COCO_SIZE: 384)."""
+    crop_max_size: Positive = 1200
+    """Largest width and height of the crop (COCO_SIZE: 600)."""
+    overflow_boxes: bool = False
+    """Boxes may reach out of the crop (OVERFLOW_BBOX); otherwise they are clipped to it."""
+    hsv: tuple[Level, Level, Level] = (5, 30, 30)
+    """Largest shifts of hue (of 180), saturation and value (of 255), each made in half of the clips."""
+    reverse: Probability = 0.0
+    """How often a clip of a video runs backwards (REVERSE_CLIP)."""
+    still_shift: Positive = 50
+    """Largest step per frame when a clip is made of a still image."""
+    still_reverse: Probability = 0.5
+    """How often a clip made of a still image runs backwards."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AugmentationConfig:
+        if self.crop_min_size > self.crop_max_size:
+            raise ValueError(f"crop_min_size {self.crop_min_size} exceeds crop_max_size {self.crop_max_size}")
+        return self
+
+
+class SplitConfig(Settings):
+    """Part of a data set on disk; ``memotr data check`` says what is found there."""
+
+    path: str = "."
+    """The data set's folder, counted from the data root."""
+    split: str | None = None
+    """``train``, ``val``, ...; ``train_half`` and ``val_half`` halve every sequence of ``train``. By default ``train``,
+    or all there is."""
+    format: DataFormat = "auto"
+
+
+class SourceConfig(SplitConfig):
+    """Part of a data set, and how it takes part in the training."""
+
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """How often each start frame comes in an epoch; a fraction is a share, drawn anew every epoch."""
+    join_epoch: Count = 0
+    """First epoch in which it takes part."""
+
+
+class DataConfig(Settings):
+    """What is trained on, what is validated on, and how clips are made of it."""
+
+    root: str = "."
+    """The data root."""
+    train: Annotated[tuple[SourceConfig, ...], Field(min_length=1)] = (SourceConfig(),)
+    val: SplitConfig | None = None
+    """What validation, and the figure of predictions, are made with; without it the figure takes the training's."""
+    workers: Count = 4
+    """Processes per device that read and augment clips; 0 does it in between the steps."""
+    sampling: SamplingConfig = SamplingConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+
+
+class OptimizerConfig(Settings):
+    """AdamW with a learning rate for each of four groups of parameters, and their schedule. Epochs count from 0."""
+
+    lr: Weight = 2e-4
+    lr_backbone: Weight = 2e-5
+    lr_points: Weight = 1e-5
+    """Of everything that says where to look: reference points and sampling offsets."""
+    lr_query_updater: Weight = 2e-4
+    """Of the memory."""
+    weight_decay: Weight = 5e-4
+    clip_norm: Weight = 0.1
+    """Largest norm of the gradient; 0 leaves it as it is."""
+    milestones: tuple[Positive, ...] = (12,)
+    """Epochs from which on all rates are multiplied by ``drop_rate``, once more each."""
+    drop_rate: Probability = 0.1
+    only_query_updater_from: Count | None = None
+    """Epoch from which on the rates of the other groups are 0."""
+
+
+class LossConfig(Settings):
+    """What a wrong prediction costs in the loss, and a pair in the matching."""
+
+    label: Weight = 2.0
+    l1: Weight = 5.0
+    giou: Weight = 2.0
+    aux: tuple[Weight, ...] | None = None
+    """One factor for each decoder layer before the last; by default 1."""
+    match_label: Weight = 2.0
+    match_l1: Weight = 5.0
+    match_giou: Weight = 2.0
+
+
+class OutputConfig(Settings):
+    """What a training run writes, and how often."""
+
+    log_every: Positive = 50
+    """Steps between two lines of metrics."""
+    save_every: Count = 500
+    """Steps between two checkpoints within an epoch; 0 saves at the end of each epoch only."""
+    keep_last: Positive = 3
+    """How many epochs' checkpoints are kept."""
+    keep_every: Count = 0
+    """Every so many epochs the checkpoint is kept for good; 0 never."""
+    val_every: Count = 0
+    """Epochs between two validations; 0 never."""
+
+
+class TrainingConfig(Settings):
+    """How the network learns. The defaults are those of the published DAB model on DanceTrack; epochs count from 0."""
+
+    epochs: Positive = 20
+    batch_size: Positive = 1
+    """Clips per device."""
+    accumulation: Positive = 1
+    """Batches per step of the optimiser."""
+    seed: Count = 42
+    precision: Literal["32", "bf16", "fp16"] = "32"
+    optimizer: OptimizerConfig = OptimizerConfig()
+    loss: LossConfig = LossConfig()
+    drop_rate: Probability = 0.0
+    """Share of the tracks that are dropped after a frame (TP_DROP_RATE)."""
+    insert_rate: Probability = 0.0
+    """Share of the tracks that bring a false positive into the next frame (FP_INSERT_RATE)."""
+    no_grad_frames: tuple[Count, ...] = ()
+    """How many first frames of a clip run without gradient, in each of the stages that ``no_grad_steps`` begin."""
+    no_grad_steps: tuple[Count, ...] = ()
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of a moving average of the weights, validated and exported in their place; 0 keeps none."""
+    checkpoint_activations: tuple[Literal["backbone", "encoder", "decoder"], ...] = ()
+    """Parts whose inner values are computed again in the backward pass rather than kept."""
+    output: OutputConfig = OutputConfig()
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return str(value) if value == 32 else value  # YAML reads 32 as a number
+
+    @model_validator(mode="after")
+    def _stages(self) -> TrainingConfig:
+        if len(self.no_grad_frames) != len(self.no_grad_steps):
+            raise ValueError(f"{len(self.no_grad_frames)} no_grad_frames for {len(self.no_grad_steps)} no_grad_steps")
+        return self
+
+
+class Config(Settings):
+    """Everything that makes a tracker: the network, its classes, its input, its lifecycle and how it was trained."""
+
+    name: str = "memotr"
+    classes: Annotated[tuple[str, ...], Field(min_length=1)] = ("person",)
+    model: ModelConfig = ModelConfig()
+    input: InputConfig = InputConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        if "backbone" in self.training.checkpoint_activations and self.model.backbone.norm == "batch":
+            raise ValueError(
+                "training.checkpoint_activations: a backbone with norm 'batch' would count every batch twice; "
+                "leave 'backbone' out or take norm 'group'"
+            )
+        if self.training.loss.aux is not None and len(self.training.loss.aux) != self.model.num_decoder_layers - 1:
+            raise ValueError(
+                f"training.loss.aux has {len(self.training.loss.aux)} weights, but there are "
+                f"{self.model.num_decoder_layers - 1} decoder layers before the last"
+            )
+        return self
+
+    def to_yaml(self) -> str:
+        """All settings, defaults included, as YAML that :func:`load_config` reads back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def preset_names() -> list[str]:
+    """Names of the configurations that ship with the package."""
+    return sorted(p.name.removesuffix(".yaml") for p in _presets().iterdir() if p.name.endswith(".yaml"))
+
+
+def load_config(source: str | Path, overrides: list[str] | None = None) -> Config:
+    """Read a preset, one of our YAML files or a published one (upper-case keys).
+
+    Args:
+        source: name of a preset or path of a YAML file.
+        overrides: ``key=value`` with dotted keys (``tracking.det_thresh=0.4``), values as in YAML.
+
+    Raises:
+        UserError: no such preset or file, broken YAML, unknown key, value out of range.
+    """
+    text, origin = _read(source)
+    try:
+        raw = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{origin}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{origin}: expected settings as 'key: value' lines, found {type(raw).__name__}")
+    if any(str(key).isupper() for key in raw):
+        raw = read_published_config(raw, origin)
+    return make_config(raw, origin, overrides)
+
+
+def make_config(raw: dict[str, Any], origin: str, overrides: list[str] | None = None) -> Config:
+    """Validate settings, some of them overridden; ``origin`` names where they are from in errors. Raises UserError."""
+    try:
+        return Config.model_validate(_override(deepcopy(raw), overrides or []))
+    except ValidationError as error:
+        raise UserError(f"{origin}: {_explain(error)}") from None
+
+
+def _presets() -> Any:
+    return resources.files("memotr") / "presets"
+
+
+def _read(source: str | Path) -> tuple[str, str]:
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise UserError(f"{path}: no such configuration file")
+        return path.read_text(), str(path)
+    if str(source) not in preset_names():
+        raise UserError(f"{source}: neither a YAML file nor a preset; presets are {', '.join(preset_names())}")
+    return (_presets() / f"{source}.yaml").read_text(), f"preset {source}"
+
+
+def _override(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    for item in overrides:
+        key, equals, text = item.partition("=")
+        if not equals:
+            raise UserError(f"{item!r}: expected key=value, for example tracking.det_thresh=0.4")
+        node = raw
+        *parents, leaf = key.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise UserError(f"{item!r}: {parent} is a single value and has no key {leaf}")
+        node[leaf] = yaml.safe_load(text)
+    return raw
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem in one line, with the nearest known key where one is unknown."""
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        message = problem["msg"].removeprefix("Value error, ")
+        found = "" if problem["type"] == "value_error" else f", found {problem['input']!r}"
+        return f"{place or 'settings'}: {message}{found}"
+    *parents, key = (str(part) for part in problem["loc"])
+    known = list(_fields_at(parents))
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
+    return f"unknown key {place!r}; {hint}"
+
+
+def _fields_at(parents: list[str]) -> dict[str, Any]:
+    """The fields of the settings at a place such as ("data", "train", "0")."""
+    settings: type[BaseModel] = Config
+    for parent in parents:
+        if parent.isdigit():
+            continue  # an element of a list: its settings were found with the list
+        annotation = settings.model_fields[parent].annotation
+        inner = next((a for a in get_args(annotation) if isinstance(a, type) and issubclass(a, BaseModel)), annotation)
+        assert isinstance(inner, type)
+        assert issubclass(inner, BaseModel)
+        settings = inner
+    return dict(settings.model_fields)

@@ -1,0 +1,1 @@
+"""Frames and sequences: how they become what the network takes."""

@@ -1,0 +1,140 @@
+"""A look at a data set before training on it: its ground truth, its images, and all that is wrong with them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from memotr.config import DataFormat
+from memotr.data.datasets import DatasetSpec, read_split, spec_at
+from memotr.data.formats.problems import Problems
+from memotr.data.layouts import recognise
+from memotr.data.report import Boxes, Report
+from memotr.data.sequences import Sequence
+from memotr.io.image_files import ImageError, image_size, is_rotated, read_image
+
+DECODED_AT_MOST = 300  # images, spread over the data set, unless all are asked for
+
+
+def check(
+    path: Path,
+    *,
+    format: DataFormat = "auto",
+    split: str | None = None,
+    full: bool = False,
+    progress: Console | None = None,
+) -> Report:
+    """Reads the ground truth and the headers of all images, and decodes some of them.
+
+    Args:
+        path: a data set, or a split of it as in ``MOT17/val_half``.
+        format: a format, or ``auto``.
+        split: a split of the data set in ``path``; None: all its splits. Those named test… need no ground truth.
+        full: every image is decoded.
+        progress: where progress bars go; None: nowhere.
+
+    Raises:
+        UserError: nothing is recognised in ``path``, or there is no such split. All else is in the report.
+    """
+    spec = spec_at(path, format) if split is None else DatasetSpec(path, split, format)
+    layout = recognise(spec.root, format)
+    problems = Problems()
+    splits: dict[str, list[Sequence]] = {}
+    with _bar(progress) as bar:
+        for name in [spec.split] if spec.split else layout.splits:
+            task = bar.add_task(f"reading {name}", total=None)
+            chosen = DatasetSpec(spec.root, name, format)
+            splits[name] = []
+            for sequence in read_split(chosen, problems, ground_truth=not name.startswith("test")):
+                splits[name].append(sequence)
+                bar.advance(task)
+            bar.update(task, total=len(splits[name]))
+        report = Report(layout, splits, Counter(), problems)
+        with _opencv_silent():
+            _look_at_images(report, full, bar)
+    for sequence in report.sequences:
+        _look_at_tracks(sequence, problems)
+    return report
+
+
+@contextmanager
+def _bar(console: Console | None) -> Iterator[Progress]:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=console is None or not console.is_terminal, transient=True) as bar:
+        yield bar
+
+
+@contextmanager
+def _opencv_silent() -> Iterator[None]:
+    """Without OpenCV's own lines about damaged images, which do not name the file."""
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+def _look_at_images(report: Report, full: bool, bar: Progress) -> None:
+    """Sizes of all images and the pixels of some; counts the sizes and tells what is wrong."""
+    sequences = report.sequences
+    frames = [(sequence, k) for sequence in sequences for k in range(len(sequence))]
+    sample = range(len(frames)) if full else np.linspace(0, len(frames) - 1, DECODED_AT_MOST).astype(int).tolist()
+    decoded = set(sample)
+    task = bar.add_task("looking at images", total=len(frames))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda n: _image(frames[n][0].frames[frames[n][1]], n in decoded), range(len(frames)))
+        usual: dict[int, tuple[int, int]] = {}
+        for (sequence, k), size in zip(frames, found, strict=True):
+            bar.advance(task)
+            if isinstance(size, ImageError):
+                report.problems.error(size.file, f"cannot be read: {size.reason}")
+                continue
+            report.sizes[size] += 1
+            _compare(sequence, k, size, usual.setdefault(id(sequence), sequence.size or size), report.problems)
+
+
+def _image(file: Path, decode: bool) -> tuple[int, int] | ImageError:
+    """(height, width), or why not: as a value, because an exception would end the work of all threads."""
+    try:
+        if decode:
+            height, width = read_image(file).shape[:2]
+            return height, width
+        return image_size(file)
+    except ImageError as error:
+        return error
+
+
+def _compare(sequence: Sequence, k: int, size: tuple[int, int], usual: tuple[int, int], problems: Problems) -> None:
+    """Whether frame k has the size that its sequence, or its annotations, should have; and its EXIF rotation."""
+    file = sequence.frames[k]
+    if size != usual:
+        message = f"is {size[1]}×{size[0]}, its sequence {usual[1]}×{usual[0]}: images and boxes must have one size"
+        problems.error(file, message)
+    if k == 0 and is_rotated(file):
+        problems.note(file, "viewers turn this image (EXIF), training takes it as stored: boxes must be as stored, too")
+    if sequence.still and sequence.boxes is not None:
+        x1, y1, x2, y2 = sequence.boxes[k].boxes.T
+        outside = (x1 >= size[1]) | (y1 >= size[0]) | (x2 <= 0) | (y2 <= 0)
+        if outside.any():
+            problems.note(file, f"{int(outside.sum())} boxes are wholly outside of the image: training drops them")
+
+
+def _look_at_tracks(sequence: Sequence, problems: Problems) -> None:
+    """Ids that change their class, and sequences of which no clip can be made."""
+    folder = sequence.frames[0].parent
+    if len(sequence) < 2 and not sequence.still:
+        problems.note(folder, "one frame only: no clip begins here")
+    table = Boxes.of([sequence])
+    pairs = np.unique(np.stack([table.tracks, table.labels], axis=1), axis=0)  # (tracks, 2)
+    changing = len(pairs) - len(np.unique(table.tracks))
+    if changing:
+        problems.note(folder, f"{changing} ids change their class on the way")

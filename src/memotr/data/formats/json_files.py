@@ -1,0 +1,35 @@
+"""JSON with one clear line about what is wrong, and its fields with their types checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from memotr.data.formats.problems import Problems
+
+
+def read_json(file: Path, problems: Problems) -> Any:
+    """What the file holds; None, and an error with its line, where it cannot be read."""
+    try:
+        return json.loads(file.read_bytes())
+    except json.JSONDecodeError as error:
+        message = f"not valid JSON: {error.msg} (column {error.colno}); is the file cut short?"
+        problems.error(file, message, error.lineno)
+    except (OSError, UnicodeDecodeError) as error:
+        problems.error(file, f"cannot be read: {error}")
+    return None
+
+
+def numbers(value: Any, count: int) -> list[float] | None:
+    """``value`` where it is a list of ``count`` numbers (not finite ones, too), else None."""
+    if not isinstance(value, list) or len(value) != count:
+        return None
+    return value if all(type(v) is float or (type(v) is int and abs(v) < 2**63) for v in value) else None
+
+
+def objects(value: Any) -> list[dict[str, Any]] | None:
+    """``value`` where it is a list of JSON objects, else None."""
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        return None
+    return value

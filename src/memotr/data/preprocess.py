@@ -1,0 +1,37 @@
+"""From an RGB frame to the normalised image that the network takes; the same for inference and training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def target_size(height: int, width: int, short_side: int, longest_side: int) -> tuple[int, int]:
+    """Height and width with the short side at ``short_side`` unless the long one would exceed ``longest_side``."""
+    scale = short_side / min(height, width)
+    if max(height, width) * scale > longest_side:
+        scale = longest_side / max(height, width)
+    return max(1, int(height * scale)), max(1, int(width * scale))
+
+
+def normalize(image: NDArray[np.uint8]) -> Tensor:
+    """RGB (h, w, 3) uint8 to (3, h, w) float32 with ImageNet's mean and deviation."""
+    mean, std = torch.tensor(MEAN), torch.tensor(STD)
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)  # (3, h, w)
+    return pixels.float().div_(255).sub_(mean[:, None, None]).div_(std[:, None, None])
+
+
+def preprocess(image: NDArray[np.uint8], short_side: int = 800, longest_side: int = 1536) -> Tensor:
+    """Resize (bilinear) and normalise an RGB frame (H, W, 3) uint8: (3, h, w) float32."""
+    h, w = image.shape[:2]
+    height, width = target_size(h, w, short_side, longest_side)
+    resized: NDArray[Any] = image if (h, w) == (height, width) else cv2.resize(image, (width, height))
+    return normalize(resized)

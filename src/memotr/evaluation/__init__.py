@@ -1,0 +1,1 @@
+"""Metrics over results, and the runs that make the results."""

@@ -1,0 +1,204 @@
+"""A comparison as tables, files and a picture."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from memotr.evaluation.compare import Comparison, Difference, metric_names, unit
+from memotr.evaluation.run_folder import replacing, write_json
+
+JSON, CSV, PLOT = "compare.json", "compare.csv", "compare.png"
+DRAWN_AT_MOST = 60  # sequences
+IN_PLOT = ("TETA", "HOTA", "DetA", "AssA", "MOTA", "IDF1")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by colour-blind readers, too
+
+
+def comparison_tables(comparison: Comparison) -> list[Table]:
+    """Every metric with its differences, then the main metric sequence by sequence, greatest change first."""
+    return [_metric_table(comparison), _sequence_table(comparison)]
+
+
+def write_comparison(folder: Path, comparison: Comparison) -> list[Path]:
+    """Write ``compare.json``, ``compare.csv`` (every metric of every sequence and run) and ``compare.png``.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    write_json(folder / JSON, _content(comparison))
+    with replacing(folder / CSV) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["metric", "sequence", *comparison.runs])
+        for metric in metric_names(comparison):
+            writer.writerow([metric, "combined", *comparison.values[metric].tolist()])
+            columns = comparison.by_sequence[metric].T.tolist()  # S lists of R
+            writer.writerows([metric, name, *row] for name, row in zip(comparison.sequences, columns, strict=True))
+    _plot(folder / PLOT, comparison)
+    return [folder / JSON, folder / CSV, folder / PLOT]
+
+
+def _content(comparison: Comparison) -> dict[str, Any]:
+    def difference(found: Difference) -> dict[str, Any]:
+        interval = None if np.isnan(found.low) else [found.low, found.high]
+        return {"value": found.value, "interval": interval, "beyond_noise": found.beyond_noise}
+
+    return {
+        "runs": list(comparison.runs),
+        "sequences": list(comparison.sequences),
+        "metrics": {
+            metric: {
+                "values": comparison.values[metric].tolist(),
+                "differences": [difference(found) for found in comparison.differences[metric]],
+            }
+            for metric in metric_names(comparison)
+        },
+        "sentences": comparison.sentences(),
+    }
+
+
+def _metric_table(comparison: Comparison) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("metric", no_wrap=True)
+    for name in comparison.runs:
+        table.add_column(Text(name), justify="right")
+    for name in comparison.runs[1:]:
+        table.add_column(_difference_heading(comparison, name), justify="right")
+        table.add_column("95 % interval", no_wrap=True)
+    for metric in metric_names(comparison):
+        cells: list[Text | str] = [_shown(metric, value) for value in comparison.values[metric].tolist()]
+        for found in comparison.differences[metric]:
+            style = "bold" if found.beyond_noise else ""
+            cells += [Text(_signed(metric, found.value), style), Text(_interval(metric, found), style)]
+        table.add_row(metric.removeprefix("CLR_"), *cells)
+    return table
+
+
+def _sequence_table(comparison: Comparison) -> Table:
+    values = 100 * comparison.by_sequence[comparison.main]  # (R, S)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        title=comparison.main,
+        title_justify="left",
+    )
+    table.add_column("sequence", no_wrap=True)
+    for name in comparison.runs:
+        table.add_column(Text(name), justify="right")
+    for name in comparison.runs[1:]:
+        table.add_column(_difference_heading(comparison, name), justify="right")
+    for s in _by_change(comparison):
+        cells = [f"{value:.1f}" for value in values[:, s]] + [f"{value:+.1f}" for value in values[1:, s] - values[0, s]]
+        table.add_row(Text(comparison.sequences[s]), *cells)
+    return table
+
+
+def _difference_heading(comparison: Comparison, run: str) -> Text:
+    return Text("difference" if len(comparison.runs) == 2 else f"{run}\n− {comparison.runs[0]}")
+
+
+def _by_change(comparison: Comparison) -> list[int]:
+    """Sequences by how much the last run gained over the first in the main metric, the greatest gain first."""
+    values = comparison.by_sequence[comparison.main]  # (R, S)
+    order: list[int] = np.argsort(values[0] - values[-1], kind="stable").tolist()
+    return order
+
+
+def _shown(metric: str, value: float) -> str:
+    return f"{value:,.0f}" if unit(metric) == "count" else f"{100 * value:.1f}"
+
+
+def _signed(metric: str, value: float) -> str:
+    return f"{value:+,.0f}" if unit(metric) == "count" else f"{100 * value:+.2f}"
+
+
+def _interval(metric: str, found: Difference) -> str:
+    if np.isnan(found.low):
+        return "–"
+    return f"{_signed(metric, found.low)} to {_signed(metric, found.high)}"
+
+
+def _plot(path: Path, comparison: Comparison) -> None:
+    shown = _most_changed(comparison)
+    figure = Figure(figsize=(11, max(6.5, 1.5 + 0.16 * len(shown) * len(comparison.runs))), layout="constrained")
+    grid = figure.add_gridspec(2, 2)
+    values, differences = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
+    sequences = figure.add_subplot(grid[:, 1])
+    metrics = [name for name in IN_PLOT if name in comparison.values]
+    _plot_values(values, comparison, metrics)
+    _plot_differences(differences, comparison, metrics)
+    _plot_sequences(sequences, comparison, shown)
+    for axes in (values, differences, sequences):
+        axes.set_axisbelow(True)
+        axes.title.set_fontsize(10)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(*values.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=130)
+
+
+def _most_changed(comparison: Comparison) -> list[int]:
+    """Sequences in the order of tables; of very many the two ends."""
+    order, half = _by_change(comparison), DRAWN_AT_MOST // 2
+    return order if len(order) <= DRAWN_AT_MOST else order[:half] + order[-half:]
+
+
+def _plot_values(axes: Axes, comparison: Comparison, metrics: list[str]) -> None:
+    """Bars side by side, a group a metric."""
+    width = 0.84 / len(comparison.runs)
+    for k, name in enumerate(comparison.runs):
+        heights = [100 * comparison.values[metric][k] for metric in metrics]
+        places = np.arange(len(metrics)) + (k + 0.5) * width - 0.42
+        bars = axes.bar(places, heights, width * 0.92, color=_colour(k), label=name)
+        axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2, rotation=90 if len(comparison.runs) > 2 else 0)
+    axes.set_xticks(range(len(metrics)), metrics)
+    axes.margins(y=0.12)
+    axes.set(ylabel="%", title="all sequences together")
+
+
+def _plot_differences(axes: Axes, comparison: Comparison, metrics: list[str]) -> None:
+    """Points with their intervals, full where zero is outside."""
+    step = 0.6 / (len(comparison.runs) - 1)
+    for k in range(1, len(comparison.runs)):
+        for row, metric in enumerate(metrics):
+            found = comparison.differences[metric][k - 1]
+            y = row + (k - len(comparison.runs) / 2) * step
+            axes.plot([100 * found.low, 100 * found.high], [y, y], color=_colour(k), linewidth=2)
+            face = _colour(k) if found.beyond_noise else "white"
+            axes.plot(100 * found.value, y, "o", color=_colour(k), markerfacecolor=face, markersize=6)
+    axes.axvline(0, color="#444444", linewidth=0.8)
+    axes.set_yticks(range(len(metrics)), metrics)
+    axes.invert_yaxis()
+    axes.set(xlabel="points", title=f"difference from {comparison.runs[0]} (95 %; hollow: within noise)")
+    axes.grid(axis="x", alpha=0.3)
+
+
+def _plot_sequences(axes: Axes, comparison: Comparison, shown: list[int]) -> None:
+    values = 100 * comparison.by_sequence[comparison.main]  # (R, S)
+    count = len(comparison.runs) - 1
+    for k in range(1, count + 1):
+        places = np.arange(len(shown)) + (k - (count + 1) / 2) * 0.8 / count
+        axes.barh(places, (values[k] - values[0])[shown], 0.75 / count, color=_colour(k))
+    axes.axvline(0, color="#444444", linewidth=0.8)
+    axes.set_yticks(range(len(shown)), [comparison.sequences[s] for s in shown], fontsize=8)
+    axes.margins(y=0.01)
+    axes.invert_yaxis()
+    some = f" ({len(shown)} of {values.shape[1]})" if len(shown) < values.shape[1] else ""
+    axes.set(xlabel="points", title=f"{comparison.main} of each sequence{some}, difference from {comparison.runs[0]}")
+    axes.grid(axis="x", alpha=0.3)
+
+
+def _colour(run: int) -> str:
+    return COLOURS[run % len(COLOURS)]

@@ -1,0 +1,126 @@
+"""One sequence is one job; jobs run here or in processes, which import this file and little else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context
+
+from memotr.errors import UserError
+from memotr.evaluation.bdd import in_one_table, with_last_pixels
+from memotr.evaluation.metrics import Fields, score
+from memotr.evaluation.preprocessing import metric_inputs
+from memotr.evaluation.teta import teta_sequence
+from memotr.evaluation.teta_boxes import VideoBoxes
+from memotr.evaluation.teta_scores import TetaCounts
+from memotr.evaluation.truth import SequenceTruth
+
+BOXES_A_WORKER = 200_000  # take a second or two to score; to start a process takes one
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A sequence to score.
+
+    Attributes:
+        truth: what is there.
+        predictions: what was found.
+        num_classes: number of classes.
+        with_teta: TETA, too.
+    """
+
+    truth: SequenceTruth
+    predictions: VideoBoxes
+    num_classes: int
+    with_teta: bool
+
+    @property
+    def size(self) -> int:
+        """Number of boxes."""
+        return len(self.truth.objects) + len(self.predictions)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """A sequence scored.
+
+    Attributes:
+        name: of the sequence.
+        fields: one entry a class.
+        teta: counts, where they were asked for.
+    """
+
+    name: str
+    fields: list[Fields]
+    teta: TetaCounts | None
+
+
+def run_job(job: Job) -> Outcome:
+    """Score one sequence."""
+    fields = [score(data) for data in metric_inputs(job.truth, job.predictions, job.num_classes)]
+    teta = None
+    if job.with_teta:
+        labels, predictions = with_last_pixels(in_one_table(job.truth)), with_last_pixels(job.predictions)
+        teta = teta_sequence(labels, predictions, job.num_classes)
+    return Outcome(job.truth.name, fields, teta)
+
+
+def run_jobs(jobs: Sequence[Job], workers: int | None) -> Iterator[Outcome]:
+    """Outcomes as they come, in any order.
+
+    Args:
+        jobs: the longest are begun first, so that none is left to run alone at the end.
+        workers: number of processes, 1 for this one; None: as many as are worth their start.
+
+    Raises:
+        UserError: ``workers`` is below 1, or one of them was killed.
+    """
+    workers = _worth(jobs) if workers is None else workers
+    if workers < 1:
+        raise UserError(f"{workers} workers; there is to be at least one")
+    if workers == 1 or len(jobs) == 1:
+        yield from map(run_job, jobs)
+        return
+    # Longest first; no more at a time than are worked on, for whoever interrupts waits for these.
+    waiting = iter(sorted(jobs, key=lambda job: job.size, reverse=True))
+    # Spawned, because the fork of a process with threads or a CUDA context may hang.
+    with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn")) as pool:
+        try:
+            with _uninterrupted():
+                running = {pool.submit(run_job, job) for job in islice(waiting, workers)}
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                running |= {pool.submit(run_job, job) for job in islice(waiting, len(done))}
+                yield from (future.result() for future in done)
+        except BrokenProcessPool as error:
+            raise UserError("a worker was killed, perhaps for want of memory; --workers 1 needs the least") from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C has to wait: interrupted while it starts its processes, a pool would leave them waiting for ever.
+
+    Processes started meanwhile never see it; their parent ends them.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _worth(jobs: Sequence[Job]) -> int:
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(processors, len(jobs), sum(job.size for job in jobs) // BOXES_A_WORKER))

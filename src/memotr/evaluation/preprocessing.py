@@ -1,0 +1,157 @@
+"""From boxes to what TrackEval's metrics take: the overlaps of every frame, without what is held against nobody.
+
+As TrackEval's MotChallenge2DBox does it, predictions that match a distractor are taken out (MOT16, MOT17, MOT20), and
+as its BDD100K does it, predictions that match nothing and lie in an ignore region. Both rules need the boxes that are
+not scored; afterwards these are gone, too.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from memotr.evaluation.teta_boxes import EPS, Bools, Floats, Ints, VideoBoxes, box_area
+from memotr.evaluation.truth import SequenceTruth
+
+MATCH = 0.5 - EPS  # intersection over union from which a prediction can match for the rules of this file
+SOLID = 1e-9  # square pixels; unions of such boxes are never rounded to nothing
+
+
+class MetricInput(TypedDict):
+    """One class of one sequence in TrackEval's terms. Lists have an entry a frame; ids are 0 … n − 1."""
+
+    num_timesteps: int
+    num_gt_ids: int
+    num_tracker_ids: int
+    num_gt_dets: int
+    num_tracker_dets: int
+    gt_ids: list[Ints]  # (G,)
+    tracker_ids: list[Ints]  # (P,)
+    similarity_scores: list[Floats]  # (G, P)
+
+
+def metric_inputs(truth: SequenceTruth, predictions: VideoBoxes, num_classes: int) -> list[MetricInput]:
+    """What the metrics take, for each class.
+
+    Args:
+        truth: labels 0 … num_classes − 1.
+        predictions: frames counted as in ``truth``; labels too, or −1 for a class that is not scored.
+        num_classes: number of classes.
+    """
+    objects, frames = truth.objects, np.arange(len(truth.frames) + 1)
+    ends_g, ends_p = (np.searchsorted(boxes.frames, frames).tolist() for boxes in (objects, predictions))
+    table_g, table_p = _columns(objects), _columns(predictions)
+    solid = bool((table_g[4] > SOLID).all() and (table_p[4] > SOLID).all())
+    scored = [~objects.ignore & (objects.labels == c) for c in range(num_classes)]  # (N,) each
+    judged = [predictions.labels == c for c in range(num_classes)]  # (M,) each; some are taken out below
+    overlaps: list[list[Floats]] = [[] for _ in range(num_classes)]
+    in_region = _in_regions(predictions, truth.regions)
+    for t in range(len(truth.frames)):
+        g, p = slice(ends_g[t], ends_g[t + 1]), slice(ends_p[t], ends_p[t + 1])
+        iou = _iou(table_g[:, g], table_p[:, p], solid)  # (G, P)
+        at_distractor = _at_distractor(iou, truth.distractors[g])  # (P,)
+        for c in range(num_classes):
+            rows, columns = scored[c][g], judged[c][p]
+            columns &= ~at_distractor  # writes through to judged
+            if in_region[p].any():
+                columns &= ~(in_region[p] & _unmatched(iou[rows], columns))
+            overlaps[c].append(iou[:, columns][rows])  # TrackEval's order: the memory layout decides how sums round
+    return [
+        _input(objects, scored[c], predictions, judged[c], overlaps[c], len(truth.frames)) for c in range(num_classes)
+    ]
+
+
+def _input(
+    objects: VideoBoxes, scored: Bools, predictions: VideoBoxes, judged: Bools, overlaps: list[Floats], length: int
+) -> MetricInput:
+    gt_ids, num_gt_ids = _renumbered(objects, scored, length)
+    tracker_ids, num_tracker_ids = _renumbered(predictions, judged, length)
+    return MetricInput(
+        num_timesteps=length,
+        num_gt_ids=num_gt_ids,
+        num_tracker_ids=num_tracker_ids,
+        num_gt_dets=int(scored.sum()),
+        num_tracker_dets=int(judged.sum()),
+        gt_ids=gt_ids,
+        tracker_ids=tracker_ids,
+        similarity_scores=overlaps,
+    )
+
+
+def _renumbered(boxes: VideoBoxes, kept: Bools, length: int) -> tuple[list[Ints], int]:
+    """Of the kept boxes, frame by frame, the ids as numbers without gaps; and how many different ones there are."""
+    names, ids = np.unique(boxes.ids[kept], return_inverse=True)
+    ends = np.searchsorted(boxes.frames[kept], np.arange(1, length))
+    return np.split(ids, ends), len(names)
+
+
+def _columns(boxes: VideoBoxes) -> Floats:
+    """(5, N): x1, y1, x2, y2 and area, each contiguous."""
+    return np.concatenate([boxes.boxes.T, box_area(boxes.boxes)[None]])
+
+
+def _iou(a: Floats, b: Floats, solid: bool) -> Floats:
+    """Intersection over union, operation for operation TrackEval's, so equal in bits.
+
+    Args:
+        a, b: (5, G) and (5, P) columns.
+        solid: every box has an area well above 0.
+
+    Returns:
+        (G, P), 0 for boxes without area.
+    """
+    width = np.minimum(a[2, :, None], b[2]) - np.maximum(a[0, :, None], b[0])  # (G, P)
+    height = np.minimum(a[3, :, None], b[3]) - np.maximum(a[1, :, None], b[1])
+    shared: Floats = np.maximum(width, 0, out=width)
+    shared *= np.maximum(height, 0, out=height)
+    union = a[4, :, None] + b[4]
+    union -= shared
+    if not solid:
+        shared[a[4] <= EPS] = 0
+        shared[:, b[4] <= EPS] = 0
+        shared[union <= EPS] = 0
+        union[union <= EPS] = 1
+    shared /= union
+    return shared
+
+
+def _at_distractor(iou: Floats, distractors: Bools) -> Bools:
+    """(P,) predictions that the Hungarian method gives to a distractor, all (G, P) boxes of the frame competing."""
+    gone = np.zeros(iou.shape[1], np.bool_)
+    if (iou[distractors] >= MATCH).any():
+        rows, columns = _hungarian(iou)
+        gone[columns[distractors[rows]]] = True
+    return gone
+
+
+def _unmatched(iou: Floats, predictions: Bools) -> Bools:
+    """(P,) which of some predictions (P,) match none of the boxes of their class (G, P)."""
+    free = predictions.copy()
+    chosen = np.flatnonzero(predictions)
+    free[chosen[_hungarian(iou[:, chosen])[1]]] = False
+    return free
+
+
+def _hungarian(iou: Floats) -> tuple[Ints, Ints]:
+    """Rows and columns of the pairs that match by at least half."""
+    score = np.where(iou < MATCH, 0.0, iou)
+    rows, columns = linear_sum_assignment(-score)
+    matched = score[rows, columns] > EPS
+    return rows[matched], columns[matched]
+
+
+def _in_regions(predictions: VideoBoxes, regions: VideoBoxes) -> Bools:
+    """(M,) predictions that lie by more than half of their area in one ignore region."""
+    inside = np.zeros(len(predictions), np.bool_)
+    for frame in np.unique(regions.frames).tolist():
+        here = slice(*np.searchsorted(predictions.frames, (frame, frame + 1)).tolist())
+        boxes, around = predictions.boxes[here], regions.boxes[regions.frames == frame]  # (P, 4), (R, 4)
+        corner = np.maximum(boxes[:, None, :2], around[None, :, :2])  # (P, R, 2)
+        size = np.maximum(np.minimum(boxes[:, None, 2:], around[None, :, 2:]) - corner, 0)
+        area = box_area(boxes)  # (P,)
+        share = np.zeros(size.shape[:2])  # (P, R)
+        np.divide(size.prod(axis=-1), area[:, None], out=share, where=area[:, None] > EPS)
+        inside[here] = (share > 0.5 + EPS).any(axis=1)
+    return inside

@@ -1,0 +1,149 @@
+"""What ``memotr score --output`` leaves in a folder, and reading it back: a *run*.
+
+``metrics.json`` has what tables show, ``counts.json`` what metrics of any selection of the sequences follow from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memotr.errors import UserError
+from memotr.evaluation.metrics import ALPHAS, SUMS, Fields
+from memotr.evaluation.scoring import ClassScores, Scores, Teta
+from memotr.evaluation.teta_scores import TetaCounts
+
+METRICS, COUNTS = "metrics.json", "counts.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A scored tracker.
+
+    Attributes:
+        path: the folder.
+        counts: class → sequence → the fields of ``SUMS``; curves are arrays (19,).
+        teta: sequence → counts of TETA; empty where there is none.
+    """
+
+    path: Path
+    counts: Mapping[str, Mapping[str, Fields]]
+    teta: Mapping[str, TetaCounts]
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        return tuple(next(iter(self.counts.values())))
+
+
+def write_run(folder: Path, scores: Scores, source: Mapping[str, object]) -> list[Path]:
+    """Write ``counts.json``, then ``metrics.json`` (with what was scored), each whole or not at all; returns the two.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    write_json(folder / COUNTS, _counts(scores))
+    write_json(folder / METRICS, _metrics(scores) | {"notes": list(scores.notes), "source": dict(source)})
+    return [folder / METRICS, folder / COUNTS]
+
+
+def read_run(folder: Path) -> Run:
+    """A folder of :func:`write_run`.
+
+    Raises:
+        UserError: it is none, or its files are broken.
+    """
+    for name in (METRICS, COUNTS):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder}: no {name}; `memotr score … --output {folder}` writes it")
+    file = folder / COUNTS
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        counts = {name: {seq: _fields(of) for seq, of in found.items()} for name, found in content["classes"].items()}
+        teta = {seq: _teta_counts(of) for seq, of in content.get("teta", {}).items()}
+        sequences = [set(found) for found in counts.values()]
+        if not sequences or not sequences[0] or any(found != sequences[0] for found in sequences):
+            raise ValueError("no sequences")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file}: is not what memotr score writes ({error!r}); score the run again") from error
+    return Run(folder, counts, teta)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Whole or not at all."""
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to write to: it takes its place when all is written, and is gone if anything fails.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    beside = path.with_name(f"{path.stem}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        beside.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+
+
+def _metrics(scores: Scores) -> dict[str, Any]:
+    content: dict[str, Any] = _both(scores.mean)
+    if len(scores.classes) > 1:
+        content["classes"] = {name: _both(of) for name, of in scores.classes.items()}
+        content["pooled"] = _both(scores.pooled)
+    if scores.teta is not None:
+        content["teta"] = _teta(scores.teta)
+    return content
+
+
+def _both(scores: ClassScores) -> dict[str, Any]:
+    return {"combined": scores.combined, "sequences": scores.sequences}
+
+
+def _teta(teta: Teta) -> dict[str, Any]:
+    return {
+        "combined": teta.combined.mean.summary(),
+        "sequences": {name: of.mean.summary() for name, of in teta.sequences.items()},
+        "classes": {name: row.summary() for name, row in teta.combined.classes.items()},
+        "present": list(teta.combined.present),
+    }
+
+
+def _counts(scores: Scores) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "alphas": ALPHAS.round(2).tolist(),
+        "classes": {
+            name: {seq: {key: np.asarray(of[key]).tolist() for key in SUMS} for seq, of in one.fields.items()}
+            for name, one in scores.classes.items()
+        },
+    }
+    if scores.teta is not None:
+        content["teta"] = {
+            seq: {field.name: getattr(of, field.name).tolist() for field in fields(TetaCounts)}
+            for seq, of in scores.teta.counts.items()
+        }
+    return content
+
+
+def _fields(stored: Mapping[str, Any]) -> Fields:
+    read = {key: np.array(stored[key], np.float64) for key in SUMS}
+    if any(value.shape not in ((), ALPHAS.shape) for value in read.values()):
+        raise ValueError("curves of another length")
+    return {key: value if value.ndim else float(value) for key, value in read.items()}
+
+
+def _teta_counts(stored: Mapping[str, Any]) -> TetaCounts:
+    return TetaCounts(**{field.name: np.array(stored[field.name]) for field in fields(TetaCounts)})

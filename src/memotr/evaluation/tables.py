@@ -1,0 +1,94 @@
+"""Scores as papers print them: tables for the terminal, CSV for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from memotr.evaluation.run_folder import replacing
+from memotr.evaluation.scoring import Scores, Teta
+
+Row = Mapping[str, float]
+
+PERCENT = ("HOTA", "DetA", "AssA", "MOTA", "IDF1", "DetRe", "DetPr", "AssRe", "AssPr", "LocA")
+DETAILS = ("HOTA(0)", "MOTP", "IDP", "IDR")  # in percent, too
+NUMBERS = {"CLR_FP": "FP", "CLR_FN": "FN", "IDSW": "IDSW", "MT": "MT", "ML": "ML", "Frag": "Frag", "IDs": "IDs"}
+TETA = ("TETA", "LocA", "AssocA", "ClsA", "LocRe", "LocPr", "AssocRe", "AssocPr", "ClsRe", "ClsPr")
+COMBINED = "combined"
+CLASS_MEAN, POOLED = "mean over classes", "all boxes"
+
+
+def score_tables(scores: Scores) -> list[Table]:
+    """Percent with one decimal; a row a sequence (or a class, where there are several), the whole last."""
+    if len(scores.classes) == 1:
+        what, rows = "sequence", dict(scores.sequences)
+        last: dict[str, Row] = {COMBINED: scores.combined}
+    else:
+        what, rows = "class", {name: one.combined for name, one in scores.classes.items()}
+        last = {POOLED: scores.pooled.combined, CLASS_MEAN: scores.combined}
+    tables = [
+        _table(what, rows, last, {name: name for name in PERCENT}, {}),
+        _table(what, rows, last, {name: name for name in DETAILS}, NUMBERS),
+    ]
+    return tables + ([_teta_table(scores.teta)] if scores.teta is not None else [])
+
+
+def print_tables(tables: Sequence[Table]) -> None:
+    """To standard output, a blank line behind each; unbroken however wide where that is no terminal."""
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    for table in tables:
+        console.print(table)
+        console.print()
+
+
+def write_csv(path: Path, scores: Scores) -> None:
+    """One row a class and sequence, every metric a column; fractions.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["class", "sequence", *scores.combined])
+        for name, sequence, row in _csv_rows(scores):
+            writer.writerow([name, sequence, *row.values()])
+
+
+def _csv_rows(scores: Scores) -> Iterator[tuple[str, str, Row]]:
+    parts = dict(scores.classes)
+    if len(parts) > 1:
+        parts |= {POOLED: scores.pooled, CLASS_MEAN: scores.mean}
+    for name, part in parts.items():
+        for sequence, row in (part.sequences | {COMBINED: part.combined}).items():
+            yield name, sequence, row
+
+
+def _teta_table(teta: Teta) -> Table:
+    rows = {name: row.summary() for name, row in teta.combined.classes.items() if name in teta.combined.present}
+    last = {CLASS_MEAN: teta.combined.mean.summary()}
+    table = _table("class", rows, last, {name: name for name in TETA}, {})
+    table.title = "TETA"
+    return table
+
+
+def _table(
+    what: str, rows: Mapping[str, Row], last: Mapping[str, Row], percent: Mapping[str, str], numbers: Mapping[str, str]
+) -> Table:
+    """A table of fractions shown as percent, and of counts: name of the metric → heading of its column."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(what, no_wrap=True)
+    for heading in [*percent.values(), *numbers.values()]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for part, style in ((rows, ""), (last, "bold")):
+        table.add_section()
+        for name, row in part.items():
+            cells = [f"{100 * row[metric]:.1f}" for metric in percent] + [f"{row[metric]:,}" for metric in numbers]
+            table.add_row(Text(name), *cells, style=style)
+    return table

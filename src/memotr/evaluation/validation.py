@@ -1,0 +1,46 @@
+"""Scores of a model in training, on the validation split that its configuration names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from memotr.config import Config
+from memotr.data.datasets import DatasetSpec, load_split
+from memotr.evaluation.ground_truth import load_ground_truth
+from memotr.evaluation.metrics import load_metrics
+from memotr.evaluation.scoring import evaluate
+from memotr.evaluation.tracking import track_sequences
+from memotr.models.memotr import MeMOTR
+from memotr.tracking.tracker import Tracker
+
+SHOWN = ("HOTA", "DetA", "AssA", "MOTA", "IDF1")
+
+
+def make_validation(config: Config, folder: Path) -> Callable[[MeMOTR, int], dict[str, float]] | None:
+    """What scores a model after so many epochs (HOTA first), its results kept in ``folder/epoch_<n>``.
+
+    Args:
+        config: ``data.val`` says what to track; without it there is nothing to validate on.
+        folder: for the results.
+
+    Raises:
+        UserError: the split or its ground truth is missing or broken, or TrackEval is not installed.
+    """
+    val = config.data.val
+    if val is None:
+        return None
+    load_metrics()
+    path = Path(config.data.root) / val.path
+    sequences = load_split(DatasetSpec(path, val.split, val.format), ground_truth=False)
+    truth = load_ground_truth(path, split=val.split)
+
+    def validate(model: MeMOTR, epoch: int) -> dict[str, float]:
+        results = folder / f"epoch_{epoch}"
+        training = model.training
+        track_sequences(Tracker(model), sequences, results, as_bdd=truth.videos is not None)
+        model.train(training)
+        combined = evaluate(truth, results).combined
+        return {name: combined[name] for name in SHOWN}
+
+    return validate

@@ -1,0 +1,1 @@
+"""Frames in (files, folders, cameras, streams) and results out (video, text, JSON)."""

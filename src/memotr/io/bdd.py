@@ -1,0 +1,45 @@
+"""BDD100K box tracking results: one JSON list of frames a video, in the Scalabel form that its evaluation reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from memotr.io.frames import Frame
+from memotr.io.sinks import TextSink
+from memotr.tracks import Tracks
+
+
+class BddSink(TextSink):
+    """``[{"name", "videoName", "frameIndex", "labels": [{"id", "category", "score", "box2d": {"x1", …}}]}, …]``.
+
+    ``frameIndex`` counts from 0 in the source, ``id`` is a string as Scalabel has it, boxes are in pixels. The frame's
+    ``name`` is its image file, or ``<video>-<number from 1>.jpg`` as BDD100K calls the images it cuts from a video.
+    """
+
+    def __init__(self, path: Path, *, video_name: str) -> None:
+        super().__init__(path)
+        self.video_name = video_name
+
+    def _write(self, frame: Frame, tracks: Tracks) -> None:
+        labels = [
+            {
+                "id": str(track["id"]),
+                "category": track["class"],
+                "score": track["score"],
+                "box2d": dict(zip(("x1", "y1", "x2", "y2"), track["box"], strict=True)),
+            }
+            for track in tracks
+        ]
+        entry = {
+            "name": frame.file_name or f"{self.video_name}-{tracks.frame + 1:07d}.jpg",
+            "videoName": self.video_name,
+            "frameIndex": tracks.frame,
+            "labels": labels,
+        }
+        self.file.write((",\n" if self.frames else "[\n") + json.dumps(entry, ensure_ascii=False))
+
+    def _finish(self) -> None:
+        if self.frames:
+            self.file.write("\n]\n")
+        super()._finish()

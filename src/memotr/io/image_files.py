@@ -1,0 +1,88 @@
+"""Image files: as stored where annotations count pixels, upright where people look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from memotr.errors import UserError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+EXIF_ORIENTATION = 0x0112
+JPEG_END = b"\xff\xd9"
+JPEG_TAIL = 4096  # bytes in which the end mark is looked for: some cameras pad their files
+
+
+class ImageError(UserError):
+    """An image file that cannot be used, and why."""
+
+    def __init__(self, file: Path, reason: str) -> None:
+        super().__init__(f"cannot read image {file}: {reason}")
+        self.file = file
+        self.reason = reason
+
+
+def read_image(file: Path, *, upright: bool = False) -> NDArray[np.uint8]:
+    """An image as (H, W, 3) uint8 RGB: grey is repeated, alpha dropped, 16 bits cut to 8.
+
+    Args:
+        file: any image that OpenCV decodes.
+        upright: obey an EXIF rotation, as viewers do. Not for data sets: their annotations were drawn on stored pixels,
+            and a rotation would move the boxes off their objects.
+
+    Raises:
+        ImageError: the file is missing, empty, cut short or not an image.
+    """
+    flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        data = np.fromfile(file, np.uint8)  # cv2.imread fails on some Windows path names
+    except OSError as error:
+        raise ImageError(file, str(error.strerror)) from error
+    try:
+        image = cv2.imdecode(data, flags) if len(data) else None
+    except cv2.error:
+        image = None
+    # Older OpenCV fills what is missing of a JPEG with grey and says nothing to its caller.
+    if image is None or _cut_short(data[:2].tobytes(), data[-JPEG_TAIL:].tobytes()):
+        raise ImageError(file, "it is damaged, cut short or not an image; copy it again")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def image_size(file: Path) -> tuple[int, int]:
+    """(height, width) in stored pixels, from the header and the last bytes alone.
+
+    Raises:
+        ImageError: the file is missing, empty, cut short (JPEG) or not an image.
+    """
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(2)
+            stream.seek(max(0, stream.seek(0, 2) - JPEG_TAIL))
+            tail = stream.read()
+            stream.seek(0)
+            with Image.open(stream) as image:
+                width, height = image.size
+    except OSError as error:
+        raise ImageError(file, error.strerror or "it is damaged or not an image; copy it again") from error
+    if _cut_short(head, tail):
+        raise ImageError(file, "it is cut short; copy it again")
+    return height, width
+
+
+def is_rotated(file: Path) -> bool:
+    """Whether viewers turn or mirror this image because its EXIF data asks them to; False where it cannot be read."""
+    try:
+        with Image.open(file) as image:
+            tagged = "exif" in image.info or image.format == "TIFF"  # looking for it where it is not takes longer
+            return tagged and image.getexif().get(EXIF_ORIENTATION, 1) != 1
+    except OSError:
+        return False
+
+
+def _cut_short(head: bytes, tail: bytes) -> bool:
+    return head == b"\xff\xd8" and JPEG_END not in tail

@@ -1,0 +1,134 @@
+"""Image files as frames: a folder, a sequence folder in the MOTChallenge layout, a single image."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from collections.abc import Generator
+from fractions import Fraction
+from pathlib import Path
+
+from memotr.errors import UserError
+from memotr.io.frames import DEFAULT_FPS, Frame, Selection, Source
+from memotr.io.image_files import IMAGE_SUFFIXES, read_image
+
+NAMED_AT_MOST = 5  # skipped files that a closing note lists by name
+
+
+class ImageSource(Source):
+    """Image files in the order given, each one frame."""
+
+    def __init__(
+        self,
+        files: list[Path],
+        *,
+        name: str,
+        kind: str,
+        fps: Fraction,
+        selection: Selection,
+        skip_bad: bool,
+    ) -> None:
+        super().__init__(name, kind, fps, len(files), selection)
+        self._files = files
+        self._native_fps = fps
+        self._skip_bad = skip_bad
+
+    def __iter__(self) -> Generator[Frame, None, None]:
+        skipped: list[str] = []
+        chosen = self.selection.indices(len(self._files))
+        for index in chosen:
+            file = self._files[index]
+            try:
+                image = read_image(file, upright=True)
+            except UserError as error:
+                if not self._skip_bad:
+                    remedy = ", or go on without such files: --skip-bad" if len(chosen) > 1 else ""
+                    raise UserError(f"{error}{remedy}") from error
+                skipped.append(file.name)
+                continue
+            yield Frame(index, image, float(index / self._native_fps), file.name)
+        if skipped:
+            names = ", ".join(skipped[:NAMED_AT_MOST]) + (", …" if len(skipped) > NAMED_AT_MOST else "")
+            self.notes.append(f"{self.name}: {len(skipped)} of {len(chosen)} images could not be read ({names})")
+        if len(skipped) == len(chosen):
+            raise UserError(f"none of the {len(chosen)} images in {self._files[0].parent} can be read")
+
+
+def open_image(file: Path, selection: Selection) -> ImageSource:
+    """A single image as a source of one frame."""
+    return ImageSource([file], name=file.stem, kind="images", fps=DEFAULT_FPS, selection=selection, skip_bad=False)
+
+
+def open_folder(folder: Path, selection: Selection, *, skip_bad: bool) -> ImageSource:
+    """A folder of images in natural order (2 before 10), or a MOT sequence folder (``img1/``, ``seqinfo.ini``).
+
+    Raises:
+        UserError: there is no image in it, or ``seqinfo.ini`` cannot be understood.
+    """
+    # Whoever names the img1 folder means its sequence: results called "img1" would overwrite one another.
+    sequence = folder.resolve().parent if folder.resolve().name == "img1" else folder
+    info_file = sequence / "seqinfo.ini"
+    if not info_file.is_file() and not (sequence / "img1").is_dir():
+        return ImageSource(
+            _images_in(folder),
+            name=folder.resolve().name,
+            kind="images",
+            fps=DEFAULT_FPS,
+            selection=selection,
+            skip_bad=skip_bad,
+        )
+    info = _read_seqinfo(info_file) if info_file.is_file() else {}
+    # seqLength is not used: in shortened copies of a data set it still counts the frames of the full sequence.
+    images = _images_in(sequence / info.get("imdir", "img1"))
+    name = info.get("name", "")
+    return ImageSource(
+        images,
+        name=name if name == Path(name).name and name not in ("", "..") else sequence.resolve().name,
+        kind="sequence",
+        fps=_frame_rate(info, info_file),
+        selection=selection,
+        skip_bad=skip_bad,
+    )
+
+
+def _images_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise UserError(f"there is no image folder {folder}; imDir in seqinfo.ini names it")
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    images = sorted((e for e in entries if e.suffix.lower() in IMAGE_SUFFIXES and e.is_file()), key=_natural)
+    if images:
+        return images
+    sequences = sorted(entry.name for entry in entries if (entry / "img1").is_dir())
+    if sequences:
+        raise UserError(f"{folder} holds {len(sequences)} sequences ({sequences[0]}, …); name one of them")
+    raise UserError(
+        f"there is no image in {folder} (looked for {', '.join(sorted(IMAGE_SUFFIXES))}); a video is named by its file"
+    )
+
+
+def _natural(file: Path) -> tuple[list[str | int], str]:
+    """Sort key in which numbers count as numbers: frame2 before frame10."""
+    parts = re.split(r"([0-9]+)", file.name.casefold())
+    return [int(part) if position % 2 else part for position, part in enumerate(parts)], file.name
+
+
+def _read_seqinfo(file: Path) -> dict[str, str]:
+    """The ``[Sequence]`` section of a MOTChallenge seqinfo.ini, keys in lower case."""
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(file.read_text(encoding="utf-8-sig"))
+        return dict(parser["Sequence"])
+    except (configparser.Error, KeyError, UnicodeDecodeError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"cannot read {file}: {reason}; correct it, or remove it to track the images alone") from error
+
+
+def _frame_rate(info: dict[str, str], file: Path) -> Fraction:
+    text = info.get("framerate", str(DEFAULT_FPS))
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise UserError(f"{file}: frameRate={text} is not a number of frames per second")
+    return rate

@@ -1,0 +1,29 @@
+"""JSON lines: one object a frame, also for frames in which nothing is tracked."""
+
+from __future__ import annotations
+
+import json
+
+from memotr.io.frames import Frame
+from memotr.io.sinks import TextSink
+from memotr.tracks import Tracks
+
+
+class JsonLinesSink(TextSink):
+    """``{"frame", "time", "file", "width", "height", "tracks": [{"id", "box", "score", "label", "class"}, …]}``.
+
+    ``frame`` is the frame's number in the source from 0, ``time`` its seconds since the first, ``file`` the name of the
+    image file (null for video), ``box`` [x1, y1, x2, y2] in pixels of a ``width`` × ``height`` frame, unclipped.
+    """
+
+    def _write(self, frame: Frame, tracks: Tracks) -> None:
+        height, width = frame.image.shape[:2]
+        record = {
+            "frame": tracks.frame,
+            "time": round(frame.time, 6),
+            "file": frame.file_name,
+            "width": width,
+            "height": height,
+            "tracks": tracks.to_dicts(),
+        }
+        self.file.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -1,0 +1,34 @@
+"""The files that tracking a source makes."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from memotr.errors import UserError
+from memotr.io.frames import Source
+from memotr.io.jsonl import JsonLinesSink
+from memotr.io.mot import MotSink
+from memotr.io.mp4 import VideoSink
+from memotr.io.sinks import Sink
+
+
+def open_outputs(source: Source, folder: Path, *, video: bool = True) -> list[Sink]:
+    """Sinks for ``folder/<source name>``: ``.txt`` (MOTChallenge), ``.jsonl`` and, if wanted, the annotated ``.mp4``.
+
+    Files of an earlier run of the same name are replaced when the sinks are closed.
+
+    Raises:
+        UserError: the folder cannot be written, or the annotated video would replace the source itself.
+    """
+    # The name may hold dots, so an ending is added, never exchanged.
+    text, lines, annotated = (folder / f"{source.name}{ending}" for ending in (".txt", ".jsonl", ".mp4"))
+    if video and source.file is not None and annotated.resolve() == source.file.resolve():
+        raise UserError(f"the annotated video would replace the source {source.file}; choose another output folder")
+    with ExitStack() as opened:
+        sinks: list[Sink] = [opened.enter_context(MotSink(text)), opened.enter_context(JsonLinesSink(lines))]
+        if video:
+            stride, aspect = source.selection.stride, source.pixel_aspect
+            sinks.append(opened.enter_context(VideoSink(annotated, fps=source.fps, stride=stride, pixel_aspect=aspect)))
+        opened.pop_all()  # they stay open: all could be made
+    return sinks

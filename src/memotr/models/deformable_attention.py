@@ -1,0 +1,82 @@
+"""Multi-scale deformable attention (Zhu et al., ICLR 2021): every query looks at a few points of every level."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from memotr.models.kernels import Kernel, deformable_attention
+
+
+class DeformableAttention(nn.Module):
+    """Attention of queries (B, Lq, C) over feature levels (B, S, C).
+
+    Args:
+        dim: C.
+        num_levels: L.
+        num_heads: M.
+        num_points: P, sampled per head and level.
+    """
+
+    def __init__(self, dim: int, num_levels: int, num_heads: int, num_points: int) -> None:
+        super().__init__()
+        self.num_levels, self.num_heads, self.num_points = num_levels, num_heads, num_points
+        self.kernel: Kernel = "auto"
+        self.sampling_offsets = nn.Linear(dim, num_heads * num_levels * num_points * 2)
+        self.attention_weights = nn.Linear(dim, num_heads * num_levels * num_points)
+        self.value_proj = nn.Linear(dim, dim)
+        self.output_proj = nn.Linear(dim, dim)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Heads start out looking in M directions, point p at p times the distance of the first one."""
+        nn.init.zeros_(self.sampling_offsets.weight)
+        angle = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)  # (M,)
+        star = torch.stack((angle.cos(), angle.sin()), dim=-1)  # (M, 2)
+        star = star / star.abs().amax(dim=-1, keepdim=True)
+        steps = torch.arange(1, self.num_points + 1)  # (P,)
+        bias = star[:, None, None, :] * steps[:, None]  # (M, 1, P, 2)
+        with torch.no_grad():
+            self.sampling_offsets.bias.copy_(bias.expand(-1, self.num_levels, -1, -1).flatten())
+        nn.init.zeros_(self.attention_weights.weight)
+        nn.init.zeros_(self.attention_weights.bias)
+        for projection in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(projection.weight)
+            nn.init.zeros_(projection.bias)
+
+    def forward(
+        self, query: Tensor, reference: Tensor, source: Tensor, shapes: list[tuple[int, int]], mask: Tensor
+    ) -> Tensor:
+        """Sample ``source`` around each query's reference.
+
+        Args:
+            query: (B, Lq, C) content plus position.
+            reference: (B, Lq, L, 2) points or (B, Lq, L, 4) cxcywh boxes, in [0, 1] of the padded map.
+            source: (B, S, C).
+            shapes: (H_l, W_l) of the levels.
+            mask: (B, S) bool, True on padding.
+
+        Returns:
+            (B, Lq, C).
+        """
+        B, Lq, _ = query.shape
+        M, L, P = self.num_heads, self.num_levels, self.num_points
+        value = self.value_proj(source).masked_fill(mask[..., None], 0.0).unflatten(-1, (M, -1))  # (B, S, M, D)
+        weights = self.attention_weights(query).view(B, Lq, M, L * P).softmax(-1).view(B, Lq, M, L, P)
+        locations = self.sampling_locations(query, reference, shapes)  # (B, Lq, M, L, P, 2)
+        output: Tensor = self.output_proj(deformable_attention(value, shapes, locations, weights, kernel=self.kernel))
+        return output
+
+    def sampling_locations(self, query: Tensor, reference: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
+        """(B, Lq, M, L, P, 2) where each head looks, x then y, in [0, 1] of the padded map."""
+        B, Lq, _ = query.shape
+        offsets: Tensor = self.sampling_offsets(query).view(B, Lq, self.num_heads, self.num_levels, self.num_points, 2)
+        centre = reference[:, :, None, :, None, :2]  # (B, Lq, 1, L, 1, 2)
+        if reference.shape[-1] == 2:  # offsets count pixels of the level
+            size = torch.tensor([(w, h) for h, w in shapes], dtype=reference.dtype, device=reference.device)  # (L, 2)
+            step = 1 / size[:, None, :]
+        else:  # offsets count P-th parts of half the box
+            step = reference[:, :, None, :, None, 2:] / (2 * self.num_points)
+        return centre + offsets * step

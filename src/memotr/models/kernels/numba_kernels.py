@@ -1,0 +1,270 @@
+"""The operator and its gradients for one batch element as machine code, compiled by Numba at the first use.
+
+A query is done in two steps. `_prepare` works on all its sampling points at once: which four pixels, with what weights;
+it has no branches, so that LLVM vectorises it over the points. Then rows of channels are gathered, point after point.
+The functions release the GIL and start no threads: `cpu` says who calls them on what.
+
+Shapes, the same everywhere, all C-contiguous and trusted (sampling locations may be anything, NaN and infinity too):
+    value (S, M, D), levels (L, 2) int32 heights and widths, locations (Lq, 2N), weights (Lq, N), output (Lq, M, D),
+where N = M·L·P. A kernel is compiled for one D and one dtype, float32 or float64.
+"""
+
+# Numba infers the types in here, not mypy.
+# mypy: ignore-errors
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from llvmlite import ir
+from numba import njit
+from numba.core import cgutils, types
+from numba.extending import intrinsic, models, register_model
+
+# Division by zero gives infinity as in NumPy, not a branch. No fast-math: comparisons with NaN stay false, and a
+# vectorised loop gives bit for bit what its scalar remainder gives, so that results do not depend on how work is split.
+OPTIONS = {"nogil": True, "error_model": "numpy"}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rows: the D channels of a pixel as one value that is loaded, multiplied and stored whole.
+#
+# Left to itself LLVM vectorises the loop over the channels with a check for overlapping arrays before it and the
+# running sum in memory, at every pixel. A value of vector type has neither: the sum over all pixels of a query stays in
+# registers, and the gather takes a third of the time. D is free; LLVM splits a row into the registers that there are.
+
+
+class Row(types.Type):
+    """`width` neighbouring numbers of type `dtype`."""
+
+    def __init__(self, dtype: types.Float, width: int) -> None:
+        self.dtype, self.width = dtype, width
+        super().__init__(f"Row({dtype}, {width})")
+
+
+@register_model(Row)
+class RowModel(models.PrimitiveModel):
+    def __init__(self, manager, row: Row) -> None:
+        super().__init__(manager, row, ir.VectorType(manager.lookup(row.dtype).get_value_type(), row.width))
+
+
+def _address(context, builder, array_type, array, index, vector):
+    """Where row `index` begins in an array whose last dimension is one row wide."""
+    start = builder.mul(index, ir.Constant(index.type, vector.count))
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [start]), vector.as_pointer())
+
+
+@intrinsic(prefer_literal=True)
+def load_row(typing_context, array, index, width):
+    """Row `index` of a C-contiguous array; `width`, its last dimension, is a constant."""
+    row = Row(array.dtype, width.literal_value)
+
+    def generate(context, builder, signature, args):
+        loaded = builder.load(_address(context, builder, array, *args[:2], context.get_value_type(row)))
+        loaded.align = array.dtype.bitwidth // 8  # that of a number: arrays are not aligned as vectors are
+        return loaded
+
+    return row(array, types.intp, width), generate
+
+
+@intrinsic
+def store_row(typing_context, array, index, row):
+    """Overwrite row `index` of a C-contiguous array whose last dimension is as wide as `row`."""
+
+    def generate(context, builder, signature, args):
+        stored = builder.store(args[2], _address(context, builder, array, *args[:2], args[2].type))
+        stored.align = array.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, row), generate
+
+
+@intrinsic(prefer_literal=True)
+def zero_row(typing_context, array, width):
+    """A row of zeros in the dtype of the array."""
+    row = Row(array.dtype, width.literal_value)
+
+    def generate(context, builder, signature, args):
+        return ir.Constant(context.get_value_type(row), [0.0] * row.width)
+
+    return row(array, width), generate
+
+
+@intrinsic
+def multiply_add(typing_context, scale, row, addend):
+    """scale · row + addend, in one rounding where the machine can."""
+
+    def generate(context, builder, signature, args):
+        factor, vector, total = args
+        undefined = ir.Constant(vector.type, ir.Undefined)
+        factors = builder.shuffle_vector(
+            builder.insert_element(undefined, factor, ir.Constant(ir.IntType(32), 0)),
+            undefined,
+            ir.Constant(ir.VectorType(ir.IntType(32), row.width), [0] * row.width),
+        )
+        return builder.fadd(builder.fmul(factors, vector, flags=("contract",)), total, flags=("contract",))
+
+    return row(row.dtype, row, addend), generate
+
+
+@intrinsic
+def dot(typing_context, left, right):
+    """Inner product of two rows, summed up as a tree, the same one every time."""
+
+    def generate(context, builder, signature, args):
+        vector = args[0].type
+        name = f"llvm.vector.reduce.fadd.v{vector.count}f{left.dtype.bitwidth}"
+        add_up = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector.element, [vector.element, vector]), name
+        )
+        nothing = ir.Constant(vector.element, -0.0)  # what leaves every number as it is, −0 too
+        # Without leave to reassociate, the sum is taken one number after the other.
+        return builder.call(add_up, [nothing, builder.fmul(*args)], fastmath=("reassoc",))
+
+    return left.dtype(left, right), generate
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sampling points. LLVM vectorises the loops over them as long as the arrays are flat, are not more than six, and are
+# read from their beginning: so what belongs together lies side by side, and callers slice.
+
+
+@njit(**OPTIONS)
+def _list_points(levels, heads, points):
+    """For each of a query's N points, side by side: width and height of its level, and that level's first pixel."""
+    table = np.empty(heads * levels.shape[0] * points * 3, np.int32)
+    i = 0
+    for _ in range(heads):
+        start = 0
+        for level in range(levels.shape[0]):
+            height, width = levels[level, 0], levels[level, 1]
+            for _ in range(points):
+                table[i], table[i + 1], table[i + 2] = width, height, start
+                i += 3
+            start += height * width
+    return table
+
+
+@njit(**OPTIONS)
+def _interpolate(location, size):
+    """Linear interpolation along one axis of `size` pixels.
+
+    Returns the two pixels (always on the map), their weights, and the derivatives of these by the location. Weights and
+    derivatives are zero for a pixel that lies off the map and thus was replaced.
+    """
+    real = type(location)
+    coordinate = location * real(size) - real(0.5)
+    near = (coordinate >= real(-1)) & (coordinate < real(size))  # false for NaN
+    coordinate = coordinate if near else real(0)  # the cast beneath is undefined for what no integer can hold
+    floor = np.floor(coordinate)
+    fraction = coordinate - floor
+    first = np.int32(floor)
+    second = np.int32(first + np.int32(1))
+    has_first, has_second = near & (first >= np.int32(0)), near & (second < size)
+    return (
+        max(first, np.int32(0)),
+        min(second, np.int32(size - np.int32(1))),
+        real(1) - fraction if has_first else real(0),
+        fraction if has_second else real(0),
+        -real(size) if has_first else real(0),
+        real(size) if has_second else real(0),
+    )
+
+
+@njit(**OPTIONS)
+def _prepare(table, locations, weights, pixels, pixel_weights):
+    """The four pixels that each point reads, in `pixels`, and how much each of them counts, in `pixel_weights`."""
+    for i in range(weights.size):
+        width, height, start = table[3 * i], table[3 * i + 1], table[3 * i + 2]
+        left, right, at_left, at_right, _, _ = _interpolate(locations[2 * i], width)
+        top, bottom, at_top, at_bottom, _, _ = _interpolate(locations[2 * i + 1], height)
+        weight = weights[i]
+        pixels[4 * i] = start + top * width + left
+        pixels[4 * i + 1] = start + top * width + right
+        pixels[4 * i + 2] = start + bottom * width + left
+        pixels[4 * i + 3] = start + bottom * width + right
+        pixel_weights[4 * i] = weight * at_top * at_left
+        pixel_weights[4 * i + 1] = weight * at_top * at_right
+        pixel_weights[4 * i + 2] = weight * at_bottom * at_left
+        pixel_weights[4 * i + 3] = weight * at_bottom * at_right
+
+
+@njit(**OPTIONS)
+def _point_gradients(table, locations, weights, dots, grad_locations, grad_weights):
+    """Gradients of the points' locations and weights from `dots`, the products g · v of the four pixels of each."""
+    for i in range(weights.size):
+        width, height = table[3 * i], table[3 * i + 1]
+        _, _, at_left, at_right, by_left, by_right = _interpolate(locations[2 * i], width)
+        _, _, at_top, at_bottom, by_top, by_bottom = _interpolate(locations[2 * i + 1], height)
+        top = at_left * dots[4 * i] + at_right * dots[4 * i + 1]
+        bottom = at_left * dots[4 * i + 2] + at_right * dots[4 * i + 3]
+        slope_top = by_left * dots[4 * i] + by_right * dots[4 * i + 1]
+        slope_bottom = by_left * dots[4 * i + 2] + by_right * dots[4 * i + 3]
+        weight = weights[i]
+        grad_locations[2 * i] = weight * (at_top * slope_top + at_bottom * slope_bottom)
+        grad_locations[2 * i + 1] = weight * (by_top * top + by_bottom * bottom)
+        grad_weights[i] = at_top * top + at_bottom * bottom
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Kernels.
+
+
+def forward_kernel(channels: int, cache: bool) -> Callable[..., None]:
+    """Compile when called first: ``kernel(value, levels, locations, weights, points, output, first, last)``.
+
+    Fills the outputs of the queries first…last. ``points`` is P.
+    """
+
+    @njit(cache=cache, **OPTIONS)
+    def deformable_attention(value, levels, locations, weights, points, output, first, last):
+        heads = value.shape[1]
+        N = levels.shape[0] * points  # points of one head
+        table = _list_points(levels, heads, points)
+        pixels, pixel_weights = np.empty(4 * N * heads, np.int32), np.empty(4 * N * heads, weights.dtype)
+        for query in range(first, last):
+            _prepare(table, locations[query], weights[query], pixels, pixel_weights)
+            for head in range(heads):
+                # Two sums, so that not every addition waits for the one before it.
+                total, other = zero_row(value, channels), zero_row(value, channels)
+                for i in range(4 * N * head, 4 * N * (head + 1), 2):
+                    row, next_row = pixels[i] * heads + head, pixels[i + 1] * heads + head
+                    total = multiply_add(pixel_weights[i], load_row(value, row, channels), total)
+                    other = multiply_add(pixel_weights[i + 1], load_row(value, next_row, channels), other)
+                store_row(output, query * heads + head, multiply_add(weights.dtype.type(1), other, total))
+
+    return deformable_attention
+
+
+def backward_kernel(channels: int, cache: bool) -> Callable[..., None]:
+    """Compile when called first: ``kernel(grad_output, value, levels, locations, weights, points, grad_value,
+    grad_locations, grad_weights, head)``.
+
+    Adds to the gradient of value and fills those of locations and weights, all of one head, query after query. Calls
+    for different heads write to different memory.
+    """
+
+    @njit(cache=cache, **OPTIONS)
+    def deformable_attention_backward(
+        grad_output, value, levels, locations, weights, points, grad_value, grad_locations, grad_weights, head
+    ):
+        heads = value.shape[1]
+        N = levels.shape[0] * points  # points of one head
+        first, last = head * N, (head + 1) * N
+        table = _list_points(levels, 1, points)
+        pixels, pixel_weights = np.empty(4 * N, np.int32), np.empty(4 * N, weights.dtype)
+        dots = np.empty(4 * N, weights.dtype)
+        for query in range(locations.shape[0]):
+            xy, weight = locations[query, 2 * first : 2 * last], weights[query, first:last]
+            grad_xy, grad_weight = grad_locations[query, 2 * first : 2 * last], grad_weights[query, first:last]
+            _prepare(table, xy, weight, pixels, pixel_weights)
+            gradient = load_row(grad_output, query * heads + head, channels)
+            for i in range(4 * N):
+                row = pixels[i] * heads + head
+                dots[i] = dot(gradient, load_row(value, row, channels))
+                total = load_row(grad_value, row, channels)
+                store_row(grad_value, row, multiply_add(pixel_weights[i], gradient, total))
+            _point_gradients(table, xy, weight, dots, grad_xy, grad_weight)
+
+    return deformable_attention_backward

@@ -1,0 +1,84 @@
+"""Temporal interaction: between two frames every track's query is renewed from short and long memory (section 3.3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from memotr.boxes import inverse_sigmoid
+from memotr.models.layers import FFN, MLP, box_embedding
+from memotr.models.queries import QueryVariant
+from memotr.structures import TrackState
+
+
+class TemporalInteraction(nn.Module):
+    """Renews the queries and memories of one video's tracks.
+
+    Args:
+        dim: C.
+        ffn_dim: inner size of the FFNs.
+        num_heads: of the attention among tracks.
+        dropout: of attention output and FFNs.
+        queries: the variant.
+        update_threshold: tracks whose best class score is above it are confident; only those are renewed.
+        long_memory_lambda: share of the newest output in the long memory (λ).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        ffn_dim: int,
+        num_heads: int,
+        dropout: float,
+        queries: QueryVariant,
+        update_threshold: float,
+        long_memory_lambda: float,
+    ) -> None:
+        super().__init__()
+        self.queries = queries
+        self.update_threshold = update_threshold
+        self.long_memory_lambda = long_memory_lambda
+        # in a Sequential for the published name, confidence_weight_net.0.*
+        self.confidence_weight_net = nn.Sequential(MLP(dim, dim, dim, 2), nn.Sigmoid())
+        self.short_memory_fusion = MLP(2 * dim, 2 * dim, dim, 2)
+        self.memory_attn = nn.MultiheadAttention(dim, num_heads, batch_first=True)
+        self.memory_dropout = nn.Dropout(dropout)
+        self.memory_norm = nn.LayerNorm(dim)
+        self.memory_ffn = FFN(dim, ffn_dim, dropout)
+        self.query_feat_dropout = nn.Dropout(dropout)
+        self.query_feat_norm = nn.LayerNorm(dim)
+        self.query_feat_ffn = FFN(dim, ffn_dim, dropout)
+        self.query_pos_head = MLP(2 * dim, dim, dim, 2)
+        queries.extend_memory(self, dim)
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+
+    def forward(self, tracks: TrackState) -> TrackState:
+        """The same N tracks, ready for the next frame."""
+        if len(tracks) == 0:
+            return tracks
+        confident = (tracks.scores.amax(dim=1) > self.update_threshold)[:, None]  # (N, 1)
+        ref_pts = torch.where(confident, inverse_sigmoid(tracks.boxes.detach()), tracks.ref_pts)
+        # no gradient runs through the long memory from frame to frame
+        output, long_memory = tracks.output_embed, tracks.long_memory.detach()
+        content = self._fuse(ref_pts, output, tracks.last_output, long_memory)
+        renewed = self.queries.renew(self, tracks.query_embed, content, output)
+        lam = self.long_memory_lambda
+        return tracks.replace(
+            ref_pts=ref_pts,
+            query_embed=torch.where(confident, renewed, tracks.query_embed),
+            long_memory=torch.where(confident, (1 - lam) * long_memory + lam * output, tracks.long_memory),
+            last_output=torch.where(confident, output, tracks.last_output),
+        )
+
+    def _fuse(self, ref_pts: Tensor, output: Tensor, last_output: Tensor, long_memory: Tensor) -> Tensor:
+        """New content (N, C) of every track, all tracks attending to each other."""
+        position = self.query_pos_head(box_embedding(ref_pts.sigmoid(), output.shape[-1]))  # (N, C)
+        weight = self.confidence_weight_net(output)  # (N, C) in [0, 1]
+        short_memory = self.short_memory_fusion(torch.cat((weight * output, last_output), dim=-1))  # (N, C)
+        q, k = short_memory + position, long_memory + position
+        y, _ = self.memory_attn(q[None], k[None], output[None], need_weights=False)  # (1, N, C)
+        y = self.memory_ffn(self.memory_norm(output + self.memory_dropout(y[0])))
+        fused: Tensor = self.query_feat_ffn(self.query_feat_norm(long_memory + self.query_feat_dropout(y)))
+        return fused

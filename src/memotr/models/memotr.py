@@ -1,0 +1,168 @@
+"""The assembly: a batch of images and the tracks followed in each, to what the model says of every query."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from memotr.boxes import inverse_sigmoid
+from memotr.config import Config
+from memotr.models.backbone import Backbone, flatten_levels, make_feature_projections, project_features
+from memotr.models.decoder import Decoder, DecoderStep
+from memotr.models.deformable_attention import DeformableAttention
+from memotr.models.encoder import Encoder
+from memotr.models.kernels import Kernel
+from memotr.models.layers import MLP
+from memotr.models.memory import TemporalInteraction
+from memotr.models.queries import QueryVariant
+from memotr.models.resnet import ResNet
+from memotr.structures import FrameOutput, ImageBatch, LayerOutput, TrackState
+
+
+class Transformer(nn.Module):
+    """Encoder, decoder and level embeddings under their published names."""
+
+    def __init__(self, encoder: Encoder, decoder: Decoder, num_levels: int, dim: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.level_embed = nn.Parameter(torch.empty(num_levels, dim))
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+        for module in self.modules():
+            if isinstance(module, DeformableAttention):
+                module.reset_parameters()
+        nn.init.normal_(self.level_embed)
+
+
+class MeMOTR(nn.Module):
+    """Multi-object tracker with long-term memory (Gao & Wang, ICCV 2023).
+
+    ``output = model(images, tracks)`` looks at one frame of every video of a batch; after the lifecycle decided who
+    is who, ``tracks = model.memory(tracks)`` makes them ready for the next one.
+    """
+
+    config: Config
+    """What the model was built from: for those who save it or track with it; the network itself does not read it."""
+
+    def __init__(
+        self,
+        resnet: ResNet,
+        transformer: Transformer,
+        memory: TemporalInteraction,
+        queries: QueryVariant,
+        *,
+        num_classes: int,
+        num_queries: int,
+        position_temperature: float,
+    ) -> None:
+        super().__init__()
+        num_levels, dim = transformer.level_embed.shape
+        self.num_classes, self.num_queries, self.dim = num_classes, num_queries, dim
+        self.position_temperature = position_temperature
+        self.queries = queries
+        self.backbone = Backbone(resnet)
+        self.transformer = transformer
+        self.query_updater = memory
+        queries.extend_model(self, num_queries, dim)
+        self.feature_projs = make_feature_projections(resnet.out_channels, dim, num_levels)
+        self.class_embed = nn.ModuleList(nn.Linear(dim, num_classes) for _ in transformer.decoder.layers)
+        self.bbox_embed = transformer.decoder.bbox_embed  # one head for refinement and prediction
+        self._init_heads()
+
+    def _init_heads(self) -> None:
+        for head in self.class_embed:
+            assert isinstance(head, nn.Linear)
+            nn.init.constant_(head.bias, -math.log(99))  # every class starts at a probability of 1 %
+        for i, mlp in enumerate(self.bbox_embed):
+            assert isinstance(mlp, MLP)
+            last = mlp.layers[-1]
+            assert isinstance(last, nn.Linear)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            if i == 0:
+                nn.init.constant_(last.bias[2:], -2.0)
+
+    @property
+    def device(self) -> torch.device:
+        return self.transformer.level_embed.device
+
+    def set_kernel(self, kernel: Kernel) -> MeMOTR:
+        """Choose the operator behind deformable attention; returns the model."""
+        for module in self.modules():
+            if isinstance(module, DeformableAttention):
+                module.kernel = kernel
+        return self
+
+    def recompute_activations(self, parts: Collection[str]) -> MeMOTR:
+        """Name the parts ("backbone", "encoder", "decoder") whose inner values are computed again in the backward pass.
+
+        Changes memory and time, never results. Returns the model.
+        """
+        self.backbone.resnet.recompute = "backbone" in parts
+        self.transformer.encoder.recompute = "encoder" in parts
+        self.transformer.decoder.recompute = "decoder" in parts
+        return self
+
+    def no_tracks(self, history: int = 0) -> TrackState:
+        """The state before the first frame of a video."""
+        return TrackState.empty(self.num_classes, self.dim, self.dim * self.queries.parts, history, self.device)
+
+    def forward(self, images: ImageBatch, tracks: Sequence[TrackState], aux: bool | None = None) -> FrameOutput:
+        """Look at one frame.
+
+        Args:
+            images: one image of each of B videos.
+            tracks: the objects followed in each of them (B states, empty ones included).
+            aux: also return what the earlier decoder layers say; by default in training mode only.
+        """
+        maps = project_features(self.feature_projs, self.backbone(images.pixels))
+        levels = flatten_levels(maps, images, self.transformer.level_embed, self.position_temperature)
+        memory = self.transformer.encoder(levels)  # (B, S, C)
+        embed, ref_pts, padding = self._gather_queries(tracks)
+        steps = self.transformer.decoder(embed, ref_pts.sigmoid(), memory, levels, padding, self.num_queries)
+        return self._output(steps, embed, [len(t) for t in tracks], self.training if aux is None else aux)
+
+    def memory(self, tracks: TrackState) -> TrackState:
+        """Renew the tracks of one video for its next frame."""
+        renewed: TrackState = self.query_updater(tracks)
+        return renewed
+
+    def _gather_queries(self, tracks: Sequence[TrackState]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Embeddings (B, Q, C or 2C), reference logits (B, Q, 4) and padding (B, Q) of detection and track queries."""
+        counts = [len(t) for t in tracks]
+        det_embed, det_ref_pts = self.queries.detections(self)
+        embed = torch.stack([_pad(torch.cat((det_embed, t.query_embed)), max(counts) - len(t)) for t in tracks])
+        ref_pts = torch.stack([_pad(torch.cat((det_ref_pts, t.ref_pts)), max(counts) - len(t)) for t in tracks])
+        if min(counts) == max(counts):
+            return embed, ref_pts, None
+        lengths = torch.tensor(counts, device=embed.device) + self.num_queries
+        return embed, ref_pts, torch.arange(embed.shape[1], device=embed.device) >= lengths[:, None]
+
+    def _output(self, steps: list[DecoderStep], embed: Tensor, num_tracks: list[int], aux: bool) -> FrameOutput:
+        last = steps[-1]
+        return FrameOutput(
+            logits=self.class_embed[-1](last.content),
+            boxes=last.boxes,
+            output_embed=last.content,
+            query_embed=self.queries.birth_embed(embed, last.entered),
+            ref_pts=inverse_sigmoid(last.reference),
+            init_ref_pts=inverse_sigmoid(steps[0].reference),
+            num_detections=self.num_queries,
+            num_tracks=tuple(num_tracks),
+            aux=tuple(
+                LayerOutput(head(step.content), step.boxes, step.content)
+                for head, step in zip(self.class_embed, steps[:-1], strict=False)
+            )
+            if aux
+            else (),
+        )
+
+
+def _pad(x: Tensor, rows: int) -> Tensor:
+    """Append rows of zeros."""
+    return x if rows == 0 else torch.cat((x, x.new_zeros(rows, *x.shape[1:])))

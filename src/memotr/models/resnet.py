@@ -1,0 +1,127 @@
+"""ResNet with bottleneck blocks (He et al., CVPR 2016), names as in torchvision so that its weights fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from memotr.models.layers import call
+
+Norm = Literal["frozen", "batch", "group"]
+
+
+class FrozenBatchNorm2d(nn.Module):
+    """Batch normalisation whose statistics and affine map are constants: (B, C, H, W) to the same."""
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.register_buffer("weight", torch.ones(channels))
+        self.register_buffer("bias", torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        statistics = self.running_mean, self.running_var
+        return F.batch_norm(x, *statistics, self.weight, self.bias, training=False, eps=self.eps)
+
+
+def make_norm(kind: Norm, channels: int) -> nn.Module:
+    """Frozen for pretrained weights; group or batch where the backbone is trained from scratch."""
+    if kind == "frozen":
+        return FrozenBatchNorm2d(channels)
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(min(32, channels // 4), channels)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (strided), 1x1 convolutions with a residual; four times as many channels out as inside."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, channels: int, stride: int, norm: Norm) -> None:
+        super().__init__()
+        out_channels = channels * self.expansion
+        self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.bn1 = make_norm(norm, channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = make_norm(norm, channels)
+        self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
+        self.bn3 = make_norm(norm, out_channels)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or in_channels != out_channels:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), make_norm(norm, out_channels)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
+        y = self.bn3(self.conv3(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)), inplace=True)
+
+
+def make_stage(in_channels: int, channels: int, depth: int, stride: int, norm: Norm) -> nn.Sequential:
+    """``depth`` blocks, the first of which changes stride and number of channels."""
+    first = Bottleneck(in_channels, channels, stride, norm)
+    rest = [Bottleneck(channels * Bottleneck.expansion, channels, 1, norm) for _ in range(depth - 1)]
+    return nn.Sequential(first, *rest)
+
+
+class ResNet(nn.Module):
+    """Images (B, 3, H, W) to the outputs of layer2, layer3 and layer4 (strides 8, 16, 32).
+
+    Args:
+        depths: blocks of the four stages; (3, 4, 6, 3) is ResNet-50.
+        width: channels of the stem; stage i works with ``width * 2**i`` and puts out four times as many.
+        norm: normalisation of every convolution.
+        frozen_stages: how many of stem, layer1, layer2, ... do not train.
+    """
+
+    recompute = False
+    """Trade time for memory: see :func:`memotr.models.layers.call`."""
+
+    def __init__(self, depths: Sequence[int], width: int, norm: Norm, frozen_stages: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = make_norm(norm, width)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        widths = [width * 2**i for i in range(4)]
+        outs = [w * Bottleneck.expansion for w in widths]
+        self.layer1 = make_stage(width, widths[0], depths[0], 1, norm)
+        self.layer2 = make_stage(outs[0], widths[1], depths[1], 2, norm)
+        self.layer3 = make_stage(outs[1], widths[2], depths[2], 2, norm)
+        self.layer4 = make_stage(outs[2], widths[3], depths[3], 2, norm)
+        self.out_channels = tuple(outs[1:])
+        self._init_weights()
+        self._freeze(frozen_stages)
+
+    def _init_weights(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def _freeze(self, stages: int) -> None:
+        stem = nn.ModuleList((self.conv1, self.bn1))
+        for part in (stem, self.layer1, self.layer2, self.layer3, self.layer4)[:stages]:
+            part.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)  # (B, width, H/2, W/2)
+        x = self.maxpool(x)  # (B, width, H/4, W/4)
+        x = call(self.layer1, x, recompute=self.recompute)
+        features = []
+        for stage in (self.layer2, self.layer3, self.layer4):
+            x = call(stage, x, recompute=self.recompute)
+            features.append(x)
+        return features

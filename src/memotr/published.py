@@ -1,0 +1,143 @@
+"""The authors' configuration files (upper-case keys) read as ours."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from memotr.errors import UserError
+
+BDD100K_CLASSES = ("pedestrian", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
+
+CLASSES = {
+    "DanceTrack": ("person",),
+    "SportsMOT": ("person",),
+    "MOT17": ("person",),
+    "MOT17_SPLIT": ("person",),
+    "BDD100K": BDD100K_CLASSES,
+}
+"""Which classes the authors' models for each of their data sets tell apart."""
+
+_CROWDHUMAN = {"path": "CrowdHuman", "split": "val", "format": "crowdhuman"}
+
+_TRAINED_ON: dict[str, list[dict[str, Any]]] = {
+    "DanceTrack": [{"path": "DanceTrack", "split": "train", "format": "mot"}],
+    "SportsMOT": [{"path": "SportsMOT", "split": "train", "format": "mot"}],
+    "MOT17": [{"path": "MOT17", "split": "train", "format": "mot17"}, _CROWDHUMAN],
+    "MOT17_SPLIT": [{"path": "MOT17", "split": "train_half", "format": "mot17"}, _CROWDHUMAN],
+    "BDD100K": [{"path": "BDD100K", "split": "train", "format": "bdd100k"}],
+}
+
+COCO_CROP = {"crop_short_sides": [400, 500, 600], "crop_min_size": 384, "crop_max_size": 600}
+
+_KEYS = {
+    "HIDDEN_DIM": "model.hidden_dim",
+    "FFN_DIM": "model.ffn_dim",
+    "NUM_FEATURE_LEVELS": "model.num_levels",
+    "NUM_HEADS": "model.num_heads",
+    "NUM_ENC_POINTS": "model.num_encoder_points",
+    "NUM_DEC_POINTS": "model.num_decoder_points",
+    "NUM_ENC_LAYERS": "model.num_encoder_layers",
+    "NUM_DEC_LAYERS": "model.num_decoder_layers",
+    "NUM_DET_QUERIES": "model.num_queries",
+    "MERGE_DET_TRACK_LAYER": "model.merge_layer",
+    "UPDATE_THRESH": "model.update_threshold",
+    "LONG_MEMORY_LAMBDA": "model.long_memory_lambda",
+    "DROPOUT": "model.dropout",
+    "DET_SCORE_THRESH": "tracking.det_thresh",
+    "TRACK_SCORE_THRESH": "tracking.track_thresh",
+    "RESULT_SCORE_THRESH": "tracking.result_thresh",
+    "MISS_TOLERANCE": "tracking.miss_tolerance",
+    "USE_MOTION": "tracking.motion.enabled",
+    "MOTION_MIN_LENGTH": "tracking.motion.min_length",
+    "MOTION_MAX_LENGTH": "tracking.motion.max_length",
+    "MOTION_LAMBDA": "tracking.motion.weight",
+    "NUM_WORKERS": "data.workers",
+    "REVERSE_CLIP": "data.augmentation.reverse",
+    "OVERFLOW_BBOX": "data.augmentation.overflow_boxes",
+    "SAMPLE_STEPS": "data.sampling.steps",
+    "EPOCHS": "training.epochs",
+    "BATCH_SIZE": "training.batch_size",
+    "ACCUMULATION_STEPS": "training.accumulation",
+    "SEED": "training.seed",
+    "LR": "training.optimizer.lr",
+    "LR_BACKBONE": "training.optimizer.lr_backbone",
+    "LR_POINTS": "training.optimizer.lr_points",
+    "WEIGHT_DECAY": "training.optimizer.weight_decay",
+    "CLIP_MAX_NORM": "training.optimizer.clip_norm",
+    "LR_DROP_MILESTONES": "training.optimizer.milestones",
+    "LR_DROP_RATE": "training.optimizer.drop_rate",
+    "ONLY_TRAIN_QUERY_UPDATER_AFTER": "training.optimizer.only_query_updater_from",
+    "TP_DROP_RATE": "training.drop_rate",
+    "FP_INSERT_RATE": "training.insert_rate",
+    "NO_GRAD_FRAMES": "training.no_grad_frames",
+    "NO_GRAD_STEPS": "training.no_grad_steps",
+    "MATCH_COST_CLASS": "training.loss.match_label",
+    "MATCH_COST_BBOX": "training.loss.match_l1",
+    "MATCH_COST_GIOU": "training.loss.match_giou",
+    "LOSS_WEIGHT_FOCAL": "training.loss.label",
+    "LOSS_WEIGHT_L1": "training.loss.l1",
+    "LOSS_WEIGHT_GIOU": "training.loss.giou",
+    "AUX_LOSS_WEIGHT": "training.loss.aux",
+}
+
+_FIXED = {"BACKBONE": "resnet50", "ACTIVATION": "ReLU", "EXTRA_TRACK_ATTN": False}
+"""Choices of the published code that no published model makes otherwise, and that we do not offer."""
+
+_FIXED_IN_TRAINING = {"LR_SCHEDULER": "MultiStep", "SAMPLE_MODES": ["random_interval"]}
+"""The same of their training: a checkpoint trained otherwise can be tracked with all the same."""
+
+
+def read_published_config(raw: dict[str, Any], origin: str) -> dict[str, Any]:
+    """Translate the authors' settings into nested settings of ours.
+
+    Raises:
+        UserError: a data set or a choice of architecture that the authors never published.
+    """
+    for key, value in _FIXED.items():
+        if raw.get(key, value) != value:
+            raise UserError(f"{origin}: {key} is {raw[key]!r}; only {value!r} is supported")
+    for key, value in _FIXED_IN_TRAINING.items():
+        if raw.get(key, value) != value:
+            warnings.warn(f"{origin}: {key} is {raw[key]!r}; training would take {value!r}", stacklevel=2)
+    dataset = raw.get("DATASET", "DanceTrack")
+    if dataset not in CLASSES:
+        known = ", ".join(CLASSES)
+        raise UserError(f"{origin}: DATASET {dataset!r} is not one of {known}; write a configuration of ours instead")
+    settings: dict[str, Any] = {"name": str(dataset), "classes": list(CLASSES[dataset])}
+    _set(settings, "model.variant", "dab" if raw.get("USE_DAB", False) else "deformable-detr")
+    settings["data"] = _data(raw, dataset)
+    for key, path in _KEYS.items():
+        if raw.get(key) is not None:
+            _set(settings, path, raw[key])
+    if raw.get("LR") is not None:
+        _set(settings, "training.optimizer.lr_query_updater", raw["LR"])
+    if raw.get("USE_CHECKPOINT"):
+        _set(settings, "training.checkpoint_activations", ["backbone", "encoder", "decoder"])
+    return settings
+
+
+def _data(raw: dict[str, Any], dataset: str) -> dict[str, Any]:
+    """What the published code trains on, and how it varies it: partly by the name of the data set."""
+    data: dict[str, Any] = {"train": [dict(split) for split in _TRAINED_ON[dataset]], "augmentation": {}}
+    data["train"][0]["join_epoch"] = raw.get("SAMPLE_MOT17_JOIN") or 0
+    if raw.get("USE_MOTSYNTH") and raw.get("MOTSYNTH_RATE"):
+        data["train"].append({"path": "MOTSynth", "format": "motsynth", "weight": raw["MOTSYNTH_RATE"]})
+    if raw.get("DATA_ROOT"):
+        data["root"] = raw["DATA_ROOT"]
+    if raw.get("COCO_SIZE"):
+        data["augmentation"] |= COCO_CROP
+    if dataset == "BDD100K":  # its sizes, and its crop, are written into the authors' code
+        sizes = {"short_sides": list(range(480, 801, 32)), "longest_side": 1333, "overflow_boxes": True}
+        data["augmentation"] |= COCO_CROP | sizes
+    if raw.get("SAMPLE_LENGTHS") and raw.get("SAMPLE_STEPS"):  # lengths beyond the last step are never reached
+        data["sampling"] = {"lengths": raw["SAMPLE_LENGTHS"][: len(raw["SAMPLE_STEPS"]) + 1]}
+        data["sampling"] |= {"interval": raw["SAMPLE_INTERVALS"][0]} if raw.get("SAMPLE_INTERVALS") else {}
+    return data
+
+
+def _set(settings: dict[str, Any], path: str, value: Any) -> None:
+    *parents, leaf = path.split(".")
+    for parent in parents:
+        settings = settings.setdefault(parent, {})
+    settings[leaf] = value

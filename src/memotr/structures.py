@@ -1,0 +1,282 @@
+"""The values that flow between model, deciders and lifecycle. Each checks its own lengths; empty is legal everywhere.
+
+Shapes: B batch, Q queries (Nd detection queries, then the tracks), N tracks, M births, K classes, C hidden size.
+Boxes are cxcywh in [0, 1] of the unpadded image; reference points are the same in logit space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def _check_lengths(value: Any, names: Sequence[str], length: int) -> None:
+    for name in names:
+        field = getattr(value, name)
+        if len(field) != length:
+            raise ValueError(f"{type(value).__name__}.{name} has length {len(field)}, expected {length}")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageBatch:
+    """Normalised images, padded at the right and the bottom to one size.
+
+    Attributes:
+        pixels: (B, 3, H, W) float; 0 on padding.
+        mask: (B, H, W) bool; True on padding.
+    """
+
+    pixels: Tensor
+    mask: Tensor
+
+    def __post_init__(self) -> None:
+        pixels, mask = tuple(self.pixels.shape), tuple(self.mask.shape)
+        if len(pixels) != 4 or pixels[1] != 3 or mask != (pixels[0], *pixels[2:]):
+            raise ValueError(f"ImageBatch: expected pixels (B, 3, H, W) and mask (B, H, W), got {pixels} and {mask}")
+
+    @classmethod
+    def from_images(cls, images: Sequence[Tensor], stride: int = 32) -> ImageBatch:
+        """Pad images (3, h, w), each of its own size, to the smallest common multiple of ``stride``."""
+        height = max(image.shape[1] for image in images)
+        width = max(image.shape[2] for image in images)
+        height, width = (-(-side // stride) * stride for side in (height, width))
+        pixels = images[0].new_zeros(len(images), 3, height, width)
+        mask = torch.ones(len(images), height, width, dtype=torch.bool, device=pixels.device)
+        for image, row, hidden in zip(images, pixels, mask, strict=True):
+            row[:, : image.shape[1], : image.shape[2]] = image
+            hidden[: image.shape[1], : image.shape[2]] = False
+        return cls(pixels, mask)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def to(self, device: torch.device | str) -> ImageBatch:
+        return ImageBatch(self.pixels.to(device, non_blocking=True), self.mask.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True, eq=False)
+class TrackState:
+    """All that is remembered of the N objects being followed in one video (paper, section 3.3).
+
+    Attributes:
+        ids: (N,) int64; -1 for none (a false positive that training carries on).
+        labels: (N,) int64, argmax class at birth.
+        logits: (N, K) class logits of the last frame.
+        boxes: (N, 4) last predicted boxes.
+        ref_pts: (N, 4) reference points from which the next frame starts, as logits.
+        query_embed: (N, C), or (N, 2C) with the position half first (Deformable-DETR variant).
+        output_embed: (N, C) what the decoder said in the last frame.
+        last_output: (N, C) what it said in the last confident frame: the short memory.
+        long_memory: (N, C) the slowly moving average of all it said.
+        disappear_time: (N,) int64, frames since the object was last seen.
+        iou: (N,) overlap with the matched ground truth; training only, else 0.
+        seen_boxes: (N, H, 4) boxes of the last H frames in a row in which it was seen, newest last, NaN for fewer;
+            H = 0 without the motion model.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    logits: Tensor
+    boxes: Tensor
+    ref_pts: Tensor
+    query_embed: Tensor
+    output_embed: Tensor
+    last_output: Tensor
+    long_memory: Tensor
+    disappear_time: Tensor
+    iou: Tensor
+    seen_boxes: Tensor
+
+    def __post_init__(self) -> None:
+        _check_lengths(self, [field.name for field in fields(self)], len(self.ids))
+
+    @classmethod
+    def empty(
+        cls, num_classes: int, hidden_dim: int, query_dim: int, history: int = 0, device: torch.device | str = "cpu"
+    ) -> TrackState:
+        """No tracks: the state before the first frame. ``query_dim`` is C, or 2C for the Deformable-DETR variant."""
+
+        def floats(*shape: int) -> Tensor:
+            return torch.zeros(0, *shape, device=device)
+
+        def integers() -> Tensor:
+            return torch.zeros(0, dtype=torch.int64, device=device)
+
+        return cls(
+            ids=integers(),
+            labels=integers(),
+            logits=floats(num_classes),
+            boxes=floats(4),
+            ref_pts=floats(4),
+            query_embed=floats(query_dim),
+            output_embed=floats(hidden_dim),
+            last_output=floats(hidden_dim),
+            long_memory=floats(hidden_dim),
+            disappear_time=integers(),
+            iou=floats(),
+            seen_boxes=floats(history, 4),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: Tensor | slice) -> TrackState:
+        """The chosen tracks: boolean mask (N,), indices (M,) or slice."""
+        return TrackState(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+
+    @property
+    def scores(self) -> Tensor:
+        """(N, K) class probabilities."""
+        return self.logits.sigmoid()
+
+    def replace(self, **changes: Tensor) -> TrackState:
+        """The same tracks with some fields changed."""
+        return replace(self, **changes)
+
+    def to(self, device: torch.device | str) -> TrackState:
+        return TrackState(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+    @staticmethod
+    def cat(states: Sequence[TrackState]) -> TrackState:
+        """All tracks of several states, in order."""
+        return TrackState(
+            **{field.name: torch.cat([getattr(state, field.name) for state in states]) for field in fields(TrackState)}
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class LayerOutput:
+    """What one decoder layer predicts: logits (B, Q, K), boxes (B, Q, 4) and its content (B, Q, C)."""
+
+    logits: Tensor
+    boxes: Tensor
+    output_embed: Tensor
+
+    def __getitem__(self, b: int) -> LayerOutput:
+        return LayerOutput(self.logits[b], self.boxes[b], self.output_embed[b])
+
+
+@dataclass(frozen=True, eq=False)
+class FrameOutput:
+    """What the model says of one frame. Queries are the Nd detection queries, then the tracks, padded to the longest.
+
+    ``output[b]`` is batch element b alone, without its padding: the same fields without the dimension B.
+
+    Attributes:
+        logits: (B, Q, K) class logits.
+        boxes: (B, Q, 4).
+        output_embed: (B, Q, C) content that left the last decoder layer.
+        query_embed: (B, Q, C or 2C) what a track born from the query carries on: the content that entered the last
+            layer, preceded by the query's position half in the Deformable-DETR variant.
+        ref_pts: (B, Q, 4) references that entered the last layer, as logits.
+        init_ref_pts: (B, Q, 4) references that entered the first layer, as logits.
+        num_detections: Nd.
+        num_tracks: number of tracks of each batch element.
+        aux: outputs of the earlier layers; empty at inference.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    output_embed: Tensor
+    query_embed: Tensor
+    ref_pts: Tensor
+    init_ref_pts: Tensor
+    num_detections: int
+    num_tracks: tuple[int, ...]
+    aux: tuple[LayerOutput, ...] = ()
+
+    _PER_QUERY = ("logits", "boxes", "output_embed", "query_embed", "ref_pts", "init_ref_pts")
+
+    def float(self) -> FrameOutput:
+        """All predictions in float32, whatever precision they were computed in."""
+        return replace(self, **{name: getattr(self, name).float() for name in self._PER_QUERY})
+
+    def __getitem__(self, b: int) -> FrameOutput:
+        q = self.num_detections + self.num_tracks[b]
+        aux = (layer[b] for layer in self.aux)
+        return FrameOutput(
+            **{name: getattr(self, name)[b, :q] for name in self._PER_QUERY},
+            num_detections=self.num_detections,
+            num_tracks=(self.num_tracks[b],),
+            aux=tuple(LayerOutput(a.logits[:q], a.boxes[:q], a.output_embed[:q]) for a in aux),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FrameTargets:
+    """Ground truth of one frame: ids (G,) int64, labels (G,) int64, boxes (G, 4)."""
+
+    ids: Tensor
+    labels: Tensor
+    boxes: Tensor
+
+    def __post_init__(self) -> None:
+        _check_lengths(self, ("labels", "boxes"), len(self.ids))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> FrameTargets:
+        return FrameTargets(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class ClipBatch:
+    """B clips of T frames: ``frames[t]`` holds frame t of every clip, ``targets[t][b]`` its ground truth."""
+
+    frames: list[ImageBatch]
+    targets: list[list[FrameTargets]]
+
+    def __post_init__(self) -> None:
+        _check_lengths(self, ("targets",), len(self.frames))
+        for images, targets in zip(self.frames, self.targets, strict=True):
+            if len(images) != len(targets):
+                raise ValueError(f"ClipBatch: {len(images)} images but {len(targets)} targets in a frame")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def to(self, device: torch.device | str) -> ClipBatch:
+        frames = [images.to(device) for images in self.frames]
+        return ClipBatch(frames, [[target.to(device) for target in targets] for targets in self.targets])
+
+    def pin_memory(self) -> ClipBatch:
+        """Page-locked copies, for asynchronous transfer (called by the data loader)."""
+        frames = [ImageBatch(images.pixels.pin_memory(), images.mask.pin_memory()) for images in self.frames]
+        return ClipBatch(frames, self.targets)
+
+
+@dataclass(frozen=True, eq=False)
+class Assignment:
+    """Which prediction is which object in one frame, for one video: the decision of the gate or of the matching.
+
+    Attributes:
+        track_ids: (N,) id of every carried track after this frame.
+        track_keep: (N,) bool, whether it goes on to the next frame.
+        disappear_time: (N,) int64, after this frame.
+        track_iou: (N,) overlap with the matched ground truth (training, else 0).
+        births: (M,) detection queries that become tracks, in order.
+        birth_ids: (M,) their ids.
+        birth_labels: (M,) their classes.
+        birth_iou: (M,) overlap with the matched ground truth (training, else 0).
+        birth_from_initial: (M,) bool, whether the birth starts over from the initial reference points (an unmatched
+            detection that training carries on) instead of the last ones.
+    """
+
+    track_ids: Tensor
+    track_keep: Tensor
+    disappear_time: Tensor
+    track_iou: Tensor
+    births: Tensor
+    birth_ids: Tensor
+    birth_labels: Tensor
+    birth_iou: Tensor
+    birth_from_initial: Tensor
+
+    def __post_init__(self) -> None:
+        _check_lengths(self, ("track_keep", "disappear_time", "track_iou"), len(self.track_ids))
+        _check_lengths(self, ("birth_ids", "birth_labels", "birth_iou", "birth_from_initial"), len(self.births))

@@ -1,0 +1,1 @@
+"""From predictions to tracks: who is born, who stays, who ends."""

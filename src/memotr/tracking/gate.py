@@ -1,0 +1,45 @@
+"""The decider of inference: scores say which tracks are still seen and which detections are new (section 3.4)."""
+
+from __future__ import annotations
+
+import torch
+
+from memotr.structures import Assignment, FrameOutput, TrackState
+
+
+def gate(
+    output: FrameOutput,
+    tracks: TrackState,
+    *,
+    det_thresh: float,
+    track_thresh: float,
+    miss_tolerance: int,
+    next_id: int,
+) -> Assignment:
+    """Decide by scores, for one video.
+
+    Args:
+        output: what the model said of the frame, one batch element.
+        tracks: the N tracks that it was looked at with.
+        det_thresh: a detection query whose best class scores at least this is a new track.
+        track_thresh: a track is unseen in a frame where its own class scores less.
+        miss_tolerance: frames in a row after which an unseen track ends.
+        next_id: id of the first birth; the others count on in query order.
+    """
+    n = output.num_detections
+    own_score = output.logits[n:].sigmoid().gather(1, tracks.labels[:, None])[:, 0]  # (N,)
+    missed = torch.where(own_score < track_thresh, tracks.disappear_time + 1, 0)  # (N,)
+    stays = missed < miss_tolerance
+    best_score, best_class = output.logits[:n].sigmoid().max(dim=1)  # (Nd,)
+    births = (best_score >= det_thresh).nonzero()[:, 0]  # (M,)
+    return Assignment(
+        track_ids=torch.where(stays, tracks.ids, -1),
+        track_keep=stays,
+        disappear_time=missed,
+        track_iou=tracks.iou,
+        births=births,
+        birth_ids=torch.arange(next_id, next_id + len(births), device=births.device),
+        birth_labels=best_class[births],
+        birth_iou=best_score.new_zeros(len(births)),
+        birth_from_initial=torch.zeros_like(births, dtype=torch.bool),
+    )

@@ -1,0 +1,66 @@
+"""The only code that gives birth to a track, keeps it or ends it; inference and training share it."""
+
+from __future__ import annotations
+
+import torch
+
+from memotr.structures import Assignment, FrameOutput, TrackState
+
+
+def advance(tracks: TrackState, output: FrameOutput, choice: Assignment) -> TrackState:
+    """Carry out a decision: the tracks of this frame, those that stay first, then the births in order.
+
+    Args:
+        tracks: the N tracks with which the frame was looked at.
+        output: what the model said of it, one batch element (``output[b]``).
+        choice: the decision, by scores or by ground truth.
+    """
+    stayed = _continue(tracks, output, choice)[choice.track_keep]
+    return TrackState.cat([stayed, _give_birth(output, choice, tracks.seen_boxes.shape[1])])
+
+
+def _continue(tracks: TrackState, output: FrameOutput, choice: Assignment) -> TrackState:
+    n = output.num_detections
+    boxes = output.boxes[n:]
+    return tracks.replace(
+        ids=choice.track_ids,
+        logits=output.logits[n:],
+        boxes=boxes,
+        output_embed=output.output_embed[n:],
+        disappear_time=choice.disappear_time,
+        iou=choice.track_iou,
+        seen_boxes=_remember(tracks, boxes.detach(), choice.disappear_time == 0),
+    )
+
+
+def _remember(tracks: TrackState, boxes: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """Boxes (N, H, 4) of the last frames in a row in which the object was seen; a gap starts them anew."""
+    history = tracks.seen_boxes
+    if history.shape[1] == 0:
+        return history
+    returned = (tracks.disappear_time > 0)[:, None, None]
+    unbroken = history.masked_fill(returned, torch.nan)
+    longer = torch.cat((unbroken[:, 1:], boxes[:, None]), dim=1)  # (N, H, 4)
+    return torch.where(seen[:, None, None], longer, history)
+
+
+def _give_birth(output: FrameOutput, choice: Assignment, history: int) -> TrackState:
+    q = choice.births
+    output_embed, query_embed, boxes = output.output_embed[q], output.query_embed[q], output.boxes[q]
+    fresh = choice.birth_from_initial[:, None]
+    seen_boxes = boxes.detach()[:, None].repeat(1, history, 1)
+    seen_boxes[:, :-1] = torch.nan
+    return TrackState(
+        ids=choice.birth_ids,
+        labels=choice.birth_labels,
+        logits=output.logits[q],
+        boxes=boxes,
+        ref_pts=torch.where(fresh, output.init_ref_pts[q], output.ref_pts[q]),
+        query_embed=query_embed,
+        output_embed=output_embed,
+        last_output=output_embed,
+        long_memory=query_embed[:, -output_embed.shape[1] :],  # the content half
+        disappear_time=torch.zeros_like(choice.birth_ids),
+        iou=choice.birth_iou,
+        seen_boxes=seen_boxes,
+    )

@@ -1,0 +1,100 @@
+"""What the tracker gives back for one frame: who is where, in pixels, as NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import supervision
+
+
+@dataclass(frozen=True, eq=False)
+class Tracks:
+    """The tracked objects of one frame.
+
+    Attributes:
+        ids: (N,) int64; an identity keeps its number for the whole video, from 0.
+        boxes: (N, 4) float32, xyxy in pixels of the original frame, not clipped to it.
+        scores: (N,) float32 in [0, 1], of the best class.
+        labels: (N,) int64, the class with which the track was born: an index into ``class_names``.
+        frame: number of the frame in its source, from 0.
+        class_names: the names of all classes of the model.
+
+    Raises:
+        ValueError: a field has another length than the others or boxes are not (N, 4).
+    """
+
+    ids: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    frame: int
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        wanted = {"ids": (n,), "boxes": (n, 4), "scores": (n,), "labels": (n,)}
+        for name, shape in wanted.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"Tracks.{name} has shape {getattr(self, name).shape}, expected {shape}")
+
+    @classmethod
+    def empty(cls, frame: int, class_names: tuple[str, ...]) -> Tracks:
+        """A frame in which nothing is tracked."""
+        return cls(
+            ids=np.zeros(0, np.int64),
+            boxes=np.zeros((0, 4), np.float32),
+            scores=np.zeros(0, np.float32),
+            labels=np.zeros(0, np.int64),
+            frame=frame,
+            class_names=class_names,
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: slice | NDArray[np.bool_] | NDArray[np.int64] | list[int]) -> Tracks:
+        """The chosen objects of the same frame (slice, boolean mask or list of positions)."""
+        return Tracks(
+            self.ids[index], self.boxes[index], self.scores[index], self.labels[index], self.frame, self.class_names
+        )
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.to_dicts())
+
+    @property
+    def names(self) -> list[str]:
+        """Class name of every object."""
+        return [self.class_names[label] for label in self.labels]
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One JSON-ready dict an object: id, box ([x1, y1, x2, y2] in pixels), score, label, class."""
+        columns = zip(self.ids, self.boxes, self.scores, self.labels, self.names, strict=True)
+        return [
+            {"id": int(i), "box": b.tolist(), "score": float(s), "label": int(label), "class": name}
+            for i, b, s, label, name in columns
+        ]
+
+    def to_mot_rows(self) -> list[tuple[int, int, float, float, float, float]]:
+        """(frame from 1, id, left, top, width, height) of every object, in pixels: the columns of MOTChallenge."""
+        return [
+            (self.frame + 1, int(i), float(x1), float(y1), float(x2) - float(x1), float(y2) - float(y1))
+            for i, (x1, y1, x2, y2) in zip(self.ids, self.boxes, strict=True)
+        ]
+
+    def to_supervision(self) -> supervision.Detections:
+        """The same as ``supervision.Detections`` with ``tracker_id`` and ``data["class_name"]`` set."""
+        import supervision  # heavy: only for those who ask for it
+
+        return supervision.Detections(
+            xyxy=self.boxes.astype(np.float32),
+            confidence=self.scores,
+            class_id=self.labels,
+            tracker_id=self.ids,
+            data={"class_name": np.array(self.names, dtype=np.str_)},
+        )

@@ -1,0 +1,1 @@
+"""Learning to track: who should be who by ground truth, what that costs, and the loop around it."""

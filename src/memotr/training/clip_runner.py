@@ -1,0 +1,162 @@
+"""One forward, one clip: so that data parallelism sees one forward and one backward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from memotr.models.memotr import MeMOTR
+from memotr.structures import ClipBatch, FrameOutput, FrameTargets, TrackState
+from memotr.tracking.lifecycle import advance
+from memotr.training.criterion import LOSS_NAMES, frame_losses
+from memotr.training.matching import MatchCosts, carry_on, match
+from memotr.training.perturb import perturb
+
+ALWAYS_USED = (
+    "backbone.",
+    "feature_projs.",
+    "transformer.encoder.layers.",
+    "transformer.decoder.layers.",
+    "transformer.decoder.bbox_embed.",
+    "class_embed.",
+    "det_",
+)
+"""Parameters that have a gradient whatever the clip and the number of layers, by how their names begin."""
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the three losses, and of every decoder layer before the last."""
+
+    label: float = 2.0
+    l1: float = 5.0
+    giou: float = 2.0
+    aux: Sequence[float] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ClipResult:
+    """What a clip batch costs.
+
+    Attributes:
+        total: weighted sum, to be minimised; scalar.
+        parts: (6,) unweighted focal, L1 and GIoU loss of the last layer, then of the earlier ones, detached.
+        tracks: the states after each frame but the last, by frame and batch element.
+    """
+
+    total: Tensor
+    parts: Tensor
+    tracks: list[list[TrackState]]
+
+    def named(self) -> dict[str, float]:
+        """Total and parts by name (copies from the device)."""
+        names = [*LOSS_NAMES, *(f"aux_{name}" for name in LOSS_NAMES)]
+        return {"total": self.total.item(), **dict(zip(names, self.parts.tolist(), strict=True))}
+
+
+class ClipRunner(nn.Module):
+    """Follows the objects through a clip with the ground truth's help and adds up what the model got wrong.
+
+    Args:
+        model: to be trained.
+        costs: of the matching.
+        weights: of the losses.
+        drop_rate: share of tracks dropped after each frame.
+        insert_rate: share of tracks that bring in a false positive.
+    """
+
+    def __init__(
+        self,
+        model: MeMOTR,
+        costs: MatchCosts | None = None,
+        weights: LossWeights | None = None,
+        drop_rate: float = 0.0,
+        insert_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.costs = costs or MatchCosts()
+        self.drop_rate, self.insert_rate = drop_rate, insert_rate
+        self.merge_layer = model.transformer.decoder.merge_layer
+        weights = weights or LossWeights()
+        aux = weights.aux if weights.aux is not None else [1.0] * (len(model.class_embed) - 1)
+        if len(aux) != len(model.class_embed) - 1:
+            raise ValueError(f"{len(aux)} auxiliary loss weights for {len(model.class_embed)} decoder layers")
+        self.register_buffer("layer_weights", torch.tensor([*aux, 1.0]), persistent=False)
+        self.register_buffer("loss_weights", torch.tensor([weights.label, weights.l1, weights.giou]), persistent=False)
+
+    layer_weights: Tensor
+    loss_weights: Tensor
+
+    def forward(self, clip: ClipBatch, no_grad_frames: int = 0, generator: torch.Generator | None = None) -> ClipResult:
+        """Losses of B clips of T frames.
+
+        Args:
+            clip: on the model's device.
+            no_grad_frames: the first frames, run without gradient and without perturbation but for the last of them;
+                the clip's last frame always has its gradient.
+            generator: of the perturbation's random draws, on the CPU; needed where there is any.
+        """
+        tracks = [self.model.no_tracks() for _ in clip.targets[0]]
+        history = []
+        losses = self.layer_weights.new_zeros(len(self.layer_weights), 3)  # (Ld, 3)
+        num_frames = len(clip)
+        no_grad_frames = min(no_grad_frames, num_frames - 1)
+        for t, (images, targets) in enumerate(zip(clip.frames, clip.targets, strict=True)):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and t >= no_grad_frames):
+                output = self.model(images, tracks, aux=True)
+                perturbing = t >= no_grad_frames - 1
+                choices = []
+                for b, truth in enumerate(targets):
+                    loss, carried = self._frame(output[b], tracks[b], truth, generator if perturbing else None)
+                    losses = losses + loss
+                    choices.append(carried)
+                if t < num_frames - 1:
+                    tracks = [self.model.memory(carried) for carried in choices]
+                    history.append(tracks)
+        losses = losses / mean_over_ranks(
+            sum(len(truth) for targets in clip.targets for truth in targets), losses.device
+        )
+        return self._result(losses, history)
+
+    def _frame(
+        self, output: FrameOutput, tracks: TrackState, truth: FrameTargets, generator: torch.Generator | None
+    ) -> tuple[Tensor, TrackState]:
+        """Losses (Ld, 3) of one frame of one video, and the tracks that it leaves."""
+        matching = match(output, tracks, truth, self.merge_layer, self.costs)
+        choice = carry_on(output, tracks, matching, truth, keep=self.model.query_updater.update_threshold)
+        if self.drop_rate or self.insert_rate:
+            drop, insert = (self.drop_rate, self.insert_rate) if generator is not None else (0.0, 0.0)
+            choice = perturb(choice, output, drop, insert, generator or torch.Generator())
+        return frame_losses(output, matching, truth), advance(tracks, output, choice)
+
+    def _result(self, losses: Tensor, history: list[list[TrackState]]) -> ClipResult:
+        weighted = losses * self.layer_weights[:, None]  # (Ld, 3)
+        total = (weighted * self.loss_weights).sum() + self._every_parameter()
+        parts = torch.cat((losses[-1], weighted[:-1].sum(dim=0))).detach()  # (6,)
+        return ClipResult(total, parts, history)
+
+    def _every_parameter(self) -> Tensor:
+        """Zero, with a gradient for what a clip may leave out, such as the memory where there is no track.
+
+        Under data parallelism every rank must take part in the reduction of every gradient.
+        """
+        parameters = [
+            p.flatten()[:1]
+            for name, p in self.model.named_parameters()
+            if p.requires_grad and not name.startswith(ALWAYS_USED)
+        ]
+        return 0.0 * torch.cat(parameters).sum() if parameters else self.layer_weights.new_zeros(())
+
+
+def mean_over_ranks(count: int, device: torch.device) -> Tensor:
+    """Mean of a number over the ranks of a distributed run, at least 1."""
+    total = torch.tensor(float(count), device=device)
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(total)
+        total = total / dist.get_world_size()
+    return total.clamp(min=1)

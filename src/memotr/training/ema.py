@@ -1,0 +1,62 @@
+"""A moving average of the weights, steadier than the weights themselves (Polyak & Juditsky, 1992)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class MovingAverage:
+    """Exponential moving average of a module's parameters and floating buffers, on the module's device.
+
+    Args:
+        module: averaged from its present state on.
+        decay: share of the old average that stays at every update, in [0, 1); less in the first updates.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self.average = {name: tensor.clone() for name, tensor in _floating(module).items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Take in the module's present state."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        torch._foreach_lerp_(list(self.average.values()), list(_floating(module).values()), 1 - decay)
+
+    @contextmanager
+    def applied(self, module: nn.Module) -> Iterator[None]:
+        """Within the context the module has the averaged values; afterwards its own again."""
+        own = {name: tensor.clone() for name, tensor in _floating(module).items()}
+        _fill(module, self.average)
+        try:
+            yield
+        finally:
+            _fill(module, own)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"updates": self.updates, "average": self.average}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what :meth:`state_dict` gave for a module of the same names and shapes."""
+        self.updates = state["updates"]
+        for name, tensor in self.average.items():
+            tensor.copy_(state["average"][name])
+
+
+def _floating(module: nn.Module) -> dict[str, Tensor]:
+    """What is averaged, by name; tensors with two names once."""
+    named = chain(module.named_parameters(), module.named_buffers())
+    return {name: tensor.detach() for name, tensor in named if tensor.is_floating_point()}
+
+
+def _fill(module: nn.Module, values: Mapping[str, Tensor]) -> None:
+    for name, tensor in _floating(module).items():
+        tensor.copy_(values[name])

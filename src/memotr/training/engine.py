@@ -1,0 +1,311 @@
+"""The training run: epochs of steps, and between them what makes a run safe to stop and good to watch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+import torch.distributed as dist
+from lightning_fabric import Fabric
+from numpy.random import SeedSequence
+from torch import Tensor
+
+from memotr.config import Config
+from memotr.data.clips import ClipDataset
+from memotr.errors import UserError
+from memotr.models.memotr import MeMOTR
+from memotr.structures import ClipBatch
+from memotr.training.checkpoint import (
+    LAST,
+    Progress,
+    RunState,
+    generator_states,
+    keep_epoch,
+    set_generator_states,
+    write_state,
+)
+from memotr.training.clip_loss import make_clip_loss
+from memotr.training.ema import MovingAverage
+from memotr.training.figure import ShownClip, draw, predict
+from memotr.training.inputs import make_loader
+from memotr.training.metrics import StepMetrics, Sums, peak_memory
+from memotr.training.optim import make_optimizer, no_grad_frames, set_learning_rates
+from memotr.training.report import Report
+from memotr.training.signals import StopRequest
+from memotr.weights import save_model
+
+Validate = Callable[[MeMOTR, int], Mapping[str, float]]
+"""Scores of a model after so many epochs, by name; more is better, and the first one says which model is the best."""
+
+MAX_SKIPPED = 10
+"""So many steps in a row whose loss or gradient is not finite end a run."""
+
+
+class Training:
+    """A run on one rank.
+
+    Args:
+        fabric: launched.
+        config: all settings.
+        model: with the weights to start from.
+        dataset: the clips.
+        folder: where the first rank writes.
+        stop: asks to stop, on any rank.
+        shown: the clip of the figures; None for no figures.
+        validate: scores the model, on the first rank while the others wait.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        config: Config,
+        model: MeMOTR,
+        dataset: ClipDataset,
+        folder: Path,
+        stop: StopRequest,
+        shown: ShownClip | None = None,
+        validate: Validate | None = None,
+    ) -> None:
+        self.fabric, self.config, self.settings, self.output = fabric, config, config.training, config.training.output
+        self.folder, self.stop, self.shown, self.validate = folder, stop, shown, validate
+        self.model = model.recompute_activations(self.settings.checkpoint_activations)
+        loss, optimizer = make_clip_loss(model, self.settings), make_optimizer(model, self.settings.optimizer)
+        self.loss, self.optimizer = fabric.setup(loss, optimizer)
+        self.average = MovingAverage(model, self.settings.ema_decay) if self.settings.ema_decay else None
+        self.loader, self.sampler = make_loader(dataset, config, fabric.global_rank, fabric.world_size, fabric.device)
+        # clips of a batch of all ranks together, and frames of every epoch, by which the time left is told
+        self.share = fabric.world_size * self.settings.batch_size
+        self.lengths = [config.data.sampling.length(epoch) for epoch in range(self.settings.epochs)]
+        self.work = [self.sampler.total(epoch) * length for epoch, length in enumerate(self.lengths)]
+        self.progress, self.sums = Progress(), Sums(fabric.device)
+        self.rates: dict[str, float] = {}
+        self.report: Report | None = None
+        self.stopping = False
+        self.saved_at = 0
+        torch.manual_seed(self.settings.seed + fabric.global_rank)  # of the dropout: every rank its own
+
+    def run(self) -> None:
+        """Train to the end of the last epoch, or until asked to stop.
+
+        Raises:
+            UserError: the data cannot be read, a checkpoint cannot be written, or the loss stays not finite.
+        """
+        self.report = Report(self.folder, self.progress.steps) if self.fabric.is_global_zero else None
+        with self.report or nullcontext():
+            while self.progress.epoch < self.settings.epochs and not self.stopping:
+                self.train_epoch()
+                if not self.stopping:
+                    self.finish_epoch()
+
+    def train_epoch(self) -> None:
+        """What is left of the epoch's steps."""
+        self.rates = set_learning_rates(self.optimizer, self.settings.optimizer, self.progress.epoch)
+        self.loss.train()
+        batches = self.start_batches()
+        self.sums.start_clock()
+        while clips := list(islice(batches, self.settings.accumulation)):
+            self.step(clips)
+            if self.progress.steps % self.output.log_every == 0:
+                self.log()
+            if self.stopping or self.save_is_due():
+                self.save()
+            if self.stopping:
+                return
+        self.sums.stop_clock()
+
+    def step(self, clips: list[ClipBatch]) -> None:
+        """One step of the optimiser: a forward and a backward for each batch of clips."""
+        parts = [self.forward_backward(clip, len(clips), last=clip is clips[-1]) for clip in clips]
+        limit = self.settings.optimizer.clip_norm or torch.inf
+        norm = self.fabric.clip_gradients(self.loss, self.optimizer, max_norm=limit, error_if_nonfinite=False)
+        assert norm is not None
+        values = torch.cat((torch.stack(parts).mean(dim=0), norm[None]))  # (8,)
+        finite, self.stopping = self.agree(values)
+        self.progress.steps += 1
+        if finite:
+            self.optimizer.step()
+            if self.average:
+                self.average.update(self.model)
+        self.sums.add(values if finite else None)
+        self.count_skipped(finite)
+        self.optimizer.zero_grad()
+        if self.report:
+            self.report.step()
+
+    def forward_backward(self, clip: ClipBatch, share: int, *, last: bool) -> Tensor:
+        """Add the gradients of one of ``share`` batches, with the last one over all ranks; returns its losses (7,)."""
+        frames = no_grad_frames(self.settings.no_grad_frames, self.settings.no_grad_steps, self.progress.epoch)
+        with self.fabric.no_backward_sync(self.loss, enabled=not last):
+            total: Tensor
+            parts: Tensor
+            total, parts = self.loss(clip.to(self.fabric.device), frames, self.generator())
+            self.fabric.backward(total / share)
+        self.progress.clips += self.share
+        return parts
+
+    def agree(self, values: Tensor) -> tuple[bool, bool]:
+        """Whether all is finite on all ranks, and whether one of them is asked to stop: one look at the device."""
+        broken, asked = (~values.isfinite()).any().float(), values.new_tensor(float(bool(self.stop)))
+        flags = torch.stack((broken, asked))
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+        anywhere_broken, anywhere_asked = flags.tolist()
+        return not anywhere_broken, bool(anywhere_asked)
+
+    def count_skipped(self, finite: bool) -> None:
+        """Steps that are not finite have no effect, and too many in a row end the run."""
+        progress = self.progress
+        if finite:
+            progress.skipped_in_a_row = 0
+            return
+        progress.skipped += 1
+        progress.skipped_in_a_row += 1
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        if scaler is not None:
+            scaler.update()  # float16: with a smaller scale it may be finite
+        if progress.skipped_in_a_row == MAX_SKIPPED:
+            saved = self.folder / LAST
+            good = f"the last good checkpoint is {saved}" if saved.is_file() else "there is no checkpoint yet"
+            self.fail(
+                f"loss or gradient was not finite in {MAX_SKIPPED} steps in a row, the last one {progress.steps}; "
+                f"{good}; lower training.optimizer.lr or training.optimizer.clip_norm"
+            )
+
+    # Between steps and epochs
+
+    def start_batches(self) -> Iterator[ClipBatch]:
+        """The batches of this epoch that are left, in an order that depends on seed and epoch alone."""
+        progress, accumulation = self.progress, self.settings.accumulation
+        self.sampler.set_epoch(progress.epoch)
+        self.sampler.skip(progress.clips // self.share)
+        if self.report:
+            total, done = self.sampler.total(progress.epoch), progress.clips // self.share
+            steps = -(-total // accumulation)
+            self.report.begin_epoch(progress.epoch, self.settings.epochs, steps, -(-done // accumulation))
+        return iter(self.loader)
+
+    def generator(self) -> torch.Generator:
+        """Of the perturbation, for the next batch: a function of seed, rank and place in the run alone."""
+        key = (self.settings.seed, self.fabric.global_rank, self.progress.epoch, self.progress.clips)
+        return torch.Generator().manual_seed(int(SeedSequence(key).generate_state(1)[0]))
+
+    def finish_epoch(self) -> None:
+        """Save, export, draw and validate."""
+        progress = self.progress
+        if len(self.sums) and progress.epoch + 1 == self.settings.epochs:
+            self.log()
+        progress.epoch += 1
+        progress.clips = 0
+        self.save(of_epoch=True)
+        best = progress.best
+        self.on_first_rank(self.show_epoch)
+        progress.best = self.fabric.broadcast(progress.best)
+        if progress.best != best:
+            self.save()
+
+    def show_epoch(self) -> None:
+        """What others may use and look at, made with the averaged weights where there is an average."""
+        assert self.report is not None
+        epoch, step, every = self.progress.epoch, self.progress.steps, self.output.val_every
+        with self.average.applied(self.model) if self.average else nullcontext():
+            save_model(self.model, self.folder / "last.safetensors", epoch=epoch)
+            if self.shown:
+                title = f"{self.config.name} after {epoch} epochs"
+                self.report.figure(draw(self.shown, predict(self.model, self.shown), title), step, epoch)
+            if self.validate and every and (epoch % every == 0 or epoch == self.settings.epochs):
+                scores = self.validate(self.model, epoch)
+                self.report.validation(scores, step, epoch)
+                self.keep_best(next(iter(scores.values())))
+
+    def keep_best(self, score: float) -> None:
+        best = self.progress.best
+        if best is None or score > best:
+            save_model(self.model, self.folder / "best.safetensors", epoch=self.progress.epoch)
+            self.progress.best = score
+
+    def log(self) -> None:
+        """A line of metrics, from the means over all ranks."""
+        means, seconds = self.sums.finish()
+        if not self.report:
+            return
+        progress = self.progress
+        length = self.lengths[progress.epoch]
+        frames_left = sum(self.work[progress.epoch :]) - progress.clips // self.share * length
+        left = frames_left * seconds / (self.settings.accumulation * length)
+        memory = peak_memory(self.fabric.device)
+        line = StepMetrics(progress.steps, progress.epoch, means, self.rates, progress.skipped, seconds, memory, left)
+        self.report.metrics(line)
+
+    # Saving
+
+    def save_is_due(self) -> bool:
+        """Within an epoch."""
+        return 0 < self.output.save_every <= self.progress.steps - self.saved_at
+
+    def save(self, *, of_epoch: bool = False) -> None:
+        """Write the checkpoint from which the run can go on; an epoch's is kept under its number, too.
+
+        Not while steps are skipped: the present weights may be what makes the loss infinite, those saved are good.
+        """
+        if self.progress.skipped_in_a_row:
+            return
+        self.saved_at = self.progress.steps
+        own = {"generators": generator_states(), "sums": self.sums.state_dict()}
+        ranks = [own]
+        if dist.is_available() and dist.is_initialized():
+            ranks = [{} for _ in range(self.fabric.world_size)]
+            dist.all_gather_object(ranks, own)
+
+        def write() -> None:
+            write_state(self.folder / LAST, self.state(ranks))
+            if of_epoch:
+                keep_epoch(self.folder, self.progress.epoch, self.output.keep_last, self.output.keep_every)
+
+        self.on_first_rank(write)
+
+    def state(self, ranks: list[dict[str, Any]]) -> RunState:
+        return RunState(
+            settings=self.config.model_dump(mode="json"),
+            progress=self.progress,
+            model=self.model.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            scaler=self.fabric.strategy.precision.state_dict(),
+            average=self.average.state_dict() if self.average else None,
+            ranks=ranks,
+        )
+
+    def restore(self, state: RunState) -> None:
+        """Go on where the state was taken. With as many ranks and the same settings nothing shows that it stopped."""
+        self.progress = state.progress
+        self.saved_at = state.progress.steps
+        self.model.load_state_dict(state.model)
+        self.optimizer.load_state_dict(state.optimizer)
+        for group in self.optimizer.param_groups:
+            group["weight_decay"] = self.settings.optimizer.weight_decay  # as it is now, like the learning rates
+        self.fabric.strategy.precision.load_state_dict(state.scaler)
+        if self.average and state.average:
+            self.average.load_state_dict(state.average)
+        if len(state.ranks) == self.fabric.world_size:
+            own = state.ranks[self.fabric.global_rank]
+            set_generator_states(own["generators"])
+            self.sums.load_state_dict(own["sums"])
+
+    def on_first_rank(self, action: Callable[[], None]) -> None:
+        """Do something while the other ranks wait. What goes wrong there ends the run everywhere."""
+        error = None
+        if self.fabric.is_global_zero:
+            try:
+                action()
+            except UserError as caught:
+                error = str(caught)
+        error = self.fabric.broadcast(error)
+        if error is not None:
+            self.fail(error)
+
+    def fail(self, message: str) -> NoReturn:
+        """End the run on all ranks for a reason that all of them know; one of them says it."""
+        raise UserError(message) if self.fabric.is_global_zero else SystemExit(2)

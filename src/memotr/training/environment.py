@@ -1,0 +1,67 @@
+"""What a run was made with: versions, devices, command line."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+import memotr
+
+PACKAGES = ("torch", "lightning-fabric", "numpy", "scipy", "numba", "triton", "opencv-python-headless", "pydantic")
+
+
+def describe_environment(fabric: Fabric) -> dict[str, Any]:
+    """Plain values for a JSON file."""
+    cuda = fabric.device.type == "cuda"
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "memotr": memotr.__version__,
+        "commit": _commit(Path(memotr.__file__).parent),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "cuda": torch.version.cuda,
+        "ranks": fabric.world_size,
+        "device": torch.cuda.get_device_name(fabric.device) if cuda else str(fabric.device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def append_environment(file: Path, environment: dict[str, Any]) -> None:
+    """One more entry in a file that has one for every start of the run."""
+    starts = json.loads(file.read_text()) if file.is_file() else []
+    beside = file.with_suffix(".part")
+    beside.write_text(json.dumps([*starts, environment], indent=2) + "\n")
+    beside.replace(file)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit(folder: Path) -> str | None:
+    """The commit of a checkout, with "+changes" where files differ from it; None outside of one."""
+    git = shutil.which("git")
+    if git is None or not any((parent / ".git").exists() for parent in folder.parents):
+        return None
+
+    def ask(*arguments: str) -> str:
+        command = [git, "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    commit = ask("rev-parse", "HEAD")
+    return f"{commit}+changes" if commit and ask("status", "--porcelain", "--", ".") else commit or None

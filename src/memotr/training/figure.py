@@ -1,0 +1,85 @@
+"""A picture of what the network makes of one fixed clip, to be looked at epoch after epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from memotr.data.sequences import FrameBoxes, Sequence
+from memotr.io.image_files import read_image
+from memotr.models.memotr import MeMOTR
+from memotr.tracks import Tracks
+
+MAX_WIDTH = 960  # pixels of a drawn frame
+COLORS = matplotlib.colormaps["tab20"]
+
+
+@dataclass(frozen=True, eq=False)
+class ShownClip:
+    """Frames (H, W, 3) uint8 RGB of one video with their ground truth in pixels."""
+
+    name: str
+    images: list[NDArray[np.uint8]]
+    truths: list[FrameBoxes]
+
+    @classmethod
+    def choose(cls, sequence: Sequence, interval: int, length: int = 4) -> ShownClip:
+        """A few frames out of the middle of an annotated sequence, ``interval`` apart if it is long enough."""
+        assert sequence.boxes is not None
+        length = min(length, len(sequence))
+        interval = max(1, min(interval, (len(sequence) - 1) // max(1, length - 1)))
+        start = (len(sequence) - (length - 1) * interval - 1) // 2
+        numbers = range(start, start + length * interval, interval)
+        images = [read_image(sequence.frames[number]) for number in numbers]
+        return cls(sequence.name, images, [sequence.boxes[number] for number in numbers])
+
+
+def predict(model: MeMOTR, clip: ShownClip) -> list[Tracks]:
+    """The clip's frames tracked as one video, by the model as it is; its mode stays what it was."""
+    from memotr.tracking.tracker import Tracker  # it loads the video libraries, which nothing else of training needs
+
+    training = model.training
+    tracker = Tracker(model)
+    tracks = [tracker.update(image) for image in clip.images]
+    model.train(training)
+    return tracks
+
+
+def draw(clip: ShownClip, tracks: list[Tracks], title: str) -> Figure:
+    """Ground truth dashed in white, tracks in a colour for each identity."""
+    columns = min(2, len(clip.images))
+    rows = -(-len(clip.images) // columns)
+    height, width = clip.images[0].shape[:2]
+    figure = Figure(figsize=(6.4 * columns, 6.4 * height / width * rows + 0.4), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(f"{title} · {clip.name}", fontsize=9)
+    for number, (image, truth, found) in enumerate(zip(clip.images, clip.truths, tracks, strict=True)):
+        axes = figure.add_subplot(rows, columns, number + 1)
+        scale = min(1.0, MAX_WIDTH / image.shape[1])
+        smaller = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        # boxes count pixel edges from 0, where Matplotlib has the centres of pixels at whole numbers
+        axes.imshow(smaller, extent=(0, width, height, 0))
+        axes.set_axis_off()
+        axes.set_autoscale_on(False)
+        for box in truth.boxes:
+            axes.add_patch(_rectangle(box, color="white", linestyle="--", linewidth=0.8))
+        for box, track, score in zip(found.boxes, found.ids, found.scores, strict=True):
+            color = COLORS(int(track) % COLORS.N)
+            axes.add_patch(_rectangle(box, color=color, linestyle="-", linewidth=1.5))
+            axes.text(box[0], box[1], f"{track} · {score:.2f}", color="black", fontsize=6, backgroundcolor=color)
+        axes.set_title(f"{len(truth)} objects, {len(found)} tracks", fontsize=8)
+    return figure
+
+
+def _rectangle(box: NDArray[np.float32], *, color: object, linestyle: str, linewidth: float) -> Rectangle:
+    left, top, right, bottom = box.tolist()
+    return Rectangle(
+        (left, top), right - left, bottom - top, fill=False, edgecolor=color, linestyle=linestyle, linewidth=linewidth
+    )

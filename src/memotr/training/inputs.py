@@ -1,0 +1,61 @@
+"""From the settings to the clips that a run sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from memotr.config import Config, DataConfig, SplitConfig
+from memotr.data.clips import ClipDataset, ClipLoader, EpochSampler, Source
+from memotr.data.datasets import DatasetSpec, load_split
+from memotr.data.sequences import Sequence
+from memotr.errors import UserError
+
+
+def read_split(data: DataConfig, split: SplitConfig) -> list[Sequence]:
+    """Annotated sequences. Raises UserError for what is missing or wrong in them, with file and line."""
+    return load_split(DatasetSpec(Path(data.root) / split.path, split.split, split.format))
+
+
+def read_sources(data: DataConfig) -> list[Source]:
+    """What is trained on. Raises UserError for what is missing or wrong in it, with file and line."""
+    return [
+        Source(read_split(data, source), data.augmentation, source.weight, source.join_epoch) for source in data.train
+    ]
+
+
+def settle_classes(config: Config, sources: Iterable[Source]) -> Config:
+    """The configuration with the classes of the data, unless it names its own.
+
+    Raises:
+        UserError: it names others than the data has (a single class may have any name).
+    """
+    found = next(sequence.classes for source in sources for sequence in source.sequences)
+    if "classes" not in config.model_fields_set:
+        return config.model_copy(update={"classes": found})
+    if found != config.classes and not len(found) == len(config.classes) == 1:
+        raise UserError(
+            f"the data has the classes {', '.join(found)}, the configuration {', '.join(config.classes)}; "
+            f"set classes=[{', '.join(found)}], or rename those of the data in its dataset.yaml"
+        )
+    return config
+
+
+def make_dataset(config: Config, sources: list[Source]) -> ClipDataset:
+    """The clips of every epoch. Raises UserError where there are none."""
+    seed, epochs = config.training.seed, config.training.epochs
+    return ClipDataset(sources, config.data.sampling, seed=seed, epochs=epochs)
+
+
+def make_loader(
+    dataset: ClipDataset, config: Config, rank: int, world_size: int, device: torch.device
+) -> tuple[ClipLoader, EpochSampler]:
+    """Batches for one of ``world_size`` ranks, and the sampler that decides which."""
+    training = config.training
+    sampler = EpochSampler(
+        dataset.size, batch_size=training.batch_size, rank=rank, world_size=world_size, seed=training.seed
+    )
+    loader = ClipLoader(dataset, sampler, workers=config.data.workers, pin_memory=device.type == "cuda")
+    return loader, sampler

@@ -1,0 +1,127 @@
+"""How the steps went: summed up on the device, and copied from it only when a line of metrics is due."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from memotr.training.criterion import LOSS_NAMES
+
+NAMES = ("loss", *LOSS_NAMES, *(f"aux_{name}" for name in LOSS_NAMES), "grad_norm")
+"""What is summed up: the loss that is minimised, its unweighted parts (those of the last layer, then of the earlier
+ones), and the norm of the gradient before clipping."""
+
+SHORT_NAMES = dict(zip(LOSS_NAMES, ("label", "l1", "giou"), strict=True))
+
+
+@dataclass(frozen=True)
+class StepMetrics:
+    """A line of metrics.
+
+    Attributes:
+        step: number of the last step that it tells of, from 1.
+        epoch: which that belongs to, from 0.
+        means: of ``NAMES``, over the steps since the last line and over all ranks; NaN where all of them were skipped.
+        rates: learning rate of every group.
+        skipped: steps without effect since the run began.
+        seconds: per step.
+        memory: peak of the first process in MB: of the GPU, or of the main memory where there is none.
+        left: seconds until the last epoch ends, if all goes on like this.
+    """
+
+    step: int
+    epoch: int
+    means: Mapping[str, float]
+    rates: Mapping[str, float]
+    skipped: int
+    seconds: float
+    memory: float
+    left: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the metrics file."""
+        return {
+            "step": self.step,
+            "epoch": self.epoch,
+            **self.means,
+            **self.rates,
+            "skipped": self.skipped,
+            "seconds_per_step": round(self.seconds, 4),
+            "memory_mb": round(self.memory, 1),
+        }
+
+    def as_text(self) -> str:
+        """For the terminal."""
+        parts = " ".join(f"{short} {self.means[name]:.3f}" for name, short in SHORT_NAMES.items())
+        skipped = f" · {self.skipped} skipped" if self.skipped else ""
+        return (
+            f"loss {self.means['loss']:.3f} ({parts}) · {self.seconds:.2f} s/step · {self.memory:.0f} MB · "
+            f"{timedelta(seconds=round(self.left))} left{skipped}"
+        )
+
+
+class Sums:
+    """Sums over the steps since the last line."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._values = torch.zeros(len(NAMES), device=device)
+        self._count = 0  # steps that had an effect
+        self._steps = 0
+        self._seconds = 0.0
+        self.start_clock()
+
+    def __len__(self) -> int:
+        """Steps since the last line."""
+        return self._steps
+
+    def add(self, values: Tensor | None) -> None:
+        """A step is done; ``values`` (8,) are those of ``NAMES``, None where it was skipped."""
+        self._steps += 1
+        if values is not None:
+            self._count += 1
+            self._values += values
+
+    def start_clock(self) -> None:
+        self._started = time.perf_counter()
+
+    def stop_clock(self) -> None:
+        """What comes now is no step."""
+        self._seconds += time.perf_counter() - self._started
+
+    def finish(self) -> tuple[dict[str, float], float]:
+        """Means by name, the same on all ranks, and seconds per step; then it all begins anew."""
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(self._values)
+            self._values /= dist.get_world_size()
+        means = [value / self._count if self._count else float("nan") for value in self._values.tolist()]
+        self.stop_clock()
+        seconds = self._seconds / max(1, self._steps)
+        self._values.zero_()
+        self._count, self._steps, self._seconds = 0, 0, 0.0
+        self.start_clock()
+        return dict(zip(NAMES, means, strict=True)), seconds
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of this rank."""
+        return {"values": self._values.clone(), "count": self._count, "steps": self._steps}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._values.copy_(state["values"])
+        self._count, self._steps = state["count"], state["steps"]
+
+
+def peak_memory(device: torch.device) -> float:
+    """Peak memory of this process in MB: allocated on a CUDA device, else resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

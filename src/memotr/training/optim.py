@@ -1,0 +1,64 @@
+"""AdamW with the published groups of parameters, and the learning rate of each as a function of the epoch."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+
+from torch import nn
+from torch.optim import AdamW, Optimizer
+
+from memotr.config import OptimizerConfig
+
+GROUPS = ("lr_backbone", "lr_points", "lr_query_updater", "lr")
+"""Names of the groups: each is the setting that holds its learning rate."""
+
+
+def group_of(name: str) -> str:
+    """The group of a parameter of the model, by its name."""
+    if name.startswith("backbone."):
+        return "lr_backbone"
+    if "reference_points" in name or "sampling_offsets" in name:
+        return "lr_points"
+    if name.startswith("query_updater."):
+        return "lr_query_updater"
+    return "lr"
+
+
+def make_optimizer(model: nn.Module, settings: OptimizerConfig) -> AdamW:
+    """AdamW over the parameters of ``model`` that train; ``param_groups[i]["name"]`` is ``GROUPS[i]``."""
+    members: dict[str, list[nn.Parameter]] = {group: [] for group in GROUPS}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            members[group_of(name)].append(parameter)
+    groups = [
+        {"name": group, "params": params, "lr": learning_rate(settings, group, epoch=0)}
+        for group, params in members.items()
+        if params
+    ]
+    return AdamW(groups, weight_decay=settings.weight_decay)
+
+
+def learning_rate(settings: OptimizerConfig, group: str, epoch: int) -> float:
+    """Rate of a group in an epoch (from 0). A pure function, so that a schedule has no state to save or to lose."""
+    start = settings.only_query_updater_from
+    if start is not None and epoch >= start and group != "lr_query_updater":
+        return 0.0
+    drops = sum(epoch >= milestone for milestone in settings.milestones)
+    rate: float = getattr(settings, group)
+    return rate * settings.drop_rate**drops
+
+
+def set_learning_rates(optimizer: Optimizer, settings: OptimizerConfig, epoch: int) -> dict[str, float]:
+    """Give every group its rate of this epoch; returns them by group."""
+    rates = {group["name"]: learning_rate(settings, group["name"], epoch) for group in optimizer.param_groups}
+    for group in optimizer.param_groups:
+        group["lr"] = rates[group["name"]]
+    return rates
+
+
+def no_grad_frames(frames: Iterable[int], steps: Iterable[int], epoch: int) -> int:
+    """How many first frames of a clip run without gradient: those of the stage whose step was reached last, else 0."""
+    stages = sorted(zip(steps, frames, strict=True))
+    reached = bisect_right([step for step, _ in stages], epoch)
+    return stages[reached - 1][1] if reached else 0

@@ -1,0 +1,47 @@
+"""From what was asked for on the command line to a configuration, a folder, and the state to go on from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from memotr.config import Config, load_config, make_config
+from memotr.errors import UserError
+from memotr.training.checkpoint import RunState, read_state
+
+
+def settle(
+    source: str | None,
+    settings: list[str],
+    options: Mapping[str, Any],
+    output: Path | None,
+    resume: Path | None,
+) -> tuple[Config, Path, RunState | None]:
+    """What to train, where to write, and where to go on.
+
+    Args:
+        source: name of a preset or path of a YAML file; None, or a first ``key=value``, where a run is resumed with the
+            configuration that it has.
+        settings: ``key=value``.
+        options: values by their keys; None where nothing was said.
+        output: folder to write to; by default that of the resumed run, or ``runs/`` and the configuration's name.
+        resume: folder or checkpoint of a run.
+
+    Raises:
+        UserError: unknown or impossible settings; nothing to train, nothing to resume.
+    """
+    if source is not None and "=" in source and not Path(source).is_file():
+        settings, source = [source, *settings], None
+    overrides = [*settings, *(f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None)]
+    state = None if resume is None else read_state(resume)
+    if source is not None:
+        config = load_config(source, overrides)
+    elif state is not None:
+        config = make_config(state.settings, str(resume), overrides)
+    else:
+        raise UserError("what is to be trained? Name a preset or a YAML file, or a run to --resume")
+    if output is None:
+        output = Path("runs") / config.name if resume is None else resume if resume.is_dir() else resume.parent
+    return config, output, state

@@ -1,0 +1,221 @@
+"""Everything around a training run: the data, the weights it starts from, the devices, the folder that it leaves."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning_fabric import Fabric
+
+from memotr.build import build_model
+from memotr.config import Config, make_config
+from memotr.data.clips import ClipDataset, Source
+from memotr.errors import UserError
+from memotr.models.memotr import MeMOTR
+from memotr.training.checkpoint import LAST, RunState
+from memotr.training.devices import Accelerator, make_fabric
+from memotr.training.engine import Training, Validate
+from memotr.training.environment import append_environment, describe_environment
+from memotr.training.figure import ShownClip
+from memotr.training.inputs import make_dataset, read_sources, read_split, settle_classes
+from memotr.training.signals import stop_on_signals
+from memotr.weights import Kind, load_detector, read_checkpoint
+from memotr.weights.tracker import fill_model
+
+
+def train(
+    config: Config,
+    folder: Path,
+    *,
+    state: RunState | None = None,
+    pretrained: Path | None = None,
+    accelerator: Accelerator = "auto",
+    devices: int | None = None,
+    num_nodes: int | None = None,
+    validate: Validate | None = None,
+) -> int:
+    """Train until the last epoch is done or a signal asks to stop.
+
+    Args:
+        config: all settings.
+        folder: for checkpoints, metrics and figures.
+        state: of a run that is to go on.
+        pretrained: weights to start from, a detector's or a tracker's.
+        accelerator: what to compute on.
+        devices: processes on this machine; None: see :func:`memotr.training.devices.make_fabric`.
+        num_nodes: machines, likewise.
+        validate: scores the model every ``training.output.val_every`` epochs.
+
+    Returns:
+        0; on the first rank of a run that a signal stopped, with its checkpoint written, 128 + the signal's number.
+
+    Raises:
+        UserError: bad data, weights or settings; a folder that cannot be written; a loss that stays not finite.
+    """
+    sources = read_sources(config.data)
+    config = settle_classes(config, sources)
+    dataset = make_dataset(config, sources)
+    if state is not None:
+        check_resumable(state, config)
+    prepare_folder(folder, resuming=state is not None)
+    model, origin = start_model(config, pretrained if state is None else None)
+    fabric = make_fabric(accelerator, devices, num_nodes, config.training.precision)
+    fabric.launch()
+    shown = choose_clip(config, sources) if fabric.is_global_zero else None
+    with stop_on_signals() as stop:
+        training = Training(fabric, config, model, dataset, folder, stop, shown, validate)
+        if state is not None:
+            training.restore(state)
+            origin = "\n".join(describe_resuming(state, config, fabric.world_size))
+        if fabric.is_global_zero:
+            write_beginning(fabric, config, folder)
+            tell(origin, describe(fabric, config, model, dataset, folder))
+            if config.training.output.val_every and validate is None:
+                tell(
+                    "nothing is validated: there is no split to do it on; name one as data.val={path: ..., split: ...}"
+                )
+        try:
+            training.run()
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            if not lost_worker(error):
+                raise
+            few = f"is there too little memory for {config.data.workers} of them (data.workers)?"
+            raise UserError(f"a process that reads clips was killed; {few} Go on with --resume {folder}") from None
+    stopped, steps = training.stopping, training.progress.steps
+    del training
+    leave_process_group()
+    if not stopped or not fabric.is_global_zero:
+        return 0
+    asked = stop.signal or signal.SIGTERM  # on another rank
+    how = f"go on with --resume {folder}" if (folder / LAST).is_file() else "nothing was saved yet"
+    tell(f"stopped by {asked.name} after step {steps}; {how}")
+    return 128 + asked
+
+
+def lost_worker(error: Exception) -> bool:
+    """Whether a data loader's worker is gone: PyTorch says so wherever the training is, or what it sent breaks off."""
+    return isinstance(error, ConnectionError | EOFError) or "DataLoader worker" in str(error)
+
+
+def leave_process_group() -> None:
+    """Let go of the other ranks, all at the same time."""
+    if dist.is_available() and dist.is_initialized():
+        gc.collect()  # what still holds on to the group, as data parallelism does, hangs when it goes after it
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def prepare_folder(folder: Path, *, resuming: bool) -> None:
+    """Raise UserError where a run cannot leave anything, before all its processes are started."""
+    if not resuming and (folder / LAST).is_file():
+        raise UserError(f"{folder}: holds a run already; go on with --resume {folder} or choose another --output")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror or error})") from None
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{folder}: cannot be written to; choose another --output")
+
+
+def start_model(config: Config, pretrained: Path | None) -> tuple[MeMOTR, str]:
+    """The model before its first step, and in words where its weights are from.
+
+    Raises:
+        UserError: weights that do not fit the configuration.
+    """
+    anywhere = config.model_copy(update={"data": config.data.model_copy(update={"root": "."})})  # weights travel
+    torch.manual_seed(config.training.seed)
+    if pretrained is None:
+        return build_model(anywhere), "starting from random weights"
+    checkpoint = read_checkpoint(pretrained)
+    if checkpoint.kind in (Kind.TRACKER, Kind.TRAINING):
+        return fill_model(
+            checkpoint, anywhere, config.name
+        ).train(), f"starting from {pretrained}: a tracker, all of it"
+    model = build_model(anywhere)
+    return model, str(load_detector(model, pretrained))
+
+
+def choose_clip(config: Config, sources: list[Source]) -> ShownClip | None:
+    """The clip of the figures: of the validation split where it is there, else of the training's."""
+    sequences = [sequence for source in sources for sequence in source.sequences]
+    if config.data.val is not None:
+        try:
+            sequences = read_split(config.data, config.data.val) + sequences
+        except UserError as error:
+            tell(f"figures will show a training clip: {error}")
+    usual = (config.data.sampling.interval + 1) // 2  # between the frames of a clip to train on
+    for sequence in sequences:
+        try:
+            return ShownClip.choose(sequence, interval=usual)
+        except UserError:  # an image that cannot be read; training says so where it meets it
+            continue
+    return None
+
+
+def check_resumable(state: RunState, config: Config) -> None:
+    """Raise UserError where a run cannot go on with this configuration."""
+    before = make_config(state.settings, "the checkpoint")
+    for change in changes(_network(before), _network(config)):
+        raise UserError(f"cannot go on with another network than the checkpoint's: {change}")
+    done, epochs = state.progress.epoch, config.training.epochs
+    if done >= epochs:
+        raise UserError(
+            f"this run has done {done} of {epochs} epochs; to train on, resume it with more training.epochs"
+        )
+
+
+def describe_resuming(state: RunState, config: Config, world_size: int) -> Iterator[str]:
+    """Where the run goes on, and what is different from the one that stopped."""
+    yield f"going on in epoch {state.progress.epoch + 1} after step {state.progress.steps}"
+    before = make_config(state.settings, "the checkpoint")
+    yield from (f"  changed: {change}" for change in changes(before.model_dump(), config.model_dump()))
+    if len(state.ranks) != world_size:
+        yield (
+            f"  the run was on {len(state.ranks)} ranks, now on {world_size}: what is left of the epoch comes in the "
+            "same order, but in steps of another size, so that results differ from those of an uninterrupted run"
+        )
+
+
+def _network(config: Config) -> dict[str, Any]:
+    return {"classes": config.classes, "model": config.model.model_dump()}
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any], place: str = "") -> Iterator[str]:
+    """Settings that differ, in words."""
+    for key, value in after.items():
+        old, path = before[key], f"{place}.{key}" if place else key
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            yield from changes(old, value, path)
+        elif old != value:
+            yield f"{path} {old} → {value}"
+
+
+def write_beginning(fabric: Fabric, config: Config, folder: Path) -> None:
+    """What the run is made with: ``config.yaml``, which ``memotr train`` takes again, and ``environment.json``."""
+    beside = folder / "config.yaml.part"
+    beside.write_text(config.to_yaml())
+    beside.replace(folder / "config.yaml")
+    append_environment(folder / "environment.json", describe_environment(fabric))
+
+
+def describe(fabric: Fabric, config: Config, model: MeMOTR, dataset: ClipDataset, folder: Path) -> str:
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    ranks = f" × {fabric.world_size}" if fabric.world_size > 1 else ""
+    return (
+        f"{config.name}: {trained / 1e6:.1f} million parameters to train, {dataset.size(0):,} clips in the first of "
+        f"{config.training.epochs} epochs, on {fabric.device.type}{ranks}, precision {config.training.precision}; "
+        f"results go to {folder}"
+    )
+
+
+def tell(*lines: str) -> None:
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,20 @@
+"""Files of weights: what they are, trackers out of them, and detectors to start training from."""
+
+from memotr.weights.checkpoint import Checkpoint, Kind, read_checkpoint
+from memotr.weights.convert import convert
+from memotr.weights.describe import describe
+from memotr.weights.detector import LoadReport, load_detector
+from memotr.weights.tracker import choose_device, load_model, save_model
+
+__all__ = [
+    "Checkpoint",
+    "Kind",
+    "LoadReport",
+    "choose_device",
+    "convert",
+    "describe",
+    "load_detector",
+    "load_model",
+    "read_checkpoint",
+    "save_model",
+]

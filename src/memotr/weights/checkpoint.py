@@ -1,0 +1,199 @@
+"""What a file of weights is: a tracker, a training run of one, a detector to start from, or a mere backbone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from memotr.errors import UserError
+from memotr.weights import huggingface
+from memotr.weights.files import check_file, is_safetensors, read_safetensors, read_torch
+
+FORMAT = 1
+"""Version of the header that this package writes."""
+
+HEADER = "memotr"
+"""Key of that header: an entry of a ``torch.save`` dictionary, or JSON text in a safetensors file's metadata."""
+
+BOX_HEADS, SHARED_BOX_HEADS = "bbox_embed.", "transformer.decoder.bbox_embed."
+"""Two names of the same modules: checkpoints in the authors' layout hold their tensors twice."""
+
+
+class Kind(StrEnum):
+    TRACKER = "tracker"
+    TRAINING = "tracker with its training state"
+    DETECTOR = "detector"
+    BACKBONE = "backbone"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The content of a weights file.
+
+    Attributes:
+        path: where it was read.
+        kind: what it is.
+        layout: whose code writes such files.
+        state: tensors by name: published names (trackers), Deformable-DETR's names (detectors) or torchvision's.
+        settings: the configuration that the file carries, not yet validated; None without one.
+        epoch: number of epochs trained, if said.
+        iterations: number of training steps, if said.
+    """
+
+    path: Path
+    kind: Kind
+    layout: str
+    state: dict[str, Tensor]
+    settings: dict[str, Any] | None = None
+    epoch: int | None = None
+    iterations: int | None = None
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a weights file or a Hugging Face model folder and recognise what it is.
+
+    Only tensors and plain values are read: no file can run code.
+
+    Raises:
+        UserError: missing, damaged, or nothing that is known here; the message says what was found.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path)
+    return _recognise(path, _read_file(path))
+
+
+def make_header(settings: dict[str, Any], epoch: int | None) -> dict[str, Any]:
+    """What our own files say of themselves: plain values only."""
+    header: dict[str, Any] = {"format": FORMAT, "config": settings}
+    return header if epoch is None else {**header, "epoch": epoch}
+
+
+def shared_heads_once(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The state without the second names of the box heads, whichever of the two a file uses.
+
+    Raises:
+        UserError: the two copies differ, and which one is right cannot be known.
+    """
+    once = {name: tensor for name, tensor in state.items() if not name.startswith(SHARED_BOX_HEADS)}
+    for name, tensor in state.items():
+        if name.startswith(SHARED_BOX_HEADS):
+            own = BOX_HEADS + name.removeprefix(SHARED_BOX_HEADS)
+            if own in once and not once[own].equal(tensor):
+                raise UserError(f"{path}: {own} and {name} are one tensor of the model, but differ in this file")
+            once[own] = tensor
+    return once
+
+
+def _read_folder(folder: Path) -> Checkpoint:
+    if not (folder / huggingface.CONFIG).is_file():
+        raise UserError(f"{folder}: is a folder; name the checkpoint file in it")
+    return _from_huggingface(folder, huggingface.read_settings(folder), _read_file(huggingface.find_weights(folder)))
+
+
+def _from_huggingface(path: Path, settings: Mapping[str, Any], payload: Any) -> Checkpoint:
+    state = _find_state(payload)
+    if state is None or not huggingface.is_named_so(state):
+        raise UserError(f"{path}: its weights are not those of a Deformable DETR; they hold {_describe(payload)}")
+    try:
+        official = huggingface.to_official(state, settings.get("decoder_layers", 6))
+    except KeyError as error:
+        raise UserError(f"{path}: incomplete: it has no tensor {error}") from None
+    return Checkpoint(path, Kind.DETECTOR, huggingface.LAYOUT, official)
+
+
+def _read_file(path: Path) -> Any:
+    """What a file holds, in the form that ``torch.save`` would have been given."""
+    check_file(path)
+    if not is_safetensors(path):
+        return read_torch(path)
+    tensors, metadata = read_safetensors(path)
+    return {"model": tensors, HEADER: _parse(path, metadata[HEADER])} if HEADER in metadata else tensors
+
+
+def _recognise(path: Path, payload: Any) -> Checkpoint:
+    state = _find_state(payload)
+    if state is None:
+        raise UserError(f"{path}: not a checkpoint that memotr knows; it holds {_describe(payload)}")
+    if huggingface.is_named_so(state):
+        return _from_huggingface(path, huggingface.read_settings(path.parent), state)
+    kind = _kind_of(state)
+    if kind is None:
+        raise UserError(f"{path}: neither a tracker nor a detector that memotr knows; it holds {_describe(state)}")
+    if HEADER in payload:
+        header = payload[HEADER]
+        _check_format(path, header)
+        kind = Kind.TRAINING if "optimizer" in payload else kind
+        progress = _integer(header, "epoch"), _integer(header, "iterations")
+        return Checkpoint(path, kind, "memotr", state, header["config"], *progress)
+    if kind is Kind.TRACKER:
+        states = payload.get("states")
+        progress = _integer(states, "start_epoch"), _integer(states, "global_iters")
+        return Checkpoint(path, kind, "published MeMOTR code", state, None, *progress)
+    if kind is Kind.DETECTOR:
+        last = _integer(payload, "epoch")  # counted from 0
+        return Checkpoint(path, kind, "official detector code", state, None, None if last is None else last + 1)
+    return Checkpoint(path, kind, "torchvision or timm", state)
+
+
+def _find_state(payload: Any) -> dict[str, Tensor] | None:
+    """The state dict in what a file holds, without the prefixes of wrappers around the model; None without one."""
+    if not isinstance(payload, dict):
+        return None
+    for candidate in (payload.get("model"), payload.get("state_dict"), payload):
+        if isinstance(candidate, dict) and candidate and all(isinstance(v, Tensor) for v in candidate.values()):
+            state = {str(name): tensor for name, tensor in candidate.items()}
+            for wrapper in ("_orig_mod.", "module.", "_orig_mod."):  # torch.compile, data parallelism
+                if all(name.startswith(wrapper) for name in state):
+                    state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
+            return state
+    return None
+
+
+def _kind_of(state: Mapping[str, Tensor]) -> Kind | None:
+    if "det_query_embed" in state or any(name.startswith("query_updater.") for name in state):
+        return Kind.TRACKER
+    if any(name.startswith("transformer.decoder.") for name in state) and any(".sampling_offsets." in n for n in state):
+        return Kind.DETECTOR
+    if {"conv1.weight", "layer1.0.conv1.weight", "layer4.0.conv1.weight"} <= state.keys():
+        return Kind.BACKBONE
+    return None
+
+
+def _parse(path: Path, header: str) -> Any:
+    try:
+        return json.loads(header)
+    except ValueError:
+        raise UserError(f"{path}: its {HEADER!r} header is damaged; download the file again") from None
+
+
+def _integer(values: Any, key: str) -> int | None:
+    value = values.get(key) if isinstance(values, dict) else None
+    return value if isinstance(value, int) else None
+
+
+def _check_format(path: Path, header: Any) -> None:
+    version = header.get("format") if isinstance(header, dict) else None
+    if not isinstance(version, int) or not isinstance(header.get("config"), dict):
+        raise UserError(f"{path}: its {HEADER!r} header is not of a form that memotr ever wrote")
+    if version > FORMAT:
+        raise UserError(f"{path}: of format {version}, newer than this memotr knows ({FORMAT}); upgrade memotr")
+
+
+def _describe(payload: Any) -> str:
+    if not isinstance(payload, dict):
+        return "a single tensor" if isinstance(payload, Tensor) else f"a {type(payload).__name__}"
+    if not payload:
+        return "nothing"
+    return f"{len(payload)} {'entry' if len(payload) == 1 else 'entries'} named {_some(payload)}"
+
+
+def _some(names: Iterable[Any], count: int = 3) -> str:
+    shown = [str(name) for name in names]
+    return ", ".join(shown[:count]) + (", ..." if len(shown) > count else "")

@@ -1,0 +1,69 @@
+"""From one layout of weights files to another."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import torch
+
+from memotr.errors import UserError
+from memotr.weights import huggingface
+from memotr.weights.checkpoint import HEADER, Checkpoint, Kind, make_header, read_checkpoint
+from memotr.weights.detector import describe_detector
+from memotr.weights.files import write_torch
+from memotr.weights.tracker import check_tracker, fill_model, find_config, model_state, save_model
+
+PYTORCH = (".pth", ".pt")
+
+
+def convert(source: str | Path, target: str | Path, *, config: str | Path | None = None, half: bool = False) -> str:
+    """Rewrite a tracker in the other layout, or a Hugging Face detector in the official one.
+
+    Args:
+        source: a tracker's checkpoint or a Hugging Face model folder; never changed.
+        target: ``.safetensors`` for our layout, ``.pth`` or ``.pt`` for the one that the authors' code reads.
+        config: the tracker's configuration, where it should not be found as :func:`load_model` finds it.
+        half: store float16.
+
+    Returns:
+        What was written, in words.
+
+    Raises:
+        UserError: a source of another kind, a target of unknown layout or equal to the source.
+    """
+    source, target = Path(source), Path(target)
+    if target.suffix not in (*PYTORCH, ".safetensors"):
+        raise UserError(f"{target}: end the name in .safetensors (memotr's layout), .pth or .pt (the authors')")
+    if target.is_dir():
+        raise UserError(f"{target}: is a folder; name the file to write")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise UserError(f"{target}: would overwrite what is to be converted; name another file")
+    checkpoint = read_checkpoint(source)
+    if checkpoint.layout == huggingface.LAYOUT:
+        return _convert_detector(checkpoint, target, half)
+    check_tracker(checkpoint)
+    return _convert_tracker(checkpoint, target, config, half)
+
+
+def _convert_tracker(checkpoint: Checkpoint, target: Path, config: str | Path | None, half: bool) -> str:
+    settings, origin = find_config(checkpoint, config)
+    model = fill_model(checkpoint, settings, origin)
+    dtype = torch.float16 if half else None
+    if target.suffix in PYTORCH:
+        header = make_header(settings.model_dump(mode="json"), checkpoint.epoch)
+        write_torch(target, {"model": model_state(model, dtype, target), HEADER: header})
+    else:
+        save_model(model, target, epoch=checkpoint.epoch, dtype=dtype)
+    without = ", without its training state" if checkpoint.kind is Kind.TRAINING else ""
+    classes = ", ".join(settings.classes)
+    return f"{target}: tracker ({settings.model.variant}; {classes}){without}; configuration: {origin}"
+
+
+def _convert_detector(checkpoint: Checkpoint, target: Path, half: bool) -> str:
+    if target.suffix not in PYTORCH:
+        raise UserError(f"{target}: a detector is written in its official layout; end the name in .pth or .pt")
+    dtype = torch.float16 if half else torch.float32
+    write_torch(target, {"model": {name: tensor.to(dtype) for name, tensor in checkpoint.state.items()}})
+    what = describe_detector(checkpoint).removeprefix("a ")
+    return f"{target}: {what}; use: memotr train ... --pretrained {shlex.quote(str(target))}"

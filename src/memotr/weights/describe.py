@@ -1,0 +1,122 @@
+"""What ``memotr info`` says of a file of weights."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch import Tensor
+
+from memotr.config import Config
+from memotr.errors import UserError
+from memotr.weights.architecture import count_parameters, differences, in_words, infer_config, resnet_shape
+from memotr.weights.checkpoint import Checkpoint, Kind, read_checkpoint
+from memotr.weights.detector import describe_detector, tracker_names
+from memotr.weights.tracker import find_config
+
+_RESNETS = {
+    (2, 2, 2, 2): "ResNet-18",
+    (3, 4, 6, 3): "ResNet-50",  # and ResNet-34, which has blocks of two convolutions
+    (3, 4, 23, 3): "ResNet-101",
+    (3, 8, 36, 3): "ResNet-152",
+}
+
+
+def describe(path: str | Path) -> dict[str, str]:
+    """What a weights file is, what is in it and which command takes it: topic to text, in the order to be shown.
+
+    Raises:
+        UserError: missing, damaged, or nothing that is known here.
+    """
+    checkpoint = read_checkpoint(path)
+    lines = {
+        "file": str(path),
+        "size": f"{_size(Path(path)) / 1e6:.1f} MB",
+        "kind": str(checkpoint.kind),
+        "layout": checkpoint.layout,
+    }
+    if checkpoint.kind is Kind.BACKBONE:
+        lines |= _backbone(checkpoint)
+    elif checkpoint.kind is Kind.DETECTOR:
+        lines |= _detector(checkpoint)
+    else:
+        lines |= _tracker(checkpoint)
+    return lines
+
+
+def _tracker(checkpoint: Checkpoint) -> dict[str, str]:
+    path = checkpoint.path
+    inferred = infer_config(checkpoint.state, str(path))
+    try:
+        config, origin = find_config(checkpoint)
+        apart = differences(inferred, config)
+    except UserError as error:
+        config, origin, apart = inferred, str(error), {}
+    if apart:
+        origin += f"; it does not fit: {in_words(apart)}"
+    quoted = shlex.quote(str(path))
+    use = f"memotr track SOURCE --checkpoint {quoted}"
+    if checkpoint.kind is Kind.TRAINING:
+        use += f", or to go on training: memotr train ... --resume {quoted}"
+    t = config.tracking
+    classes = inferred.classes if "classes" in apart else config.classes
+    return {
+        **_network(inferred),
+        "classes": f"{len(classes)}: {', '.join(classes)}",
+        **_tensors(checkpoint),
+        "tracking": f"detections from {t.det_thresh}, tracks from {t.track_thresh}, results above {t.result_thresh}, "
+        f"ended after {t.miss_tolerance} frames unseen",
+        "configuration": origin,
+        "use": use,
+    }
+
+
+def _detector(checkpoint: Checkpoint) -> dict[str, str]:
+    names = {"kind": describe_detector(checkpoint).removeprefix("a ")}
+    tail = {**_tensors(checkpoint), "use": f"memotr train ... --pretrained {shlex.quote(str(checkpoint.path))}"}
+    return {**names, **_network(infer_config(tracker_names(checkpoint.state), str(checkpoint.path))), **tail}
+
+
+def _backbone(checkpoint: Checkpoint) -> dict[str, str]:
+    shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.state.items()}
+    use = "nothing takes a backbone alone; every detector for --pretrained contains one"
+    return {"backbone": _resnet(shapes, ""), **_tensors(checkpoint), "use": use}
+
+
+def _network(config: Config) -> dict[str, str]:
+    m = config.model
+    return {
+        "variant": m.variant,
+        "network": f"hidden size {m.hidden_dim}, FFN {m.ffn_dim}, {m.num_levels} levels, {m.num_queries} detection "
+        f"queries, {m.num_encoder_layers} encoder and {m.num_decoder_layers} decoder layers",
+        "backbone": f"{_RESNETS.get(m.backbone.depths, 'ResNet')}, width {m.backbone.width}, "
+        f"{m.backbone.norm} normalisation",
+    }
+
+
+def _tensors(checkpoint: Checkpoint) -> dict[str, str]:
+    state = checkpoint.state
+    lines = {
+        "parameters": f"{count_parameters(state):,} in {len(state)} tensors",
+        "precision": ", ".join(_precisions(state.values())),
+    }
+    if checkpoint.epoch is not None:
+        steps = f", {checkpoint.iterations:,} iterations" if checkpoint.iterations is not None else ""
+        lines["trained"] = f"{checkpoint.epoch} epochs{steps}"
+    return lines
+
+
+def _precisions(tensors: Iterable[Tensor]) -> list[str]:
+    return sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors if tensor.is_floating_point()})
+
+
+def _resnet(shapes: dict[str, tuple[int, ...]], prefix: str) -> str:
+    depths = tuple(resnet_shape(shapes, prefix)["depths"])
+    if f"{prefix}layer1.0.conv3.weight" not in shapes and depths == (3, 4, 6, 3):
+        return "ResNet-34"
+    return _RESNETS.get(depths, f"ResNet of depths {depths}")
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size

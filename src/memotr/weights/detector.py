@@ -1,0 +1,180 @@
+"""Starting a tracker from a detector: (DAB-)Deformable-DETR checkpoints, and a report of what became of them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from memotr.errors import UserError
+from memotr.models.memotr import MeMOTR
+from memotr.weights.architecture import differences, in_words, infer_config
+from memotr.weights.checkpoint import SHARED_BOX_HEADS, Checkpoint, Kind, read_checkpoint, shared_heads_once
+
+COCO_ROWS = 91
+"""Class rows of the official detectors, one for each of COCO's category numbers; 1 is person."""
+
+_ESSENTIAL = frozenset({"model.variant", "model.hidden_dim", "model.backbone.width"})
+"""Settings in which detector and tracker must agree for anything worth having to be loaded."""
+
+_PREFIXES = {
+    "backbone.0.body.": "backbone.backbone.backbone.",
+    "input_proj.": "feature_projs.",
+    "tgt_embed.weight": "det_query_embed",
+    "refpoint_embed.weight": "det_anchor",
+    "query_embed.weight": "det_query_embed",
+}
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of a detector's tensors; ``str(report)`` is the summary for people.
+
+    Attributes:
+        path: of the detector.
+        source: what it is, in words.
+        loaded: names in the tracker of the tensors that were filled.
+        num_parameters: how many numbers that makes.
+        classes: what became of the class heads, in words.
+        left_out: tensors of the detector that found no place, by the name they would have in the tracker: the reason.
+        initialised: names in the tracker of the tensors that keep their fresh values.
+    """
+
+    path: Path
+    source: str
+    loaded: tuple[str, ...]
+    num_parameters: int
+    classes: str
+    left_out: Mapping[str, str]
+    initialised: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [
+            f"Started from {self.path}: {self.source}",
+            f"  loaded             {len(self.loaded)} tensors, {self.num_parameters / 1e6:.1f} million values",
+            f"  class heads        {self.classes}",
+            f"  left out           {len(self.left_out)} tensors",
+        ]
+        for reason in dict.fromkeys(self.left_out.values()):
+            names = [name for name, why in self.left_out.items() if why == reason]
+            lines.append(f"                     {reason}: {_by_pattern(names)}")
+        lines.append(f"  newly initialised  {len(self.initialised)} tensors: {_by_module(self.initialised)}")
+        return "\n".join(lines)
+
+
+def load_detector(model: MeMOTR, path: str | Path) -> LoadReport:
+    """Fill a tracker that is to be trained with the weights of a detector, as far as they go.
+
+    Class heads: one class takes COCO's row 1 (person), two or three take rows 1 to n; with as many rows as classes all
+    are taken; with any other number of classes the fresh ones stay. The memory is always fresh.
+
+    Args:
+        model: changed in place, on any device.
+        path: an official checkpoint of Deformable-DETR or DAB-Deformable-DETR, or a Hugging Face model folder.
+
+    Raises:
+        UserError: not a detector, one of the other variant or of another width; the model is unchanged then.
+    """
+    checkpoint = read_detector(path)
+    found = tracker_names(shared_heads_once(checkpoint.state, checkpoint.path))
+    _check_essentials(found, model, checkpoint.path)
+    rows, classes = _class_rows(len(found["class_embed.0.bias"]), model.config.classes)
+    own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(SHARED_BOX_HEADS)}
+    loaded, left_out = [], {}
+    for name, tensor in found.items():
+        if name.startswith("class_embed."):
+            if rows is None:
+                left_out[name] = "classes do not correspond"
+                continue
+            tensor = tensor[rows]  # (K, C) or (K,)
+        if name not in own:
+            left_out[name] = "the tracker has no such tensor"
+        elif own[name].shape != tensor.shape:
+            left_out[name] = f"shape {tuple(tensor.shape)} there, {tuple(own[name].shape)} here"
+        else:
+            own[name].copy_(tensor)
+            loaded.append(name)
+    return LoadReport(
+        path=checkpoint.path,
+        source=describe_detector(checkpoint),
+        loaded=tuple(loaded),
+        num_parameters=sum(own[name].numel() for name in loaded),
+        classes=classes,
+        left_out=left_out,
+        initialised=tuple(name for name in own if name not in loaded),
+    )
+
+
+def read_detector(path: str | Path) -> Checkpoint:
+    """Read a detector's checkpoint. Raises UserError for anything else, with the option that takes it."""
+    checkpoint = read_checkpoint(path)
+    if checkpoint.kind in (Kind.TRACKER, Kind.TRAINING):
+        raise UserError(
+            f"{path}: is a tracker checkpoint, not a detector; to continue its training use --resume, "
+            "to track with it use --checkpoint"
+        )
+    if checkpoint.kind is Kind.BACKBONE:
+        raise UserError(f"{path}: is a ResNet alone (of torchvision or timm), not a (DAB-)Deformable-DETR detector")
+    if not checkpoint.state.keys() & {"tgt_embed.weight", "query_embed.weight"}:
+        raise UserError(f"{path}: is a two-stage detector, without the learned queries that a tracker starts from")
+    return checkpoint
+
+
+def tracker_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A detector's tensors under the names that they have in a tracker; counters of batch normalisation are dropped."""
+    return {tracker_name(name): tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+
+
+def tracker_name(name: str) -> str:
+    """The name that a detector's tensor has in a tracker."""
+    for theirs, ours in _PREFIXES.items():
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs)
+    return name
+
+
+def describe_detector(checkpoint: Checkpoint) -> str:
+    """In words, with an article: variant and number of classes."""
+    state = checkpoint.state
+    variant = "DAB-Deformable-DETR" if "refpoint_embed.weight" in state else "Deformable-DETR"
+    if not any(name.startswith(SHARED_BOX_HEADS) for name in state):
+        variant += " without box refinement"
+    rows = len(state["class_embed.0.bias"]) if "class_embed.0.bias" in state else 0
+    return f"a {'COCO ' if rows == COCO_ROWS else ''}detector ({variant}, {rows} classes)"
+
+
+def _class_rows(rows: int, classes: tuple[str, ...]) -> tuple[slice | None, str]:
+    """Which rows of the detector's class heads the tracker takes (None: none), and that in words."""
+    count = len(classes)
+    if rows == count:
+        return slice(0, count), f"all {count} taken"
+    if rows == COCO_ROWS and count == 1:
+        return slice(1, 2), f"COCO's row 1 (person) taken for {classes[0]!r}"
+    if rows == COCO_ROWS and count <= 3:
+        return slice(1, count + 1), f"COCO's rows 1 to {count} taken for {', '.join(classes)}"
+    return None, f"the detector's {rows} do not correspond to the tracker's {count}: these start fresh"
+
+
+def _check_essentials(found: Mapping[str, Tensor], model: MeMOTR, path: Path) -> None:
+    """Raise UserError where detector and tracker are too different."""
+    apart = differences(infer_config(found, str(path)), model.config)
+    essential = _ESSENTIAL | ({"model.backbone.norm"} if "group" in apart.get("model.backbone.norm", ()) else set())
+    wrong = {key: values for key, values in apart.items() if key in essential}
+    if wrong:
+        remedy = " ".join(f"{key}={there}" for key, (there, _) in wrong.items())
+        raise UserError(f"{path}: does not fit the configuration: {in_words(wrong)}; set {remedy}")
+
+
+def _by_pattern(names: Iterable[str]) -> str:
+    """Names, those of equal parts of different layers as one."""
+    return ", ".join(dict.fromkeys(re.sub(r"\.\d+(?=\.)", ".*", name) for name in names))
+
+
+def _by_module(names: Iterable[str]) -> str:
+    """How many tensors of each part of the model."""
+    counts = Counter(".".join(name.split(".")[: 2 if name.startswith("transformer.") else 1]) for name in names)
+    return ", ".join(f"{module} ({count})" for module, count in sorted(counts.items())) or "none"

@@ -1,0 +1,123 @@
+"""From the bytes of a weights file to tensors, and back: nothing is run, nothing is left half-written."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from memotr.errors import UserError
+
+_MISTAKEN = {
+    b"<": "is a web page, not a checkpoint: the link led to a login or confirmation page; download it in a browser",
+    b"version https://git-lfs": "is a Git LFS pointer, not the file itself: fetch it with `git lfs pull`",
+    b"\x1f\x8b": "is compressed (gzip): unpack it and pass the file inside",
+}
+"""How files begin that are often mistaken for the checkpoint that they stand for."""
+
+_DAMAGED = "it is of another kind, damaged, or its download did not finish"
+
+
+def check_file(path: Path) -> None:
+    """Raise UserError for what cannot be a weights file, with what it is instead."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(256)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    if not head:
+        raise UserError(f"{path}: is empty; download it again")
+    for beginning, what in _MISTAKEN.items():
+        if head.lstrip().startswith(beginning):
+            raise UserError(f"{path}: {what}")
+    if head.startswith(b"PK"):
+        _check_zip(path)
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file is meant as safetensors: by its name, or by how it begins (a length, then JSON)."""
+    with path.open("rb") as file:
+        return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file. Raises UserError where it is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except SafetensorError as error:
+        raise UserError(f"{path}: not readable as safetensors ({error}): {_DAMAGED}") from None
+
+
+def read_torch(path: Path) -> Any:
+    """What ``torch.save`` put into a file, as long as that is tensors and plain values. Raises UserError."""
+    try:
+        # Official detector checkpoints carry their command line; reading a Namespace runs nothing.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            # Mapped, because most of a training checkpoint is the optimiser's and never looked at.
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # what damaged bytes raise is anybody's guess
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if refused is None:
+            raise UserError(f"{path}: not readable as a PyTorch checkpoint: {_DAMAGED}") from None
+        raise UserError(
+            f"{path}: refused, because besides tensors it holds {refused[1]}, and reading that could run code; "
+            "save its weights alone where it was made: torch.save({'model': model.state_dict()}, FILE)"
+        ) from None
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file. Raises UserError where that is not possible."""
+    with _replacing(path) as beside:  # safetensors' own save_file makes files that only their owner can read
+        beside.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
+
+
+def write_torch(path: Path, payload: Any) -> None:
+    """``torch.save``. Raises UserError where that is not possible."""
+    with _replacing(path) as beside, beside.open("wb") as file:
+        try:
+            torch.save(payload, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # PyTorch complains of its half-written archive, not of the disk
+                raise error.__context__ from None
+            raise
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to write to: it takes its place once all is written, and is gone if anything fails."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        beside.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+
+
+def _check_zip(path: Path) -> None:
+    """PyTorch's checkpoints are zip archives with a member data.pkl."""
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path}: ends too early at {path.stat().st_size / 1e6:.1f} MB; download it again")
+    with zipfile.ZipFile(path) as archive:
+        members = {Path(name).name for name in archive.namelist()}
+    if "data.pkl" not in members:
+        raise UserError(f"{path}: is an ordinary zip archive; unpack it and pass the checkpoint inside")
+    if "constants.pkl" in members:
+        raise UserError(f"{path}: is a TorchScript program, not a checkpoint; pass the weights that it was made of")

@@ -1,0 +1,219 @@
+"""Trackers: from a checkpoint to a model ready to track, and back into a file of ours."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import warnings
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from memotr.build import build_model
+from memotr.config import Config, load_config, make_config, preset_names
+from memotr.errors import UserError
+from memotr.models.kernels import Kernel
+from memotr.models.memotr import MeMOTR
+from memotr.weights.architecture import differences, heads_are_a_guess, in_words, infer_config
+from memotr.weights.checkpoint import (
+    BOX_HEADS,
+    HEADER,
+    SHARED_BOX_HEADS,
+    Checkpoint,
+    Kind,
+    make_header,
+    read_checkpoint,
+    shared_heads_once,
+)
+from memotr.weights.detector import describe_detector
+from memotr.weights.files import write_safetensors
+
+INFERRED = "inferred from the weights"
+"""In words, where a configuration is from when there is none."""
+
+
+def load_model(
+    path_or_preset: str | Path,
+    *,
+    config: str | Path | Config | None = None,
+    device: str | torch.device = "auto",
+    kernel: Kernel = "auto",
+) -> MeMOTR:
+    """A tracker in evaluation mode, in float32.
+
+    Args:
+        path_or_preset: a checkpoint (the authors' files, ours, or a bare state dict of either), or the name of a
+            preset that ships with weights.
+        config: settings, the path of their YAML file or the name of a preset. By default those inside the file;
+            else in ``<checkpoint>.yaml``, ``config.yaml`` or ``train/config.yaml`` beside it (where the authors' code
+            leaves them); else what names and shapes tell, with published values for the rest.
+        device: "auto" (CUDA where there is some, else CPU), "cpu", "cuda", "cuda:1", "mps", ...
+        kernel: the operator behind deformable attention; "auto" takes the fastest that runs on the device.
+
+    Raises:
+        UserError: no such file or preset, a damaged file, one that is no tracker, one that does not fit the
+            configuration (loading is strict), a device that is not there.
+    """
+    place = choose_device(device)
+    checkpoint = read_tracker(path_or_preset)
+    settings, origin = find_config(checkpoint, config)
+    return fill_model(checkpoint, settings, origin).to(place).eval().set_kernel(kernel)
+
+
+def save_model(model: MeMOTR, path: str | Path, *, epoch: int | None = None, dtype: torch.dtype | None = None) -> None:
+    """Write a tracker and its configuration into one safetensors file that :func:`load_model` takes.
+
+    Args:
+        model: on any device.
+        path: of the file; its folder is made, and the file appears once it is complete.
+        epoch: number of epochs trained, for ``memotr info``.
+        dtype: of the tensors in the file, ``torch.float16`` for half the size; they are loaded as float32.
+
+    Raises:
+        UserError: the place cannot be written, or a weight is beyond the range of ``dtype``.
+    """
+    path = Path(path)
+    state = {k: v for k, v in model_state(model, dtype, path).items() if not k.startswith(SHARED_BOX_HEADS)}
+    header = make_header(model.config.model_dump(mode="json"), epoch)
+    write_safetensors(path, state, {"format": "pt", HEADER: json.dumps(header)})
+
+
+def model_state(model: MeMOTR, dtype: torch.dtype | None, path: Path) -> dict[str, Tensor]:
+    """The model's tensors on the CPU, floating ones as ``dtype``. Raises UserError where one is beyond its range."""
+    state = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+    if dtype is None:
+        return state
+    cast = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    for name, tensor in cast.items():
+        if state[name].isfinite().all() and not tensor.isfinite().all():
+            raise UserError(f"{path}: not written, {name} has values beyond the range of {dtype}; keep full precision")
+    return cast
+
+
+def choose_device(name: str | torch.device) -> torch.device:
+    """The device of that name; "auto" is CUDA where there is some, else the CPU.
+
+    Raises:
+        UserError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device {name!r} is not one of auto, cpu, cuda, cuda:0, mps, ...") from None
+    if device.type != "cpu":
+        _check_accelerator(device)
+    return device
+
+
+def read_tracker(path_or_preset: str | Path) -> Checkpoint:
+    """Read a tracker's file, or the weights that ship with a preset. Raises UserError for anything else."""
+    path = Path(path_or_preset)
+    if str(path_or_preset) in preset_names() and not path.is_file():
+        return _read_preset(str(path_or_preset))
+    if not path.exists() and not path.suffix:
+        raise UserError(f"{path}: no such file, and no preset either; presets are {', '.join(preset_names())}")
+    checkpoint = read_checkpoint(path)
+    check_tracker(checkpoint)
+    return checkpoint
+
+
+def check_tracker(checkpoint: Checkpoint) -> None:
+    """Raise UserError for anything else, with the option that takes it."""
+    path = checkpoint.path
+    if checkpoint.kind is Kind.DETECTOR:
+        raise UserError(
+            f"{path}: is {describe_detector(checkpoint)}, not a tracker; "
+            f"to train from it use `memotr train ... --pretrained {shlex.quote(str(path))}`"
+        )
+    if checkpoint.kind is Kind.BACKBONE:
+        raise UserError(f"{path}: is a ResNet alone (of torchvision or timm), not a tracker; pass a MeMOTR checkpoint")
+
+
+def find_config(checkpoint: Checkpoint, given: str | Path | Config | None = None) -> tuple[Config, str]:
+    """The configuration of a tracker's checkpoint, and in words where it is from. Raises UserError if it is broken."""
+    path = checkpoint.path
+    if isinstance(given, Config):
+        return given, "given"
+    if given is not None:
+        return load_config(given), str(given)
+    if checkpoint.settings is not None:
+        return make_config(checkpoint.settings, str(path)), "in the file"
+    for candidate in (path.with_suffix(".yaml"), path.parent / "config.yaml", path.parent / "train" / "config.yaml"):
+        if candidate.is_file():
+            return _load_neighbour(candidate, path), str(candidate)
+    return infer_config(checkpoint.state, str(path), name=path.stem), INFERRED
+
+
+def fill_model(checkpoint: Checkpoint, config: Config, origin: str) -> MeMOTR:
+    """A model with a checkpoint's weights, all of them and nothing else.
+
+    Raises:
+        UserError: the file does not fit the configuration; ``origin`` says where that was from.
+    """
+    model = build_model(config)
+    state = shared_heads_once(checkpoint.state, checkpoint.path)
+    state |= {SHARED_BOX_HEADS + k.removeprefix(BOX_HEADS): t for k, t in state.items() if k.startswith(BOX_HEADS)}
+    _check_fit(state, model.state_dict(), checkpoint, config, origin)
+    model.load_state_dict(state)
+    if checkpoint.settings is None and heads_are_a_guess(config.model) and origin == INFERRED:
+        warnings.warn(
+            f"{checkpoint.path}: the number of attention heads leaves no trace in the weights and was taken to be "
+            f"{config.model.num_heads}; give the configuration if that is wrong",
+            stacklevel=3,
+        )
+    return model
+
+
+def _read_preset(name: str) -> Checkpoint:
+    shipped = resources.files("memotr") / "presets" / f"{name}.safetensors"
+    if not shipped.is_file():
+        raise UserError(f"preset {name} has no weights in this installation; pass the path of a checkpoint")
+    with resources.as_file(shipped) as path:
+        return read_checkpoint(path)
+
+
+def _load_neighbour(candidate: Path, checkpoint: Path) -> Config:
+    try:
+        return load_config(candidate)
+    except UserError as error:
+        raise UserError(f"{error} (read because it lies with {checkpoint.name}; name another configuration)") from None
+
+
+def _check_accelerator(device: torch.device) -> None:
+    kind = torch.accelerator.current_accelerator()
+    count = torch.accelerator.device_count() if kind is not None and kind.type == device.type else 0
+    if device.type == "cuda" and count == 0 and torch.version.cuda is None and torch.version.hip is None:
+        raise UserError(f"device {device}: this PyTorch is built without CUDA; take cpu or auto")
+    if count == 0:
+        raise UserError(f"device {device}: PyTorch finds none on this machine; take cpu or auto")
+    if (device.index or 0) >= count:
+        there = ", ".join(f"{device.type}:{i}" for i in range(count))
+        raise UserError(f"device {device}: not there; devices are {there}")
+
+
+def _check_fit(
+    state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], checkpoint: Checkpoint, config: Config, origin: str
+) -> None:
+    """Raise UserError unless names and shapes are equal, with the likely cause."""
+    missing = [name for name in wanted if name not in state]
+    unknown = [name for name in state if name not in wanted]
+    reshaped = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
+    found = [
+        f"{len(names)} {what} ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})"
+        for names, what in ((missing, "missing"), (unknown, "unknown"), (reshaped, "of another shape"))
+        if names
+    ]
+    if not found:
+        return
+    try:
+        cause = in_words(differences(infer_config(state, str(checkpoint.path)), config))
+    except UserError:
+        cause = ""
+    cause = cause or "the file is incomplete or of a modified network"
+    problem = f"does not fit the configuration ({origin}): {cause}"
+    raise UserError(f"{checkpoint.path}: {problem}; tensors: {', '.join(found)}")

@@ -1,0 +1,154 @@
+"""COCO-style video JSON, with its several spellings."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from memotr.data.datasets import DatasetSpec, load_split
+from memotr.data.formats.problems import Problems
+from memotr.errors import UserError
+from tests.data.layouts import expected_of, found_in, write_coco_video, write_json, write_text
+
+
+def edit(root: Path, change, split: str = "train") -> Path:
+    file = root / "annotations" / f"{split}.json"
+    content = json.loads(file.read_text())
+    write_json(file, change(content) or content)
+    return file
+
+
+@pytest.mark.parametrize("key", ["track_id", "instance_id"])
+def test_as_written(tmp_path: Path, key: str) -> None:
+    """Labels follow the order of category ids; crowds do not count; images come in the order of frame_id."""
+    scenes = write_coco_video(tmp_path, track_key=key)
+    for split in ("train", "val"):
+        sequences = load_split(DatasetSpec(tmp_path, split))
+        assert [sequence.name for sequence in sequences] == list(scenes[split])
+        for sequence in sequences:
+            scene = scenes[split][sequence.name]
+            assert found_in(sequence) == expected_of(scene)
+            assert sequence.classes == ("car", "bus")
+            assert sequence.frames[-1] == tmp_path / "images" / split / sequence.name / f"img_{scene.length - 1}.jpg"
+            assert (sequence.fps, sequence.size, sequence.first_frame) == (10, (96, 160), 0)
+
+
+def test_a_json_by_itself(tmp_path: Path) -> None:
+    scenes = write_coco_video(tmp_path)
+    sequences = load_split(DatasetSpec(tmp_path / "annotations" / "val.json"))
+    assert [sequence.name for sequence in sequences] == list(scenes["val"])
+
+
+def test_names_of_files(tmp_path: Path) -> None:
+    write_coco_video(tmp_path)
+    (tmp_path / "annotations" / "val.json").rename(tmp_path / "annotations" / "instances_val2.json")
+    (tmp_path / "annotations" / "train.json").rename(tmp_path / "annotations" / "instances_train.json")
+    with pytest.raises(
+        UserError, match=r"instances_train.json: there is no image clip0001/img_0.jpg in .*dataset.yaml"
+    ):
+        load_split(DatasetSpec(tmp_path, "train"))
+    write_text(tmp_path / "dataset.yaml", ["images: images/train"])
+    assert len(load_split(DatasetSpec(tmp_path, "train"))) == 2
+    settings = ["splits: {a: annotations/instances_train.json, b: annotations/instances_val2.json}"]
+    write_text(tmp_path / "dataset.yaml", [*settings, "images: 'images/{split}'"])
+    for name, split in (("a", "train"), ("b", "val")):
+        (tmp_path / "images" / split).rename(tmp_path / "images" / name)
+        assert len(load_split(DatasetSpec(tmp_path, name))) == 2
+
+
+def test_text_ids_get_numbers(tmp_path: Path) -> None:
+    scenes = write_coco_video(tmp_path)
+
+    def change(content):
+        for entry in content["annotations"]:
+            if "track_id" in entry:
+                entry["track_id"] = f"t{entry['track_id']}"
+
+    edit(tmp_path, change)
+    sequence = load_split(DatasetSpec(tmp_path))[0]
+    first = scenes["train"]["clip0001"].boxes(0)
+    assert sequence.boxes[0].ids.tolist() == list(range(len(first)))
+    assert [box[1:] for box in found_in(sequence)[0]] == [box[1:] for box in first]
+
+
+def test_ids_beyond_64_bits(tmp_path: Path) -> None:
+    scenes = write_coco_video(tmp_path)
+    edit(tmp_path, lambda content: first(content).update(track_id=10**30))
+    sequence = load_split(DatasetSpec(tmp_path))[0]
+    assert len(sequence.boxes[0]) == len(scenes["train"]["clip0001"].boxes(0))
+    assert sequence.boxes[0].ids.tolist()[0] == 0
+
+
+def test_classes_by_name(tmp_path: Path) -> None:
+    write_coco_video(tmp_path)
+    sequence = load_split(DatasetSpec(tmp_path, classes=("bus",)))[0]
+    assert sequence.classes == ("bus",)
+    assert {label for frame in found_in(sequence) for _, label, *_ in frame} == {0}
+    sequence = load_split(DatasetSpec(tmp_path, classes={"bus": "vehicle", "car": "vehicle"}))[0]
+    assert sequence.classes == ("vehicle",)
+
+
+def test_test_split_without_annotations(tmp_path: Path) -> None:
+    write_coco_video(tmp_path)
+    edit(tmp_path, lambda content: {k: v for k, v in content.items() if k != "annotations"}, "val")
+    sequences = load_split(DatasetSpec(tmp_path, "val"), ground_truth=False)
+    assert [sequence.boxes for sequence in sequences] == [None, None]
+
+
+def first(content):
+    return content["annotations"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("videos"), "has no list 'videos'; a COCO file of single images has no tracks"),
+        (lambda c: c.update(images={}), "has no list 'images'"),
+        (lambda c: [c], "has no list 'videos', 'images', "),
+        (lambda c: c["categories"][0].pop("id"), r'categories\[0\]: has no "id"'),
+        (lambda c: c["images"][0].update(video_id=7), r"image \d+: video_id 7 is not in videos"),
+        (lambda c: c["images"][0].pop("frame_id"), r"image \d+: needs file_name \(text\) and frame_id"),
+        (lambda c: c["images"][0].update(frame_id=0), r"image \d+: another image is frame 0 of video 2"),
+        (lambda c: first(c).update(image_id=999), "annotation 1 of image 999: image_id 999 is not in images"),
+        (lambda c: first(c).update(category_id=5), "annotation 1 of image 1: category_id 5 is not in categories"),
+        (lambda c: first(c).pop("track_id"), "annotation 1 of image 1: has neither track_id nor instance_id"),
+        (lambda c: first(c).update(bbox=[1, 2, 3]), "annotation 1 of image 1: bbox is not four numbers"),
+        (lambda c: first(c).update(bbox=[1, 2, 3, 10**400]), r"annotation 1 of image 1: bbox is not four numbers"),
+        (lambda c: first(c).update(bbox=[1, float("nan"), 3, 4]), "annotation 1 of image 1: a coordinate is NaN"),
+        (lambda c: first(c).update(track_id=-4), "annotation 1 of image 1: negative id"),
+        (lambda c: c["annotations"].append(first(c)), "annotation 1 of image 1: id 1 is in the same frame twice"),
+    ],
+)
+def test_errors_with_their_place(tmp_path: Path, change, message: str) -> None:
+    write_coco_video(tmp_path)
+
+    def edited(content):
+        changed = change(content)
+        return changed if isinstance(changed, list) and changed[:1] == [content] else None
+
+    file = edit(tmp_path, edited)
+    with pytest.raises(UserError, match=f"{file}: .*{message}"):
+        load_split(DatasetSpec(tmp_path))
+
+
+def test_missing_images(tmp_path: Path) -> None:
+    scenes = write_coco_video(tmp_path)
+    folder = tmp_path / "images" / "train" / "clip0002"
+    (folder / "img_3.jpg").unlink()
+    problems = Problems()
+    sequence = load_split(DatasetSpec(tmp_path), problems=problems)[1]
+    scene = scenes["train"]["clip0002"]
+    assert found_in(sequence) == [scene.boxes(k) for k in range(scene.length) if k != 3]
+    assert str(problems.notes[0]).endswith("train.json: video clip0002: 1 of 9 images are not there: left out")
+    for file in folder.iterdir():
+        file.unlink()
+    with pytest.raises(UserError, match=r"video clip0002: none of its 9 images is there"):
+        load_split(DatasetSpec(tmp_path))
+
+
+def test_broken_json(tmp_path: Path) -> None:
+    write_coco_video(tmp_path)
+    file = tmp_path / "annotations" / "train.json"
+    file.write_text('{"videos": [],\n"images": [}')
+    with pytest.raises(UserError, match=rf"{file}:2: not valid JSON: .* \(column 12\)"):
+        load_split(DatasetSpec(tmp_path))

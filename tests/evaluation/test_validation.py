@@ -1,0 +1,81 @@
+"""A split through a tracker and its score, as training asks for it."""
+
+import numpy as np
+import pytest
+
+from memotr.config import load_config
+from memotr.data.datasets import load_dataset
+from memotr.evaluation import validation
+from memotr.evaluation.tracking import track_sequences
+from memotr.io.mot import read_mot
+from memotr.tracks import Tracks
+from tests.builders import tiny_model
+from tests.data.layouts import write_dancetrack
+
+
+class Oracle:
+    """Reports the ground truth of the frames that it is shown, in order."""
+
+    def __init__(self, sequences, stop_at=None):
+        self.videos = iter(sequences)
+        self.stop_at = stop_at
+        self.updates = 0
+
+    def reset(self):
+        self.boxes = iter(next(self.videos).boxes)
+
+    def update(self, image):
+        self.updates += 1
+        if self.updates == self.stop_at:
+            raise KeyboardInterrupt
+        truth = next(self.boxes)
+        return Tracks(truth.ids, truth.boxes, np.ones(len(truth), np.float32), truth.labels, 0, ("person",))
+
+
+@pytest.fixture
+def data_root(tmp_path):
+    write_dancetrack(tmp_path)
+    return tmp_path
+
+
+def test_every_frame_of_every_sequence_is_written(data_root):
+    sequences = load_dataset("dancetrack", data_root, "val")
+    track_sequences(Oracle(sequences), sequences, data_root / "results")
+    for sequence in sequences:
+        found = read_mot(data_root / "results" / f"{sequence.name}.txt")
+        for number, truth in enumerate(sequence.boxes, start=1):
+            if len(truth):
+                assert sorted(found[number].ids.tolist()) == sorted(truth.ids.tolist())
+    assert not (data_root / "results" / "unfinished").exists()
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(data_root):
+    sequences = load_dataset("dancetrack", data_root, "val")
+    first, results = len(sequences[0]), data_root / "results"
+    with pytest.raises(KeyboardInterrupt):
+        track_sequences(Oracle(sequences, stop_at=first + 2), sequences, results)
+    assert [path.name for path in results.glob("*.txt")] == [f"{sequences[0].name}.txt"]
+    again = Oracle(sequences[1:])
+    track_sequences(again, sequences, results)
+    assert again.updates == len(sequences[1])
+    assert len(list(results.glob("*.txt"))) == 2
+
+
+def test_validation_scores_what_the_tracker_says(data_root, monkeypatch):
+    pytest.importorskip("trackeval")
+    overrides = [f"data.root={data_root}", "data.val={path: DanceTrack, split: val}"]
+    config = load_config("tiny", overrides)
+    sequences = load_dataset("dancetrack", data_root, "val")
+    validate = validation.make_validation(config, data_root / "validation")
+    model = tiny_model().train()
+    poor = validate(model, 1)
+    assert model.training
+    assert next(iter(poor)) == "HOTA"
+    assert poor["HOTA"] < 0.5
+    monkeypatch.setattr(validation, "Tracker", lambda _model: Oracle(sequences))
+    perfect = validate(model, 2)
+    assert perfect == pytest.approx(dict.fromkeys(perfect, 1.0))
+
+
+def test_without_a_split_there_is_no_validation(tmp_path):
+    assert validation.make_validation(load_config("tiny"), tmp_path) is None

@@ -1,0 +1,82 @@
+"""Image files: always (H, W, 3) uint8 RGB, as stored or upright, or one line that names the file."""
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from memotr.errors import UserError
+from memotr.io.image_files import ImageError, image_size, is_rotated, read_image
+
+RED = (200, 30, 10)
+
+
+def red(shape=(20, 30)) -> np.ndarray:
+    return np.full((*shape, 3), RED, np.uint8)
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp", "jpg"])
+def test_red_stays_red(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"é.{suffix}"
+    Image.fromarray(red()).save(file)
+    image = read_image(file)
+    assert (image.shape, image.dtype) == ((20, 30, 3), np.uint8)
+    np.testing.assert_allclose(image.astype(int), red(), atol=6)
+    assert image_size(file) == (20, 30)
+
+
+def test_other_kinds_of_pixels(tmp_path: Path) -> None:
+    deep = np.full((4, 6), 0x8040, np.uint16)
+    for name, pixels, expected in (
+        ("grey", np.full((4, 6), 99, np.uint8), (99, 99, 99)),
+        ("alpha", np.dstack([red((4, 6))[..., ::-1], np.full((4, 6), 9, np.uint8)]), RED),
+        ("deep", deep, (128, 128, 128)),
+        ("deep colour", np.dstack([deep] * 3), (128, 128, 128)),
+    ):
+        file = tmp_path / f"{name}.png"
+        assert cv2.imwrite(str(file), pixels)
+        np.testing.assert_array_equal(read_image(file), np.full((4, 6, 3), expected, np.uint8), err_msg=name)
+
+
+def test_exif_rotation_is_obeyed_on_request(tmp_path: Path) -> None:
+    """Annotations are in stored pixels."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(red()).save(tmp_path / "turned.jpg", exif=exif)
+    Image.fromarray(red()).save(tmp_path / "plain.jpg")
+    assert read_image(tmp_path / "turned.jpg").shape == (20, 30, 3)
+    assert read_image(tmp_path / "turned.jpg", upright=True).shape == (30, 20, 3)
+    assert image_size(tmp_path / "turned.jpg") == (20, 30)
+    assert [is_rotated(tmp_path / name) for name in ("turned.jpg", "plain.jpg")] == [True, False]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.999])
+def test_cut_short(tmp_path: Path, share: float) -> None:
+    rng = np.random.default_rng(0)
+    file = tmp_path / "a.jpg"
+    Image.fromarray(rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(file)
+    data = file.read_bytes()
+    file.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(ImageError, match=f"cannot read image {file}: it is "):
+        read_image(file)
+    with pytest.raises(ImageError, match=f"cannot read image {file}: it is "):
+        image_size(file)
+
+
+def test_padding_behind_the_image_is_legal(tmp_path: Path) -> None:
+    file = tmp_path / "a.jpg"
+    Image.fromarray(red()).save(file)
+    file.write_bytes(file.read_bytes() + struct.pack("512x"))
+    assert image_size(file) == read_image(file).shape[:2] == (20, 30)
+
+
+def test_missing_and_no_image(tmp_path: Path) -> None:
+    for read in (read_image, image_size):
+        with pytest.raises(UserError, match=r"cannot read image .*missing.jpg: No such file"):
+            read(tmp_path / "missing.jpg")
+        (tmp_path / "text.png").write_text("not an image" * 10)
+        with pytest.raises(UserError, match=r"cannot read image .*text.png: it is damaged"):
+            read(tmp_path / "text.png")

@@ -1,0 +1,175 @@
+"""Image folders and MOT sequences."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from memotr.errors import UserError
+from memotr.io.frames import Frame, Source
+from memotr.io.image_files import read_image
+from memotr.io.sources import open_source
+from tests.io.videos import number_of, numbered
+
+
+def read(path: Path, **choice: int) -> tuple[Source, list[Frame]]:
+    with open_source(path, **choice) as source:  # type: ignore[arg-type]
+        return source, list(source)
+
+
+def write_folder(folder: Path, names: list[str]) -> Path:
+    """Image i is numbered frame i."""
+    folder.mkdir(parents=True)
+    for i, name in enumerate(names):
+        assert cv2.imwrite(str(folder / name), numbered(i, 24, 32))
+    return folder
+
+
+def write_sequence(folder: Path, count: int, seqinfo: str | None = None, images: str = "img1") -> Path:
+    write_folder(folder / images, [f"{i:06d}.png" for i in range(1, count + 1)])
+    if seqinfo is not None:
+        (folder / "seqinfo.ini").write_text(seqinfo)
+    return folder
+
+
+def test_natural_order_and_every_format(tmp_path: Path) -> None:
+    names = ["frame1.png", "frame2.JPG", "frame9.bmp", "frame10.webp", "frame11.tif", "frame100.jpeg"]
+    folder = write_folder(tmp_path / "holiday.v2", names)
+    (folder / "notes.txt").write_text("not an image")
+    (folder / "._frame3.png").write_bytes(b"what macOS leaves on other file systems")
+    source, frames = read(folder)
+    assert [frame.file_name for frame in frames] == names
+    assert [number_of(frame.image) for frame in frames] == [frame.index for frame in frames] == list(range(6))
+    assert (source.name, source.kind, source.fps, source.frame_count) == ("holiday.v2", "images", 25, 6)
+    assert [frame.time for frame in frames] == pytest.approx([i / 25 for i in range(6)])
+
+
+def test_selection(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "f", [f"{i}.png" for i in range(10)])
+    source, frames = read(folder, start=1, end=9, stride=3, max_frames=2)
+    assert [(frame.index, number_of(frame.image)) for frame in frames] == [(1, 1), (4, 4)]
+    assert source.frame_count == 2
+    assert source.fps == Fraction(25, 3)
+    assert frames[1].time == pytest.approx(4 / 25)
+
+
+def test_a_single_image(tmp_path: Path) -> None:
+    source, (frame,) = read(write_folder(tmp_path / "f", ["photo.png"]) / "photo.png")
+    assert (source.name, frame.file_name, frame.image.shape) == ("photo", "photo.png", (24, 32, 3))
+
+
+def test_other_kinds_of_pixels(tmp_path: Path) -> None:
+    level = np.arange(24 * 32, dtype=np.uint8).reshape(24, 32)
+    rgb = np.stack([level, level.T.reshape(24, 32), 255 - level], axis=2)
+    alpha = np.full((24, 32, 1), 7, np.uint8)
+    Image.fromarray(level).save(tmp_path / "grey.png")
+    Image.fromarray(np.concatenate([rgb, alpha], axis=2)).save(tmp_path / "rgba.png")
+    Image.fromarray(rgb).save(tmp_path / "rgb.tif")
+    Image.fromarray(rgb).quantize(256).save(tmp_path / "palette.png")
+    cv2.imwrite(str(tmp_path / "deep.png"), level.astype(np.uint16) * 256 + 77)
+    grey = np.repeat(level[..., None], 3, axis=2)
+    assert np.array_equal(read_image(tmp_path / "grey.png"), grey)
+    assert np.array_equal(read_image(tmp_path / "deep.png"), grey)
+    assert np.array_equal(read_image(tmp_path / "rgba.png"), rgb)
+    assert np.array_equal(read_image(tmp_path / "rgb.tif"), rgb)
+    palette = np.asarray(Image.open(tmp_path / "palette.png").convert("RGB"))
+    assert np.array_equal(read_image(tmp_path / "palette.png"), palette)
+
+
+def test_exif_rotation_is_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise by a quarter to see it upright
+    image = np.zeros((24, 32, 3), np.uint8)
+    image[:12, :16] = 250
+    Image.fromarray(image).save(tmp_path / "phone.jpg", exif=exif, quality=95)
+    upright = read_image(tmp_path / "phone.jpg", upright=True)
+    assert upright.shape == (32, 24, 3)
+    assert upright[4, 20].min() > 200
+    assert upright[4, 4].max() < 50
+
+
+def test_sizes_may_change(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "f", ["1.png"])
+    cv2.imwrite(str(folder / "2.png"), numbered(1, 40, 20))
+    _, frames = read(folder)
+    assert [frame.image.shape for frame in frames] == [(24, 32, 3), (40, 20, 3)]
+
+
+def test_mot_sequence(tmp_path: Path) -> None:
+    """seqLength is that of the full sequence in shortened copies, and so is not believed."""
+    info = "[Sequence]\nname=MOT17-02-SDP\nimDir=img1\nframeRate=30\nseqLength=600\nimWidth=1\nimHeight=1\nimExt=.jpg\n"
+    folder = write_sequence(tmp_path / "renamed", 5, info)
+    for path in (folder, folder / "img1"):
+        source, frames = read(path)
+        assert (source.name, source.kind, source.fps, source.frame_count) == ("MOT17-02-SDP", "sequence", 30, 5)
+        assert [frame.file_name for frame in frames][:2] == ["000001.png", "000002.png"]
+        assert [frame.index for frame in frames] == list(range(5))
+
+
+@pytest.mark.parametrize(
+    ("info", "images", "name", "fps"),
+    [
+        (None, "img1", "seq", 25),
+        ("[Sequence]\nframeRate=14\n", "img1", "seq", 14),
+        ("\ufeff[Sequence]\r\nName=abc\r\nFRAMERATE=12.5\r\nimDir=frames\r\n", "frames", "abc", Fraction(25, 2)),
+        ("[Sequence]\nname=../../evil\n", "img1", "seq", 25),  # it becomes a file name
+        ("[Sequence]\nname=..\n", "img1", "seq", 25),
+    ],
+)
+def test_incomplete_seqinfo(tmp_path: Path, info: str | None, images: str, name: str, fps: Fraction) -> None:
+    source, frames = read(write_sequence(tmp_path / "seq", 2, info, images))
+    assert (source.name, source.fps, len(frames)) == (name, fps, 2)
+
+
+@pytest.mark.parametrize(
+    ("info", "message"),
+    [
+        ("[Sequence]\nframeRate=fast\n", r"seqinfo\.ini: frameRate=fast is not a number"),
+        ("[Sequence]\nframeRate=0\n", r"seqinfo\.ini: frameRate=0 is not"),
+        ("frameRate=20\n", r"cannot read .*seqinfo\.ini: File contains no section headers"),
+        ("[Other]\nframeRate=20\n", r"cannot read .*seqinfo\.ini: 'Sequence'"),
+        ("[Sequence]\nimDir=elsewhere\n", r"no image folder .*elsewhere; imDir in seqinfo\.ini"),
+    ],
+)
+def test_broken_seqinfo(tmp_path: Path, info: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read(write_sequence(tmp_path / "seq", 2, info))
+
+
+def test_unreadable_image_is_named(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "f", ["1.png", "2.png", "3.png"])
+    (folder / "2.png").write_bytes((folder / "2.png").read_bytes()[:40])
+    with open_source(folder) as source:
+        frames = iter(source)
+        assert next(frames).index == 0
+        with pytest.raises(UserError, match=r"2\.png: it is damaged, .*go on without such files: --skip-bad"):
+            next(frames)
+
+
+def test_skipping_unreadable_images(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "f", [f"{i}.png" for i in range(9)])
+    for i in range(2, 9):
+        (folder / f"{i}.png").write_bytes(b"" if i == 2 else b"no image")
+    with open_source(folder, skip_bad=True) as source:
+        assert [frame.index for frame in source] == [0, 1]
+    assert source.notes == ["f: 7 of 9 images could not be read (2.png, 3.png, 4.png, 5.png, 6.png, …)"]
+
+
+def test_nothing_but_unreadable_images(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "f", ["1.png"])
+    (folder / "1.png").write_bytes(b"")
+    with open_source(folder, skip_bad=True) as source, pytest.raises(UserError, match="none of the 1 images"):
+        list(source)
+
+
+def test_folders_without_images(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    with pytest.raises(UserError, match="there is no image in"):
+        read(tmp_path)
+    for name in ("seq2", "seq1"):
+        write_sequence(tmp_path / name, 1)
+    with pytest.raises(UserError, match=r"holds 2 sequences \(seq1, …\); name one of them"):
+        read(tmp_path)

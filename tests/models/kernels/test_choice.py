@@ -1,0 +1,146 @@
+"""Which kernel runs, and what happens where Numba is missing, broken or may not write."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from memotr.errors import UserError
+from memotr.models.kernels import deformable_attention
+from tests.models.kernels.problems import random_problem
+
+
+@pytest.mark.parametrize(("kernel", "fused"), [("auto", True), ("numba", True), ("reference", False)])
+def test_the_kernel_that_was_asked_for_runs(kernel, fused):
+    with torch.profiler.profile() as profile:
+        deformable_attention(*random_problem(), kernel=kernel)
+    names = {event.key for event in profile.key_averages()}
+    assert ("memotr::deformable_attention" in names) is fused
+    assert ("aten::grid_sampler" in names) is not fused
+
+
+def test_an_unknown_kernel_is_refused():
+    with pytest.raises(UserError, match=r"no kernel 'cuda'.*take auto, reference or numba"):
+        deformable_attention(*random_problem(), kernel="cuda")
+
+
+def test_other_devices_take_the_reference():
+    value, shapes, locations, weights = random_problem()
+    on_meta = (value.to("meta"), shapes, locations.to("meta"), weights.to("meta"))
+    assert deformable_attention(*on_meta).shape == (2, 6, 8)
+    with pytest.raises(UserError, match="'numba' runs on the CPU, but the tensors are on meta"):
+        deformable_attention(*on_meta, kernel="numba")
+
+
+@pytest.mark.cuda
+def test_cuda_gives_the_numbers_of_the_cpu():
+    value, shapes, locations, weights = random_problem()
+    output = deformable_attention(value.cuda(), shapes, locations.cuda(), weights.cuda())
+    torch.testing.assert_close(output.cpu(), deformable_attention(value, shapes, locations, weights), atol=1e-5, rtol=0)
+
+
+def run(code: str, **environment: str) -> str:
+    """What a fresh interpreter prints that runs this code."""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+        cwd=Path(__file__).parents[3],
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+MISSING = """
+import sys, warnings
+sys.modules["numba"] = None  # what an import of a missing package finds
+import torch
+from memotr.errors import UserError
+from memotr.models.kernels import deformable_attention
+from tests.models.kernels.problems import random_problem
+
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    outputs = [deformable_attention(*random_problem(D=D)) for D in (4, 4, 8)]
+print([(w.category.__name__, str(w.message)) for w in caught])
+print(outputs[0].equal(deformable_attention(*random_problem(), kernel="reference")))
+try:
+    deformable_attention(*random_problem(), kernel="numba")
+except UserError as error:
+    print(error)
+"""
+
+
+def test_without_numba_the_reference_runs_after_one_warning():
+    warning, same, error = run(MISSING).splitlines()
+    assert warning.count("RuntimeWarning") == 1
+    assert "slow PyTorch form" in warning
+    assert same == "True"
+    assert error.startswith("kernel 'numba' does not run here (ModuleNotFoundError")
+    assert "pip install numba" in error
+
+
+LOADED = """
+import sys
+import memotr.models.kernels
+print("numba" in sys.modules)
+from tests.models.kernels.problems import random_problem
+memotr.models.kernels.deformable_attention(*random_problem())
+print("numba" in sys.modules, "torch._dynamo" in sys.modules)
+"""
+
+
+def test_numba_is_loaded_when_needed_and_the_compiler_of_pytorch_is_not():
+    assert run(LOADED).splitlines() == ["False", "True False"]
+
+
+WITHOUT_CACHE = """
+import warnings
+warnings.simplefilter("error")
+from memotr.models.kernels import deformable_attention
+from tests.models.kernels.problems import random_problem
+from pathlib import Path
+HERE = Path("{folder}")
+if {fill}:  # a folder that can be written to when Numba looks at it, and not any more when it has compiled
+    from numba.core import caching
+    def full(*args): raise OSError(28, "No space left on device")
+    caching.IndexDataCacheFile.save = full
+print(deformable_attention(*random_problem(), kernel="numba").shape)
+"""
+
+
+@pytest.mark.parametrize("fill", [False, True])
+def test_code_that_cannot_be_kept_is_no_error(tmp_path, fill):
+    folder = tmp_path / "cache"
+    if not fill:
+        folder.write_text("a file where a folder should be, which stops an administrator too")
+    code = WITHOUT_CACHE.format(folder=folder, fill=fill)
+    assert run(code, NUMBA_CACHE_DIR=str(folder)) == "torch.Size([2, 6, 8])\n"
+
+
+TRACED_FIRST = """
+import sys, warnings
+if {missing}:
+    sys.modules["numba"] = None
+    warnings.simplefilter("ignore")
+import torch
+from memotr.models.kernels import deformable_attention
+from tests.models.kernels.problems import SHAPES, random_problem
+value, _, locations, weights = random_problem()
+compiled = torch.compile(lambda v, x, w: deformable_attention(v, SHAPES[:2], x, w), fullgraph=True, backend="aot_eager")
+torch.testing.assert_close(compiled(value, locations, weights), deformable_attention(*random_problem()))
+print("numba" in sys.modules and sys.modules["numba"] is not None)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("missing", [False, True])
+def test_tracing_chooses_as_running_does(missing):
+    """The choice works while PyTorch traces, also when nothing has been compiled before."""
+    assert run(TRACED_FIRST.format(missing=missing)) == f"{not missing}\n"

@@ -1,0 +1,47 @@
+import math
+
+import torch
+
+from memotr.models.backbone import flatten_levels, sine_positions, valid_ratio
+from memotr.models.encoder import encoder_reference_points
+from memotr.structures import ImageBatch
+
+
+def slow_position(count, last, features, temperature):
+    """Features of one pixel that is the ``count``-th of ``last`` valid ones along an axis."""
+    angle = (count - 0.5) / (last + 1e-6) * 2 * math.pi
+    values = []
+    for i in range(features):
+        scaled = angle / temperature ** (2 * (i // 2) / features)
+        values.append(math.sin(scaled) if i % 2 == 0 else math.cos(scaled))
+    return values
+
+
+def padded_mask():
+    mask = torch.ones(2, 8, 12, dtype=torch.bool)
+    mask[0, :6, :10] = False
+    mask[1, :8, :7] = False
+    return mask
+
+
+def test_positions_equal_the_slow_version():
+    positions = sine_positions(padded_mask(), dim=16, temperature=20)
+    for b, (height, width) in enumerate([(6, 10), (8, 7)]):
+        for y, x in [(0, 0), (3, 5), (height - 1, width - 1)]:
+            expected = slow_position(y + 1, height, 8, 20) + slow_position(x + 1, width, 8, 20)
+            torch.testing.assert_close(positions[b, y, x], torch.tensor(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_valid_ratio():
+    torch.testing.assert_close(valid_ratio(padded_mask()), torch.tensor([[10 / 12, 6 / 8], [7 / 12, 1.0]]))
+
+
+def test_reference_points_are_pixel_centres_of_the_unpadded_image():
+    maps = [torch.zeros(2, 8, 8, 12), torch.zeros(2, 8, 4, 6)]
+    levels = flatten_levels(maps, ImageBatch(torch.zeros(2, 3, 8, 12), padded_mask()), torch.zeros(2, 8), 20)
+    points = encoder_reference_points(levels)  # (2, 96 + 24, 2, 2)
+    assert points.shape == (2, 120, 2, 2)
+    x, y = 3, 2  # a pixel of the first level, seen from both levels
+    own = torch.tensor([(x + 0.5) / 10, (y + 0.5) / 6])
+    for level in range(2):
+        torch.testing.assert_close(points[0, y * 12 + x, level], own * levels.valid_ratios[0, level])

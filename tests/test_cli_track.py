@@ -1,0 +1,233 @@
+"""The command `memotr track`, from its arguments to its files, exit code and the one line of an error."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from memotr import cli
+from memotr.errors import UserError
+from memotr.io.mot import read_mot
+from memotr.io.sources import open_source
+from memotr.tracks import Tracks
+from tests.io.results import make_tracks
+from tests.io.videos import numbered_video
+
+
+@dataclass
+class Run:
+    """What the command asked for, and what its stand-in for the tracker is to do."""
+
+    loaded: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    raise_at: dict[int, signal.Signals | Exception] = field(default_factory=dict)
+    updates: int = 0
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
+    """The network replaced by one moving box a frame, in an empty working folder."""
+    run = Run()
+
+    def load_model(path: str, **options: Any) -> str:
+        run.loaded = {"path": path, **options}
+        if options["device"] == "cuda:7":
+            raise UserError("device cuda:7: not there")
+        return "model"
+
+    class FakeTracker:
+        def __init__(self, model: str, **settings: Any) -> None:
+            assert model == "model"
+            run.settings = settings
+
+        def reset(self) -> None:
+            run.updates = 0
+
+        def update(self, frame: NDArray[np.uint8], /) -> Tracks:
+            run.updates += 1
+            match run.raise_at.get(run.updates):
+                case signal.Signals() as number:
+                    signal.raise_signal(number)
+                case Exception() as error:
+                    raise error
+            return make_tracks([[run.updates, 2, 30, 40]], frame=run.updates - 1)
+
+    monkeypatch.setattr("memotr.weights.tracker.load_model", load_model)
+    monkeypatch.setattr("memotr.tracking.tracker.Tracker", FakeTracker)
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """Exit code of ``memotr track ARGUMENTS``."""
+    monkeypatch.setattr(sys, "argv", ["memotr", "track", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0)
+
+
+def test_a_video(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    numbered_video(Path("my.clip.mp4"), 9, audio=True)
+    assert call(monkeypatch, "my.clip.mp4", "--checkpoint", "weights.pth") == 0
+    output = capsys.readouterr()
+    first, second = output.out.splitlines()
+    assert first.startswith("9 frames, 1 ids in ")
+    assert second == "wrote outputs/my.clip.txt, outputs/my.clip.jsonl, outputs/my.clip.mp4"
+    assert sorted(path.name for path in Path("outputs").iterdir()) == ["my.clip.jsonl", "my.clip.mp4", "my.clip.txt"]
+    assert list(read_mot(Path("outputs/my.clip.txt"))) == list(range(1, 10))
+    with open_source("outputs/my.clip.mp4") as video:
+        assert len(list(video)) == 9
+        assert video.fps == 25
+    assert run.loaded == {"path": "weights.pth", "config": None, "device": "auto", "kernel": "auto"}
+    given = {name: value for name, value in run.settings.items() if value is not None}
+    assert given == {"precision": "32"}, "thresholds that nobody gave are the checkpoint's"
+
+
+def test_every_option(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    numbered_video(Path("clip.mp4"), 30)
+    options = """--checkpoint w.pth --config mot17 --output results/new --device cpu --precision bf16 --kernel reference
+        --det-thresh 0.6 --track-thresh 0.4 --result-thresh 0.3 --miss-tolerance 12
+        --start 3 --end 29 --stride 4 --max-frames 5 --no-video --skip-bad"""
+    assert call(monkeypatch, "clip.mp4", *options.split()) == 0
+    assert run.loaded == {"path": "w.pth", "config": "mot17", "device": "cpu", "kernel": "reference"}
+    assert run.settings == {
+        "det_thresh": 0.6,
+        "track_thresh": 0.4,
+        "result_thresh": 0.3,
+        "miss_tolerance": 12,
+        "precision": "bf16",
+    }
+    assert sorted(path.name for path in Path("results/new").iterdir()) == ["clip.jsonl", "clip.txt"]
+    lines = [json.loads(line) for line in Path("results/new/clip.jsonl").read_text().splitlines()]
+    assert [line["frame"] for line in lines] == [3, 7, 11, 15, 19]
+    assert [line["time"] for line in lines] == pytest.approx([i / 25 for i in (3, 7, 11, 15, 19)])
+    assert list(read_mot(Path("results/new/clip.txt"))) == [4, 8, 12, 16, 20]
+    assert "5 frames" in capsys.readouterr().out
+
+
+def test_an_older_run_is_replaced(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for count in (4, 2):
+        numbered_video(Path("clip.mp4"), count)
+        assert call(monkeypatch, "clip.mp4", "--checkpoint", "c") == 0
+    assert capsys.readouterr().out.endswith("outputs/clip.mp4 (in place of older ones)\n")
+    assert len(read_mot(Path("outputs/clip.txt"))) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_by_a_signal(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    numbered_video(Path("clip.mp4"), 20)
+    run.raise_at[8] = number
+    assert call(monkeypatch, "clip.mp4", "--checkpoint", "c") == 130
+    assert "7 frames" in capsys.readouterr().out
+    assert list(read_mot(Path("outputs/clip.txt"))) == list(range(1, 8))
+    assert len(Path("outputs/clip.jsonl").read_text().splitlines()) == 7
+    with open_source("outputs/clip.mp4") as video:
+        assert len(list(video)) == 7
+    assert not list(Path("outputs").glob("*.part"))
+
+
+def test_unreadable_image_on_the_way(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line names it; what was tracked before is kept; --skip-bad goes on and says how many were left out."""
+    import cv2
+
+    Path("walk").mkdir()
+    for i in range(6):
+        cv2.imwrite(f"walk/{i}.png", np.full((20, 30, 3), 9 * i, np.uint8))
+    Path("walk/3.png").write_bytes(b"")
+    assert call(monkeypatch, "walk", "--checkpoint", "c") == 2
+    output = capsys.readouterr()
+    assert output.err.splitlines()[-1] == (
+        "memotr: cannot read image walk/3.png: it is damaged, cut short or not an image; copy it again, "
+        "or go on without such files: --skip-bad"
+    )
+    assert "3 frames" in output.out
+    assert list(read_mot(Path("outputs/walk.txt"))) == [1, 2, 3]
+
+    assert call(monkeypatch, "walk", "--checkpoint", "c", "--skip-bad") == 0
+    output = capsys.readouterr()
+    assert "memotr: warning: walk: 1 of 6 images could not be read (3.png)" in output.err
+    assert list(read_mot(Path("outputs/walk.txt"))) == [1, 2, 3, 5, 6]
+
+
+def test_truncated_video(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    video = numbered_video(Path("clip.mkv"), 200, codec="mjpeg", pix_fmt="yuvj420p")
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    assert call(monkeypatch, "clip.mkv", "--checkpoint", "c", "--no-video") == 0
+    output = capsys.readouterr()
+    assert "memotr: warning: clip.mkv is damaged or cut short: " in output.err
+    assert int(output.out.split()[0]) == run.updates > 50
+
+
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    output = capsys.readouterr()
+    assert output.out == ""
+    *progress, line = output.err.splitlines()
+    assert all("0/1" in shown for shown in progress)
+    return line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.mp4"], "memotr: there is no file or folder missing.mp4"),
+        (["noise.mp4"], "memotr: cannot read noise.mp4: it is not a video"),
+        (["empty"], "memotr: there is no image in empty"),
+        (["cut.jpg", "--output", "empty"], "memotr: cannot read image cut.jpg: it is damaged"),
+        (["clip.mp4", "--stride", "0"], "memotr: stride is 0"),
+        (["clip.mp4", "--start", "9", "--end", "3"], "memotr: end is 3 and start 9"),
+        (["clip.mp4", "--start", "3"], "memotr: clip has 3 frames, numbered from 0; start 3 is behind the last"),
+        (["clip.mp4", "--device", "cuda:7"], "memotr: device cuda:7: not there"),
+        (["clip.mp4", "--output", "."], "memotr: the annotated video would replace the source clip.mp4"),
+        (["clip.mp4", "--output", "noise.mp4"], "memotr: cannot write noise.mp4/clip.txt: "),
+        (["97"], "memotr: "),
+    ],
+)
+def test_errors_are_one_line(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    numbered_video(Path("clip.mp4"), 3)
+    Path("noise.mp4").write_bytes(b"noise" * 500)
+    Path("empty").mkdir()
+    Path("cut.jpg").write_bytes(b"noise")
+    before = sorted(Path().rglob("*"))
+    assert call(monkeypatch, *arguments, "--checkpoint", "c") == 2
+    assert error_line(capsys).startswith(message)
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_a_bug_is_not_dressed_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbered_video(Path("clip.mp4"), 5)
+    run.raise_at[3] = RuntimeError("a bug")
+    monkeypatch.setattr(sys, "argv", ["memotr", "track", "clip.mp4", "--checkpoint", "c"])
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main()
+    assert list(read_mot(Path("outputs/clip.txt"))) == [1, 2]
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from memotr.cli import app; app(['track', '--help'], standalone_mode=False); print(*sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--skip-bad" in result.stdout
+    assert not {"torch", "av", "cv2", "numpy", "supervision"} & set(result.stdout.split())

@@ -1,0 +1,151 @@
+"""The house rule, held over the import statements: imports point down only, and tracking never loads an extra."""
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec, resolve_name
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import memotr
+
+PACKAGE = Path(memotr.__file__).parent
+
+# Top to bottom. A room (a module or folder of the package) may import rooms of its own row and of the rows beneath it;
+# within a row two rooms never need each other. Imports inside functions and under TYPE_CHECKING count like all others.
+ROWS = (
+    {"__init__", "__main__", "cli"},
+    {"demo"},
+    {"training", "evaluation"},
+    {"tracking"},
+    {"data"},
+    {"io"},
+    {"weights"},
+    {"build"},
+    {"models"},
+    {"config"},
+    {"published", "structures", "boxes", "tracks", "errors"},
+)
+
+# Rooms that receive numbers: no settings class is defined in them.
+WITHOUT_PYDANTIC = {"training", "tracking", "models", "structures", "boxes", "tracks", "errors"}
+
+# Importing everything in the room on the left loads nothing named on the right, directly or by way of others.
+EXTRAS = {"lightning_fabric", "tensorboard", "trackeval", "onnx", "onnxruntime", "onnxscript", "transformers"}
+MEDIA = {"av", "cv2", "supervision"}
+NOT_LOADED_BY = {
+    "memotr": EXTRAS | MEDIA | {"matplotlib", "numba", "scipy"},  # the top module only: its names are loaded when used
+    "memotr.cli": EXTRAS,
+    "memotr.io": EXTRAS,
+    "memotr.data": EXTRAS,
+    "memotr.tracking": EXTRAS,
+    "memotr.weights": EXTRAS | MEDIA,
+    "memotr.models": EXTRAS | MEDIA,
+    "memotr.training": {"av", "supervision", "trackeval"},
+}
+
+
+class Import(NamedTuple):
+    """One imported module: where the statement stands, the room it stands in, and the module's dotted name."""
+
+    place: str
+    room: str
+    target: str
+
+    @property
+    def target_room(self) -> str | None:
+        """The room of this package that is imported; None for other packages and for `memotr.__version__`."""
+        package, _, inside = self.target.partition(".")
+        if package != "memotr" or inside == "__version__":
+            return None
+        first = inside.partition(".")[0]
+        return first if (PACKAGE / first).is_dir() or (PACKAGE / f"{first}.py").is_file() else "__init__"
+
+
+def imports_of(path: Path) -> Iterator[Import]:
+    inside = path.relative_to(PACKAGE)
+    room = inside.parts[0].removesuffix(".py")
+    parent = ".".join(("memotr", *inside.parts[:-1]))
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
+        place = f"{inside}:{getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.Import):
+            yield from (Import(place, room, name.name) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = resolve_name("." * node.level + (node.module or ""), parent)
+            yield from (Import(place, room, f"{module}.{name.name}") for name in node.names)
+
+
+@pytest.fixture(scope="module")
+def imports() -> list[Import]:
+    found = [entry for path in sorted(PACKAGE.rglob("*.py")) for entry in imports_of(path)]
+    assert len(found) > 10, f"the package was not found in {PACKAGE}"
+    return found
+
+
+def test_every_room_has_a_row() -> None:
+    rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
+    unplaced = rooms - set().union(*ROWS)
+    assert not unplaced, f"{sorted(unplaced)}: say in ROWS which rooms these may import"
+
+
+def test_imports_point_down(imports: list[Import]) -> None:
+    height = {room: -row for row, rooms in enumerate(ROWS) for room in rooms}
+    upward = [
+        f"{entry.place}: {entry.room} imports {entry.target_room}"
+        for entry in imports
+        if entry.target_room and height[entry.target_room] > height[entry.room]
+    ]
+    assert not upward, "imports point down only:\n" + "\n".join(upward)
+
+
+def test_no_two_rooms_need_each_other(imports: list[Import]) -> None:
+    needs: dict[str, set[str]] = {}
+    for entry in imports:
+        if entry.target_room and entry.target_room != entry.room:
+            needs.setdefault(entry.room, set()).add(entry.target_room)
+    try:
+        order = list(graphlib.TopologicalSorter(needs).static_order())
+    except graphlib.CycleError as error:
+        pytest.fail("rooms import each other in a circle: " + " → ".join(reversed(error.args[1])))
+    assert set(needs) <= set(order)
+
+
+def test_settings_stay_in_config(imports: list[Import]) -> None:
+    strays = [e.place for e in imports if e.room in WITHOUT_PYDANTIC and e.target.partition(".")[0] == "pydantic"]
+    assert not strays, f"these rooms take plain values from config.py and never import pydantic: {strays}"
+
+
+def modules_in(name: str) -> list[str]:
+    """The module itself and all beneath it; for the package's top only itself."""
+    folder = PACKAGE / name.partition(".")[2].replace(".", "/")
+    if name == "memotr" or not folder.is_dir():
+        return [name]
+    inside = (path.relative_to(PACKAGE.parent).with_suffix("") for path in sorted(folder.rglob("*.py")))
+    return [".".join(path.parts).removesuffix(".__init__") for path in inside]
+
+
+LOADED = """
+import importlib, sys
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "triton":  # the CUDA kernel's compiler comes with CUDA builds only
+            raise
+print(*{name.partition(".")[0] for name in sys.modules})
+"""
+
+
+@pytest.mark.parametrize("name", NOT_LOADED_BY)
+def test_what_an_import_loads(name: str) -> None:
+    if find_spec(name) is None:
+        pytest.skip(f"{name} does not exist yet")
+    modules = modules_in(name)
+    result = subprocess.run([sys.executable, "-c", LOADED, *modules], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    loaded = NOT_LOADED_BY[name] & set(result.stdout.split())
+    assert not loaded, f"importing {', '.join(modules)} loads {sorted(loaded)}"

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+
+from memotr.tracking.tracker import Tracker
+from tests.builders import tiny_model
+
+
+def frames(n, seed=0):
+    rng = np.random.default_rng(seed)
+    base = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    return [np.roll(base, 3 * t, axis=1) for t in range(n)]
+
+
+def same(a, b):
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("ids", "boxes", "scores", "labels"))
+
+
+@pytest.mark.parametrize("variant", ["dab", "deformable-detr"])
+def test_trackers_side_by_side_do_not_mix(variant):
+    model = tiny_model(variant, classes=3)
+    a, b = frames(5, seed=1), frames(5, seed=2)
+    alone = [[tracker.update(f) for f in video] for video in (a, b) for tracker in [Tracker(model)]]
+    one, two = Tracker(model), Tracker(model)
+    together = [(one.update(f), two.update(g)) for f, g in zip(a, b, strict=True)]
+    assert sum(len(t) for t in alone[0]) > 0
+    assert all(same(x, y) for x, (y, _) in zip(alone[0], together, strict=True))
+    assert all(same(x, y) for x, (_, y) in zip(alone[1], together, strict=True))
+
+
+def test_reset_begins_a_new_video():
+    tracker = Tracker(tiny_model())
+    first = [tracker.update(f) for f in frames(3)]
+    tracker.reset()
+    again = [tracker.update(f) for f in frames(3)]
+    assert all(same(x, y) and x.frame == y.frame for x, y in zip(first, again, strict=True))
+
+
+def test_tensors_are_taken_too():
+    frame = frames(1)[0]
+    model = tiny_model()
+    assert same(Tracker(model).update(frame), Tracker(model).update(torch.from_numpy(frame)))
+
+
+def test_thresholds_decide_what_is_reported():
+    model, video = tiny_model(), frames(4)
+    everything = Tracker(model, det_thresh=0, track_thresh=0, result_thresh=0, min_area=0).update(video[0])
+    assert len(everything) == model.num_queries
+    assert len(Tracker(model, det_thresh=1).update(video[0])) == 0
+    large = Tracker(model, det_thresh=0, result_thresh=0, min_area=200).update(video[0])
+    width, height = (large.boxes[:, 2:] - large.boxes[:, :2]).T
+    assert 0 < len(large) < model.num_queries
+    assert (width * height > 200).all()
+
+
+def test_state_does_not_grow_with_the_video():
+    tracker = Tracker(tiny_model(), track_thresh=1, miss_tolerance=2)  # nothing is ever seen again
+    born = [0]
+    for t, f in enumerate(frames(12), start=1):
+        tracker.update(f)
+        born.append(tracker.next_id)
+        assert len(tracker.tracks) == born[t] - born[max(0, t - 2)]
+    assert born[-1] > 100
+
+
+def test_motion_model_can_be_switched_on():
+    model = tiny_model()
+    motion = model.config.tracking.motion.model_copy(update={"enabled": True})
+    tracking = model.config.tracking.model_copy(update={"motion": motion})
+    model.config = model.config.model_copy(update={"tracking": tracking})
+    tracker = Tracker(model, det_thresh=0.6, track_thresh=0.55)
+    for f in frames(8):
+        tracker.update(f)
+    assert tracker.tracks.seen_boxes.shape[1:] == (5, 4)
+    assert tracker.tracks.ref_pts.isfinite().all()
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_keeps_memory_in_float32(precision):
+    video, model = frames(3), tiny_model()
+    tracker = Tracker(model, precision=precision)
+    for f in video:
+        tracker.update(f)
+    assert tracker.tracks.long_memory.dtype == torch.float32
+    assert tracker.tracks.output_embed.dtype == torch.float32
+    assert tracker.tracks.logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+)
+def test_what_is_not_an_rgb_frame_is_refused(frame):
+    with pytest.raises(ValueError, match="expected an RGB frame"):
+        Tracker(tiny_model()).update(frame)

@@ -1,0 +1,61 @@
+"""Small clips to train on, and predictions of several layers, without files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from memotr.structures import ClipBatch, FrameTargets, ImageBatch, LayerOutput
+from tests.builders import random_output
+
+
+def random_targets(n, num_classes=1, seed=0):
+    """Ground truth of a frame: n objects with ids from 0, boxes well inside the image."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = 0.3 + 0.4 * torch.rand(n, 2, generator=generator)
+    sizes = 0.1 + 0.3 * torch.rand(n, 2, generator=generator)
+    labels = torch.randint(0, num_classes, (n,), generator=generator)
+    return FrameTargets(torch.arange(n), labels, torch.cat((centres, sizes), dim=1))
+
+
+def random_clip(objects, size=(64, 96), seed=0):
+    """A clip with ``objects[t][b]`` objects in frame t of video b, every image of one size."""
+    generator = torch.Generator().manual_seed(seed)
+    frames, targets = [], []
+    for t, counts in enumerate(objects):
+        images = [torch.randn(3, *size, generator=generator) for _ in counts]
+        frames.append(ImageBatch.from_images(images))
+        targets.append([random_targets(n, seed=seed + 100 * t + b) for b, n in enumerate(counts)])
+    return ClipBatch(frames, targets)
+
+
+def layered_output(num_detections, num_tracks, num_classes=1, layers=2, seed=0):
+    """One batch element whose earlier layers predict something of their own."""
+    output = random_output(num_detections, num_tracks, num_classes, seed=seed)
+    others = [random_output(num_detections, num_tracks, num_classes, seed=seed + 10 + i) for i in range(layers - 1)]
+    return replace(output, aux=tuple(LayerOutput(o.logits, o.boxes, o.output_embed) for o in others))
+
+
+def targets_of(ids, num_classes=1, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    n = len(ids)
+    boxes = torch.rand(n, 4, generator=generator) * 0.4 + 0.2
+    return FrameTargets(torch.tensor(ids), torch.randint(0, num_classes, (n,), generator=generator), boxes)
+
+
+SMALL = [
+    "model.backbone.width=8",
+    "model.hidden_dim=32",
+    "model.ffn_dim=32",
+    "model.num_queries=8",
+    "model.num_heads=2",
+    "data.workers=0",
+    "data.sampling={lengths: [1, 2], steps: [1], interval: 2}",
+    "data.augmentation={short_sides: [64], longest_side: 96, crop: 0}",
+    "input={short_side: 64, longest_side: 96}",
+    "training.batch_size=2",
+    "training.output.log_every=1",
+    "training.output.save_every=0",
+]
+"""Settings over the preset ``tiny`` with which a step takes a few hundredths of a second."""

@@ -1,0 +1,158 @@
+import os
+import random
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from memotr.errors import UserError
+from memotr.training.checkpoint import (
+    LAST,
+    Progress,
+    RunState,
+    generator_states,
+    keep_epoch,
+    read_state,
+    set_generator_states,
+    write_state,
+)
+from memotr.training.ema import MovingAverage
+from memotr.training.optim import make_optimizer
+from memotr.weights import describe, save_model
+from tests.builders import tiny_model
+
+
+def state_of(model, **progress):
+    """The state of a run that has made one step."""
+    optimizer = make_optimizer(model, model.config.training.optimizer)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    return RunState(
+        settings=model.config.model_dump(mode="json"),
+        progress=Progress(**progress),
+        model=model.state_dict(),
+        optimizer=optimizer.state_dict(),
+        scaler={},
+        average=MovingAverage(model, 0.9).state_dict(),
+        ranks=[{"generators": generator_states(), "sums": {"values": torch.rand(8), "count": 3, "steps": 4}}],
+    )
+
+
+def equal(a, b):
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.equal(b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return a == b
+
+
+def test_all_comes_back(tmp_path):
+    state = state_of(tiny_model(), epoch=2, clips=7, steps=31, skipped=1, best=0.5)
+    write_state(tmp_path / LAST, state)
+    for place in (tmp_path, tmp_path / LAST):
+        read = read_state(place)
+        for name in ("settings", "progress", "model", "optimizer", "scaler", "average", "ranks"):
+            assert equal(getattr(read, name), getattr(state, name)), name
+
+
+def test_info_knows_what_it_is(tmp_path):
+    write_state(tmp_path / LAST, state_of(tiny_model(), epoch=2, steps=31))
+    told = describe(tmp_path / LAST)
+    assert told["kind"] == "tracker with its training state"
+    assert told["trained"] == "2 epochs, 31 iterations"
+
+
+def test_generators_go_on_where_they_were():
+    random.seed(1)
+    np.random.seed(2)  # noqa: NPY002
+    states = generator_states()
+
+    def draw():
+        return random.random(), np.random.rand(3).tolist(), torch.rand(3).tolist()  # noqa: NPY002
+
+    first = draw()
+    draw()
+    set_generator_states(states)
+    assert draw() == first
+
+
+def numbered(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("epoch_*.pt"))
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_epochs_are_kept_by_number(tmp_path, monkeypatch, links):
+    if not links:
+
+        def refuse(*_):
+            raise OSError("not on this file system")
+
+        monkeypatch.setattr(os, "link", refuse)
+    for epoch in range(1, 8):
+        (tmp_path / LAST).unlink(missing_ok=True)  # as replacing it does
+        (tmp_path / LAST).write_text(str(epoch))
+        keep_epoch(tmp_path, epoch, keep_last=2, keep_every=3)
+    assert numbered(tmp_path) == [f"epoch_000{n}.pt" for n in (3, 6, 7)]
+    assert [(tmp_path / name).read_text() for name in numbered(tmp_path)] == ["3", "6", "7"]
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
+    """The operating system refuses to write on, in the middle of the file."""
+    model = tiny_model()
+    write_state(tmp_path / LAST, state_of(model, steps=1))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=rf"{LAST}: cannot be written \(File too large\)"):
+            write_state(tmp_path / LAST, state_of(model, steps=2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert read_state(tmp_path).progress.steps == 1
+    assert [path.name for path in tmp_path.iterdir()] == [LAST]
+
+
+def test_other_files_are_told_what_takes_them(tmp_path):
+    model = tiny_model()
+    save_model(model, tmp_path / "tracker.safetensors")
+    names = {
+        f"transformer.decoder.layers.0.cross_attn.sampling_offsets.{k}": torch.zeros(1) for k in ("weight", "bias")
+    }
+    torch.save({"model": names}, tmp_path / "detector.pth")
+    theirs = {"model": model.state_dict(), "optimizer": {}, "scheduler": {}, "states": {"start_epoch": 3}}
+    torch.save(theirs, tmp_path / "authors.pth")
+    for name in ("tracker.safetensors", "detector.pth", "authors.pth"):
+        with pytest.raises(UserError, match=rf"is a \w+ without the state of its training; .* --pretrained .*{name}"):
+            read_state(tmp_path / name)
+    with pytest.raises(UserError, match=f"holds no {LAST}"):
+        read_state(tmp_path)
+    (tmp_path / LAST).write_bytes(b"PK half a file")
+    with pytest.raises(UserError, match="ends too early"):
+        read_state(tmp_path)
+
+
+class TestMovingAverage:
+    def test_follows_the_formula(self):
+        model = torch.nn.Linear(2, 2)
+        average = MovingAverage(model, 0.6)
+        expected = model.weight.detach().clone()
+        for n in range(1, 8):
+            torch.nn.init.normal_(model.weight)
+            average.update(model)
+            decay = min(0.6, (1 + n) / (10 + n))
+            expected = decay * expected + (1 - decay) * model.weight.detach()
+        torch.testing.assert_close(average.average["weight"], expected)
+
+    def test_is_applied_and_taken_off_again(self):
+        model = tiny_model()
+        average = MovingAverage(model, 0.5)
+        own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        for tensor in average.average.values():
+            tensor.add_(1)
+        with average.applied(model):
+            assert (model.det_anchor - own["det_anchor"]).sub(1).abs().max() < 1e-5
+        assert equal(dict(model.state_dict()), own)

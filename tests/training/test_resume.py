@@ -1,0 +1,178 @@
+"""A run that is interrupted and resumed is, to the bit, the run that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from memotr.config import Config, load_config
+from memotr.errors import UserError
+from memotr.training.checkpoint import LAST, read_state
+from memotr.training.engine import Training
+from memotr.training.options import settle
+from memotr.training.run import train
+from tests.data.layouts import scenes, write_sequence
+from tests.training.builders import SMALL
+
+# All that draws random numbers is on: shuffling, augmentation, dropout, perturbation.
+SETTINGS = [
+    *SMALL,
+    "model.dropout=0.1",
+    "training.drop_rate=0.2",
+    "training.insert_rate=0.3",
+    "training.ema_decay=0.9",
+    "training.batch_size=1",
+    "training.accumulation=2",
+    "training.epochs=3",
+    "training.output.save_every=3",
+    "training.output.log_every=2",
+    "data.sampling.lengths=[1, 2, 3]",
+    "data.sampling.steps=[1, 2]",
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    for name, scene in scenes("video", 2, length=6, size=(64, 96), objects=3).items():
+        write_sequence(root / name, scene)
+    return root
+
+
+def settings(data: Path, *more: str) -> Config:
+    return load_config("tiny", [*SETTINGS, f"data.root={data}", *more])
+
+
+def curve(folder: Path) -> list[dict]:
+    """The metrics of a run, without those that tell of the machine."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("seconds_per_step", "memory_mb")} for line in lines]
+
+
+def resume(folder: Path, *more: str) -> int:
+    config, output, state = settle(None, list(more), {}, None, folder)
+    return train(config, output, state=state, accelerator="cpu")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    assert train(settings(data), folder, accelerator="cpu") == 0
+    return folder
+
+
+def assert_same_run(folder: Path, other: Path) -> None:
+    assert curve(folder) == curve(other)
+    ours, theirs = read_state(folder), read_state(other)
+    assert ours.progress == theirs.progress
+    assert all(tensor.equal(theirs.model[name]) for name, tensor in ours.model.items())
+    assert all(tensor.equal(theirs.average["average"][name]) for name, tensor in ours.average["average"].items())
+
+
+def kill_after(command: list[str], lines: int) -> None:
+    """Run a command and kill it, without any warning, once it has told of its steps so many times."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        told = []
+        for line in process.stderr:
+            told.append(line)
+            if sum(" · step " in line for line in told) == lines:
+                process.send_signal(signal.SIGKILL)
+                break
+    assert process.returncode == -signal.SIGKILL, "".join(told)
+
+
+def test_killed_at_any_step_and_resumed_is_the_same_run(data, uninterrupted, tmp_path):
+    steps = read_state(uninterrupted).progress.steps
+    where = random.Random(os.urandom(8)).randint(2, steps // 2 - 1)  # a line of metrics after the first checkpoint
+    command = [sys.executable, "-m", "memotr.cli", "train", "tiny", *SETTINGS, "--accelerator", "cpu"]
+    kill_after([*command, "--data-root", str(data), "--output", str(tmp_path), "data.workers=1"], where)
+    last = read_state(tmp_path).progress.steps
+    assert 3 <= last < steps
+    assert resume(tmp_path, "data.workers=1") == 0
+    assert_same_run(tmp_path, uninterrupted)
+
+
+def test_stopped_by_a_signal_and_resumed_is_the_same_run(data, uninterrupted, tmp_path, monkeypatch):
+    step = Training.step
+
+    def asked(self, clips):
+        if self.progress.steps == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        step(self, clips)
+
+    monkeypatch.setattr(Training, "step", asked)
+    assert train(settings(data), tmp_path, accelerator="cpu") == 128 + signal.SIGTERM
+    monkeypatch.undo()
+    assert curve(tmp_path) == curve(uninterrupted)[:2]
+    assert resume(tmp_path) == 0
+    assert_same_run(tmp_path, uninterrupted)
+
+
+def test_resumed_from_an_older_epoch_the_later_metrics_come_again(data, uninterrupted, tmp_path):
+    assert train(settings(data), tmp_path, accelerator="cpu") == 0
+    assert resume(tmp_path / "epoch_0001.pt") == 0
+    assert_same_run(tmp_path, uninterrupted)
+
+
+def test_a_full_disk_ends_the_run_with_the_old_checkpoint_in_place(data, uninterrupted, tmp_path, monkeypatch):
+    write = Path.open
+
+    def full(self, mode="r", *arguments, **options):
+        if "w" in mode and LAST in self.name and (tmp_path / LAST).exists():
+            raise OSError(28, "No space left on device")
+        return write(self, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(UserError, match=rf"{LAST}: cannot be written \(No space left on device\)"):
+        train(settings(data), tmp_path, accelerator="cpu")
+    monkeypatch.undo()
+    assert read_state(tmp_path).progress.steps == 3
+    assert resume(tmp_path) == 0
+    assert_same_run(tmp_path, uninterrupted)
+
+
+def test_what_has_changed_is_told(data, tmp_path, capsys):
+    train(settings(data, "training.epochs=1"), tmp_path, accelerator="cpu")
+    capsys.readouterr()
+    resume(tmp_path, "training.epochs=2", "training.optimizer.lr=1.0e-4", "training.optimizer.weight_decay=0.5")
+    told = capsys.readouterr().err
+    assert "going on in epoch 2 after step" in told
+    assert "changed: training.optimizer.lr 0.0005 → 0.0001" in told
+    assert "changed: training.epochs 1 → 2" in told
+    assert curve(tmp_path)[-1]["lr"] == 1e-4
+    assert {group["weight_decay"] for group in read_state(tmp_path).optimizer["param_groups"]} == {0.5}
+    with pytest.raises(UserError, match=r"another network than the checkpoint's: model.num_queries 8 → 9"):
+        resume(tmp_path, "training.epochs=3", "model.num_queries=9")
+
+
+def test_other_ranks_or_batches_go_on_where_the_clips_ended(data, tmp_path, capsys, monkeypatch):
+    """Two clips a step after one: the epoch's clips that were not seen yet come next, and none of the others."""
+    config = settings(data, "training.accumulation=1", "training.output.save_every=2")
+    step, seen = Training.step, []
+
+    def stop_early(self, clips):
+        seen.append([[t.tolist() for t in (clip.targets[0][0].boxes, clip.targets[0][-1].boxes)] for clip in clips])
+        if self.progress.steps == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        step(self, clips)
+
+    monkeypatch.setattr(Training, "step", stop_early)
+    train(config, tmp_path / "stopped", accelerator="cpu")
+    assert read_state(tmp_path / "stopped").progress.clips == 4
+    state = read_state(tmp_path / "stopped")
+    state.ranks.append(state.ranks[0])
+    two = config.model_copy(update={"training": config.training.model_copy(update={"batch_size": 2, "epochs": 1})})
+    seen.clear()
+    train(two, tmp_path / "two", state=state, accelerator="cpu")
+    assert "the run was on 2 ranks, now on 1" in capsys.readouterr().err
+    rest = sum(len(clips) for clips in seen)
+    total = 13 // 2  # clips of the first epoch in batches of two
+    assert rest == total - 4 // 2
