@@ -122,7 +122,7 @@ def _sequence(
         raise UserError(f"{source.file}: {length} frames have no second half")
     boxes, order = by_frame(rows, frames, labels, ~scored)
     nothing = VideoBoxes.empty()
-    return SequenceTruth(source.name, frames, boxes, distractors[order], nothing, length)
+    return SequenceTruth(source.name, frames, boxes, distractors[order], nothing, length, source.folder)
 
 
 def _judge(rows: MotRows, protocol: Protocol, numbers: Mapping[int, int] | None) -> tuple[Ints, Bools, Bools]:

@@ -7,6 +7,7 @@ not scored; afterwards these are gone, too.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
@@ -32,8 +33,46 @@ class MetricInput(TypedDict):
     similarity_scores: list[Floats]  # (G, P)
 
 
+@dataclass(frozen=True, eq=False)
+class JudgedBoxes:
+    """What of one class is held against what.
+
+    Attributes:
+        scored: (N,) which of the objects.
+        judged: (M,) which of the predictions.
+        overlaps: for each frame the intersection over union of its scored objects and judged predictions, (G, P).
+    """
+
+    scored: Bools
+    judged: Bools
+    overlaps: list[Floats]
+
+
 def metric_inputs(truth: SequenceTruth, predictions: VideoBoxes, num_classes: int) -> list[MetricInput]:
-    """What the metrics take, for each class.
+    """What the metrics take, for each class; arguments as in :func:`judged_boxes`."""
+    by_class = judged_boxes(truth, predictions, num_classes)
+    return [metric_input(truth, predictions, boxes) for boxes in by_class]
+
+
+def metric_input(truth: SequenceTruth, predictions: VideoBoxes, boxes: JudgedBoxes) -> MetricInput:
+    """What the metrics take of one class. The boxes of its frames, one after the other, are the rows of the masks."""
+    length = len(truth.frames)
+    gt_ids, num_gt_ids = _renumbered(truth.objects, boxes.scored, length)
+    tracker_ids, num_tracker_ids = _renumbered(predictions, boxes.judged, length)
+    return MetricInput(
+        num_timesteps=length,
+        num_gt_ids=num_gt_ids,
+        num_tracker_ids=num_tracker_ids,
+        num_gt_dets=int(boxes.scored.sum()),
+        num_tracker_dets=int(boxes.judged.sum()),
+        gt_ids=gt_ids,
+        tracker_ids=tracker_ids,
+        similarity_scores=boxes.overlaps,
+    )
+
+
+def judged_boxes(truth: SequenceTruth, predictions: VideoBoxes, num_classes: int) -> list[JudgedBoxes]:
+    """For each class, what is scored and what is left of the predictions.
 
     Args:
         truth: labels 0 … num_classes − 1.
@@ -58,26 +97,7 @@ def metric_inputs(truth: SequenceTruth, predictions: VideoBoxes, num_classes: in
             if in_region[p].any():
                 columns &= ~(in_region[p] & _unmatched(iou[rows], columns))
             overlaps[c].append(iou[:, columns][rows])  # TrackEval's order: the memory layout decides how sums round
-    return [
-        _input(objects, scored[c], predictions, judged[c], overlaps[c], len(truth.frames)) for c in range(num_classes)
-    ]
-
-
-def _input(
-    objects: VideoBoxes, scored: Bools, predictions: VideoBoxes, judged: Bools, overlaps: list[Floats], length: int
-) -> MetricInput:
-    gt_ids, num_gt_ids = _renumbered(objects, scored, length)
-    tracker_ids, num_tracker_ids = _renumbered(predictions, judged, length)
-    return MetricInput(
-        num_timesteps=length,
-        num_gt_ids=num_gt_ids,
-        num_tracker_ids=num_tracker_ids,
-        num_gt_dets=int(scored.sum()),
-        num_tracker_dets=int(judged.sum()),
-        gt_ids=gt_ids,
-        tracker_ids=tracker_ids,
-        similarity_scores=overlaps,
-    )
+    return [JudgedBoxes(*each) for each in zip(scored, judged, overlaps, strict=True)]
 
 
 def _renumbered(boxes: VideoBoxes, kept: Bools, length: int) -> tuple[list[Ints], int]:

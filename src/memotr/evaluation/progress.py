@@ -12,10 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 class ScoringProgress:
     """A bar on stderr, told of every sequence that is scored; gone when all are, and none where it is no terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, doing: str = "scoring") -> None:
         console = Console(stderr=True)
         self._bar = Progress(
-            TextColumn("scoring"),
+            TextColumn(doing),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.description}"),

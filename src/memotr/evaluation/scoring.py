@@ -14,7 +14,7 @@ from memotr.evaluation.metrics import Fields, class_mean, class_pool, combine, l
 from memotr.evaluation.mot_results import read_mot_results
 from memotr.evaluation.teta import TetaCounts, TetaScores
 from memotr.evaluation.teta import combine as combine_teta
-from memotr.evaluation.truth import GroundTruth
+from memotr.evaluation.truth import GroundTruth, Results
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,10 +107,8 @@ def evaluate(
     """
     load_metrics()  # a package that is not there is to be known before anything is read
     truth = load_ground_truth(ground_truth) if isinstance(ground_truth, Path) else ground_truth
-    with_teta = truth.videos is not None
-    read = read_bdd_results if with_teta else read_mot_results
-    found = read(results, truth, allow_missing=allow_missing)
-    truth = found.truth
+    found = read_results(results, truth, allow_missing=allow_missing)
+    truth, with_teta = found.truth, truth.videos is not None
     jobs = [Job(each, found.boxes[each.name], len(truth.classes), with_teta) for each in truth.sequences]
     done: dict[str, Outcome] = {}
     for outcome in run_jobs(jobs, workers):
@@ -118,6 +116,12 @@ def evaluate(
         if progress is not None:
             progress(outcome.name, len(jobs))
     return _scores(truth.classes, [done[name] for name in truth.names], found.notes)
+
+
+def read_results(path: Path, truth: GroundTruth, *, allow_missing: bool = False) -> Results:
+    """Results in the format that goes with the ground truth; errors as in :func:`evaluate`."""
+    read = read_mot_results if truth.videos is None else read_bdd_results
+    return read(path, truth, allow_missing=allow_missing)
 
 
 def _scores(names: Sequence[str], outcomes: Sequence[Outcome], notes: tuple[str, ...]) -> Scores:

@@ -30,6 +30,7 @@ class SequenceTruth:
         distractors: (N,) which of ``objects`` take the predictions that match them out of the game.
         regions: ignore regions: predictions in them that match nothing are no errors.
         length: number of frames of the sequence, whether all are scored or not.
+        folder: of the sequence on disk, where its images may be; None where there is none.
     """
 
     name: str
@@ -38,6 +39,7 @@ class SequenceTruth:
     distractors: Bools
     regions: VideoBoxes
     length: int
+    folder: Path | None = None
 
     def blind(self) -> SequenceTruth:
         """With all classes as one."""
