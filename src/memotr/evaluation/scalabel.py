@@ -70,7 +70,7 @@ def read_scalabel(path: Path, *, ground_truth: bool, inclusive: bool = True) -> 
     """
     videos: dict[str, _Video] = {}
     for file in _files(path):
-        for number, frame in enumerate(_frames(file)):
+        for number, frame in enumerate(read_frames(file)):
             _add_frame(videos, frame, f"{file}, frame {number} of the list", ground_truth)
     return {name: videos[name].finish(name, inclusive) for name in sorted(videos)}
 
@@ -159,7 +159,12 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _frames(file: Path) -> Iterator[dict[str, Any]]:
+def read_frames(file: Path) -> Iterator[dict[str, Any]]:
+    """The frames of one file as they stand there, nothing in them checked.
+
+    Raises:
+        UserError: it cannot be read, or is not a list of objects.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
