@@ -105,7 +105,7 @@ def test_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert stop.value.code == 2
     out, err = capsys.readouterr()
     assert "no ground truth in 1 of its sequences: they can be tracked, not trained on" in out
-    assert err == f"memotr: {tmp_path}: 1 errors, told above: training would fail\n"
+    assert err == f"memotr: {tmp_path}: 1 error, told above: training would fail\n"
 
 
 @pytest.mark.parametrize("full", [False, True])

@@ -105,6 +105,7 @@ def first(content):
         (lambda c: c.pop("videos"), "has no list 'videos'; a COCO file of single images has no tracks"),
         (lambda c: c.update(images={}), "has no list 'images'"),
         (lambda c: [c], "has no list 'videos', 'images', "),
+        (lambda c: c.update(frames=[{"name": "1.jpg", "labels": []}]), "is a Scalabel JSON; BDD100K's are read as"),
         (lambda c: c["categories"][0].pop("id"), r'categories\[0\]: has no "id"'),
         (lambda c: c["images"][0].update(video_id=7), r"image \d+: video_id 7 is not in videos"),
         (lambda c: c["images"][0].pop("frame_id"), r"image \d+: needs file_name \(text\) and frame_id"),

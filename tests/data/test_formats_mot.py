@@ -151,7 +151,7 @@ def test_fewer_images_than_ground_truth(tmp_path: Path) -> None:
     lost = sum(len(scene.boxes(k)) for k in (3, 7, 8))
     assert f"{lost} boxes are of frames without an image (frames 4 to 9)" in notes
     assert "seqLength=9, but there are 6 images" in notes
-    assert "1 images are missing between the others" in notes
+    assert "images missing between the others, which count as neighbours: 1" in notes
 
 
 def test_no_image_of_any_frame(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 from memotr.cli.application import app
 from memotr.errors import UserError
 
-data_commands = typer.Typer(help="Look at data sets.", no_args_is_help=True)
+data_commands = typer.Typer(help="Look at data sets, and make one.", no_args_is_help=True)
 app.add_typer(data_commands, name="data")
 
 
@@ -37,5 +37,45 @@ def check_data(
     if report.sequences:
         write_png(contact_sheet(report.sequences), sheet)
         typer.echo(f"annotated frames: {sheet}")
-    if report.problems.errors:
-        raise UserError(f"{path}: {len(report.problems.errors)} errors, told above: training would fail")
+    if errors := len(report.problems.errors):
+        raise UserError(f"{path}: {errors} error{'s' if errors > 1 else ''}, told above: training would fail")
+
+
+@data_commands.command("synth")
+def make_synthetic_data(
+    output: Annotated[Path, typer.Argument(help="Folder to make: new, empty, or begun with the same options.")],
+    seed: Annotated[int, typer.Option(help="Chooses everything random; the same seed gives the same files.")] = 0,
+    splits: Annotated[
+        str, typer.Option(help="Splits and their numbers of sequences; each draws from random numbers of its own.")
+    ] = "train=100,val=10,test=20",
+    frames: Annotated[int, typer.Option(help="Frames a sequence.")] = 100,
+    size: Annotated[str, typer.Option(help="Width×height in pixels.")] = "320x192",
+    figures: Annotated[str, typer.Option(help="Fewest and most figures of a sequence.")] = "2-12",
+    classes: Annotated[int, typer.Option(help="1: persons; 2: robots, too.")] = 1,
+    difficulty: Annotated[
+        Literal["standard", "easy"], typer.Option(help="easy: calm, bright, with nothing to hide behind.")
+    ] = "standard",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="one a processor")] = None,
+) -> None:
+    """Make SynthDance: look-alike dancers whose motion deceives, in DanceTrack's layout.
+
+    The defaults are the benchmark. A run that was interrupted goes on where it stopped when the same command is given
+    again.
+    """
+    from rich.console import Console
+
+    from memotr.data.synth.settings import SynthSettings, parse_pair, parse_splits
+    from memotr.data.synth.writer import generate
+
+    width, height = parse_pair("size", size, "x")
+    settings = SynthSettings(
+        seed=seed,
+        splits=parse_splits(splits),
+        frames=frames,
+        size=(height, width),
+        figures=parse_pair("figures", figures, "-"),
+        classes=classes,
+        difficulty=difficulty,
+    )
+    written = generate(output, settings, workers, Console(stderr=True))
+    typer.echo(f"{output}: {written} sequences written; look at them: memotr data check {output}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from pathlib import Path
 
 from memotr.cli.application import app
 from memotr.errors import UserError
@@ -16,9 +18,12 @@ EXTRAS = {
 }
 """Which extra of this package brings a library that tracking can do without."""
 
+_usual_format = warnings.formatwarning
+
 
 def main() -> None:
     """Run the command that was asked for."""
+    warnings.formatwarning = format_warning
     try:
         app()
     except UserError as error:
@@ -31,6 +36,15 @@ def main() -> None:
         if package not in EXTRAS:
             raise
         fail(f"this needs {package}, which is not installed: pip install 'memotr[{EXTRAS[package]}]'")
+
+
+def format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """One line for what this package warns of: it is for users, who need no line of code. Others keep their form."""
+    if Path(__file__).parents[1] in Path(filename).parents:
+        return f"memotr: {message}\n"
+    return _usual_format(message, category, filename, lineno, line)
 
 
 def fail(message: str) -> None:

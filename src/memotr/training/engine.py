@@ -214,7 +214,7 @@ class Training:
         with self.average.applied(self.model) if self.average else nullcontext():
             save_model(self.model, self.folder / "last.safetensors", epoch=epoch)
             if self.shown:
-                title = f"{self.config.name} after {epoch} epochs"
+                title = f"{self.config.name} after epoch {epoch}"
                 self.report.figure(draw(self.shown, predict(self.model, self.shown), title), step, epoch)
             if self.validate and every and (epoch % every == 0 or epoch == self.settings.epochs):
                 scores = self.validate(self.model, epoch)

@@ -73,7 +73,8 @@ def draw(clip: ShownClip, tracks: list[Tracks], title: str) -> Figure:
         for box, track, score in zip(found.boxes, found.ids, found.scores, strict=True):
             color = COLORS(int(track) % COLORS.N)
             axes.add_patch(_rectangle(box, color=color, linestyle="-", linewidth=1.5))
-            axes.text(box[0], box[1], f"{track} · {score:.2f}", color="black", fontsize=6, backgroundcolor=color)
+            label = {"facecolor": color, "edgecolor": "none", "pad": 0.4}
+            axes.text(box[0], box[1], f"{track} · {score:.2f}", color="black", fontsize=5, va="bottom", bbox=label)
         axes.set_title(f"{len(truth)} objects, {len(found)} tracks", fontsize=8)
     return figure
 

@@ -56,6 +56,9 @@ def _read(file: Path, problems: Problems) -> dict[str, list[Entry]] | None:
     content = read_json(file, problems)
     if content is None:
         return None
+    if _is_scalabel(content):
+        problems.error(file, "is a Scalabel JSON; BDD100K's are read as labels/box_track_20/<split>/<video>.json")
+        return None
     content = content if isinstance(content, dict) else {}
     lists = {key: objects(content.get(key)) for key in ("videos", "images", "annotations", "categories")}
     missing = [key for key, value in lists.items() if value is None and (key != "annotations" or key in content)]
@@ -69,6 +72,12 @@ def _read(file: Path, problems: Problems) -> dict[str, list[Entry]] | None:
                 problems.error(file, 'has no "id"', f"{key}[{k}]")
                 return None
     return {key: value for key, value in lists.items() if value is not None}
+
+
+def _is_scalabel(content: Any) -> bool:
+    """Whether it is BDD100K's format, a list of frames by itself or as ``frames``."""
+    frames = objects(content.get("frames") if isinstance(content, dict) else content)
+    return frames is not None and any("labels" in frame for frame in frames[:1])
 
 
 def _classes(file: Path, categories: list[Entry], by_name: ClassMap | None) -> ClassMap:

@@ -152,7 +152,7 @@ class SeqInfo:
         missing = int(frames.numbers[-1] - frames.numbers[0]) + 1 - len(frames)
         if missing:
             folder = frames.files[0].parent
-            problems.note(folder, f"{missing:,} images are missing between the others, which count as neighbours")
+            problems.note(folder, f"images missing between the others, which count as neighbours: {missing:,}")
         if self.length is not None and self.length > len(frames):
             message = f"seqLength={self.length}, but there are {len(frames):,} images: those that are there are used"
             problems.note(self.file, message)
