@@ -1,0 +1,209 @@
+"""One sequence: who dances where before what, and its frames with their ground truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from zlib import crc32
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from memotr.data.synth.background import Background, draw_background, draw_scenery
+from memotr.data.synth.choreography import Paths, Stage, choreograph
+from memotr.data.synth.figure import Look, Sprite, draw_figure, draw_looks
+from memotr.data.synth.settings import DIFFICULTIES, Difficulty, SynthSettings
+from memotr.data.synth.skeleton import Dance, joints
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+
+FINER = 2  # everything is drawn this many times larger
+MIN_VISIBLE = 0.25  # figures of which less is seen are not annotated
+BACK, FRONT = 0.64, 0.95  # where feet at the back and the front of the stage are, in frame heights from the top
+FAR, NEAR = 0.86, 1.12  # how large figures there look
+SCENERY_DEPTH = 0.55
+SCENERY = 255  # in the map of who is seen where
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One figure in one frame.
+
+    Attributes:
+        id: from 1, the same throughout the sequence.
+        label: class, from 0.
+        box: left, top, width, height in pixels of all that is drawn of the figure, hidden or not, cut at
+            the picture's edges.
+        visibility: share of its pixels that is seen.
+    """
+
+    id: int
+    label: int
+    box: tuple[float, float, float, float]
+    visibility: float
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A sequence ready to be drawn, frame after frame in any order.
+
+    Attributes:
+        size: (height, width) of the frames in pixels.
+        height: of an average figure, in frame heights.
+        looks: of the N figures.
+        paths: of the N figures.
+        joints: (T, N, J, 3).
+        background: behind all.
+        scenery: before figures further back than ``SCENERY_DEPTH``.
+        camera: (T, 2) pixels (of the finer picture) that it has moved to the right and down.
+        blur: (T,) standard deviation in pixels.
+        noise: (H, W, 3) int16, cut out anew for each frame.
+        shuffles: (T, 2) where.
+    """
+
+    size: tuple[int, int]
+    height: float
+    looks: list[Look]
+    paths: Paths
+    joints: Floats
+    background: Background
+    scenery: list[Sprite]
+    camera: NDArray[np.int64]
+    blur: Floats
+    noise: NDArray[np.int16]
+    shuffles: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.camera)
+
+    def frame(self, t: int) -> tuple[Pixels, list[Annotation]]:
+        """The t-th picture (H, W, 3) uint8 BGR, t from 0, and its ground truth in the order of the ids."""
+        height, width = self.size[0] * FINER, self.size[1] * FINER
+        shift = int(self.camera[t, 0]), int(self.camera[t, 1])
+        picture = self.background.picture(t, (height, width), shift)
+        seen = np.zeros((height, width), np.uint8)
+        figures: dict[int, Sprite] = {}
+        hides = bool(self.scenery)
+        for k in np.argsort(self.paths.depth[t], kind="stable").tolist():
+            if hides and self.paths.depth[t, k] > SCENERY_DEPTH:
+                self._set_scenery(picture, seen, shift)
+                hides = False
+            figures[k] = self.sprite(t, k)
+            _lay(picture, seen, figures[k], k + 1)
+        if hides:
+            self._set_scenery(picture, seen, shift)
+        annotations = [self._annotation(k, figures[k], seen) for k in sorted(figures)]
+        return self._developed(picture, t), [found for found in annotations if found is not None]
+
+    def sprite(self, t: int, k: int) -> Sprite:
+        """Figure k in frame t, in the finer picture."""
+        unit = self.size[0] * FINER
+        depth = self.paths.depth[t, k]
+        scale = (FAR + (NEAR - FAR) * depth) * self.height * self.looks[k].height
+        x = self.size[1] * FINER / 2 + self.paths.x[t, k] * unit - self.camera[t, 0]
+        y = (BACK + (FRONT - BACK) * depth - self.paths.hop[t, k]) * unit - self.camera[t, 1]
+        return draw_figure(self.looks[k], self.joints[t, k], self.paths.turn[t, k], x, y, scale * unit)
+
+    def _set_scenery(self, picture: Pixels, seen: Pixels, shift: tuple[int, int]) -> None:
+        for piece in self.scenery:
+            moved = Sprite(piece.image, piece.mask, piece.left - shift[0], piece.top - shift[1])
+            _lay(picture, seen, moved, SCENERY)
+
+    def _annotation(self, k: int, sprite: Sprite, seen: Pixels) -> Annotation | None:
+        """None where too little of the figure is seen."""
+        left, top, wide, tall = cv2.boundingRect(sprite.mask)
+        left, top = left + sprite.left, top + sprite.top
+        x1, y1 = max(left, 0), max(top, 0)
+        x2, y2 = min(left + wide, seen.shape[1]), min(top + tall, seen.shape[0])
+        if x1 >= x2 or y1 >= y2:
+            return None
+        visible = int((seen[y1:y2, x1:x2] == k + 1).sum()) / cv2.countNonZero(sprite.mask)
+        if visible < MIN_VISIBLE:
+            return None
+        box = x1 / FINER, y1 / FINER, (x2 - x1) / FINER, (y2 - y1) / FINER
+        return Annotation(k + 1, int(self.looks[k].robot), box, visible)
+
+    def _developed(self, picture: Pixels, t: int) -> Pixels:
+        """What a camera makes of it: its size, blurred and noisy."""
+        height, width = self.size
+        image = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+        if self.blur[t] > 0.2:
+            image = cv2.GaussianBlur(image, (3, 3), float(self.blur[t]))
+        top, left = self.shuffles[t].tolist()
+        grain = self.noise[top : top + height, left : left + width]
+        return np.asarray(cv2.add(image, grain, dtype=cv2.CV_8U), np.uint8)
+
+
+def make_scene(settings: SynthSettings, split: str, index: int) -> Scene:
+    """The ``index``-th sequence of a split: the same whatever else is made."""
+    rng = np.random.default_rng([settings.seed, crc32(split.encode()), index])
+    hard, frames = DIFFICULTIES[settings.difficulty], settings.frames
+    num = _how_many(rng, *settings.figures)
+    unit = settings.size[0] * FINER
+    height = float(np.interp(num, [2, 12], [0.46, 0.34]) * rng.uniform(0.94, 1.06))
+    scenery, hideouts = _scenery(rng, settings, hard, unit)
+    stage = Stage(settings.size[1] / settings.size[0] / 2, hard.pan, hideouts, 0.42 * height)
+    paths = choreograph(rng, num, frames, stage, hard)
+    robots = num // 3 if settings.classes > 1 else 0
+    looks = draw_looks(rng, num, robots, hard.likeness)
+    margin = round(hard.pan * unit) + 8
+    background = draw_background(rng, (unit, settings.size[1] * FINER), frames, margin)
+    return Scene(
+        settings.size, height, looks, paths, joints(paths, Dance.draw(rng)), background, scenery,
+        _camera(rng, frames, hard.pan, unit), _focus(rng, frames, hard.blur), *_noise(rng, settings, hard.noise),
+    )  # fmt: skip
+
+
+def _how_many(rng: np.random.Generator, fewest: int, most: int) -> int:
+    """Rather few than many."""
+    low, high = fewest - 0.5, most + 0.5
+    drawn = rng.triangular(low, low + 0.3 * (high - low), high)
+    return int(np.clip(np.round(drawn), fewest, most))
+
+
+def _scenery(
+    rng: np.random.Generator, settings: SynthSettings, hard: Difficulty, unit: int
+) -> tuple[list[Sprite], tuple[float, ...]]:
+    """The pieces, and their x in frame heights from the middle."""
+    half = settings.size[1] / settings.size[0] / 2
+    spots = rng.permutation(np.linspace(-0.7, 0.7, 4) * half)[: rng.integers(0, hard.scenery + 1)]
+    spots = spots + rng.uniform(-0.1, 0.1, len(spots))
+    ground = round((BACK + (FRONT - BACK) * SCENERY_DEPTH) * unit)
+    pieces = [draw_scenery(rng, round((half + x) * unit), ground, unit) for x in spots.tolist()]
+    return pieces, tuple(spots.tolist())
+
+
+def _camera(rng: np.random.Generator, frames: int, pan: float, unit: int) -> NDArray[np.int64]:
+    t = np.arange(frames)
+    reach = rng.uniform(0, pan) * (rng.random() < 0.6)
+    across = reach * np.sin(rng.uniform(0, 6.28) + rng.uniform(0.02, 0.09) * t)
+    down = min(0.02, reach * 0.1) * np.sin(rng.uniform(0, 6.28) + rng.uniform(0.05, 0.2) * t)
+    return np.round(np.stack([across, down], axis=1) * unit).astype(np.int64)
+
+
+def _focus(rng: np.random.Generator, frames: int, blur: float) -> Floats:
+    most = rng.uniform(0, blur)
+    return np.asarray(most * np.sin(rng.uniform(0, 6.28) + 0.05 * np.arange(frames)) ** 2)
+
+
+def _noise(
+    rng: np.random.Generator, settings: SynthSettings, noise: float
+) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
+    spare = 48
+    shape = settings.size[0] + spare, settings.size[1] + spare, 3
+    grain = np.round(rng.standard_normal(shape, np.float32) * rng.uniform(0.3, 1) * noise).astype(np.int16)
+    return grain, rng.integers(0, spare, (settings.frames, 2))
+
+
+def _lay(picture: Pixels, seen: Pixels, sprite: Sprite, number: int) -> None:
+    """Lay a sprite over the picture and its number over the map of who is seen where."""
+    y1, x1 = max(sprite.top, 0), max(sprite.left, 0)
+    y2 = min(sprite.top + sprite.mask.shape[0], picture.shape[0])
+    x2 = min(sprite.left + sprite.mask.shape[1], picture.shape[1])
+    if y1 >= y2 or x1 >= x2:
+        return
+    inside = slice(y1 - sprite.top, y2 - sprite.top), slice(x1 - sprite.left, x2 - sprite.left)
+    mask = sprite.mask[inside]
+    cv2.copyTo(sprite.image[inside], mask, picture[y1:y2, x1:x2])
+    seen[y1:y2, x1:x2][mask > 0] = number

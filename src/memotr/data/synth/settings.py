@@ -1,0 +1,109 @@
+"""What a SynthDance data set is made with: the benchmark's own values are the defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from memotr.errors import UserError
+
+SPLITS: Mapping[str, int] = MappingProxyType({"train": 100, "val": 10, "test": 20})
+CLASSES = ("person", "robot")
+MOST_FIGURES = 12  # personal colours: no two hats of a sequence are alike
+FPS = 20  # as DanceTrack
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """How hard it is to follow the figures.
+
+    Attributes:
+        pace: deceptive moves (swaps, meetings, departures) that a figure takes part in, per second.
+        reversals: share of the meetings that end in turning back at the moment of contact.
+        likeness: 0: personal colours as bright as they are; 1: all but gone.
+        scenery: most pieces of scenery that figures can hide behind.
+        pan: most travel of the camera to either side, in frame heights.
+        blur: largest standard deviation of the lens blur, in pixels.
+        noise: largest standard deviation of the pixel noise, of 255.
+    """
+
+    pace: float = 0.6
+    reversals: float = 0.65
+    likeness: float = 0.1
+    scenery: int = 2
+    pan: float = 0.12
+    blur: float = 0.6
+    noise: float = 5.0
+
+
+DIFFICULTIES: Mapping[str, Difficulty] = MappingProxyType(
+    {
+        "standard": Difficulty(),
+        "easy": Difficulty(pace=0.2, reversals=0.3, likeness=0.0, scenery=0, pan=0.0, blur=0.0, noise=2.0),
+    }
+)
+
+
+@dataclass(frozen=True)
+class SynthSettings:
+    """All that decides what is in the files. The same settings give the same bytes.
+
+    Attributes:
+        seed: chooses everything random; splits and sequences draw from streams of their own.
+        splits: name → number of sequences.
+        frames: length of every sequence.
+        size: (height, width) in pixels.
+        figures: fewest and most figures of a sequence.
+        classes: 1: persons only; 2: about a third are robots.
+        difficulty: name in ``DIFFICULTIES``.
+    """
+
+    seed: int = 0
+    splits: Mapping[str, int] = field(default_factory=lambda: dict(SPLITS))
+    frames: int = 100
+    size: tuple[int, int] = (192, 320)
+    figures: tuple[int, int] = (2, MOST_FIGURES)
+    classes: int = 1
+    difficulty: Literal["standard", "easy"] = "standard"
+
+    def __post_init__(self) -> None:
+        """Raises UserError for values out of range."""
+        fewest, most = self.figures
+        height, width = self.size
+        if self.seed < 0:
+            raise UserError(f"seed {self.seed}: it is a whole number from 0")
+        if not self.splits or min(self.splits.values()) < 1:
+            raise UserError("splits: name at least one, each with at least one sequence, such as train=100,val=10")
+        if bad := [name for name in self.splits if not name.replace("_", "").isalnum()]:
+            raise UserError(f"splits: {bad[0]!r} is no name for a folder; take letters, digits and _")
+        if self.frames < 2:
+            raise UserError(f"frames {self.frames}: a sequence has at least 2")
+        if not (64 <= height <= 2160 and 64 <= width <= 3840 and 1 / 2 <= width / height <= 4):
+            raise UserError(f"size {width}×{height}: 64 to 3840 × 64 to 2160, from half to four times as wide as high")
+        if not 1 <= fewest <= most <= MOST_FIGURES:
+            raise UserError(f"figures {fewest}-{most}: from 1 to {MOST_FIGURES}, the fewest first")
+        if not 1 <= self.classes <= len(CLASSES):
+            raise UserError(f"classes {self.classes}: 1 (persons) or 2 (persons and robots)")
+        if self.difficulty not in DIFFICULTIES:
+            raise UserError(f"difficulty {self.difficulty!r}: there are {', '.join(DIFFICULTIES)}")
+
+
+def parse_splits(text: str) -> dict[str, int]:
+    """``train=100,val=10`` → its splits. Raises UserError where it is no such list."""
+    found: dict[str, int] = {}
+    for part in text.split(","):
+        name, _, count = part.partition("=")
+        if not name or not count.isdecimal() or name in found:
+            raise UserError(f"splits {text!r}: write each once with a number of sequences, such as train=100,val=10")
+        found[name] = int(count)
+    return found
+
+
+def parse_pair(what: str, text: str, between: str) -> tuple[int, int]:
+    """``320x192`` or ``2-12`` → the two numbers. Raises UserError where they are none."""
+    first, _, second = text.lower().replace("×", between).partition(between)
+    if not first.isdecimal() or not second.isdecimal():
+        raise UserError(f"{what} {text!r}: write two whole numbers with {between!r} between them")
+    return int(first), int(second)

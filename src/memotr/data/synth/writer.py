@@ -1,0 +1,161 @@
+"""SynthDance on disk: DanceTrack's layout, a sequence whole or not at all, and the settings beside them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import yaml
+from rich.console import Console
+from rich.progress import track
+
+from memotr.data.layouts import DATASET_FILE
+from memotr.data.synth.scene import Annotation, make_scene
+from memotr.data.synth.settings import CLASSES, FPS, SynthSettings
+from memotr.errors import UserError
+
+SETTINGS_FILE = "synthdance.yaml"
+GENERATOR = 1  # goes up whenever the same settings give other pictures
+JPEG_QUALITY = 90
+PART = ".part"  # ends the names of what is not finished
+
+
+def generate(output: Path, settings: SynthSettings, workers: int | None = None, progress: Console | None = None) -> int:
+    """Write a data set; sequences that an interrupted run left whole stay as they are.
+
+    Args:
+        output: a folder that is new, empty, or was begun with the same settings.
+        settings: what decides all that is written.
+        workers: number of processes, 1 for this one; None: one a processor. More than one need a main module that can
+            be imported (``if __name__ == "__main__":``).
+        progress: where a bar is shown.
+
+    Returns:
+        Number of sequences written now.
+
+    Raises:
+        UserError: the folder holds something else, or cannot be written to.
+    """
+    try:
+        _prepare(output, settings)
+        missing = [job for job in _jobs(settings) if not (output / job[0] / sequence_name(*job)).is_dir()]
+        done = _write_all(output, settings, missing, _processors() if workers is None else workers)
+        for _ in track(done, "writing", len(missing), console=progress, disable=progress is None):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename or output}: {error.strerror or error}") from error
+    return len(missing)
+
+
+def sequence_name(split: str, index: int) -> str:
+    """Of the ``index``-th sequence, from 0, of a split: ``synthdance_train_0001``."""
+    return f"synthdance_{split}_{index + 1:04d}"
+
+
+def write_sequence(output: Path, settings: SynthSettings, split: str, index: int) -> None:
+    """One sequence folder: written beside its place and renamed."""
+    name = sequence_name(split, index)
+    folder, beside = output / split / name, output / split / (name + PART)
+    (beside / "img1").mkdir(parents=True)
+    (beside / "gt").mkdir()
+    scene = make_scene(settings, split, index)
+    rows = []
+    for t in range(len(scene)):
+        image, annotations = scene.frame(t)
+        _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        (beside / "img1" / f"{t + 1:08d}.jpg").write_bytes(data.tobytes())
+        rows += [_row(t + 1, annotation) for annotation in annotations]
+    height, width = settings.size
+    info = {"name": name, "imDir": "img1", "frameRate": FPS, "seqLength": len(scene)}
+    info |= {"imWidth": width, "imHeight": height, "imExt": ".jpg"}
+    _write_lines(beside / "gt" / "gt.txt", rows)
+    _write_lines(beside / "seqinfo.ini", ["[Sequence]", *(f"{key}={value}" for key, value in info.items())])
+    beside.rename(folder)
+
+
+def _prepare(output: Path, settings: SynthSettings) -> None:
+    """Everything but the sequences. The seqmaps come first: they make readers refuse what is not finished."""
+    file, content = output / SETTINGS_FILE, _content(settings)
+    if file.is_file():
+        _compare(file, content)
+    elif output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"{output}: is there and no SynthDance data set (it has no {SETTINGS_FILE}); name a new folder")
+    for split, count in settings.splits.items():
+        (output / split).mkdir(parents=True, exist_ok=True)
+        for left in (output / split).glob("*" + PART):
+            shutil.rmtree(left)
+        names = [sequence_name(split, index) for index in range(count)]
+        _replace(output / f"{split}_seqmap.txt", ["name", *names])
+    classes = {"format": "mot", "classes": list(CLASSES[: settings.classes])}
+    _replace(output / DATASET_FILE, yaml.safe_dump(classes, sort_keys=False).splitlines())
+    _replace(file, yaml.safe_dump(content, sort_keys=False).splitlines())
+
+
+def _content(settings: SynthSettings) -> dict[str, Any]:
+    plain = asdict(settings) | {"size": list(settings.size), "figures": list(settings.figures)}
+    return {"generator": GENERATOR} | plain | {"splits": dict(settings.splits)}
+
+
+def _compare(file: Path, content: dict[str, Any]) -> None:
+    """Raises UserError where the data set in this folder was begun with other settings."""
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: cannot be understood; name a new folder")
+    for key, value in content.items():
+        if found.get(key) != value:
+            message = f"this data set was made with {key} {found.get(key)}, not {value}"
+            raise UserError(f"{file}: {message}; name a new folder, or give the same options")
+
+
+def _jobs(settings: SynthSettings) -> list[tuple[str, int]]:
+    return [(split, index) for split, count in settings.splits.items() for index in range(count)]
+
+
+def _write_all(output: Path, settings: SynthSettings, jobs: list[tuple[str, int]], workers: int) -> Iterator[None]:
+    """One step a sequence that is done, in any order."""
+    if workers < 1:
+        raise UserError(f"{workers} workers; there is to be at least one")
+    if workers == 1 or len(jobs) < 2:
+        for job in jobs:
+            write_sequence(output, settings, *job)
+            yield
+        return
+    # Spawned, because the fork of a process with threads may hang; one thread each, because there are processes enough.
+    with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
+        try:
+            for future in as_completed([pool.submit(write_sequence, output, settings, *job) for job in jobs]):
+                future.result()
+                yield
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _row(frame: int, annotation: Annotation) -> str:
+    left, top, width, height = annotation.box
+    place = f"{left:g},{top:g},{width:g},{height:g}"
+    return f"{frame},{annotation.id},{place},1,{annotation.label + 1},{annotation.visibility:.3f}"
+
+
+def _replace(file: Path, lines: list[str]) -> None:
+    """Write lines beside a file's place, then put them there."""
+    beside = file.with_name(file.name + PART)
+    _write_lines(beside, lines)
+    beside.replace(file)
+
+
+def _write_lines(file: Path, lines: list[str]) -> None:
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
