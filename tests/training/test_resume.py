@@ -139,6 +139,21 @@ def test_a_full_disk_ends_the_run_with_the_old_checkpoint_in_place(data, uninter
     assert_same_run(tmp_path, uninterrupted)
 
 
+@pytest.mark.parametrize("name", ["metrics.jsonl", ".config.yaml", ".environment.json"])
+def test_a_disk_too_full_for_anything_ends_the_run_with_one_line(data, tmp_path, monkeypatch, name):
+    write = Path.open
+
+    def full(self, mode="r", *arguments, **options):
+        if mode[0] in "wa" and self.name.startswith(name):
+            raise OSError(28, "No space left on device", str(self))
+        return write(self, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(UserError, match=rf"{name.lstrip('.')}.*No space left on device"):
+        train(settings(data, "training.epochs=1"), tmp_path, accelerator="cpu")
+    assert not [path for path in tmp_path.rglob(".*")], "nothing half-written stays"
+
+
 def test_what_has_changed_is_told(data, tmp_path, capsys):
     train(settings(data, "training.epochs=1"), tmp_path, accelerator="cpu")
     capsys.readouterr()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from memotr.errors import UserError
 from memotr.weights.checkpoint import HEADER, Kind, make_header, read_checkpoint
-from memotr.weights.files import read_torch, write_torch
+from memotr.weights.files import read_torch, replacing, write_torch
 
 LAST = "last.pt"
 
@@ -110,7 +110,8 @@ def keep_epoch(folder: Path, epoch: int, keep_last: int, keep_every: int) -> Non
     try:
         os.link(folder / LAST, kept)  # one file under two names: the next checkpoint replaces a name, not the file
     except OSError:  # the file system has no such links
-        shutil.copyfile(folder / LAST, kept)
+        with replacing(kept) as beside:
+            shutil.copyfile(folder / LAST, beside)
     numbered = {
         int(found[1]): file for file in folder.iterdir() if (found := re.fullmatch(r"epoch_(\d+)\.pt", file.name))
     }

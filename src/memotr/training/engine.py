@@ -94,12 +94,15 @@ class Training:
         Raises:
             UserError: the data cannot be read, a checkpoint cannot be written, or the loss stays not finite.
         """
-        self.report = Report(self.folder, self.progress.steps) if self.fabric.is_global_zero else None
+        self.on_first_rank(self.open_report)
         with self.report or nullcontext():
             while self.progress.epoch < self.settings.epochs and not self.stopping:
                 self.train_epoch()
                 if not self.stopping:
                     self.finish_epoch()
+
+    def open_report(self) -> None:
+        self.report = Report(self.folder, self.progress.steps)
 
     def train_epoch(self) -> None:
         """What is left of the epoch's steps."""
@@ -230,8 +233,11 @@ class Training:
     def log(self) -> None:
         """A line of metrics, from the means over all ranks."""
         means, seconds = self.sums.finish()
-        if not self.report:
-            return
+        self.on_first_rank(lambda: self.show_steps(means, seconds))
+
+    def show_steps(self, means: dict[str, float], seconds: float) -> None:
+        """What they were like, and how long the run will take."""
+        assert self.report is not None
         progress = self.progress
         length = self.lengths[progress.epoch]
         frames_left = sum(self.work[progress.epoch :]) - progress.clips // self.share * length
@@ -302,6 +308,8 @@ class Training:
                 action()
             except UserError as caught:
                 error = str(caught)
+            except OSError as caught:
+                error = f"{caught.filename or self.folder}: {caught.strerror or caught}"
         error = self.fabric.broadcast(error)
         if error is not None:
             self.fail(error)

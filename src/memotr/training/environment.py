@@ -16,6 +16,7 @@ import torch
 from lightning_fabric import Fabric
 
 import memotr
+from memotr.weights.files import replacing
 
 PACKAGES = ("torch", "lightning-fabric", "numpy", "scipy", "numba", "triton", "opencv-python-headless", "pydantic")
 
@@ -41,9 +42,8 @@ def describe_environment(fabric: Fabric) -> dict[str, Any]:
 def append_environment(file: Path, environment: dict[str, Any]) -> None:
     """One more entry in a file that has one for every start of the run."""
     starts = json.loads(file.read_text()) if file.is_file() else []
-    beside = file.with_suffix(".part")
-    beside.write_text(json.dumps([*starts, environment], indent=2) + "\n")
-    beside.replace(file)
+    with replacing(file) as beside:
+        beside.write_text(json.dumps([*starts, environment], indent=2) + "\n")
 
 
 def _version(package: str) -> str | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from memotr.training.metrics import StepMetrics
+from memotr.weights.files import replacing
 
 METRICS = "metrics.jsonl"
 
@@ -49,7 +50,8 @@ class Report:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._bar.stop()
-        self._board.close()
+        with suppress(OSError):  # a full disk ended the run; every line of metrics was flushed
+            self._board.close()
 
     def say(self, text: str) -> None:
         """Text for whoever watches, above the progress bar."""
@@ -92,13 +94,8 @@ class Report:
 
     def figure(self, figure: Figure, step: int, epochs: int) -> None:
         """A picture after so many epochs."""
-        path = self._folder / "figures" / f"epoch_{epochs:04d}.png"
-        path.parent.mkdir(exist_ok=True)
-        image = io.BytesIO()
-        figure.savefig(image, format="png")
-        beside = path.with_suffix(".part")
-        beside.write_bytes(image.getvalue())
-        beside.replace(path)
+        with replacing(self._folder / "figures" / f"epoch_{epochs:04d}.png") as beside:
+            figure.savefig(beside, format="png")
         self._board.add_figure("predictions", figure, step)
 
     def _write(self, line: Mapping[str, Any]) -> None:
@@ -115,6 +112,5 @@ def _drop_after(file: Path, steps: int) -> None:
     if not file.is_file():
         return
     whole = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    beside = file.with_suffix(".part")
-    beside.write_text("".join(line for line in whole if json.loads(line)["step"] <= steps))
-    beside.replace(file)
+    with replacing(file) as beside:
+        beside.write_text("".join(line for line in whole if json.loads(line)["step"] <= steps))

@@ -81,13 +81,13 @@ def read_torch(path: Path) -> Any:
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file. Raises UserError where that is not possible."""
-    with _replacing(path) as beside:  # safetensors' own save_file makes files that only their owner can read
+    with replacing(path) as beside:  # safetensors' own save_file makes files that only their owner can read
         beside.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
 
 
 def write_torch(path: Path, payload: Any) -> None:
     """``torch.save``. Raises UserError where that is not possible."""
-    with _replacing(path) as beside, beside.open("wb") as file:
+    with replacing(path) as beside, beside.open("wb") as file:
         try:
             torch.save(payload, file)
         except RuntimeError as error:
@@ -97,7 +97,7 @@ def write_torch(path: Path, payload: Any) -> None:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A file beside ``path`` to write to: it takes its place once all is written, and is gone if anything fails."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
