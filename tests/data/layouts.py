@@ -166,7 +166,7 @@ def write_sportsmot(data_root: Path, *, sequences: int = 2, **settings: Any) -> 
 def write_mot17(data_root: Path, *, sequences: int = 2, **settings: Any) -> dict[str, dict[str, Scene]]:
     """``MOT17/images/{train,test}``: three copies of each video; rows of other classes and of mark 0."""
     root, written = data_root / "MOT17" / "images", {}
-    extra = ["1,90,10,10,20,20,0,1,0.5", "2,91,20,20,30,15,0,7,1", "3,92,5,5,40,40,1,3,0.2", "2,91,30,30,9,9,0,11,0"]
+    extra = ["1,90,10,10,20,20,0,1,0.5", "2,91,20,20,30,15,0,7,1", "3,92,5,5,40,40,1,3,0.2", "2,93,30,30,9,9,0,11,0"]
     for k, split in enumerate(("train", "test")):
         written[split] = {}
         for name, scene in scenes("MOT17-", sequences, seed=2000 + 100 * k, **settings).items():

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from memotr.errors import UserError
-from memotr.evaluation.ground_truth import load_ground_truth, second_half
+from memotr.evaluation.ground_truth import load_ground_truth
+from memotr.evaluation.truth import second_half
 from tests.evaluation.generated import write_rows, write_sequence
 
 ROW = (1, 1, 10, 10, 20, 40, 1, 1, 1)

@@ -12,7 +12,7 @@ import pytest
 from memotr.data.sequences import Sequence as Video
 from memotr.errors import UserError
 from memotr.evaluation import submission
-from memotr.evaluation.submission import BENCHMARKS, SubmissionFormat, submission_format, write_submission
+from memotr.evaluation.submission import SERVERS, SubmissionFormat, submission_format, write_submission
 from memotr.evaluation.submission_files import CheckedFile
 from memotr.io.bdd import BddSink
 from memotr.io.mot import MotSink
@@ -275,10 +275,10 @@ def test_text_that_a_checker_would_not_write(tmp_path: Path, monkeypatch: pytest
     write_results(tmp_path / "results", "ab")
     line = "1,1,10,10,20,40,1,-1,-1,-1\n"
     texts = iter([line, line, line, line + line])  # two files packed, then verified
-    benchmark = BENCHMARKS["dancetrack"].__class__(
-        "DanceTrack", BENCHMARKS["dancetrack"].names, {}, check=lambda path, video: CheckedFile(next(texts), 1, 0)
+    server = SERVERS["dancetrack"].__class__(
+        "DanceTrack", SERVERS["dancetrack"].names, {}, check=lambda path, video: CheckedFile(next(texts), 1, 0)
     )
-    monkeypatch.setitem(submission.BENCHMARKS, "dancetrack", benchmark)
+    monkeypatch.setitem(submission.SERVERS, "dancetrack", server)
     refused(tmp_path, "b.txt is not what was written to it")
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from memotr.cli.application import app
+
+if TYPE_CHECKING:
+    from memotr.evaluation.scoring import Scores
 
 
 @app.command()
@@ -38,14 +42,13 @@ def score(
     from memotr.evaluation.output import write_scores
     from memotr.evaluation.progress import ScoringProgress
     from memotr.evaluation.scoring import evaluate
-    from memotr.evaluation.tables import print_tables, score_tables
 
     with ScoringProgress() as progress:
         truth = load_ground_truth(
             ground_truth, split=split, seqmap=seqmap, only=sequences or (), half=half, format=format
         )
         scores = evaluate(truth, results, allow_missing=allow_missing, workers=workers, progress=progress)
-    files = []
+    files: list[Path] = []
     if output is not None:
         source = {
             "ground_truth": str(ground_truth.absolute()),
@@ -57,6 +60,13 @@ def score(
             "half": half,
         }
         files = write_scores(output, scores, title="/".join(results.parts[-2:]), source=source)
+    show_scores(scores, files)
+
+
+def show_scores(scores: Scores, files: Sequence[Path]) -> None:
+    """Tables, notes, and what was written."""
+    from memotr.evaluation.tables import print_tables, score_tables
+
     print_tables(score_tables(scores))
     for note in scores.notes:
         print(f"memotr: note: {note}", file=sys.stderr)

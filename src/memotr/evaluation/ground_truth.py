@@ -10,13 +10,13 @@ from typing import Literal
 import numpy as np
 
 from memotr.data.layouts import Layout
-from memotr.data.sequences import first_half_length
 from memotr.errors import UserError
 from memotr.evaluation.bdd import bdd_labels, load_bdd
+from memotr.evaluation.coco_video import is_coco_video, load_coco_video
 from memotr.evaluation.mot_layout import TruthFile, find_truth
 from memotr.evaluation.mot_rows import CLASS, SCORE, MotRows, by_frame, read_rows
 from memotr.evaluation.teta_boxes import Bools, Ints, VideoBoxes
-from memotr.evaluation.truth import OBJECTS, GroundTruth, SequenceTruth
+from memotr.evaluation.truth import OBJECTS, GroundTruth, SequenceTruth, second_half
 
 Format = Literal["auto", "mot", "mot15", "mot16", "mot17", "mot20", "bdd100k"]
 Protocol = Literal["mot", "mot15", "mot16", "mot17", "mot20"]
@@ -51,7 +51,7 @@ def load_ground_truth(
         only: patterns of sequence names (``MOT17-*-SDP``); empty: all.
         half: score the second half of every sequence: of n frames those from n // 2 + 2 on, counted from 1.
         format: whose rules decide what counts; ``auto``: by the names of the sequences (MOT16-…, MOT17-…, MOT20-…),
-            ``mot`` (every row with a mark other than 0) where they say nothing, and BDD100K for JSON.
+            ``mot`` (every row with a mark other than 0) where they say nothing, and BDD100K or COCO video for JSON.
 
     Raises:
         UserError: there is none, or something in it is wrong (with file and line).
@@ -59,6 +59,8 @@ def load_ground_truth(
     if split == VAL_HALF:
         half = True
         split = "train" if any((path / base / "train").is_dir() for base in ("", "images")) else None
+    if format == "auto" and seqmap is None and is_coco_video(path):
+        return load_coco_video(path, split=split, only=only, half=half)
     labels = bdd_labels(path, split, forced=format == "bdd100k")
     if labels is not None:
         if half or seqmap is not None:
@@ -66,7 +68,8 @@ def load_ground_truth(
         return load_bdd(labels, only)
     folder, names = find_truth(path, split=split, seqmap=seqmap, only=only)
     if folder.layout is not None and folder.layout.format not in ("mot", "mot17"):
-        raise UserError(f"{path}: is {folder.layout.format}; what can be scored is MOTChallenge text and BDD100K")
+        known = "MOTChallenge text, BDD100K and COCO-video JSON"
+        raise UserError(f"{path}: is {folder.layout.format}; what can be scored is {known}")
     files = [file for name in names if (file := folder.files[name]) is not None]
     rows = [read_rows(file.file) for file in files]
     protocols = [_protocol(file.name, format) for file in files]
@@ -78,11 +81,6 @@ def load_ground_truth(
     several = numbers if len(classes) > 1 else None
     only_class = None if set(protocols) == {"mot"} else PEDESTRIAN
     return GroundTruth(path, tuple(sequences), classes, several, only_class)
-
-
-def second_half(length: int) -> Ints:
-    """Numbers, from 1, of the frames that half splits validate on."""
-    return np.arange(first_half_length(length) + 1, length + 1)
 
 
 def _protocol(name: str, format: Format) -> Protocol:

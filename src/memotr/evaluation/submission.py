@@ -28,7 +28,7 @@ EARLIEST = (1980, 1, 1, 0, 0, 0)  # of zip; the same results make the same archi
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class Server:
     """What is known of a benchmark and its server.
 
     Attributes:
@@ -52,16 +52,16 @@ class Benchmark:
         return f"{self.folder}{sequence}{self.suffix}"
 
 
-BENCHMARKS: Mapping[SubmissionFormat, Benchmark] = {
-    "dancetrack": Benchmark(
+SERVERS: Mapping[SubmissionFormat, Server] = {
+    "dancetrack": Server(
         "DanceTrack", re.compile(r"dancetrack\d{4}"), {"train": 40, "val": 25, "test": 35}, folder="tracker/"
     ),
-    "sportsmot": Benchmark("SportsMOT", re.compile(r"v_.+_c\d+"), {"train": 45, "val": 45, "test": 150}),
+    "sportsmot": Server("SportsMOT", re.compile(r"v_.+_c\d+"), {"train": 45, "val": 45, "test": 150}),
     # Both splits together is what MOTChallenge's own server asked for.
-    "mot16": Benchmark("MOT16", re.compile(r"MOT16-\d\d"), {"train": 7, "test": 7, "train and test": 14}),
-    "mot17": Benchmark("MOT17", DETECTOR_COPY, {"train": 7, "test": 7, "train and test": 14}),
-    "mot20": Benchmark("MOT20", re.compile(r"MOT20-\d\d"), {"train": 4, "test": 4, "train and test": 8}),
-    "bdd100k": Benchmark(
+    "mot16": Server("MOT16", re.compile(r"MOT16-\d\d"), {"train": 7, "test": 7, "train and test": 14}),
+    "mot17": Server("MOT17", DETECTOR_COPY, {"train": 7, "test": 7, "train and test": 14}),
+    "mot20": Server("MOT20", re.compile(r"MOT20-\d\d"), {"train": 4, "test": 4, "train and test": 8}),
+    "bdd100k": Server(
         "BDD100K",
         re.compile(r"[0-9a-f]{8}-[0-9a-f]{8}"),
         {"train": 1400, "val": 200, "test": 400},
@@ -103,10 +103,10 @@ def submission_format(names: Sequence[str]) -> SubmissionFormat:
     Raises:
         UserError: none does.
     """
-    for format, benchmark in BENCHMARKS.items():
-        if names and all(map(benchmark.names.fullmatch, names)):
+    for format, server in SERVERS.items():
+        if names and all(map(server.names.fullmatch, names)):
             return format
-    raise UserError(f"sequences named {shortened(names)} are of no benchmark with a server: {', '.join(BENCHMARKS)}")
+    raise UserError(f"sequences named {shortened(names)} are of no benchmark with a server: {', '.join(SERVERS)}")
 
 
 def write_submission(
@@ -133,22 +133,22 @@ def write_submission(
         UserError: other sequences than the benchmark has; a result file is missing or something in it is wrong (named
             with its line); not one box in all of them; the archive cannot be written, or does not read back the same.
     """
-    benchmark = BENCHMARKS[format]
+    server = SERVERS[format]
     if archive.suffix != ".zip":
         raise UserError(f"{archive}: servers take zip archives; name it {archive.stem}.zip")
-    notes = [] if (problem := _not_a_split(benchmark, sequences)) is None else [problem]
+    notes = [] if (problem := _not_a_split(server, sequences)) is None else [problem]
     if problem is not None and not partial:
         raise UserError(f"{problem}; complete the data set, or write an archive for trials with --partial")
-    files = _files(results, benchmark.suffix)
+    files = _files(results, server.suffix)
     plan = _plan_mot17 if format == "mot17" else _plan
-    items = plan(benchmark, sequences, files, results)
+    items = plan(server, sequences, files, results)
     steps = 2 * sum(len(item.members) for item in items)
     step = (lambda member: progress(member, steps)) if progress is not None else (lambda member: None)
     with replacing(archive) as beside:
-        checked = _pack(beside, items, benchmark.check, step)
+        checked = _pack(beside, items, server.check, step)
         if not any(found.boxes for found in checked):
             raise UserError(f"{results}: not one box in {len(items)} result files")
-        _verify(beside, items, benchmark.check, step)
+        _verify(beside, items, server.check, step)
     used = {item.file for item in items}
     surplus = [name for name, file in files.items() if file not in used]
     notes += _notes(items, checked, surplus)
@@ -157,16 +157,16 @@ def write_submission(
     return Submission(archive, members, boxes, tuple(notes))
 
 
-def _not_a_split(benchmark: Benchmark, sequences: Sequence[Video]) -> str | None:
+def _not_a_split(server: Server, sequences: Sequence[Video]) -> str | None:
     """What keeps these sequences from being a split of the benchmark."""
-    strange = [video.name for video in sequences if not benchmark.names.fullmatch(video.name)]
+    strange = [video.name for video in sequences if not server.names.fullmatch(video.name)]
     if strange:
-        return f"{benchmark.title} has no sequence named {shortened(strange)}"
+        return f"{server.title} has no sequence named {shortened(strange)}"
     number = len({_scene(video.name) for video in sequences})
-    if number in benchmark.splits.values():
+    if number in server.splits.values():
         return None
-    splits = ", ".join(f"{count} ({name})" for name, count in benchmark.splits.items())
-    return f"{number} sequence{'s' * (number != 1)} to submit, and {benchmark.title} has {splits}"
+    splits = ", ".join(f"{count} ({name})" for name, count in server.splits.items())
+    return f"{number} sequence{'s' * (number != 1)} to submit, and {server.title} has {splits}"
 
 
 def _scene(name: str) -> str:
@@ -182,14 +182,12 @@ def _files(results: Path, suffix: str) -> dict[str, Path]:
     return files
 
 
-def _plan(benchmark: Benchmark, sequences: Sequence[Video], files: Mapping[str, Path], results: Path) -> list[_Item]:
+def _plan(server: Server, sequences: Sequence[Video], files: Mapping[str, Path], results: Path) -> list[_Item]:
     _refuse_missing([video.name for video in sequences if video.name not in files], len(sequences), results)
-    return [_Item(video, files[video.name], (benchmark.member(video.name),)) for video in sequences]
+    return [_Item(video, files[video.name], (server.member(video.name),)) for video in sequences]
 
 
-def _plan_mot17(
-    benchmark: Benchmark, sequences: Sequence[Video], files: Mapping[str, Path], results: Path
-) -> list[_Item]:
+def _plan_mot17(server: Server, sequences: Sequence[Video], files: Mapping[str, Path], results: Path) -> list[_Item]:
     """One item a video where only one of its copies has results, else one a copy."""
     videos = {_scene(video.name): video for video in sequences}
     there = {scene: [name for name in _copies(scene) if name in files] for scene in videos}
@@ -205,7 +203,7 @@ def _plan_mot17(
     for scene, names in there.items():
         groups = [_copies(scene)] if len(names) == 1 else [(name,) for name in names]
         items += [
-            _Item(videos[scene], files[name], tuple(map(benchmark.member, group)))
+            _Item(videos[scene], files[name], tuple(map(server.member, group)))
             for name, group in zip(names, groups, strict=True)
         ]
     return items

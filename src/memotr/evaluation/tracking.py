@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Many
 from fractions import Fraction
 from pathlib import Path
 
 from memotr.data.sequences import Sequence
 from memotr.io.bdd import BddSink
-from memotr.io.frames import DEFAULT_FPS, Selection
+from memotr.io.frames import DEFAULT_FPS, Frame, Selection
 from memotr.io.images import ImageSource
 from memotr.io.mot import MotSink
-from memotr.tracking.run import track_source
-from memotr.tracking.tracker import Tracker
+from memotr.tracking.run import FrameTracker, track_source
+from memotr.tracks import Tracks
 
 UNFINISHED = "unfinished"
 
 
 def track_sequences(
-    tracker: Tracker,
+    tracker: FrameTracker,
     sequences: Iterable[Sequence],
     folder: Path,
     *,
     as_bdd: bool = False,
-    on_sequence: Callable[[Sequence], None] | None = None,
+    class_numbers: Many[int] | None = None,
+    on_frame: Callable[[Frame, Tracks], None] | None = None,
 ) -> None:
     """Track sequences into ``folder/<name>.txt`` (MOTChallenge; frames count from 1, in a second half, too).
 
@@ -32,30 +34,45 @@ def track_sequences(
 
     Args:
         tracker: its memory is emptied before each sequence.
-        sequences: what to track.
+        sequences: what to track; images are taken as stored, whatever rotation they ask for, as annotations are.
         folder: made if it is not there.
         as_bdd: write BDD100K's JSON, ``folder/<name>.json``, instead.
-        on_sequence: told of every sequence that is done.
+        class_numbers: see :class:`memotr.io.mot.MotSink`.
+        on_frame: called after every frame.
 
     Raises:
         UserError: an image cannot be read, or a file cannot be written.
     """
     for sequence in sequences:
-        file = f"{sequence.name}.json" if as_bdd else f"{sequence.name}.txt"
-        if not (folder / file).exists():
-            path = folder / UNFINISHED / file
-            sink = BddSink(path, video_name=sequence.name) if as_bdd else MotSink(path)
-            with _source(sequence) as source:
-                track_source(tracker, source, [sink])
-            path.replace(folder / file)
-        if on_sequence is not None:
-            on_sequence(sequence)
+        file = result_file(folder, sequence, as_bdd)
+        if file.exists():
+            continue
+        path = folder / UNFINISHED / file.name
+        sink = BddSink(path, video_name=sequence.name) if as_bdd else MotSink(path, class_numbers)
+        with _source(sequence) as source:
+            track_source(tracker, source, [sink], on_frame)
+        path.replace(file)
+
+
+def result_file(folder: Path, sequence: Sequence, as_bdd: bool) -> Path:
+    """Where the results of a sequence lie once it is done."""
+    return folder / f"{sequence.name}{'.json' if as_bdd else '.txt'}"
+
+
+def remove_unfinished(folder: Path) -> None:
+    """When nobody tracks into ``folder`` any more."""
     unfinished = folder / UNFINISHED
     if unfinished.is_dir() and not any(unfinished.iterdir()):
         unfinished.rmdir()
 
 
 def _source(sequence: Sequence) -> ImageSource:
-    fps = DEFAULT_FPS if sequence.fps is None else Fraction(sequence.fps).limit_denominator(1001)
-    files = list(sequence.frames)
-    return ImageSource(files, name=sequence.name, kind="sequence", fps=fps, selection=Selection(), skip_bad=False)
+    return ImageSource(
+        list(sequence.frames),
+        name=sequence.name,
+        kind="sequence",
+        fps=DEFAULT_FPS if sequence.fps is None else Fraction(sequence.fps).limit_denominator(1001),
+        selection=Selection(),
+        skip_bad=None,
+        upright=False,
+    )

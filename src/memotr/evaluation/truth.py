@@ -12,10 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
+from memotr.data.sequences import first_half_length
 from memotr.evaluation.scalabel import ScalabelVideo
 from memotr.evaluation.teta_boxes import Bools, Ints, VideoBoxes
 
 OBJECTS = ("object",)  # the one class of data that names none
+
+
+def second_half(length: int) -> Ints:
+    """Numbers, from 1, of the frames that half splits validate on."""
+    return np.arange(first_half_length(length) + 1, length + 1)
 
 
 @dataclass(frozen=True, eq=False)

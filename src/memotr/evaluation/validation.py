@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from memotr.config import Config
-from memotr.data.datasets import DatasetSpec, load_split
-from memotr.evaluation.ground_truth import load_ground_truth
+from memotr.evaluation.benchmark import load_benchmark
 from memotr.evaluation.metrics import load_metrics
 from memotr.evaluation.scoring import evaluate
-from memotr.evaluation.tracking import track_sequences
+from memotr.evaluation.tracking import remove_unfinished, track_sequences
 from memotr.models.memotr import MeMOTR
 from memotr.tracking.tracker import Tracker
 
@@ -31,14 +30,16 @@ def make_validation(config: Config, folder: Path) -> Callable[[MeMOTR, int], dic
     if val is None:
         return None
     load_metrics()
-    path = Path(config.data.root) / val.path
-    sequences = load_split(DatasetSpec(path, val.split, val.format), ground_truth=False)
-    truth = load_ground_truth(path, split=val.split)
+    benchmark = load_benchmark(Path(config.data.root) / val.path, split=val.split)
+    truth = benchmark.truth
+    assert truth is not None
 
     def validate(model: MeMOTR, epoch: int) -> dict[str, float]:
         results = folder / f"epoch_{epoch}"
         training = model.training
-        track_sequences(Tracker(model), sequences, results, as_bdd=truth.videos is not None)
+        numbers = benchmark.class_numbers(model.config.classes)
+        track_sequences(Tracker(model), benchmark.sequences, results, as_bdd=benchmark.as_bdd, class_numbers=numbers)
+        remove_unfinished(results)
         model.train(training)
         combined = evaluate(truth, results).combined
         return {name: combined[name] for name in SHOWN}

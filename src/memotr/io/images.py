@@ -16,7 +16,7 @@ NAMED_AT_MOST = 5  # skipped files that a closing note lists by name
 
 
 class ImageSource(Source):
-    """Image files in the order given, each one frame."""
+    """Image files in the order given, each one frame; ``upright`` obeys the rotation that a file's EXIF asks for."""
 
     def __init__(
         self,
@@ -26,9 +26,12 @@ class ImageSource(Source):
         kind: str,
         fps: Fraction,
         selection: Selection,
-        skip_bad: bool,
+        skip_bad: bool | None,
+        upright: bool = True,
     ) -> None:
+        """``skip_bad``: go on without files that cannot be read; None: an error, and there is no such choice."""
         super().__init__(name, kind, fps, len(files), selection)
+        self._upright = upright
         self._files = files
         self._native_fps = fps
         self._skip_bad = skip_bad
@@ -39,10 +42,11 @@ class ImageSource(Source):
         for index in chosen:
             file = self._files[index]
             try:
-                image = read_image(file, upright=True)
+                image = read_image(file, upright=self._upright)
             except UserError as error:
                 if not self._skip_bad:
-                    remedy = ", or go on without such files: --skip-bad" if len(chosen) > 1 else ""
+                    can_skip = self._skip_bad is not None and len(chosen) > 1
+                    remedy = ", or go on without such files: --skip-bad" if can_skip else ""
                     raise UserError(f"{error}{remedy}") from error
                 skipped.append(file.name)
                 continue

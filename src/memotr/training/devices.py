@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 from datetime import timedelta
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -66,6 +68,14 @@ def make_fabric(
         strategy=_data_parallel() if devices * num_nodes > 1 else "auto",
         plugins=[] if precision == "32" else [Autocast("bf16-mixed" if precision == "bf16" else "16-mixed", kind)],
     )
+
+
+def leave_process_group() -> None:
+    """Let go of the other ranks, all at the same time."""
+    if dist.is_available() and dist.is_initialized():
+        gc.collect()  # what still holds on to the group, as data parallelism does, hangs when it goes after it
+        dist.barrier()
+        dist.destroy_process_group()
 
 
 def _data_parallel() -> DDPStrategy:

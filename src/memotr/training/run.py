@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from lightning_fabric import Fabric
 
 from memotr.build import build_model
@@ -20,13 +18,14 @@ from memotr.data.clips import ClipDataset, Source
 from memotr.errors import UserError
 from memotr.models.memotr import MeMOTR
 from memotr.training.checkpoint import LAST, RunState
-from memotr.training.devices import Accelerator, make_fabric
+from memotr.training.devices import Accelerator, leave_process_group, make_fabric
 from memotr.training.engine import Training, Validate
 from memotr.training.environment import append_environment, describe_environment
 from memotr.training.figure import ShownClip
 from memotr.training.inputs import make_dataset, read_sources, read_split, settle_classes
 from memotr.training.signals import stop_on_signals
 from memotr.weights import Kind, load_detector, read_checkpoint
+from memotr.weights.files import replacing
 from memotr.weights.tracker import fill_model
 
 
@@ -74,8 +73,8 @@ def train(
         if state is not None:
             training.restore(state)
             origin = "\n".join(describe_resuming(state, config, fabric.world_size))
+        training.on_first_rank(lambda: write_beginning(fabric, config, folder))
         if fabric.is_global_zero:
-            write_beginning(fabric, config, folder)
             tell(origin, describe(fabric, config, model, dataset, folder))
             if config.training.output.val_every and validate is None:
                 tell(
@@ -102,14 +101,6 @@ def train(
 def lost_worker(error: Exception) -> bool:
     """Whether a data loader's worker is gone: PyTorch says so wherever the training is, or what it sent breaks off."""
     return isinstance(error, ConnectionError | EOFError) or "DataLoader worker" in str(error)
-
-
-def leave_process_group() -> None:
-    """Let go of the other ranks, all at the same time."""
-    if dist.is_available() and dist.is_initialized():
-        gc.collect()  # what still holds on to the group, as data parallelism does, hangs when it goes after it
-        dist.barrier()
-        dist.destroy_process_group()
 
 
 def prepare_folder(folder: Path, *, resuming: bool) -> None:
@@ -200,9 +191,8 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any], place: str = ""
 
 def write_beginning(fabric: Fabric, config: Config, folder: Path) -> None:
     """What the run is made with: ``config.yaml``, which ``memotr train`` takes again, and ``environment.json``."""
-    beside = folder / "config.yaml.part"
-    beside.write_text(config.to_yaml())
-    beside.replace(folder / "config.yaml")
+    with replacing(folder / "config.yaml") as beside:
+        beside.write_text(config.to_yaml())
     append_environment(folder / "environment.json", describe_environment(fabric))
 
 

@@ -69,6 +69,15 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return _recognise(path, _read_file(path))
 
 
+def only_weights_in(folder: Path) -> Path:
+    """The one file of weights in a folder. Raises UserError where there is none, or one has to be chosen."""
+    files = sorted(file.name for file in folder.iterdir() if file.suffix in (".pth", ".pt", ".safetensors"))
+    if len(files) != 1:
+        found = f"holds {_some(files)}" if files else "no .pth, .pt or .safetensors is in it"
+        raise UserError(f"{folder}: is a folder; name the checkpoint file in it ({found})")
+    return folder / files[0]
+
+
 def make_header(settings: dict[str, Any], epoch: int | None) -> dict[str, Any]:
     """What our own files say of themselves: plain values only."""
     header: dict[str, Any] = {"format": FORMAT, "config": settings}
@@ -93,7 +102,8 @@ def shared_heads_once(state: Mapping[str, Tensor], path: Path) -> dict[str, Tens
 
 def _read_folder(folder: Path) -> Checkpoint:
     if not (folder / huggingface.CONFIG).is_file():
-        raise UserError(f"{folder}: is a folder; name the checkpoint file in it")
+        file = only_weights_in(folder)
+        return _recognise(file, _read_file(file))
     return _from_huggingface(folder, huggingface.read_settings(folder), _read_file(huggingface.find_weights(folder)))
 
 
@@ -131,7 +141,7 @@ def _recognise(path: Path, payload: Any) -> Checkpoint:
         _check_format(path, header)
         kind = Kind.TRAINING if "optimizer" in payload else kind
         progress = _integer(header, "epoch"), _integer(header, "iterations")
-        return Checkpoint(path, kind, "memotr", state, header["config"], *progress)
+        return Checkpoint(path, kind, "memotr", _averaged(state, payload, path), header["config"], *progress)
     if kind is Kind.TRACKER:
         states = payload.get("states")
         progress = _integer(states, "start_epoch"), _integer(states, "global_iters")
@@ -140,6 +150,14 @@ def _recognise(path: Path, payload: Any) -> Checkpoint:
         last = _integer(payload, "epoch")  # counted from 0
         return Checkpoint(path, kind, "official detector code", state, None, None if last is None else last + 1)
     return Checkpoint(path, kind, "torchvision or timm", state)
+
+
+def _averaged(state: dict[str, Tensor], payload: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    """The weights that a run validates and exports: their moving average, where it keeps one."""
+    average = payload.get("average")
+    if average is None:
+        return state
+    return shared_heads_once(state, path) | shared_heads_once(average["average"], path)
 
 
 def _find_state(payload: Any) -> dict[str, Tensor] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -31,6 +31,9 @@ from memotr.weights.checkpoint import (
 from memotr.weights.detector import describe_detector
 from memotr.weights.files import write_safetensors
 
+PUBLISHED_CONFIGS = ("config.yaml", "train/config.yaml", "train/train.yaml")
+"""Where, beside a checkpoint, its configuration may lie; the authors' code wrote each of the last two for a while."""
+
 INFERRED = "inferred from the weights"
 """In words, where a configuration is from when there is none."""
 
@@ -39,6 +42,7 @@ def load_model(
     path_or_preset: str | Path,
     *,
     config: str | Path | Config | None = None,
+    settings: Sequence[str] = (),
     device: str | torch.device = "auto",
     kernel: Kernel = "auto",
 ) -> MeMOTR:
@@ -50,6 +54,7 @@ def load_model(
         config: settings, the path of their YAML file or the name of a preset. By default those inside the file;
             else in ``<checkpoint>.yaml``, ``config.yaml`` or ``train/config.yaml`` beside it (where the authors' code
             leaves them); else what names and shapes tell, with published values for the rest.
+        settings: single settings in their place, ``key=value`` (``tracking.det_thresh=0.4``).
         device: "auto" (CUDA where there is some, else CPU), "cpu", "cuda", "cuda:1", "mps", ...
         kernel: the operator behind deformable attention; "auto" takes the fastest that runs on the device.
 
@@ -59,8 +64,10 @@ def load_model(
     """
     place = choose_device(device)
     checkpoint = read_tracker(path_or_preset)
-    settings, origin = find_config(checkpoint, config)
-    return fill_model(checkpoint, settings, origin).to(place).eval().set_kernel(kernel)
+    found, origin = find_config(checkpoint, config)
+    if settings:
+        found = make_config(found.model_dump(mode="json"), origin, list(settings))
+    return fill_model(checkpoint, found, origin).to(place).eval().set_kernel(kernel)
 
 
 def save_model(model: MeMOTR, path: str | Path, *, epoch: int | None = None, dtype: torch.dtype | None = None) -> None:
@@ -143,7 +150,8 @@ def find_config(checkpoint: Checkpoint, given: str | Path | Config | None = None
         return load_config(given), str(given)
     if checkpoint.settings is not None:
         return make_config(checkpoint.settings, str(path)), "in the file"
-    for candidate in (path.with_suffix(".yaml"), path.parent / "config.yaml", path.parent / "train" / "config.yaml"):
+    places = (path.with_suffix(".yaml"), *(path.parent / name for name in PUBLISHED_CONFIGS))
+    for candidate in places:
         if candidate.is_file():
             return _load_neighbour(candidate, path), str(candidate)
     return infer_config(checkpoint.state, str(path), name=path.stem), INFERRED

@@ -1,0 +1,121 @@
+"""A benchmark: the sequences of a split to be tracked, and the ground truth that they are judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Many
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from memotr.data.datasets import DatasetSpec, load_split, spec_at
+from memotr.data.layouts import recognise
+from memotr.data.sequences import Sequence
+from memotr.errors import UserError
+from memotr.evaluation.ground_truth import VAL_HALF, Format, load_ground_truth
+from memotr.evaluation.names import fits, shortened
+from memotr.evaluation.scalabel import BDD100K_CATEGORIES
+from memotr.evaluation.truth import GroundTruth
+
+
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """What is to be tracked.
+
+    Attributes:
+        sequences: the longest first.
+        truth: of the same sequences; None for test splits.
+        as_bdd: results are written as BDD100K takes them.
+    """
+
+    sequences: tuple[Sequence, ...]
+    truth: GroundTruth | None
+    as_bdd: bool
+
+    @property
+    def num_frames(self) -> int:
+        return sum(map(len, self.sequences))
+
+    def class_numbers(self, classes: Many[str]) -> tuple[int, ...] | None:
+        """What MOTChallenge results say of each of a model's classes; None: what they say where nobody asks.
+
+        Raises:
+            UserError: the benchmark tells classes apart, and the model has others.
+        """
+        known = self._class_names()
+        if known is None:
+            one = self.truth is not None and len(classes) > 1
+            return (-1,) * len(classes) if one else None
+        strange = [name for name in classes if name not in known]
+        if strange:
+            raise UserError(
+                f"the checkpoint's classes {shortened(strange)} are none of the data's ({', '.join(known)}); "
+                "classes are matched by name: rename those of your own data in its dataset.yaml"
+            )
+        return tuple(known[name] for name in classes)
+
+    def _class_names(self) -> dict[str, int] | None:
+        """Name → number in results, where classes are told apart."""
+        if self.as_bdd:
+            return {name: k for k, name in enumerate(BDD100K_CATEGORIES)}
+        if self.truth is None or self.truth.numbers is None:
+            return None
+        numbers = {self.truth.classes[label]: number for number, label in reversed(list(self.truth.numbers.items()))}
+        return {name: numbers[name] for name in self.truth.classes}
+
+
+def load_benchmark(
+    path: Path,
+    *,
+    split: str | None = None,
+    seqmap: Path | None = None,
+    only: Many[str] = (),
+    half: bool = False,
+    format: Format = "auto",
+    scored: bool = True,
+) -> Benchmark:
+    """The images of a split and, to be scored, their ground truth.
+
+    Args:
+        path, split, seqmap, only, half, format: as in :func:`memotr.evaluation.ground_truth.load_ground_truth`; of
+            MOT17's three copies of a video one is taken.
+        scored: ground truth is needed.
+
+    Raises:
+        UserError: images or ground truth are missing or broken, or do not belong together.
+    """
+    split = VAL_HALF if half else split
+    truth = None
+    if scored:  # quick to read, and where it is absent nothing should be tracked for hours
+        truth = load_ground_truth(path, split=split, seqmap=seqmap, only=only, format=format)
+    spec = spec_at(path) if split is None else DatasetSpec(path, split)
+    found = {s.name: s for s in load_split(replace(spec, seqmap=seqmap), ground_truth=False)}
+    names = fits(found, only)
+    if truth is not None:
+        names = [name for name in names if name in truth.names]
+    if not names:
+        wanted = " or ".join(only) if not truth else f"one of those with ground truth ({shortened(truth.names)})"
+        raise UserError(f"{path}: no sequence with images is {wanted}; there are {shortened(found)}")
+    sequences = [found[name] for name in names]
+    if any(sequence.still for sequence in sequences):
+        raise UserError(f"{path}: holds single images; what can be tracked are videos")
+    if truth is not None:
+        truth = truth.select(names)
+        _check_frames(sequences, truth)
+    as_bdd = recognise(spec.root).format == "bdd100k"
+    return Benchmark(tuple(sorted(sequences, key=len, reverse=True)), truth, as_bdd)
+
+
+def join_benchmarks(parts: Many[Benchmark]) -> Benchmark:
+    """Several splits of one data set, without ground truth, as one."""
+    sequences = [sequence for part in parts for sequence in part.sequences]
+    return Benchmark(tuple(sorted(sequences, key=len, reverse=True)), None, parts[0].as_bdd)
+
+
+def _check_frames(sequences: Many[Sequence], truth: GroundTruth) -> None:
+    """Raise UserError where images are missing: frames would be counted wrongly from there on."""
+    lengths = {one.name: len(one.frames) for one in truth.sequences}
+    for sequence in sequences:
+        if len(sequence) != lengths[sequence.name]:
+            raise UserError(
+                f"{sequence.frames[0].parent}: has {len(sequence):,} images for the {lengths[sequence.name]:,} frames "
+                f"of {sequence.name} that are scored; copy the missing ones, or correct seqLength in its seqinfo.ini"
+            )

@@ -1,0 +1,114 @@
+"""A model through a benchmark, on any number of ranks."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lightning_fabric import Fabric
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from memotr.errors import UserError
+from memotr.evaluation.benchmark import Benchmark
+from memotr.evaluation.handout import Handout
+from memotr.evaluation.tracking import remove_unfinished, result_file, track_sequences
+from memotr.io.frames import Frame
+from memotr.models.memotr import MeMOTR
+from memotr.tracking.tracker import Precision, Tracker
+from memotr.tracks import Tracks
+
+GLANCE = 0.2  # seconds between two looks at what other ranks do
+
+
+def track_benchmark(
+    fabric: Fabric, model: MeMOTR, benchmark: Benchmark, folder: Path, *, precision: Precision = "32"
+) -> str | None:
+    """Track every sequence that has no results in ``folder`` yet. Called by every rank; all return when all is done.
+
+    Args:
+        fabric: launched.
+        model: on any device.
+        benchmark: what to track.
+        folder: shared by all ranks; see :func:`memotr.evaluation.tracking.track_sequences`.
+        precision: of the heavy arithmetic.
+
+    Returns:
+        What went wrong on one of the ranks, in one line, if anything did: the same on all of them.
+    """
+    handout = Handout.over(fabric, len(benchmark.sequences))
+    tracker = Tracker(model.to(fabric.device), precision=precision)
+    with BenchmarkProgress(handout, benchmark, folder, visible=fabric.is_global_zero) as progress:
+        try:
+            track_sequences(
+                tracker,
+                (benchmark.sequences[k] for k in handout),
+                folder,
+                as_bdd=benchmark.as_bdd,
+                class_numbers=benchmark.class_numbers(model.config.classes),
+                on_frame=progress,
+            )
+        except UserError as error:
+            handout.fail(str(error))
+        handout.count("ranks")
+        while fabric.is_global_zero and handout.count("ranks", 0) < fabric.world_size:
+            progress.show()
+            time.sleep(GLANCE)
+    fabric.barrier()
+    failure = handout.failure()
+    fabric.barrier()  # until all have asked: the first rank keeps the answer
+    if fabric.is_global_zero and failure is None:
+        remove_unfinished(folder)
+    return failure
+
+
+class BenchmarkProgress:
+    """A bar on stderr over the frames of all ranks; a line now and then where it is no terminal."""
+
+    def __init__(self, handout: Handout, benchmark: Benchmark, folder: Path, *, visible: bool) -> None:
+        done = [len(s) for s in benchmark.sequences if result_file(folder, s, benchmark.as_bdd).exists()]
+        self._handout, self._visible = handout, visible
+        self._total = benchmark.num_frames - sum(done)
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn(f"{len(benchmark.sequences) - len(done)} sequences"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]:.1f} frames/s"),
+            TimeRemainingColumn(),
+            console=console,
+            expand=True,
+            transient=True,
+            disable=not (visible and console.is_terminal),
+        )
+        self._task = self._bar.add_task("", total=self._total, speed=0.0)
+        self._told = self._began = time.monotonic()
+        if visible and done:
+            others = "going on with the others" if self._total else "there is nothing left to track"
+            console.print(f"{len(done)} sequences were done before: {others}", highlight=False)
+
+    def __call__(self, frame: Frame, tracks: Tracks) -> None:
+        """One more frame is tracked on this rank."""
+        self._handout.count("frames")
+        if self._visible:
+            self.show()
+
+    def show(self) -> None:
+        """What all ranks have done."""
+        frames, now = self._handout.count("frames", 0), time.monotonic()
+        speed = frames / max(now - self._began, 1e-9)
+        self._bar.update(self._task, completed=frames, speed=speed)
+        if self._bar.disable and now - self._told > 60:
+            self._told = now
+            Console(stderr=True).print(f"{frames:,} of {self._total:,} frames, {speed:.1f} a second", highlight=False)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()

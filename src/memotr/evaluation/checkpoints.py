@@ -1,0 +1,81 @@
+"""From a checkpoint to its results on a benchmark, and from these to its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+
+from memotr.errors import UserError
+from memotr.evaluation.benchmark import Benchmark
+from memotr.evaluation.benchmark_run import track_benchmark
+from memotr.evaluation.output import write_scores
+from memotr.evaluation.progress import ScoringProgress
+from memotr.evaluation.run_record import open_run
+from memotr.evaluation.scoring import Scores, evaluate
+from memotr.models.memotr import MeMOTR
+from memotr.tracking.tracker import Precision
+from memotr.weights.tracker import load_model
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How checkpoints are evaluated.
+
+    Attributes:
+        fabric: launched by the first call of :meth:`track`, if it is not yet.
+        benchmark: what they are to track.
+        source: the same in words, as ``memotr score`` keeps it; ready for JSON.
+        settings: ``key=value`` in place of a checkpoint's own.
+        config: preset or YAML file in place of what is found with a checkpoint.
+        precision: of the heavy arithmetic.
+    """
+
+    fabric: Fabric
+    benchmark: Benchmark
+    source: Mapping[str, Any]
+    settings: Sequence[str] = ()
+    config: str | None = None
+    precision: Precision = "32"
+
+    def track(self, checkpoint: Path, folder: Path) -> Path:
+        """The folder of the results; sequences that have theirs already are not tracked again. Called by every rank.
+
+        Raises:
+            UserError: a checkpoint, an image or a setting is wrong, or the folder holds results of something else.
+            SystemExit: the same, on other ranks than the first.
+        """
+        try:
+            model, results = self._open(checkpoint, folder)
+            self.fabric.launch()  # after all that can be wrong is told; once launched, it does nothing
+            failure = track_benchmark(self.fabric, model, self.benchmark, results, precision=self.precision)
+            if failure is not None:
+                raise UserError(failure)
+        except UserError:
+            if self.fabric.is_global_zero:
+                raise
+            raise SystemExit(0) from None  # the first rank says it, and its exit code counts
+        return results
+
+    def score(self, checkpoint: Path, folder: Path) -> tuple[Scores, list[Path]] | None:
+        """Results and their scores, written to ``folder``; scores and files on the first rank, None on the others.
+
+        Raises:
+            UserError, SystemExit: as :meth:`track`.
+        """
+        results = self.track(checkpoint, folder)
+        if not self.fabric.is_global_zero:
+            return None
+        assert self.benchmark.truth is not None
+        with ScoringProgress() as progress:
+            scores = evaluate(self.benchmark.truth, results, workers=None, progress=progress)
+        source = {**self.source, "results": str(results.absolute()), "checkpoint": str(checkpoint.absolute())}
+        return scores, write_scores(folder, scores, title=folder.name, source=source)
+
+    def _open(self, checkpoint: Path, folder: Path) -> tuple[MeMOTR, Path]:
+        model = load_model(checkpoint, config=self.config, settings=self.settings, device="cpu")
+        self.benchmark.class_numbers(model.config.classes)
+        return model, open_run(folder, model, self.source, self.precision)

@@ -1,0 +1,60 @@
+"""Ground truth in COCO-style video JSON: what training reads of it is what is scored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence as Many
+from pathlib import Path
+
+import numpy as np
+
+from memotr.data.datasets import DatasetSpec, load_split
+from memotr.data.layouts import recognise
+from memotr.data.sequences import Sequence
+from memotr.errors import UserError
+from memotr.evaluation.names import fits, shortened
+from memotr.evaluation.teta_boxes import VideoBoxes
+from memotr.evaluation.truth import GroundTruth, SequenceTruth, second_half
+
+
+def is_coco_video(path: Path) -> bool:
+    """Whether a data set, or a file, is in this format, and not in Scalabel's."""
+    try:
+        layout = recognise(path)
+        if layout.format != "coco-video":
+            return False
+        content = json.loads(next(iter(layout.splits.values())).read_text(encoding="utf-8"))
+    except (UserError, OSError, ValueError):
+        return False  # whoever reads it says what is wrong
+    return isinstance(content, dict) and "videos" in content
+
+
+def load_coco_video(path: Path, *, split: str | None, only: Many[str], half: bool) -> GroundTruth:
+    """Every video whose name fits. Results name a class by its position among the categories, from 1; crowds are left
+    out, as training does.
+
+    Raises:
+        UserError: no such split, or anything that is wrong in it.
+    """
+    found = {sequence.name: sequence for sequence in load_split(DatasetSpec(path, split))}
+    names = fits(found, only)
+    if not names:
+        raise UserError(f"{path}: no video is named {' or '.join(only)}; there are {shortened(found)}")
+    sequences = tuple(_truth(found[name], half) for name in names)
+    classes = found[names[0]].classes
+    numbers = {label + 1: label for label in range(len(classes))} if len(classes) > 1 else None
+    return GroundTruth(path, sequences, classes, numbers)
+
+
+def _truth(sequence: Sequence, half: bool) -> SequenceTruth:
+    length = len(sequence)
+    frames = second_half(length) if half else np.arange(1, length + 1)
+    scored = (sequence.boxes or ())[frames[0] - 1 :] if len(frames) else ()
+    counts = [len(boxes) for boxes in scored]
+    ids, labels, boxes = (
+        np.concatenate([getattr(one, name) for one in scored]) if scored else np.zeros(shape, np.int64)
+        for name, shape in (("ids", 0), ("labels", 0), ("boxes", (0, 4)))
+    )
+    nothing = np.zeros(len(ids), np.bool_)
+    objects = VideoBoxes(np.repeat(np.arange(len(counts)), counts), ids, labels, boxes.astype(np.float64), nothing)
+    return SequenceTruth(sequence.name, frames, objects, nothing, VideoBoxes.empty(), length)

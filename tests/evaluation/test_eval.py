@@ -1,0 +1,313 @@
+"""``memotr eval`` and ``memotr submit``: from a checkpoint to scores and archives, interrupted and on two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from memotr.errors import UserError
+from memotr.evaluation.benchmark import load_benchmark
+from memotr.evaluation.scoring import evaluate
+from memotr.evaluation.tracking import track_sequences
+from memotr.published import BDD100K_CLASSES
+from memotr.tracks import Tracks
+from memotr.weights.tracker import load_model, save_model
+from tests.builders import tiny_model
+from tests.data import layouts
+from tests.evaluation.test_commands import Command, memotr  # noqa: F401 (a fixture)
+
+
+@pytest.fixture(autouse=True)
+def in_its_own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trackers of one, two and eight classes."""
+    folder = tmp_path_factory.mktemp("weights")
+    for name, classes in {"one": ("person",), "two": ("car", "bus"), "eight": BDD100K_CLASSES}.items():
+        model = tiny_model(classes=len(classes))
+        small = model.config.input.model_copy(update={"short_side": 64})
+        model.config = model.config.model_copy(update={"classes": classes, "input": small})
+        save_model(model, folder / f"{name}.safetensors")
+    return folder
+
+
+def results_of(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted((folder / "results").iterdir())}
+
+
+def test_a_split_is_tracked_and_scored(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+    layouts.write_dancetrack(tmp_path)
+    arguments = ["eval", "--checkpoint", weights / "one.safetensors", "--dataset", tmp_path / "DanceTrack"]
+    code, out, errors = memotr(*arguments, "--split", "val")
+    assert (code, errors) == (0, "")
+    assert "combined" in out
+    folder = tmp_path / "outputs" / "eval" / "one-DanceTrack-val"
+    assert list(results_of(folder)) == ["dancetrack0001.txt", "dancetrack0002.txt"]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    again = evaluate(load_benchmark(tmp_path / "DanceTrack", split="val").truth, folder / "results")  # type: ignore[arg-type]
+    assert metrics["combined"] == again.combined
+    assert metrics["source"]["split"] == "val"
+    assert {"counts.json", "metrics.csv", "thresholds.png"} <= {file.name for file in folder.iterdir()}
+
+
+def test_an_interrupted_run_goes_on(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+    """A finished sequence is not tracked again, a half-written one is."""
+    layouts.write_dancetrack(tmp_path)
+    arguments = ["eval", "--checkpoint", weights / "one.safetensors", "--dataset", tmp_path / "DanceTrack"]
+    arguments += ["--split", "val", "--output", tmp_path / "out"]
+    assert memotr(*arguments)[0] == 0
+    whole = results_of(tmp_path / "out")
+    (tmp_path / "out" / "metrics.json").unlink()
+    first, second = (tmp_path / "out" / "results" / name for name in whole)
+    first.write_text("1,7,1,1,20,20,1,-1,-1,-1\n")  # stays as it is: it counts as finished
+    (second.parent / "unfinished").mkdir()
+    second.rename(second.parent / "unfinished" / second.name)
+    code, _, errors = memotr(*arguments)
+    assert (code, errors) == (0, "1 sequences were done before: going on with the others\n")
+    assert results_of(tmp_path / "out") == {**whole, first.name: b"1,7,1,1,20,20,1,-1,-1,-1\n"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["tracking.det_thresh=0.6"], "tracking.det_thresh 0.5 → 0.6"),
+        (["--precision", "bf16"], "precision 32 → bf16"),
+        (["--split", "train"], "split val → train"),
+    ],
+)
+def test_results_of_different_runs_are_not_mixed(
+    memotr: Command,  # noqa: F811
+    weights: Path,
+    tmp_path: Path,
+    change: list[str],
+    said: str,
+) -> None:
+    layouts.write_dancetrack(tmp_path, length=2)
+    arguments = ["eval", "--checkpoint", weights / "one.safetensors", "--dataset", tmp_path / "DanceTrack"]
+    arguments += ["--output", tmp_path / "out", "--split", "val"]
+    assert memotr(*arguments)[0] == 0
+    before = results_of(tmp_path / "out")
+    code, _, errors = memotr(*arguments, *change)
+    assert (code, errors.count("\n")) == (2, 1)
+    assert said in errors
+    assert results_of(tmp_path / "out") == before
+
+
+def test_second_halves(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+    layouts.write_mot17(tmp_path)
+    arguments = ["eval", "--checkpoint", weights / "one.safetensors", "--dataset", tmp_path / "MOT17"]
+    for name, options in {"named": ["--split", "val_half"], "asked": ["--split", "train", "--half"]}.items():
+        code, out, _ = memotr(*arguments, *options, "--output", tmp_path / name)
+        assert code == 0
+        assert "MOT17-0002-SDP" in out
+    assert results_of(tmp_path / "named") == results_of(tmp_path / "asked")
+    last = (tmp_path / "named" / "results" / "MOT17-0002-SDP.txt").read_text().splitlines()[-1]
+    assert int(last.split(",")[0]) == 4  # of 9 frames 6 to 9, counted from 1
+
+
+def test_classes_keep_their_numbers(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+    layouts.write_coco_video(tmp_path)
+    arguments = ["eval", "--checkpoint", weights / "two.safetensors"]
+    code, out, _ = memotr(*arguments, "--dataset", tmp_path / "annotations" / "val.json", "--output", tmp_path / "out")
+    assert code == 0
+    assert re.search(r"^car .*\nbus ", out, re.MULTILINE)
+    rows = (tmp_path / "out" / "results" / "clip0001.txt").read_text().splitlines()
+    assert {row.split(",")[7] for row in rows} <= {"1", "2"}
+
+
+def test_class_numbers_follow_names(tmp_path: Path) -> None:
+    scenes = layouts.scenes("video", 2, classes=2)
+    for name, scene in scenes.items():
+        layouts.write_sequence(tmp_path / "own" / name, scene, with_class=True)
+    benchmark = load_benchmark(tmp_path / "own")
+    assert benchmark.class_numbers(("class 2", "class 1")) == (2, 1)
+    with pytest.raises(UserError, match=r"classes dog are none of the data's \(class 1, class 2\)"):
+        benchmark.class_numbers(("class 1", "dog"))
+    layouts.write_dancetrack(tmp_path)
+    assert load_benchmark(tmp_path / "DanceTrack", split="val").class_numbers(("person", "dog")) == (-1, -1)
+
+
+def test_missing_images_are_told_before_anything_is_tracked(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+    layouts.write_dancetrack(tmp_path)
+    next((tmp_path / "DanceTrack" / "val" / "dancetrack0001" / "img1").iterdir()).unlink()
+    arguments = ["eval", "--checkpoint", weights / "one.safetensors", "--dataset", tmp_path / "DanceTrack"]
+    code, _, errors = memotr(*arguments, "--split", "val")
+    assert (code, errors.count("\n")) == (2, 1)
+    assert "has 7 images for the 8 frames of dancetrack0001" in errors
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "either --checkpoint FILE or --watch FOLDER"),
+        (["--checkpoint", "{weights}/one.safetensors", "--split", "test"], "ground truth (gt/gt.txt) is absent"),
+        (["--checkpoint", "{weights}/one.safetensors", "--split", "nothing"], "no split 'nothing'"),
+        (["--checkpoint", "{weights}/one.safetensors", "--split", "val", "--sequences", "x*"], "is named x*"),
+        (["--checkpoint", "missing.pth", "--split", "val"], "missing.pth"),
+        (["--checkpoint", "{weights}", "--split", "val"], "name the checkpoint file in it (holds eight.safetensors,"),
+        (["--checkpoint", "{weights}/one.safetensors", "--split", "val", "tracking.det=1"], "det_thresh"),
+        (["--watch", "nowhere", "--split", "val"], "cannot read nowhere"),
+    ],
+)
+def test_bad_input_is_one_line(
+    memotr: Command,  # noqa: F811
+    weights: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    said: str,
+) -> None:
+    layouts.write_dancetrack(tmp_path, length=2)
+    arguments = [argument.format(weights=weights) for argument in arguments]
+    code, _, errors = memotr("eval", "--dataset", tmp_path / "DanceTrack", *arguments)
+    assert (code, errors.count("\n")) == (2, 1)
+    assert said in errors
+
+
+def test_an_unreadable_image_ends_it_with_the_finished_sequences_kept(
+    memotr: Command,  # noqa: F811
+    weights: Path,
+    tmp_path: Path,
+) -> None:
+    layouts.write_dancetrack(tmp_path)
+    broken = sorted((tmp_path / "DanceTrack" / "val" / "dancetrack0001" / "img1").iterdir())[-1]
+    broken.write_bytes(b"no image")
+    arguments = ["eval", "--checkpoint", weights / "one.safetensors", "--dataset", tmp_path / "DanceTrack"]
+    code, _, errors = memotr(*arguments, "--split", "val", "--output", tmp_path / "out")
+    assert (code, errors.count("\n")) == (2, 1)
+    assert str(broken) in errors
+    assert "--skip-bad" not in errors  # an option of another command
+    assert [file.name for file in (tmp_path / "out" / "results").glob("*.txt")] == ["dancetrack0002.txt"]
+
+
+def command(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "LOCAL_RANK"} | {"OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-m", "memotr.cli", *map(str, arguments)]
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_sequences(weights: Path, tmp_path: Path) -> None:
+    layouts.write_dancetrack(tmp_path, sequences=3)
+    arguments = ["eval", "--checkpoint", weights / "one.safetensors", "--dataset", "DanceTrack", "--split", "val"]
+    arguments += ["--accelerator", "cpu"]
+    alone = command(tmp_path, *arguments, "--output", "alone")
+    assert alone.returncode == 0, alone.stderr
+    both = command(tmp_path, *arguments, "--output", "both", "--devices", "2")
+    assert both.returncode == 0, both.stderr
+    assert results_of(tmp_path / "both") == results_of(tmp_path / "alone")
+    assert both.stdout.splitlines()[:-1] == alone.stdout.splitlines()[:-1]  # all but where it was written
+
+
+@pytest.mark.slow
+def test_what_goes_wrong_on_one_of_two_processes_ends_both(weights: Path, tmp_path: Path) -> None:
+    layouts.write_dancetrack(tmp_path, sequences=3)
+    for name in ("dancetrack0001", "dancetrack0002", "dancetrack0003"):  # whoever takes the first one fails
+        sorted((tmp_path / "DanceTrack" / "val" / name / "img1").iterdir())[0].write_bytes(b"no image")
+    arguments = ["eval", "--checkpoint", weights / "one.safetensors", "--dataset", "DanceTrack", "--split", "val"]
+    done = command(tmp_path, *arguments, "--accelerator", "cpu", "--devices", "2")
+    told = [line for line in done.stderr.splitlines() if line.startswith("memotr: ")]
+    assert done.returncode == 2, done.stderr
+    assert len(told) == 1
+    assert "cannot be read" in told[0] or "not an image" in told[0] or "image" in told[0]
+    assert "Traceback" not in done.stderr
+
+
+def test_every_checkpoint_of_a_training_is_evaluated(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    layouts.write_dancetrack(tmp_path, length=3)
+    run = tmp_path / "run"
+    run.mkdir()
+    model = load_model(weights / "one.safetensors")
+    (run / "config.yaml").write_text(model.config.to_yaml().replace("epochs: 90", "epochs: 3"))
+    for epoch in (1, 3):
+        save_model(model, run / f"epoch_000{epoch}.safetensors")
+    save_model(model, run / "last.safetensors")  # the same as the last one
+    arguments = ["eval", "--watch", run, "--dataset", tmp_path / "DanceTrack", "--split", "val"]
+    code, out, errors = memotr(*arguments)  # ends by itself: the third epoch was the last
+    assert (code, errors) == (0, "")
+    assert re.findall(r"^epoch_\d+.safetensors: HOTA ", out, re.MULTILINE) == [
+        "epoch_0001.safetensors: HOTA ",
+        "epoch_0003.safetensors: HOTA ",
+    ]
+    folder = run / "eval" / "DanceTrack-val"
+    assert sorted(file.name for file in folder.iterdir()) == ["epoch_0001", "epoch_0003", "tensorboard"]
+    board = EventAccumulator(str(folder / "tensorboard"))
+    board.Reload()
+    wanted = json.loads((folder / "epoch_0003" / "metrics.json").read_text())["combined"]["HOTA"]
+    assert [event.step for event in board.Scalars("HOTA")] == [1, 3]
+    assert board.Scalars("HOTA")[-1].value == pytest.approx(wanted)
+    code, out, _ = memotr(*arguments, "--once")
+    assert (code, out) == (0, "")  # all have their scores
+
+
+def test_an_archive_of_a_test_split(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+    layouts.write_dancetrack(tmp_path)
+    arguments = ["submit", "--checkpoint", weights / "one.safetensors", "--dataset", tmp_path / "DanceTrack"]
+    code, _, errors = memotr(*arguments)
+    assert code == 2
+    assert "DanceTrack has 40 (train), 25 (val), 35 (test)" in errors
+    code, out, errors = memotr(*arguments, "--partial")
+    archive = tmp_path / "outputs" / "submit" / "one-DanceTrack-test" / "dancetrack.zip"
+    assert code == 0
+    assert "wrote outputs/submit/one-DanceTrack-test/dancetrack.zip: 2 files" in out
+    assert zipfile.ZipFile(archive).namelist() == ["tracker/dancetrack0001.txt", "tracker/dancetrack0002.txt"]
+    again = ["submit", "--results", archive.parent / "results", "--dataset", tmp_path / "DanceTrack", "--partial"]
+    assert memotr(*again, "--output", tmp_path / "again")[0] == 0
+    assert (tmp_path / "again" / "dancetrack.zip").read_bytes() == archive.read_bytes()
+
+
+def test_an_archive_of_bdd100k(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+    layouts.write_bdd100k(tmp_path)
+    arguments = ["submit", "--checkpoint", weights / "eight.safetensors", "--dataset", tmp_path / "BDD100K"]
+    code, out, _ = memotr(*arguments, "--split", "val", "--partial", "--format", "bdd100k")
+    assert code == 0
+    assert "2 files" in out
+
+
+class Sizes:
+    """A tracker that only notes how large its frames are."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, ...]] = []
+
+    def reset(self) -> None:
+        pass
+
+    def update(self, frame: NDArray[np.uint8]) -> Tracks:
+        self.seen.append(frame.shape[:2])
+        return Tracks.empty(0, ("person",))
+
+
+def test_images_are_taken_as_they_are_stored(tmp_path: Path) -> None:
+    """Ground truth counts stored pixels, whatever rotation a file asks for."""
+    layouts.write_dancetrack(tmp_path, length=2)
+    file = tmp_path / "DanceTrack" / "val" / "dancetrack0001" / "img1" / "00000001.jpg"
+    image = Image.open(file)
+    image.getexif()[0x0112] = 6  # to be turned by a quarter
+    image.save(file, exif=image.getexif())
+    tracker = Sizes()
+    track_sequences(tracker, load_benchmark(tmp_path / "DanceTrack", split="val").sequences, tmp_path / "out")
+    assert set(tracker.seen) == {(96, 160)}
+
+
+def test_the_longest_sequence_comes_first(tmp_path: Path) -> None:
+    layouts.write_dancetrack(tmp_path, sequences=3)
+    benchmark = load_benchmark(tmp_path / "DanceTrack", split="val")
+    assert list(map(len, benchmark.sequences)) == [10, 9, 8]
+    assert benchmark.num_frames == 27
