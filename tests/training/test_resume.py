@@ -151,7 +151,7 @@ def test_a_disk_too_full_for_anything_ends_the_run_with_one_line(data, tmp_path,
     monkeypatch.setattr(Path, "open", full)
     with pytest.raises(UserError, match=rf"{name.lstrip('.')}.*No space left on device"):
         train(settings(data, "training.epochs=1"), tmp_path, accelerator="cpu")
-    assert not [path for path in tmp_path.rglob(".*")], "nothing half-written stays"
+    assert not list(tmp_path.rglob(".*")), "nothing half-written stays"
 
 
 def test_what_has_changed_is_told(data, tmp_path, capsys):
