@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import yaml
 
@@ -192,7 +194,14 @@ def test_missing_sources_are_named(source, message):
         load_config(source)
 
 
-@pytest.mark.parametrize("override", ["tracking.det_thresh", "name.x=1"])
+def test_a_configuration_that_is_not_text_is_named(tmp_path):
+    path = tmp_path / "weights.yaml"
+    path.write_bytes(b"PK\x03\x04\xff\xfe")
+    with pytest.raises(UserError, match=r"cannot read .*weights.yaml: it is not text"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("override", ["tracking.det_thresh", "name.x=1", "classes=[cat"])
 def test_bad_overrides_are_named(override):
-    with pytest.raises(UserError, match=override):
+    with pytest.raises(UserError, match=re.escape(override)):
         load_config("tiny", [override])

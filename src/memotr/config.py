@@ -355,7 +355,11 @@ def _read(source: str | Path) -> tuple[str, str]:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise UserError(f"{path}: no such configuration file")
-        return path.read_text(), str(path)
+        try:
+            return path.read_text(encoding="utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise UserError(f"cannot read {path}: {reason}") from error
     if str(source) not in preset_names():
         raise UserError(f"{source}: neither a YAML file nor a preset; presets are {', '.join(preset_names())}")
     return (_presets() / f"{source}.yaml").read_text(), f"preset {source}"
@@ -372,7 +376,10 @@ def _override(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
             node = node.setdefault(parent, {})
             if not isinstance(node, dict):
                 raise UserError(f"{item!r}: {parent} is a single value and has no key {leaf}")
-        node[leaf] = yaml.safe_load(text)
+        try:
+            node[leaf] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UserError(f"{item!r}: the value is not valid YAML; put it in quotes if it is text") from None
     return raw
 
 
