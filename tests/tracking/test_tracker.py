@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from memotr.errors import UserError
 from memotr.tracking.tracker import Tracker
 from tests.builders import tiny_model
 
@@ -84,6 +85,11 @@ def test_lower_precision_keeps_memory_in_float32(precision):
     assert tracker.tracks.long_memory.dtype == torch.float32
     assert tracker.tracks.output_embed.dtype == torch.float32
     assert tracker.tracks.logits.dtype == torch.float32
+
+
+def test_a_misspelt_precision_is_refused():
+    with pytest.raises(UserError, match="no precision 'bf61': take 32, bf16, fp16"):
+        Tracker(tiny_model(), precision="bf61")
 
 
 @pytest.mark.parametrize(

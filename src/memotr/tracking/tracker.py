@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from memotr.boxes import cxcywh_to_xyxy
 from memotr.data.preprocess import preprocess
+from memotr.errors import UserError
 from memotr.io.sources import open_source
 from memotr.models.memotr import MeMOTR
 from memotr.structures import ImageBatch, TrackState
@@ -41,6 +42,9 @@ class Tracker:
         precision: "32", or "bf16" / "fp16" for the heavy arithmetic.
 
         All thresholds default to those of the model's configuration.
+
+    Raises:
+        memotr.errors.UserError: a threshold is out of range, or there is no such precision.
     """
 
     def __init__(
@@ -61,6 +65,8 @@ class Tracker:
             "miss_tolerance": miss_tolerance,
             "min_area": min_area,
         }
+        if precision not in get_args(Precision):
+            raise UserError(f"there is no precision {precision!r}: take {', '.join(get_args(Precision))}")
         self.model = model.eval()
         self.settings = model.config.tracking.override({k: v for k, v in given.items() if v is not None})
         self.precision: Precision = precision
