@@ -33,19 +33,19 @@ class TrackingProgress:
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]:.1f} frames/s · {task.fields[now]} tracks · {task.fields[ids]} ids"),
+            TextColumn("{task.fields[speed]} · {task.fields[now]} tracks · {task.fields[ids]} ids"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             expand=True,
         )
-        self._task = self._bar.add_task(source.name, total=source.frame_count, speed=0.0, now=0, ids=0)
+        self._task = self._bar.add_task(source.name, total=source.frame_count, speed=pace(0.0), now=0, ids=0)
 
     def __call__(self, frame: Frame, tracks: Tracks) -> None:
         """One more frame is tracked."""
         self.frames += 1
         self.ids.update(tracks.ids.tolist())
         speed = self._bar.tasks[0].speed or self.frames / (time.monotonic() - self._began)
-        self._bar.update(self._task, advance=1, speed=speed, now=len(tracks), ids=len(self.ids))
+        self._bar.update(self._task, advance=1, speed=pace(speed), now=len(tracks), ids=len(self.ids))
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()
@@ -61,8 +61,13 @@ class TrackingProgress:
     def summary(self, sinks: Sequence[Sink]) -> str:
         """Two lines: frames, identities, time and speed; the files that were made."""
         speed = self.frames / self.seconds if self.seconds else 0.0
-        totals = f"{self.frames} frames, {len(self.ids)} ids in {self.seconds:.1f} s ({speed:.1f} frames/s)"
+        totals = f"{self.frames} frames, {len(self.ids)} ids in {self.seconds:.1f} s ({pace(speed)})"
         made = [sink for sink in sinks if sink.frames]
         files = ", ".join(str(sink.path) for sink in made) or "nothing"
         older = " (in place of older ones)" if any(sink.replaces for sink in made) else ""
         return f"{totals}\nwrote {files}{older}"
+
+
+def pace(speed: float) -> str:
+    """Frames per second in words; a large network on a CPU takes seconds a frame, which is to be told from nothing."""
+    return f"{speed:.1f} frames/s" if speed >= 1 else f"{speed:.2g} frames/s"
