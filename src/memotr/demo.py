@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import av
+import av.error
 import cv2
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from memotr.build import build_model
 from memotr.config import load_config
+from memotr.errors import UserError
 from memotr.io.outputs import open_outputs
 from memotr.io.progress import TrackingProgress
 from memotr.io.sources import open_source
@@ -68,12 +70,25 @@ def seeded_model(seed: int = 0) -> MeMOTR:
 
 
 def write_clip(path: Path, num_frames: int = 96, num_figures: int = 5, seed: int = 0) -> None:
-    """A video of walking figures before a patterned wall (H.264, 640×384, 24 frames/s)."""
+    """A video of walking figures before a patterned wall (H.264, 640×384, 24 frames/s).
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _encode(part, num_frames, num_figures, seed)
+        part.replace(path)
+    except (OSError, av.error.FFmpegError) as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _encode(path: Path, num_frames: int, num_figures: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     wall = _wall(rng)
     figures = [_Figure(rng) for _ in range(num_figures)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for t in range(num_frames):
