@@ -216,6 +216,26 @@ def test_configuration_beside_the_checkpoint(authors, model):
     assert load_model(authors, config=model.config).config is model.config
 
 
+def test_the_authors_folder_as_it_is(authors, model, tmp_path):
+    """``outputs/<name>`` with one checkpoint and ``train/config.yaml``; one of theirs is called ``train.yaml``."""
+    (authors.parent / "train").mkdir()
+    for name, tolerance in (("train.yaml", 5), ("config.yaml", 6)):
+        tracking = model.config.tracking.override({"miss_tolerance": tolerance})
+        (authors.parent / "train" / name).write_text(model.config.model_copy(update={"tracking": tracking}).to_yaml())
+        assert load_model(authors.parent).config.tracking.miss_tolerance == tolerance
+    (authors.parent / "another.pth").write_bytes(b"")
+    with pytest.raises(UserError, match=r"name the checkpoint file in it \(holds another\.pth, checkpoint_19\.pth\)"):
+        load_model(authors.parent)
+
+
+def test_single_settings_in_place_of_the_checkpoints(authors, model):
+    settings = ["tracking.det_thresh=0.25", "input.short_side=96"]
+    config = load_model(authors, config=model.config, settings=settings).config
+    assert (config.tracking.det_thresh, config.input.short_side) == (0.25, 96)
+    with pytest.raises(UserError, match="did you mean 'det_thresh'"):
+        load_model(authors, config=model.config, settings=["tracking.det_tresh=0.25"])
+
+
 def test_broken_configuration_beside_the_checkpoint(authors):
     (authors.parent / "config.yaml").write_text("modle: {}")
     with pytest.raises(UserError, match=r"did you mean 'model'\? \(read because it lies with checkpoint_19\.pth"):

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import random
 import resource
@@ -21,6 +22,7 @@ from memotr.training.checkpoint import (
 from memotr.training.ema import MovingAverage
 from memotr.training.optim import make_optimizer
 from memotr.weights import describe, save_model
+from memotr.weights.tracker import load_model
 from tests.builders import tiny_model
 
 
@@ -49,6 +51,19 @@ def equal(a, b):
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(equal, a, b))
     return a == b
+
+
+def test_a_run_is_tracked_with_its_moving_average(tmp_path):
+    """As it is validated and exported."""
+    model = tiny_model()
+    state = state_of(model)
+    average = {name: tensor + 1 for name, tensor in state.average["average"].items()}
+    write_state(tmp_path / LAST, dataclasses.replace(state, average={"updates": 1, "average": average}))
+    found = load_model(tmp_path / LAST).state_dict()
+    for name, tensor in average.items():
+        assert found[name].equal(tensor), name
+    write_state(tmp_path / LAST, dataclasses.replace(state, average=None))
+    assert load_model(tmp_path / LAST).det_anchor.equal(state.model["det_anchor"])
 
 
 def test_all_comes_back(tmp_path):
