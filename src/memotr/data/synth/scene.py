@@ -17,6 +17,7 @@ from memotr.data.synth.skeleton import Dance, joints
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
+Window = tuple[slice, slice]  # rows, columns
 
 FINER = 2  # everything is drawn this many times larger
 MIN_VISIBLE = 0.25  # figures of which less is seen are not annotated
@@ -33,9 +34,8 @@ class Annotation:
     Attributes:
         id: from 1, the same throughout the sequence.
         label: class, from 0.
-        box: left, top, width, height in pixels of all that is drawn of the figure, hidden or not, cut at
-            the picture's edges.
-        visibility: share of its pixels that is seen.
+        box: left, top, width, height in pixels of all of the figure that is within the picture, hidden or not.
+        visibility: share of its pixels that is seen; those beyond the picture's edges are not.
     """
 
     id: int
@@ -112,16 +112,17 @@ class Scene:
 
     def _annotation(self, k: int, sprite: Sprite, seen: Pixels) -> Annotation | None:
         """None where too little of the figure is seen."""
-        left, top, wide, tall = cv2.boundingRect(sprite.mask)
-        left, top = left + sprite.left, top + sprite.top
-        x1, y1 = max(left, 0), max(top, 0)
-        x2, y2 = min(left + wide, seen.shape[1]), min(top + tall, seen.shape[0])
-        if x1 >= x2 or y1 >= y2:
+        place = _overlap(sprite, seen.shape)
+        if place is None:
             return None
-        visible = int((seen[y1:y2, x1:x2] == k + 1).sum()) / cv2.countNonZero(sprite.mask)
+        inside, outside = place
+        mask = sprite.mask[inside]
+        visible = int(np.count_nonzero(seen[outside] == k + 1)) / cv2.countNonZero(sprite.mask)
         if visible < MIN_VISIBLE:
             return None
-        box = x1 / FINER, y1 / FINER, (x2 - x1) / FINER, (y2 - y1) / FINER
+        left, top, wide, tall = cv2.boundingRect(mask)
+        left, top = left + outside[1].start, top + outside[0].start
+        box = left / FINER, top / FINER, wide / FINER, tall / FINER
         return Annotation(k + 1, int(self.looks[k].robot), box, visible)
 
     def _developed(self, picture: Pixels, t: int) -> Pixels:
@@ -198,12 +199,20 @@ def _noise(
 
 def _lay(picture: Pixels, seen: Pixels, sprite: Sprite, number: int) -> None:
     """Lay a sprite over the picture and its number over the map of who is seen where."""
+    place = _overlap(sprite, seen.shape)
+    if place is not None:
+        inside, outside = place
+        mask = sprite.mask[inside]
+        cv2.copyTo(sprite.image[inside], mask, picture[outside])
+        seen[outside][mask > 0] = number
+
+
+def _overlap(sprite: Sprite, shape: tuple[int, ...]) -> tuple[Window, Window] | None:
+    """Where a sprite and a picture of this shape lie over each other, in the sprite's rows and columns and in the
+    picture's; None where they do not."""
     y1, x1 = max(sprite.top, 0), max(sprite.left, 0)
-    y2 = min(sprite.top + sprite.mask.shape[0], picture.shape[0])
-    x2 = min(sprite.left + sprite.mask.shape[1], picture.shape[1])
+    y2, x2 = min(sprite.top + sprite.mask.shape[0], shape[0]), min(sprite.left + sprite.mask.shape[1], shape[1])
     if y1 >= y2 or x1 >= x2:
-        return
+        return None
     inside = slice(y1 - sprite.top, y2 - sprite.top), slice(x1 - sprite.left, x2 - sprite.left)
-    mask = sprite.mask[inside]
-    cv2.copyTo(sprite.image[inside], mask, picture[y1:y2, x1:x2])
-    seen[y1:y2, x1:x2][mask > 0] = number
+    return inside, (slice(y1, y2), slice(x1, x2))
