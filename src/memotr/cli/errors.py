@@ -1,0 +1,45 @@
+"""Single errors of a scored run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from memotr.cli.application import app
+
+
+@app.command()
+def errors(
+    run: Annotated[Path, typer.Argument(help="Folder that `memotr score --output` wrote.")],
+    output: Annotated[Path | None, typer.Option(help="The page to write.", show_default="RUN/errors.html")] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the sequences' folders with images.", show_default="where the ground truth is"),
+    ] = None,
+    worst: Annotated[int, typer.Option(min=0, max=200, help="Events shown with pictures.")] = 24,
+    sequences: Annotated[
+        list[str] | None, typer.Option(help="Only those so named, such as 'MOT17-*-SDP'. Repeatable.")
+    ] = None,
+) -> None:
+    """Where the points are lost: id switches, misses and false positives of a scored run as one HTML page."""
+    from memotr.evaluation.inspection.report import PAGE, write_page
+    from memotr.evaluation.inspection.run import inspect_run
+    from memotr.evaluation.progress import ScoringProgress
+
+    path = run / PAGE if output is None else output
+    with ScoringProgress("matching") as progress:
+        inspection = inspect_run(run, only=sequences or (), progress=progress)
+    with ScoringProgress("pictures") as progress:
+        notes = write_page(path, inspection, images=images, worst=worst, progress=progress)
+    for note in notes:
+        print(f"memotr: note: {note}", file=sys.stderr)
+    for kind, total in (
+        ("id switches", sum(len(one.switches) for one in inspection.errors)),
+        ("missed boxes", sum(one.missed for one in inspection.errors)),
+        ("false boxes", sum(one.false for one in inspection.errors)),
+    ):
+        typer.echo(f"{total:>9,} {kind}")
+    typer.echo(f"wrote {path}")

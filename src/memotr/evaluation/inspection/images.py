@@ -1,0 +1,76 @@
+"""Where the images of a sequence are, for those who have its ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from memotr.data.formats.frame_files import FrameFiles, list_frames
+from memotr.data.formats.mot import SeqInfo
+from memotr.data.formats.problems import Problems
+from memotr.errors import UserError
+from memotr.evaluation.names import shortened
+from memotr.evaluation.truth import GroundTruth, SequenceTruth
+
+FrameImages = Mapping[int, Path]
+"""Frame, counted from 0 in what is scored → image file; frames without an image are not in it."""
+
+
+def find_images(truth: GroundTruth, root: Path | None = None) -> tuple[dict[str, FrameImages], list[str]]:
+    """Image files of every sequence that has any, and notes about the others.
+
+    Args:
+        truth: the sequences.
+        root: folder of the sequences' folders, or of one sequence; None: where they lie in the data set.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if root is not None and not root.is_dir():
+        raise UserError(f"{root}: no such folder; --images names the one that holds the folders of the sequences")
+    found: dict[str, FrameImages] = {}
+    notes = []
+    for sequence in truth.sequences:
+        frames = next((f for folder in _folders(truth, sequence, root) if len(f := list_frames(folder))), None)
+        if frames is None:
+            continue
+        if len(frames) > sequence.length:
+            notes.append(
+                f"{frames.files[0].parent} has {len(frames):,} images for the {sequence.length:,} frames of "
+                f"{sequence.name}: which belong together is not known, so they are not shown"
+            )
+            continue
+        found[sequence.name] = _by_frame(sequence, frames, truth.videos is not None)
+    without = [name for name in truth.names if name not in found]
+    if without:
+        notes.insert(0, f"no images found of {shortened(without)}; --images names the folder that holds their folders")
+    return found, notes
+
+
+def _folders(truth: GroundTruth, sequence: SequenceTruth, root: Path | None) -> Iterator[Path]:
+    """Where the images may be, the likeliest first."""
+    if root is not None:
+        yield from _inside(root / sequence.name)
+        if root.name == sequence.name or len(truth.sequences) == 1:
+            yield from _inside(root)
+    elif sequence.folder is not None:
+        yield from _inside(sequence.folder)
+    elif truth.videos is not None and len(truth.path.parents) > 2:  # labels/box_track_20/<split>
+        yield truth.path.parents[2] / "images" / "track" / truth.path.name / sequence.name
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    yield folder / SeqInfo.read(folder / "seqinfo.ini", Problems()).image_folder
+    yield folder
+
+
+def _by_frame(sequence: SequenceTruth, frames: FrameFiles, from_zero: bool) -> FrameImages:
+    """By position where every frame has its image, else by the numbers in their names."""
+    if len(frames) == sequence.length:
+        every = sequence.frames if from_zero else range(1, sequence.length + 1)
+        files = dict(zip(map(int, every), frames.files, strict=True))
+    else:
+        # BDD100K counts frames from 0 and MOTChallenge from 1; either's images may begin with the other number.
+        shift = int(frames.numbers[0] == 0) - int(from_zero)
+        files = dict(zip((frames.numbers + shift).tolist(), frames.files, strict=True))
+    return {k: files[number] for k, number in enumerate(sequence.frames.tolist()) if number in files}

@@ -1,0 +1,76 @@
+"""From a run to the page of its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain, zip_longest
+from pathlib import Path
+
+from memotr.evaluation.inspection.events import costliest
+from memotr.evaluation.inspection.images import find_images
+from memotr.evaluation.inspection.page import WorstEvent, write_html
+from memotr.evaluation.inspection.pictures import Picture, take_pictures
+from memotr.evaluation.inspection.run import Inspection
+from memotr.evaluation.run_folder import replacing
+
+PAGE = "errors.html"
+BYTES = 3_200_000  # of all pictures together; a page encodes them in 4 bytes for 3
+BYTES_A_PICTURE = 48_000
+
+
+def write_page(
+    path: Path,
+    inspection: Inspection,
+    *,
+    images: Path | None = None,
+    worst: int = 24,
+    progress: Callable[[str, int], None] | None = None,
+) -> list[str]:
+    """Write the page of a run's errors, whole or not at all.
+
+    Args:
+        path: the file.
+        inspection: of the run.
+        images: folder of the sequences' folders; None: where they lie in the data set.
+        worst: number of events with pictures.
+        progress: told after each event's pictures the name of its sequence, and how many there are.
+
+    Returns:
+        Notes, the inspection's among them.
+
+    Raises:
+        UserError: there is no folder of images of this name, or the file cannot be written.
+    """
+    truth = inspection.truth.select([errors.name for errors in inspection.errors])
+    files, notes = find_images(truth, images)
+    chosen = choose(inspection, worst)
+    limit = min(BYTES_A_PICTURE, BYTES // max(1, 2 * len(chosen)))
+    pictures: dict[int, tuple[Picture, ...]] = {}
+    for k, one in enumerate(chosen):
+        name = one.errors.name
+        pictures[k] = take_pictures(one.event, one.errors.verdict, files.get(name, {}), limit)
+        if progress is not None:
+            progress(name, len(chosen))
+    without = sum(not pictures[k] and one.errors.name in files for k, one in enumerate(chosen))
+    if without:
+        notes.append(f"{without} of the {len(chosen)} worst events have no picture: their images are missing or broken")
+    notes = [*inspection.notes, *notes]
+    with replacing(path) as beside:
+        beside.write_text(write_html(inspection, chosen, pictures, notes), encoding="utf-8")
+    return notes
+
+
+def choose(inspection: Inspection, count: int) -> list[WorstEvent]:
+    """The worst events: as many of each kind as there are, for a miss may last longer than any switch; in order."""
+    kinds: tuple[list[WorstEvent], ...] = (
+        [WorstEvent(one, event) for one in inspection.errors for event in one.switches],
+        [WorstEvent(one, event) for one in inspection.errors for event in one.misses],
+        [WorstEvent(one, event) for one in inspection.errors for event in one.false_runs],
+    )
+    ranked = [_ranked(events) for events in kinds]
+    taken = [event for event in chain.from_iterable(zip_longest(*ranked)) if event is not None][:count]
+    return _ranked(taken)
+
+
+def _ranked(events: Sequence[WorstEvent]) -> list[WorstEvent]:
+    return sorted(events, key=lambda one: costliest(one.event))
