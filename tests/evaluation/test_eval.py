@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import zipfile
@@ -20,6 +21,7 @@ from memotr.evaluation.benchmark import load_benchmark
 from memotr.evaluation.scoring import evaluate
 from memotr.evaluation.tracking import track_sequences
 from memotr.published import BDD100K_CLASSES
+from memotr.tracking.tracker import Tracker
 from memotr.tracks import Tracks
 from memotr.weights.tracker import load_model, save_model
 from tests.builders import tiny_model
@@ -78,6 +80,36 @@ def test_an_interrupted_run_goes_on(memotr: Command, weights: Path, tmp_path: Pa
     code, _, errors = memotr(*arguments)
     assert (code, errors) == (0, "1 sequences were done before: going on with the others\n")
     assert results_of(tmp_path / "out") == {**whole, first.name: b"1,7,1,1,20,20,1,-1,-1,-1\n"}
+
+
+def test_asked_to_stop(
+    memotr: Command,  # noqa: F811
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ctrl-C and SIGTERM end a run with what is finished, and the same command completes it."""
+    layouts.write_dancetrack(tmp_path)
+    arguments = ["eval", "--checkpoint", weights / "one.safetensors", "--dataset", tmp_path / "DanceTrack"]
+    arguments += ["--split", "val", "--output", tmp_path / "out"]
+    update, calls = Tracker.update, iter(range(100))
+
+    def update_until_stopped(self: Tracker, frame: NDArray[np.uint8]) -> Tracks:
+        if next(calls) == 12:  # in the second sequence
+            signal.raise_signal(signal.SIGTERM)
+        return update(self, frame)
+
+    monkeypatch.setattr(Tracker, "update", update_until_stopped)
+    code, out, errors = memotr(*arguments)
+    assert (code, out) == (130, "")
+    assert errors == "memotr: stopped; the same command goes on with the sequences that are not finished\n"
+    assert sorted(file.name for file in (tmp_path / "out" / "results").iterdir()) == [
+        "dancetrack0002.txt",
+        "unfinished",
+    ]
+    code, out, _ = memotr(*arguments)
+    assert code == 0
+    assert list(results_of(tmp_path / "out")) == ["dancetrack0001.txt", "dancetrack0002.txt"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -92,14 +95,15 @@ def evaluate_checkpoint(
     fabric = make_fabric(accelerator, devices, num_nodes)
     evaluation = Evaluation(fabric, benchmark, source, settings or (), config, precision)
     part = "-".join(filter(None, [dataset.name, split or ("half" if half else "")]))
-    if checkpoint is not None:
-        scored = evaluation.score(checkpoint, output or Path("outputs", "eval", f"{checkpoint.stem}-{part}"))
-        if scored is not None:
-            show_scores(*scored)
-    else:
-        assert watch is not None
-        watch_training(evaluation, watch, output or watch / "eval" / part, once=once, tell=typer.echo)
-    leave_process_group()
+    with to_be_continued():
+        if checkpoint is not None:
+            scored = evaluation.score(checkpoint, output or Path("outputs", "eval", f"{checkpoint.stem}-{part}"))
+            if scored is not None:
+                show_scores(*scored)
+        else:
+            assert watch is not None
+            watch_training(evaluation, watch, output or watch / "eval" / part, once=once, tell=typer.echo)
+        leave_process_group()
 
 
 @app.command()
@@ -132,7 +136,7 @@ def submit(
 ) -> None:
     """Track a test split, and pack and check the archive that its server takes.
 
-    Everything is done again that an interrupted run left undone when the same command is given again.
+    A run that was interrupted goes on where it stopped when the same command is given again.
     """
     from memotr.evaluation.benchmark import join_benchmarks, load_benchmark
     from memotr.evaluation.checkpoints import Evaluation
@@ -152,8 +156,9 @@ def submit(
         fabric = make_fabric(accelerator, devices, num_nodes)
         source = {"dataset": str(dataset.absolute()), "splits": splits}
         evaluation = Evaluation(fabric, benchmark, source, settings or (), config, precision)
-        results = evaluation.track(checkpoint, output)
-        leave_process_group()
+        with to_be_continued():
+            results = evaluation.track(checkpoint, output)
+            leave_process_group()
         if not fabric.is_global_zero:
             return
     assert results is not None
@@ -162,3 +167,16 @@ def submit(
     for note in made.notes:
         print(f"memotr: note: {note}", file=sys.stderr)
     typer.echo(f"wrote {made.path}: {len(made.members)} files, {made.boxes:,} boxes")
+
+
+@contextmanager
+def to_be_continued() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end a run after the frame it is in; nothing that was finished is lost."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("memotr: stopped; the same command goes on with the sequences that are not finished", file=sys.stderr)
+        raise typer.Exit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)

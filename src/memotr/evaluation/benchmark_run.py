@@ -37,6 +37,9 @@ def track_benchmark(
 
     Returns:
         What went wrong on one of the ranks, in one line, if anything did: the same on all of them.
+
+    Raises:
+        KeyboardInterrupt: one of the ranks was asked to stop: on all of them, a frame later.
     """
     handout = Handout.over(fabric, len(benchmark.sequences))
     tracker = Tracker(model.to(fabric.device), precision=precision)
@@ -52,11 +55,16 @@ def track_benchmark(
             )
         except UserError as error:
             handout.fail(str(error))
+        except KeyboardInterrupt:
+            handout.stop()
         handout.count("ranks")
         while fabric.is_global_zero and handout.count("ranks", 0) < fabric.world_size:
             progress.show()
             time.sleep(GLANCE)
     fabric.barrier()
+    if handout.stopped():
+        fabric.barrier()
+        raise KeyboardInterrupt
     failure = handout.failure()
     fabric.barrier()  # until all have asked: the first rank keeps the answer
     if fabric.is_global_zero and failure is None:
@@ -90,8 +98,10 @@ class BenchmarkProgress:
             console.print(f"{len(done)} sequences were done before: {others}", highlight=False)
 
     def __call__(self, frame: Frame, tracks: Tracks) -> None:
-        """One more frame is tracked on this rank."""
+        """One more frame is tracked on this rank. Raises KeyboardInterrupt where another rank was asked to stop."""
         self._handout.count("frames")
+        if self._handout.stopped():
+            raise KeyboardInterrupt
         if self._visible:
             self.show()
 

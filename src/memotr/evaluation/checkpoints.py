@@ -54,7 +54,7 @@ class Evaluation:
             failure = track_benchmark(self.fabric, model, self.benchmark, results, precision=self.precision)
             if failure is not None:
                 raise UserError(failure)
-        except UserError:
+        except (UserError, KeyboardInterrupt):
             if self.fabric.is_global_zero:
                 raise
             raise SystemExit(0) from None  # the first rank says it, and its exit code counts

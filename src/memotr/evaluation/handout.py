@@ -50,6 +50,15 @@ class Handout:
         self._store.set("failure", message)
         self._store.add("given", self.size)
 
+    def stop(self) -> None:
+        """Ask all ranks to stop where they are."""
+        self._store.add("stop", 1)
+        self._store.add("given", self.size)
+
+    def stopped(self) -> bool:
+        """Whether one of them was asked to."""
+        return self._store.add("stop", 0) > 0
+
     def failure(self) -> str | None:
         """What went wrong first on one of the ranks."""
         return self._store.get("failure").decode() if self._store.check(["failure"]) else None
