@@ -61,6 +61,16 @@ def test_boxes_are_what_is_drawn(classes: int) -> None:
     assert cut, "no figure reaches out of the picture"
 
 
+@pytest.mark.parametrize("classes", [1, 2])
+def test_figures_are_drawn_whole(classes: int) -> None:
+    scene = make_scene(SynthSettings(classes=classes, figures=(12, 12), frames=60), "train", 0)
+    for t in range(0, 60, 4):
+        for k in range(12):
+            mask = scene.sprite(t, k).mask
+            assert mask.any()
+            assert not any(edge.any() for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+
+
 def test_boxes_are_whole_where_others_hide_a_figure() -> None:
     scene = clean(make_scene(SynthSettings(figures=(8, 8), frames=60), "train", 3))
     hidden = 0

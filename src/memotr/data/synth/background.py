@@ -20,7 +20,12 @@ FLOORS = ("planks", "tiles", "plain")
 
 @dataclass(frozen=True, eq=False)
 class Light:
-    """A coloured spot that travels. Attributes: glow: (d, d, 3) uint8, added; path: (T, 2) its middle in pixels."""
+    """A coloured spot that travels.
+
+    Attributes:
+        glow: (d, d, 3) uint8, added to what is there.
+        path: (T, 2) x, y of its middle in pixels.
+    """
 
     glow: Pixels
     path: NDArray[np.int64]
@@ -28,10 +33,12 @@ class Light:
 
 @dataclass(frozen=True, eq=False)
 class Background:
-    """Attributes:
-    wall, floor: wider than the picture, which is cut out of them.
-    scroll: (T,) pixels that the wall has moved on its own.
-    lights: spots on both.
+    """All that no figure can hide behind.
+
+    Attributes:
+        wall, floor: wider than the picture, which is cut out of them.
+        scroll: (T,) pixels that the wall has moved on its own.
+        lights: spots on both.
     """
 
     wall: Pixels

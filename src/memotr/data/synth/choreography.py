@@ -41,11 +41,13 @@ class Paths:
 
 @dataclass(frozen=True)
 class Stage:
-    """Attributes:
-    half_width: from the middle to the picture's edge, in frame heights.
-    pan: most travel of the camera.
-    hideouts: x of the scenery.
-    figure_width: about that of a figure standing.
+    """Where they dance, lengths in frame heights.
+
+    Attributes:
+        half_width: from the middle to the picture's edge.
+        pan: most travel of the camera.
+        hideouts: x of the scenery.
+        figure_width: about that of a figure standing.
     """
 
     half_width: float

@@ -120,7 +120,7 @@ def draw_figure(look: Look, joints: Floats, turn: float, x: float, y: float, hei
         x, y: in pixels of the picture.
         height: of the figure in pixels.
     """
-    margin = (0.28 if look.robot else 0.16) * height  # limbs' thickness, hat, trunk and outline
+    margin = (0.28 if look.robot else 0.22) * height  # limbs' thickness, hat, trunk and outline
     flat = np.stack([joints[:, 0], -joints[:, 1]], axis=1) * height + (x, y)
     low = np.floor(flat.min(axis=0) - margin).astype(int)
     high = np.ceil(flat.max(axis=0) + margin).astype(int)
