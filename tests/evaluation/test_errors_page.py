@@ -15,6 +15,7 @@ from memotr.cli import main
 from memotr.errors import UserError
 from memotr.evaluation.ground_truth import load_ground_truth
 from memotr.evaluation.inspection.images import find_images
+from memotr.evaluation.inspection.page import LEAST_LANES
 from memotr.evaluation.inspection.pictures import LEAST, SIDE, take_pictures
 from memotr.evaluation.inspection.report import choose, write_page
 from memotr.evaluation.inspection.run import Inspection, inspect_run
@@ -132,6 +133,16 @@ def test_classes_are_named_and_escaped(tmp_path: Path) -> None:
     assert "means over classes" in page.text
 
 
+def test_few_lanes_where_tracks_are_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = scored(tmp_path / "run", *write_split(tmp_path, ("a", "b"), frames=20))
+    whole, _ = page_of(run, worst=0)
+    monkeypatch.setattr("memotr.evaluation.inspection.page.PIECES", 1)
+    page, _ = page_of(run, worst=0)
+    assert "that lose less" in page.text
+    assert "that lose less" not in whole.text
+    assert page.text.count("<span>object") == 2 * LEAST_LANES < whole.text.count("<span>object")
+
+
 def test_a_run_without_errors(tmp_path: Path) -> None:
     rows = [[frame, 1, 50, 20, 30, 40, 1, 1] for frame in (1, 2, 3)]
     write_rows(tmp_path / "gt" / "s" / "gt" / "gt.txt", rows)
@@ -246,6 +257,21 @@ def test_images_from_elsewhere(tmp_path: Path) -> None:
     assert find_images(load_ground_truth(gt, only=["a"]), tmp_path / "x" / "a")[0]
     with pytest.raises(UserError, match="no such folder"):
         find_images(load_ground_truth(gt), tmp_path / "nowhere")
+
+
+def test_images_of_coco_video(tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    write_images(tmp_path, "val", range(1, 4))
+    (tmp_path / "val" / "img1").rename(tmp_path / "val" / "v")
+    names = [f"v/{number:06d}.jpg" for number in (1, 2, 3)]
+    images = [{"id": k, "video_id": 1, "frame_id": k, "file_name": name} for k, name in enumerate(names)]
+    box = {"video_id": 1, "instance_id": 1, "category_id": 1, "bbox": [5, 5, 20, 40], "area": 800, "iscrowd": 0}
+    content = {"videos": [{"id": 1, "name": "v"}], "categories": [{"id": 1, "name": "person"}], "images": images}
+    content["annotations"] = [box | {"id": k + 1, "image_id": k} for k in range(3)]
+    (tmp_path / "annotations" / "val.json").write_text(json.dumps(content))
+    found, notes = find_images(load_ground_truth(tmp_path, split="val"))
+    assert not notes
+    assert [file.stem for file in found["v"].values()] == ["000001", "000002", "000003"]
 
 
 def test_images_that_cannot_belong(tmp_path: Path) -> None:

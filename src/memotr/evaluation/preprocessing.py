@@ -81,7 +81,7 @@ def judged_boxes(truth: SequenceTruth, predictions: VideoBoxes, num_classes: int
     """
     objects, frames = truth.objects, np.arange(len(truth.frames) + 1)
     ends_g, ends_p = (np.searchsorted(boxes.frames, frames).tolist() for boxes in (objects, predictions))
-    table_g, table_p = _columns(objects), _columns(predictions)
+    table_g, table_p = box_columns(objects), box_columns(predictions)
     solid = bool((table_g[4] > SOLID).all() and (table_p[4] > SOLID).all())
     scored = [~objects.ignore & (objects.labels == c) for c in range(num_classes)]  # (N,) each
     judged = [predictions.labels == c for c in range(num_classes)]  # (M,) each; some are taken out below
@@ -89,7 +89,7 @@ def judged_boxes(truth: SequenceTruth, predictions: VideoBoxes, num_classes: int
     in_region = _in_regions(predictions, truth.regions)
     for t in range(len(truth.frames)):
         g, p = slice(ends_g[t], ends_g[t + 1]), slice(ends_p[t], ends_p[t + 1])
-        iou = _iou(table_g[:, g], table_p[:, p], solid)  # (G, P)
+        iou = iou_matrix(table_g[:, g], table_p[:, p], solid)  # (G, P)
         at_distractor = _at_distractor(iou, truth.distractors[g])  # (P,)
         for c in range(num_classes):
             rows, columns = scored[c][g], judged[c][p]
@@ -107,12 +107,12 @@ def _renumbered(boxes: VideoBoxes, kept: Bools, length: int) -> tuple[list[Ints]
     return np.split(ids, ends), len(names)
 
 
-def _columns(boxes: VideoBoxes) -> Floats:
+def box_columns(boxes: VideoBoxes) -> Floats:
     """(5, N): x1, y1, x2, y2 and area, each contiguous."""
     return np.concatenate([boxes.boxes.T, box_area(boxes.boxes)[None]])
 
 
-def _iou(a: Floats, b: Floats, solid: bool) -> Floats:
+def iou_matrix(a: Floats, b: Floats, solid: bool) -> Floats:
     """Intersection over union, operation for operation TrackEval's, so equal in bits.
 
     Args:

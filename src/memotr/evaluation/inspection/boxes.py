@@ -9,8 +9,8 @@ from enum import StrEnum
 import numpy as np
 
 from memotr.evaluation.inspection.matching import NOBODY, clear_matching
-from memotr.evaluation.preprocessing import MATCH, judged_boxes, metric_input
-from memotr.evaluation.teta_boxes import Bools, Floats, Ints, VideoBoxes, box_area, box_intersection, box_iou
+from memotr.evaluation.preprocessing import MATCH, box_columns, iou_matrix, judged_boxes, metric_input
+from memotr.evaluation.teta_boxes import EPS, Bools, Floats, Ints, VideoBoxes
 from memotr.evaluation.truth import SequenceTruth
 
 NEARBY = 0.25  # intersection over union from which a prediction may have been meant for an object
@@ -106,23 +106,23 @@ def _explain(
     ``everything`` is what may hide an object, scored or not.
     """
     missed_by, false_by = np.full(len(objects), -1), np.full(len(predictions), -1)
-    frames = np.union1d(objects.frames[missed], predictions.frames[false])
     tables = everything, objects, predictions
+    every, mine, theirs = map(box_columns, tables)  # (5, E), (5, N), (5, M)
+    frames = np.union1d(objects.frames[missed], predictions.frames[false])
     starts, ends = ([np.searchsorted(t.frames, frames, side) for t in tables] for side in ("left", "right"))
     for k in range(len(frames)):
         e, g, p = (slice(starts[n][k], ends[n][k]) for n in range(3))
-        iou = _iou(objects.boxes[g], predictions.boxes[p])  # (G, P)
-        same = objects.labels[g][:, None] == predictions.labels[p]  # (G, P)
         gone, wrong = missed[g], false[p]
-        near = same & wrong & gone[:, None] & (iou >= NEARBY)
-        overlapping = iou >= MATCH
-        covered = _covered(objects.boxes[g][gone], everything.boxes[e])
-        small = box_area(objects.boxes[g][gone]) < SMALL
-        merged, confused = same & ~wrong & overlapping, ~same & overlapping
-        reasons = [part.any(axis=1)[gone] for part in (merged, confused, near)] + [covered >= HIDDEN, small]
+        iou = iou_matrix(mine[:, g], theirs[:, p], solid=False)  # (G, P)
+        same = objects.labels[g][:, None] == predictions.labels[p]  # (G, P)
+        overlapping, near = iou >= MATCH, same & (iou >= NEARBY)
+        confused = overlapping & ~same
+        parts = same & overlapping & ~wrong, confused, near & wrong
+        hidden = _covered(mine[:, g][:, gone], every[:, e]) >= HIDDEN
+        reasons = [part[gone].any(axis=1) for part in parts] + [hidden, mine[4, g][gone] < SMALL]
         missed_by[np.flatnonzero(gone) + g.start] = _first(reasons)
-        reasons = [part.any(axis=0)[wrong] for part in (same & overlapping, confused, near)]
-        false_by[np.flatnonzero(wrong) + p.start] = _first(reasons)
+        parts = same & overlapping, confused, near & gone[:, None]
+        false_by[np.flatnonzero(wrong) + p.start] = _first([part[:, wrong].any(axis=0) for part in parts])
     return missed_by, false_by
 
 
@@ -133,15 +133,13 @@ def _first(reasons: Sequence[Bools]) -> Ints:
     return first
 
 
-def _iou(a: Floats, b: Floats) -> Floats:
-    i, j = np.indices((len(a), len(b))).reshape(2, -1)
-    return box_iou(a[i], b[j]).reshape(len(a), len(b))
-
-
 def _covered(boxes: Floats, others: Floats) -> Floats:
-    """(K,) the greatest share of each box that a box reaching lower, and so probably nearer, has in common with it."""
-    i, j = np.indices((len(boxes), len(others))).reshape(2, -1)
-    nearer = others[j, 3] > boxes[i, 3]
-    shared = (box_intersection(boxes[i], others[j]) * nearer).reshape(len(boxes), len(others))
-    greatest: Floats = shared.max(axis=1, initial=0.0) / np.maximum(box_area(boxes), 1e-9)
+    """(K,) the greatest share of each box that a box reaching lower, and so probably nearer, has in common with it.
+
+    Columns of the boxes, (5, K), and of all boxes of the frame, (5, E).
+    """
+    width = np.minimum(boxes[2, :, None], others[2]) - np.maximum(boxes[0, :, None], others[0])  # (K, E)
+    height = np.minimum(boxes[3, :, None], others[3]) - np.maximum(boxes[1, :, None], others[1])
+    shared = np.maximum(width, 0) * np.maximum(height, 0) * (others[3] > boxes[3, :, None])
+    greatest: Floats = shared.max(axis=1, initial=0.0) / np.maximum(boxes[4], EPS)
     return greatest

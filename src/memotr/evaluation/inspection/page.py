@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
+import numpy as np
+
 from memotr.evaluation.inspection import timeline, wording
 from memotr.evaluation.inspection.events import Event, ObjectTrack, SequenceErrors
 from memotr.evaluation.inspection.pictures import SIDE, Mark, Picture, Role
@@ -23,7 +25,8 @@ KINDS = {"switch": "Id switches", "missed": "Misses", "false": "False tracks"}
 BADGE = 0.035  # of a timeline's width, about what the number of an event takes
 BADGE_ROWS = 6
 
-LANES, LEAST_LANES, ALL_LANES = 40, 6, 1500  # objects drawn: of a sequence, at least, and of all together
+LANES, LEAST_LANES = 40, 6  # objects drawn of a sequence, at most and at least
+PIECES = 30_000  # of all lanes together, some 50 bytes each; an object in one colour is one
 LISTED = 8  # events of a sequence and kind that the table names
 LABEL_SIZE, SMALL_LABEL, LABEL_PADDING = 16, 11, 5  # units of a picture
 NEEDED = "0.5"  # intersection over union
@@ -303,9 +306,11 @@ def _badges(errors: SequenceErrors, mine: Sequence[tuple[int, Event]]) -> str:
 
 def _tracks(inspection: Inspection, errors: SequenceErrors) -> str:
     """The objects that lose most, in the order of appearance; of the others how many there are."""
-    most = max(LEAST_LANES, min(LANES, ALL_LANES // len(inspection.errors)))
     faulty = [track for track in errors.tracks if track.missed + track.strayed or track.switched.any()]
     ranked = sorted(faulty, key=lambda track: -(track.missed + track.strayed))
+    pieces = np.cumsum([1 + np.count_nonzero(np.diff(track.found)) for track in ranked])
+    room = int(np.searchsorted(pieces, PIECES // len(inspection.errors), "right"))
+    most = max(LEAST_LANES, min(LANES, room))
     shown, rest = [track for track in faulty if track in ranked[:most]], ranked[most:]
     good = len(errors.tracks) - len(faulty)
     more = [f"{wording.count(good, 'object', 'objects')} tracked without a fault"] if good else []
