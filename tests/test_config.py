@@ -163,6 +163,7 @@ def test_synthetic_clips_join_at_their_rate(tmp_path):
         ("data: {train: [{path: x, splitt: y}]}", "unknown key 'data.train.0.splitt'; did you mean 'split'?"),
         ("data: {sampling: {lengths: [2, 3], steps: [1, 2]}}", "2 lengths need 1 steps"),
         ("training: {no_grad_frames: [1]}", "1 no_grad_frames for 0 no_grad_steps"),
+        ("training: {batch_sizes: [8, 4]}", "training.batch_sizes has 2 numbers, data.sampling.lengths 4"),
         ("training: {loss: {aux: [1, 1]}}", "training.loss.aux has 2 weights, but there are 5 decoder layers"),
         (
             "{model: {backbone: {norm: batch}}, training: {checkpoint_activations: [backbone]}}",

@@ -127,7 +127,11 @@ class SamplingConfig(Settings):
 
     def length(self, epoch: int) -> int:
         """Frames of a clip in this epoch."""
-        return self.lengths[bisect_right(self.steps, epoch)]
+        return self.lengths[self.stage(epoch)]
+
+    def stage(self, epoch: int) -> int:
+        """Which of ``lengths`` an epoch has."""
+        return bisect_right(self.steps, epoch)
 
 
 class AugmentationConfig(Settings):
@@ -250,6 +254,8 @@ class TrainingConfig(Settings):
     epochs: Positive = 20
     batch_size: Positive = 1
     """Clips per device."""
+    batch_sizes: tuple[Positive, ...] = ()
+    """One for each of ``data.sampling.lengths``, in the place of ``batch_size``: short clips want more at a time."""
     accumulation: Positive = 1
     """Batches per step of the optimiser."""
     seed: Count = 42
@@ -299,12 +305,22 @@ class Config(Settings):
                 "training.checkpoint_activations: a backbone with norm 'batch' would count every batch twice; "
                 "leave 'backbone' out or take norm 'group'"
             )
+        if self.training.batch_sizes and len(self.training.batch_sizes) != len(self.data.sampling.lengths):
+            raise ValueError(
+                f"training.batch_sizes has {len(self.training.batch_sizes)} numbers, data.sampling.lengths "
+                f"{len(self.data.sampling.lengths)}: expected one for each"
+            )
         if self.training.loss.aux is not None and len(self.training.loss.aux) != self.model.num_decoder_layers - 1:
             raise ValueError(
                 f"training.loss.aux has {len(self.training.loss.aux)} weights, but there are "
                 f"{self.model.num_decoder_layers - 1} decoder layers before the last"
             )
         return self
+
+    def batch_size(self, epoch: int) -> int:
+        """Clips per device in this epoch."""
+        sizes = self.training.batch_sizes
+        return sizes[self.data.sampling.stage(epoch)] if sizes else self.training.batch_size
 
     def to_yaml(self) -> str:
         """All settings, defaults included, as YAML that :func:`load_config` reads back."""

@@ -286,8 +286,8 @@ class TestUnreadableImages:
 
 
 class TestSampler:
-    def sampler(self, size=103, **settings):
-        return EpochSampler(lambda _epoch: size, **{"seed": 3, **settings})
+    def sampler(self, size=103, batch_size=1, **settings):
+        return EpochSampler(lambda _epoch: size, batch_size=lambda _epoch: batch_size, **{"seed": 3, **settings})
 
     def test_one_rank_sees_every_clip(self):
         batches = list(self.sampler())
@@ -342,6 +342,12 @@ class TestSampler:
     def test_too_few_clips(self):
         with pytest.raises(UserError, match=r"3 clips, fewer than the 4 .*2 devices with 2 clips each"):
             len(self.sampler(3, world_size=2, batch_size=2))
+
+    def test_the_batch_may_change_with_the_epoch(self):
+        sampler = EpochSampler(lambda _epoch: 103, batch_size=lambda epoch: 10 - epoch, world_size=2, seed=3)
+        assert (sampler.total(0), sampler.total(4)) == (5, 8)
+        sampler.set_epoch(4)
+        assert [len(batch) for batch in sampler] == [6] * 8
 
     def test_the_size_may_change_with_the_epoch(self):
         dataset = make(sequence(0, 9), lengths=(2, 5), steps=(1,))
@@ -419,7 +425,7 @@ def assert_all_equal(a, b):
 class TestLoader:
     def load(self, workers, start_method=None, **settings):
         dataset = lively()
-        sampler = EpochSampler(dataset.size, seed=1, batch_size=2)
+        sampler = EpochSampler(dataset.size, seed=1, batch_size=lambda _epoch: 2)
         loader = ClipLoader(dataset, sampler, workers=workers, **settings)
         if start_method:
             loader.multiprocessing_context = start_method

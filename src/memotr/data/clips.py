@@ -288,9 +288,15 @@ class EpochSampler(Sampler[list[ClipIndex]]):
     """
 
     def __init__(
-        self, size: Callable[[int], int], *, batch_size: int = 1, rank: int = 0, world_size: int = 1, seed: int
+        self,
+        size: Callable[[int], int],
+        *,
+        batch_size: Callable[[int], int] = lambda _epoch: 1,
+        rank: int = 0,
+        world_size: int = 1,
+        seed: int,
     ) -> None:
-        """``size`` tells how many clips an epoch has (``ClipDataset.size``)."""
+        """``size`` and ``batch_size`` tell how many clips an epoch (``ClipDataset.size``) and its batches have."""
         self._size = size
         self._batch_size = batch_size
         self._rank = rank
@@ -313,11 +319,12 @@ class EpochSampler(Sampler[list[ClipIndex]]):
         Raises:
             UserError: fewer clips than one batch of all ranks.
         """
-        clips, needed = self._size(epoch), self._world_size * self._batch_size
+        clips, batch = self._size(epoch), self._batch_size(epoch)
+        needed = self._world_size * batch
         if clips < needed:
             raise UserError(
                 f"epoch {epoch} has {clips} clips, fewer than the {needed} that one step takes "
-                f"({self._world_size} devices with {self._batch_size} clips each)"
+                f"({self._world_size} devices with {batch} clips each)"
             )
         return clips // needed
 
@@ -327,10 +334,10 @@ class EpochSampler(Sampler[list[ClipIndex]]):
 
     def __iter__(self) -> Iterator[list[ClipIndex]]:
         epoch, skipped = self._epoch, self._skipped
-        batches = self.total(epoch)
+        batches, batch = self.total(epoch), self._batch_size(epoch)
         order = _random(self._seed, _SHUFFLE, epoch).permutation(self._size(epoch))
-        order = order[: batches * self._world_size * self._batch_size]
-        shares = order.reshape(batches, self._world_size, self._batch_size)
+        order = order[: batches * self._world_size * batch]
+        shares = order.reshape(batches, self._world_size, batch)
         for share in shares[skipped:, self._rank].tolist():  # (batch_size,)
             yield [ClipIndex(epoch, number) for number in share]
 

@@ -77,10 +77,10 @@ class Training:
         self.loss, self.optimizer = fabric.setup(loss, optimizer)
         self.average = MovingAverage(model, self.settings.ema_decay) if self.settings.ema_decay else None
         self.loader, self.sampler = make_loader(dataset, config, fabric.global_rank, fabric.world_size, fabric.device)
-        # clips of a batch of all ranks together, and frames of every epoch, by which the time left is told
-        self.share = fabric.world_size * self.settings.batch_size
-        self.lengths = [config.data.sampling.length(epoch) for epoch in range(self.settings.epochs)]
-        self.work = [self.sampler.total(epoch) * length for epoch, length in enumerate(self.lengths)]
+        # frames of a clip batch and of all clips on a rank, in every epoch, by which the time left is told
+        epochs = range(self.settings.epochs)
+        self.frames = [config.data.sampling.length(epoch) * config.batch_size(epoch) for epoch in epochs]
+        self.work = [self.sampler.total(epoch) * self.frames[epoch] for epoch in epochs]
         self.progress, self.sums = Progress(), Sums(fabric.device)
         self.rates: dict[str, float] = {}
         self.report: Report | None = None
@@ -178,6 +178,11 @@ class Training:
                 f"{good}; lower training.optimizer.lr or training.optimizer.clip_norm"
             )
 
+    @property
+    def share(self) -> int:
+        """Clips of a batch of all ranks together, in the present epoch."""
+        return self.fabric.world_size * self.config.batch_size(self.progress.epoch)
+
     # Between steps and epochs
 
     def start_batches(self) -> Iterator[ClipBatch]:
@@ -239,9 +244,9 @@ class Training:
         """What they were like, and how long the run will take."""
         assert self.report is not None
         progress = self.progress
-        length = self.lengths[progress.epoch]
-        frames_left = sum(self.work[progress.epoch :]) - progress.clips // self.share * length
-        left = frames_left * seconds / (self.settings.accumulation * length)
+        frames = self.frames[progress.epoch]
+        frames_left = sum(self.work[progress.epoch :]) - progress.clips // self.share * frames
+        left = frames_left * seconds / (self.settings.accumulation * frames)
         memory = peak_memory(self.fabric.device)
         line = StepMetrics(progress.steps, progress.epoch, means, self.rates, progress.skipped, seconds, memory, left)
         self.report.metrics(line)

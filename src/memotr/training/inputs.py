@@ -53,9 +53,8 @@ def make_loader(
     dataset: ClipDataset, config: Config, rank: int, world_size: int, device: torch.device
 ) -> tuple[ClipLoader, EpochSampler]:
     """Batches for one of ``world_size`` ranks, and the sampler that decides which."""
-    training = config.training
     sampler = EpochSampler(
-        dataset.size, batch_size=training.batch_size, rank=rank, world_size=world_size, seed=training.seed
+        dataset.size, batch_size=config.batch_size, rank=rank, world_size=world_size, seed=config.training.seed
     )
     loader = ClipLoader(dataset, sampler, workers=config.data.workers, pin_memory=device.type == "cuda")
     return loader, sampler
