@@ -51,11 +51,12 @@ class ImageSource(Source):
                 skipped.append(file.name)
                 continue
             yield Frame(index, image, float(index / self._native_fps), file.name)
-        if skipped:
-            names = ", ".join(skipped[:NAMED_AT_MOST]) + (", …" if len(skipped) > NAMED_AT_MOST else "")
-            self.notes.append(f"{self.name}: {len(skipped)} of {len(chosen)} images could not be read ({names})")
+        if not skipped:
+            return
+        names = ", ".join(skipped[:NAMED_AT_MOST]) + (", …" if len(skipped) > NAMED_AT_MOST else "")
         if len(skipped) == len(chosen):
-            raise UserError(f"none of the {len(chosen)} images in {self._files[0].parent} can be read")
+            raise UserError(f"not one of the images chosen in {self._files[0].parent} can be read ({names})")
+        self.notes.append(f"{self.name}: {len(skipped)} of {len(chosen)} images could not be read ({names})")
 
 
 def open_image(file: Path, selection: Selection) -> ImageSource:
