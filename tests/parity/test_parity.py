@@ -189,3 +189,10 @@ def test_fixture(path):
 
 def test_there_are_fixtures():
     assert list(FOLDER.glob("*.npz")), f"no fixtures in {FOLDER}"
+
+
+def test_nothing_is_passed_over():
+    """Every file of numbers has a form that some test looks for."""
+    tested = {*FOLDER.glob("*.npz"), *FOLDER.glob("manifest_*.json")}
+    others = {file.name for file in FOLDER.rglob("*") if file.is_file() and file.suffix not in (".md", ".py", ".pyc")}
+    assert others == {file.name for file in tested}
