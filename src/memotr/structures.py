@@ -144,7 +144,7 @@ class TrackState:
     def cat(states: Sequence[TrackState]) -> TrackState:
         """All tracks of several states, in order."""
         return TrackState(
-            **{field.name: torch.cat([getattr(state, field.name) for state in states]) for field in fields(TrackState)}
+            **{field.name: torch.cat([getattr(state, field.name) for state in states]) for field in fields(states[0])}
         )
 
 

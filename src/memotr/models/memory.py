@@ -56,8 +56,10 @@ class TemporalInteraction(nn.Module):
 
     def forward(self, tracks: TrackState) -> TrackState:
         """The same N tracks, ready for the next frame."""
-        if len(tracks) == 0:
-            return tracks
+        return tracks if len(tracks) == 0 else self.interact(tracks)
+
+    def interact(self, tracks: TrackState) -> TrackState:
+        """:meth:`forward` without a look at N: a graph that is exported holds for any number of tracks."""
         confident = (tracks.scores.amax(dim=1) > self.update_threshold)[:, None]  # (N, 1)
         ref_pts = torch.where(confident, inverse_sigmoid(tracks.boxes.detach()), tracks.ref_pts)
         # no gradient runs through the long memory from frame to frame

@@ -38,7 +38,7 @@ def gate(
         disappear_time=missed,
         track_iou=tracks.iou,
         births=births,
-        birth_ids=torch.arange(next_id, next_id + len(births), device=births.device),
+        birth_ids=next_id + torch.arange(len(births), device=births.device),
         birth_labels=best_class[births],
         birth_iou=best_score.new_zeros(len(births)),
         birth_from_initial=torch.zeros_like(births, dtype=torch.bool),
