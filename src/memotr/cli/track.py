@@ -28,7 +28,7 @@ def track(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     precision: Annotated[Literal["32", "bf16", "fp16"], typer.Option(help="Of the heavy arithmetic.")] = "32",
     kernel: Annotated[
-        Literal["auto", "reference", "numba"], typer.Option(help="Operator behind deformable attention.")
+        Literal["auto", "reference", "numba", "triton"], typer.Option(help="Operator behind deformable attention.")
     ] = "auto",
     det_thresh: Annotated[
         float | None, typer.Option(help="Score from which a detection begins a track.", show_default=THE_CHECKPOINTS)

@@ -23,7 +23,7 @@ def test_the_kernel_that_was_asked_for_runs(kernel, fused):
 
 
 def test_an_unknown_kernel_is_refused():
-    with pytest.raises(UserError, match=r"no kernel 'cuda'.*take auto, reference or numba"):
+    with pytest.raises(UserError, match=r"no kernel 'cuda'.*take auto, reference, numba or triton"):
         deformable_attention(*random_problem(), kernel="cuda")
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from memotr.models.kernels import cpu
+from memotr.models.kernels import cpu, fused
 from tests.models.kernels.problems import Problem, encoder_problem, gradients
 
 PATIENCE = 120  # seconds after which a process that should have answered counts as hanging
@@ -34,7 +34,7 @@ def run_operator(index: int) -> tuple[Tensor, ...]:
     """Output and gradients of a problem that is large enough for two threads; its values depend on the index."""
     problem = encoder_problem()
     problem = problem._replace(value=problem.value + index)
-    return gradients(cpu.deformable_attention, problem, torch.ones(1, problem.value.shape[1], 256))
+    return gradients(fused.deformable_attention, problem, torch.ones(1, problem.value.shape[1], 256))
 
 
 def equal(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> bool:
@@ -84,7 +84,7 @@ def test_in_data_loader_workers(start):
 
 def answer(connection: Connection, problem: Problem) -> None:
     """In a forked process: nothing but the operator, for PyTorch's own threads would hang."""
-    output = cpu.deformable_attention(*problem).numpy()
+    output = fused.deformable_attention(*problem).numpy()
     connection.send((output, [thread.name for thread in threading.enumerate()]))
 
 
@@ -98,7 +98,7 @@ def test_a_forked_process_has_threads_of_its_own():
     try:
         assert ours.poll(PATIENCE), "the forked process hangs"
         output, threads = ours.recv()
-        assert cpu.deformable_attention(*problem).equal(torch.from_numpy(output))
+        assert fused.deformable_attention(*problem).equal(torch.from_numpy(output))
         assert "memotr_0" in threads
         process.join(PATIENCE)
         assert process.exitcode == 0

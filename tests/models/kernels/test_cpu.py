@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from memotr.models.kernels import cpu, deformable_attention, reference
+from memotr.models.kernels import cpu, deformable_attention, fused, reference
 from tests.models.kernels.problems import SHAPES, Problem, encoder_problem, gradients, random_problem
 
 OPERATOR = torch.ops.memotr.deformable_attention
@@ -24,7 +24,7 @@ def assert_same(problem: Problem, atol: float, rtol: float) -> None:
     """Output and gradients of the kernel are those of the reference in double precision, relative to the largest."""
     B, Lq, M, _, _ = problem.weights.shape
     grad_output = torch.randn(B, Lq, M * problem.value.shape[-1], dtype=problem.value.dtype)
-    ours = gradients(cpu.deformable_attention, problem, grad_output)
+    ours = gradients(fused.deformable_attention, problem, grad_output)
     theirs = gradients(reference.deformable_attention, problem.to(torch.float64), grad_output.double())
     for name, one, other in zip(NAMES, ours, theirs, strict=True):
         scale = max(1.0, other.abs().max().item()) if other.numel() else 1.0
@@ -60,7 +60,7 @@ def test_gives_the_same_bits_for_any_number_of_threads(B):
     try:
         for count in (1, 2, 2, 5):
             torch.set_num_threads(count)
-            results.append(gradients(cpu.deformable_attention, problem, grad_output))
+            results.append(gradients(fused.deformable_attention, problem, grad_output))
     finally:
         torch.set_num_threads(before)
     for again in results[1:]:
@@ -70,7 +70,7 @@ def test_gives_the_same_bits_for_any_number_of_threads(B):
 def test_derivatives_equal_differences():
     value, locations, weights = random_problem(B=2, Lq=3, dtype=torch.float64).tensors()
     assert torch.autograd.gradcheck(
-        lambda v, x, w: cpu.deformable_attention(v, SHAPES[:2], x, w), (value, locations, weights)
+        lambda v, x, w: fused.deformable_attention(v, SHAPES[:2], x, w), (value, locations, weights)
     )
 
 
@@ -108,7 +108,7 @@ def test_other_memory_layouts():
     apart = Problem(scattered(problem.value), problem.shapes, scattered(problem.locations), scattered(problem.weights))
     assert not any(t.is_contiguous() for t in (apart.value, apart.locations, apart.weights))
     grad_output = torch.randn(1, 1, 32).expand(3, 5, 32)
-    ours, theirs = (gradients(cpu.deformable_attention, p, grad_output) for p in (apart, problem))
+    ours, theirs = (gradients(fused.deformable_attention, p, grad_output) for p in (apart, problem))
     assert all(one.equal(other) for one, other in zip(ours, theirs, strict=True))
 
 
@@ -171,7 +171,7 @@ def test_has_no_second_derivative():
         ({"weights": torch.zeros(2, 6, 2, 6)}, "4 dimensions"),
     ],
 )
-@pytest.mark.parametrize("function", [deformable_attention, cpu.deformable_attention])
+@pytest.mark.parametrize("function", [deformable_attention, fused.deformable_attention])
 def test_shapes_that_do_not_fit_are_refused(function, change, message):
     with pytest.raises(ValueError, match=message):
         function(*random_problem()._replace(**change))
@@ -180,7 +180,7 @@ def test_shapes_that_do_not_fit_are_refused(function, change, message):
 def test_mixed_dtypes_never_reach_the_kernel():
     value, shapes, locations, weights = random_problem()
     with pytest.raises(TypeError, match="three float32 or three float64"):
-        cpu.deformable_attention(value, shapes, locations.double(), weights)
+        fused.deformable_attention(value, shapes, locations.double(), weights)
     output = deformable_attention(value, shapes, locations.double(), weights, kernel="numba")
     assert output.dtype == torch.float32
 

@@ -13,7 +13,7 @@ g = ∂loss/∂output[q, m] and v the four pixels, all three gradients come from
     ∂loss/∂x    = A W_l Σ w_y (±1) (g · v)        and for y likewise
     ∂loss/∂v   += A w_y w_x g
 
-`reference` says it in plain PyTorch and runs everywhere; `cpu` fuses it into one pass over the queries.
+`reference` says it in plain PyTorch and runs everywhere; `fused` is one pass over the queries, by `cpu` or by `cuda`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from memotr.errors import UserError
-from memotr.models.kernels import cpu, reference
+from memotr.models.kernels import cpu, cuda, fused, reference
 from memotr.models.kernels.shapes import check_shapes
 
-Kernel = Literal["auto", "reference", "numba"]
+Kernel = Literal["auto", "reference", "numba", "triton"]
 
 __all__ = ["Kernel", "deformable_attention"]
 
@@ -61,43 +61,62 @@ def deformable_attention(
         UserError: The kernel does not exist, or not on this machine or device.
     """
     check_shapes(value, spatial_shapes, sampling_locations, attention_weights)
+    choice = _choose(kernel, value)
     tensors = (value, sampling_locations, attention_weights)
     dtype = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
-    run = cpu.deformable_attention if _takes_numba(kernel, value) else reference.deformable_attention
-    output = run(value.to(dtype), spatial_shapes, sampling_locations.to(dtype), attention_weights.to(dtype))
+    if choice != "triton" or dtype == torch.float64:  # Triton reads half precision itself
+        tensors = (value.to(dtype), sampling_locations.to(dtype), attention_weights.to(dtype))
+    run = reference.deformable_attention if choice == "reference" else fused.deformable_attention
+    output = run(tensors[0], spatial_shapes, *tensors[1:])
     return output.to(value.dtype)  # (B, Lq, M*D)
 
 
-def _takes_numba(kernel: Kernel, value: Tensor) -> bool:
-    """Which kernel is meant; the choice for CUDA tensors belongs here too."""
-    if kernel == "reference":
-        return False
-    if kernel not in ("auto", "numba"):
-        raise UserError(f"there is no kernel {kernel!r} for deformable attention: take auto, reference or numba")
-    on_cpu = value.device.type == "cpu"
+def _choose(kernel: Kernel, value: Tensor) -> Literal["reference", "numba", "triton"]:
+    """Which kernel is meant, for features like these."""
+    if kernel not in get_args(Kernel):
+        raise UserError(
+            f"there is no kernel {kernel!r} for deformable attention: take auto, reference, numba or triton"
+        )
+    device, dtype, channels = value.device, value.dtype, value.shape[-1]
     if kernel == "auto":
-        return on_cpu and _numba_works(value.shape[-1])
-    if not on_cpu:
-        raise UserError(f"kernel 'numba' runs on the CPU, but the tensors are on {value.device}: take kernel 'auto'")
-    problem = cpu.numba_problem(value.shape[-1])
+        if device.type == "cpu":
+            return "numba" if _numba_works(channels) else "reference"
+        return "triton" if device.type == "cuda" and _triton_works(device, dtype, channels) else "reference"
+    if kernel == "reference":
+        return "reference"
+    needed, place = {"numba": ("cpu", "the CPU"), "triton": ("cuda", "CUDA devices")}[kernel]
+    if device.type != needed:
+        raise UserError(f"kernel {kernel!r} runs on {place}, but the tensors are on {device}: take kernel 'auto'")
+    problem = cpu.numba_problem(channels) if kernel == "numba" else cuda.triton_problem(device, dtype, channels)
     if problem is not None:
-        raise UserError(f"kernel 'numba' does not run here ({problem}): pip install numba, or take kernel 'reference'")
-    return True
+        raise UserError(
+            f"kernel {kernel!r} does not run here ({problem}): pip install {kernel}, or take kernel 'reference'"
+        )
+    return kernel
 
 
 def _numba_works(channels: int) -> bool:
     """Whether the CPU kernel runs here; warn once if it does not."""
-    problem = cpu.numba_problem(channels)
+    return _warned("Numba", cpu.numba_problem(channels))
+
+
+def _triton_works(device: torch.device, dtype: torch.dtype, channels: int) -> bool:
+    """Whether the CUDA kernel runs on that device; warn once if it does not."""
+    return _warned("Triton", cuda.triton_problem(device, dtype, channels))
+
+
+def _warned(library: str, problem: str | None) -> bool:
     if problem is not None:
-        _warn_once(f"deformable attention runs its slow PyTorch form, for Numba does not work here: {problem}")
+        _warn_once(f"deformable attention runs its slow PyTorch form, for {library} does not work here: {problem}")
     return problem is None
 
 
 # What torch.compiler.assume_constant_result sets, without its slow import of torch._dynamo: `torch.compile` calls the
-# function while it traces and does not look inside.
+# functions while it traces and does not look inside.
 _numba_works._dynamo_marked_constant = True  # type: ignore[attr-defined]
+_triton_works._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @functools.cache
 def _warn_once(message: str) -> None:
-    warnings.warn(message, RuntimeWarning, stacklevel=4)
+    warnings.warn(message, RuntimeWarning, stacklevel=5)

@@ -1,9 +1,5 @@
 """The operator for CPU tensors: ``memotr::deformable_attention``, compiled by Numba and run on threads of its own.
 
-As an operator of PyTorch with a fake implementation and a registered gradient it passes through `torch.compile` and
-`torch.export` as one node. It is registered by `torch.library.define`, not `custom_op`, whose first call would import
-the whole of `torch._dynamo` (two seconds) into every process that only wants to track.
-
 Threads. Numba's own are no good here: its default layer aborts the process when two Python threads enter it at once,
 and the OpenMP one ends forked children such as data-loader workers. Instead the kernels are serial and without the GIL,
 and a small pool of Python threads runs them on parts of the work. That is safe for any number of callers; a forked
@@ -30,21 +26,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from memotr.models.kernels.fused import BACKWARD, FORWARD
 from memotr.models.kernels.shapes import check_shapes
 
 # Waking another thread pays from about 0.2 ms of work on.
 POINTS_PER_THREAD = 16_384
 # More parts than threads, for cores that are busy with something else.
 PARTS_PER_THREAD = 4
-
-
-def deformable_attention(
-    value: Tensor, spatial_shapes: Sequence[tuple[int, int]], sampling_locations: Tensor, attention_weights: Tensor
-) -> Tensor:
-    """See `memotr.models.kernels.deformable_attention`; the three tensors share float32 or float64 here."""
-    sizes = [size for shape in spatial_shapes for size in shape]  # an operator takes a flat list of integers
-    output: Tensor = torch.ops.memotr.deformable_attention(value, sizes, sampling_locations, attention_weights)
-    return output
 
 
 @functools.cache
@@ -171,47 +159,5 @@ def _backward(
     return grad_value, grad_locations, grad_weights
 
 
-def _fake_forward(value: Tensor, spatial_shapes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
-    B, _, M, D = value.shape
-    return value.new_empty((B, locations.shape[1], M * D))
-
-
-def _fake_backward(
-    grad_output: Tensor, value: Tensor, spatial_shapes: Sequence[int], locations: Tensor, weights: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    return value.new_empty(value.shape), locations.new_empty(locations.shape), weights.new_empty(weights.shape)
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:
-    value, ctx.spatial_shapes, locations, weights = inputs
-    ctx.save_for_backward(value, locations, weights)
-
-
-def _gradient(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
-    value, locations, weights = ctx.saved_tensors
-    backward = torch.ops.memotr.deformable_attention_backward
-    grad_value, grad_locations, grad_weights = backward(grad_output, value, ctx.spatial_shapes, locations, weights)
-    return grad_value, None, grad_locations, grad_weights
-
-
-def _no_second_gradient(ctx: Any, *gradients: Tensor) -> None:
-    raise NotImplementedError("the compiled deformable attention has first derivatives only: use kernel='reference'")
-
-
-FORWARD = "memotr::deformable_attention"
-BACKWARD = "memotr::deformable_attention_backward"
-torch.library.define(
-    FORWARD,
-    "(Tensor value, SymInt[] spatial_shapes, Tensor sampling_locations, Tensor attention_weights) -> Tensor",
-)
-torch.library.define(
-    BACKWARD,
-    "(Tensor grad_output, Tensor value, SymInt[] spatial_shapes, Tensor sampling_locations, Tensor attention_weights)"
-    " -> (Tensor, Tensor, Tensor)",
-)
 torch.library.impl(FORWARD, "CPU", _forward)
 torch.library.impl(BACKWARD, "CPU", _backward)
-torch.library.register_fake(FORWARD, _fake_forward)
-torch.library.register_fake(BACKWARD, _fake_backward)
-torch.library.register_autograd(FORWARD, _gradient, setup_context=_save)
-torch.library.register_autograd(BACKWARD, _no_second_gradient)

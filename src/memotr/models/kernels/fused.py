@@ -1,0 +1,70 @@
+"""The fused operator: ``memotr::deformable_attention``, one for every device; `cpu` and `cuda` implement it.
+
+As an operator of PyTorch with a fake implementation and a registered gradient it passes through `torch.compile` and
+`torch.export` as one node. It is registered by `torch.library.define`, not `custom_op`, whose first call would import
+the whole of `torch._dynamo` (two seconds) into every process that only wants to track.
+
+Each gradient has the dtype of what it belongs to, and the output that of ``value``: autocast leaves the operator alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FORWARD = "memotr::deformable_attention"
+BACKWARD = "memotr::deformable_attention_backward"
+
+
+def deformable_attention(
+    value: Tensor, spatial_shapes: Sequence[tuple[int, int]], sampling_locations: Tensor, attention_weights: Tensor
+) -> Tensor:
+    """See `memotr.models.kernels.deformable_attention`; which dtypes may meet is up to the device."""
+    sizes = [size for shape in spatial_shapes for size in shape]  # an operator takes a flat list of integers
+    output: Tensor = torch.ops.memotr.deformable_attention(value, sizes, sampling_locations, attention_weights)
+    return output
+
+
+def _fake_forward(value: Tensor, spatial_shapes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
+    B, _, M, D = value.shape
+    return value.new_empty((B, locations.shape[1], M * D))
+
+
+def _fake_backward(
+    grad_output: Tensor, value: Tensor, spatial_shapes: Sequence[int], locations: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return value.new_empty(value.shape), locations.new_empty(locations.shape), weights.new_empty(weights.shape)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:
+    value, ctx.spatial_shapes, locations, weights = inputs
+    ctx.save_for_backward(value, locations, weights)
+
+
+def _gradient(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
+    value, locations, weights = ctx.saved_tensors
+    backward = torch.ops.memotr.deformable_attention_backward
+    grad_value, grad_locations, grad_weights = backward(grad_output, value, ctx.spatial_shapes, locations, weights)
+    return grad_value, None, grad_locations, grad_weights
+
+
+def _no_second_gradient(ctx: Any, *gradients: Tensor) -> None:
+    raise NotImplementedError("the compiled deformable attention has first derivatives only: use kernel='reference'")
+
+
+torch.library.define(
+    FORWARD,
+    "(Tensor value, SymInt[] spatial_shapes, Tensor sampling_locations, Tensor attention_weights) -> Tensor",
+)
+torch.library.define(
+    BACKWARD,
+    "(Tensor grad_output, Tensor value, SymInt[] spatial_shapes, Tensor sampling_locations, Tensor attention_weights)"
+    " -> (Tensor, Tensor, Tensor)",
+)
+torch.library.register_fake(FORWARD, _fake_forward)
+torch.library.register_fake(BACKWARD, _fake_backward)
+torch.library.register_autograd(FORWARD, _gradient, setup_context=_save)
+torch.library.register_autograd(BACKWARD, _no_second_gradient)

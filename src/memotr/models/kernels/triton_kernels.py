@@ -1,0 +1,168 @@
+"""The operator and its gradients in Triton: one program does a block of queries of one head of one image.
+
+Shapes, all contiguous and trusted (sampling locations may be anything, NaN and infinity too):
+    value (B, S, M, D), locations (B, Lq, M, L, P, 2), weights (B, Lq, M, L, P), output (B, Lq, M, D).
+`shapes` is (H_1, W_1, …, H_L, W_L) as floats, which are exact up to 2^24: Triton compiles anew for integers that are 1
+or divisible by 16, but for no value of a float, so that images of all sizes share one compilation. REAL is the type of
+all arithmetic. Blocks of points and channels may be larger than P and D; what lies beyond is masked.
+"""
+
+# Triton infers the types in here, not mypy.
+# mypy: ignore-errors
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _interpolate(location, size):
+    """Linear interpolation along one axis of `size` pixels.
+
+    Returns the first of the two pixels, their weights, and whether they lie on the map.
+    """
+    coordinate = location * size - 0.5
+    near = (coordinate >= -1) & (coordinate < size)  # false for NaN
+    coordinate = tl.where(near, coordinate, 0.0)  # the cast beneath is undefined for what no integer can hold
+    floor = tl.floor(coordinate)
+    fraction = coordinate - floor
+    return floor.to(tl.int32), 1 - fraction, fraction, near & (floor >= 0), near & (floor + 1 < size)
+
+
+@triton.jit
+def _offsets(pixel, exists, channel, M: tl.constexpr, D: tl.constexpr):
+    """Where the channels of the pixels (BLOCK_Q, BLOCK_P) stand from their map's first, and which may be touched."""
+    offsets = pixel.to(tl.int64)[:, :, None] * (M * D) + channel[None, None, :]
+    return offsets, exists[:, :, None] & (channel < D)[None, None, :]  # (BLOCK_Q, BLOCK_P, BLOCK_D)
+
+
+@triton.jit
+def _weighted(maps, pixel, exists, weight, channel, M: tl.constexpr, D: tl.constexpr, REAL: tl.constexpr):
+    """The channels of the pixels times their weights; zero where there is no pixel."""
+    offsets, mask = _offsets(pixel, exists, channel, M, D)
+    return weight[:, :, None] * tl.load(maps + offsets, mask=mask, other=0.0).to(REAL)
+
+
+@triton.jit
+def _dot_and_add(maps, grad_maps, gradient, pixel, exists, weight, channel, M: tl.constexpr, D: tl.constexpr):
+    """The products g · v (BLOCK_Q, BLOCK_P), zero where there is no pixel; adds weight · g to the pixels' gradients."""
+    offsets, mask = _offsets(pixel, exists, channel, M, D)
+    tl.atomic_add(grad_maps + offsets, weight[:, :, None] * gradient, mask=mask, sem="relaxed")
+    return tl.sum(gradient * tl.load(maps + offsets, mask=mask, other=0.0).to(gradient.dtype), axis=2)
+
+
+@triton.jit(do_not_specialize=["S", "Lq"])
+def forward_kernel(
+    value,
+    locations,
+    weights,
+    output,
+    shapes,
+    S,
+    Lq,
+    M: tl.constexpr,
+    D: tl.constexpr,
+    L: tl.constexpr,
+    P: tl.constexpr,
+    REAL: tl.constexpr,
+    BLOCK_Q: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """Fill the outputs; the grid is (blocks of queries, M, B)."""
+    query, channel = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q), tl.arange(0, BLOCK_D)
+    head, image = tl.program_id(1), tl.program_id(2).to(tl.int64)
+    row = (image * Lq + query) * M + head  # (BLOCK_Q,)
+    maps = value + (image * S * M + head) * D
+    total = tl.zeros((BLOCK_Q, BLOCK_P, BLOCK_D), REAL)
+    for level in tl.static_range(L):
+        height, width = shapes[2 * level], shapes[2 * level + 1]
+        columns = tl.cast(width, tl.int32)
+        for first in range(0, P, BLOCK_P):
+            point = first + tl.arange(0, BLOCK_P)
+            wanted = (query < Lq)[:, None] & (point < P)[None, :]  # (BLOCK_Q, BLOCK_P)
+            index = row[:, None] * (L * P) + (level * P + point)[None, :]
+            # −1 lies off every map, so that nothing is read for points that are not wanted.
+            x = tl.load(locations + 2 * index, mask=wanted, other=-1.0).to(REAL)
+            y = tl.load(locations + 2 * index + 1, mask=wanted, other=-1.0).to(REAL)
+            weight = tl.load(weights + index, mask=wanted, other=0.0).to(REAL)
+            left, at_left, at_right, has_left, has_right = _interpolate(x, width)
+            top, at_top, at_bottom, has_top, has_bottom = _interpolate(y, height)
+            pixel, on_top, on_bottom = top * columns + left, weight * at_top, weight * at_bottom
+            total += _weighted(maps, pixel, has_top & has_left, on_top * at_left, channel, M, D, REAL)
+            total += _weighted(maps, pixel + 1, has_top & has_right, on_top * at_right, channel, M, D, REAL)
+            pixel += columns
+            total += _weighted(maps, pixel, has_bottom & has_left, on_bottom * at_left, channel, M, D, REAL)
+            total += _weighted(maps, pixel + 1, has_bottom & has_right, on_bottom * at_right, channel, M, D, REAL)
+        maps += tl.cast(height, tl.int64) * columns * (M * D)
+    mask = (query < Lq)[:, None] & (channel < D)[None, :]
+    result = tl.sum(total, axis=1).to(output.dtype.element_ty)  # (BLOCK_Q, BLOCK_D)
+    tl.store(output + row[:, None] * D + channel[None, :], result, mask=mask)
+
+
+@triton.jit(do_not_specialize=["S", "Lq"])
+def backward_kernel(
+    grad_output,
+    value,
+    locations,
+    weights,
+    grad_value,
+    grad_locations,
+    grad_weights,
+    shapes,
+    S,
+    Lq,
+    M: tl.constexpr,
+    D: tl.constexpr,
+    L: tl.constexpr,
+    P: tl.constexpr,
+    REAL: tl.constexpr,
+    BLOCK_Q: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """Add to the gradient of value, of type REAL, and fill those of locations and weights; grid as above."""
+    query, channel = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q), tl.arange(0, BLOCK_D)
+    head, image = tl.program_id(1), tl.program_id(2).to(tl.int64)
+    row = (image * Lq + query) * M + head  # (BLOCK_Q,)
+    start = (image * S * M + head) * D
+    maps, grad_maps = value + start, grad_value + start
+    mask = (query < Lq)[:, None] & (channel < D)[None, :]
+    gradient = tl.load(grad_output + row[:, None] * D + channel[None, :], mask=mask, other=0.0).to(REAL)[:, None, :]
+    for level in tl.static_range(L):
+        height, width = shapes[2 * level], shapes[2 * level + 1]
+        columns = tl.cast(width, tl.int32)
+        for first in range(0, P, BLOCK_P):
+            point = first + tl.arange(0, BLOCK_P)
+            wanted = (query < Lq)[:, None] & (point < P)[None, :]  # (BLOCK_Q, BLOCK_P)
+            index = row[:, None] * (L * P) + (level * P + point)[None, :]
+            x = tl.load(locations + 2 * index, mask=wanted, other=-1.0).to(REAL)
+            y = tl.load(locations + 2 * index + 1, mask=wanted, other=-1.0).to(REAL)
+            weight = tl.load(weights + index, mask=wanted, other=0.0).to(REAL)
+            left, at_left, at_right, has_left, has_right = _interpolate(x, width)
+            top, at_top, at_bottom, has_top, has_bottom = _interpolate(y, height)
+            pixel, on_top, on_bottom = top * columns + left, weight * at_top, weight * at_bottom
+            top_left = _dot_and_add(
+                maps, grad_maps, gradient, pixel, has_top & has_left, on_top * at_left, channel, M, D
+            )
+            top_right = _dot_and_add(
+                maps, grad_maps, gradient, pixel + 1, has_top & has_right, on_top * at_right, channel, M, D
+            )
+            pixel += columns
+            bottom_left = _dot_and_add(
+                maps, grad_maps, gradient, pixel, has_bottom & has_left, on_bottom * at_left, channel, M, D
+            )
+            bottom_right = _dot_and_add(
+                maps, grad_maps, gradient, pixel + 1, has_bottom & has_right, on_bottom * at_right, channel, M, D
+            )
+            by_x = width * (on_top * (top_right - top_left) + on_bottom * (bottom_right - bottom_left))
+            by_y = height * weight * (at_left * (bottom_left - top_left) + at_right * (bottom_right - top_right))
+            mean = at_top * (at_left * top_left + at_right * top_right)
+            mean += at_bottom * (at_left * bottom_left + at_right * bottom_right)
+            tl.store(grad_locations + 2 * index, by_x.to(grad_locations.dtype.element_ty), mask=wanted)
+            tl.store(grad_locations + 2 * index + 1, by_y.to(grad_locations.dtype.element_ty), mask=wanted)
+            tl.store(grad_weights + index, mean.to(grad_weights.dtype.element_ty), mask=wanted)
+        step = tl.cast(height, tl.int64) * columns * (M * D)
+        maps += step
+        grad_maps += step
