@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from memotr.structures import Assignment, FrameOutput, TrackState
 
@@ -11,12 +12,12 @@ def gate(
     output: FrameOutput,
     tracks: TrackState,
     *,
-    det_thresh: float,
-    track_thresh: float,
-    miss_tolerance: int,
-    next_id: int,
+    det_thresh: float | Tensor,
+    track_thresh: float | Tensor,
+    miss_tolerance: int | Tensor,
+    next_id: int | Tensor,
 ) -> Assignment:
-    """Decide by scores, for one video.
+    """Decide by scores, for one video. The numbers may be tensors without dimensions: inputs of a graph.
 
     Args:
         output: what the model said of the frame, one batch element.

@@ -1,0 +1,121 @@
+"""All of a tracker but the step that it takes from frame to frame."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from memotr.boxes import cxcywh_to_xyxy
+from memotr.config import Config
+from memotr.data.preprocess import preprocess
+from memotr.io.sources import open_source
+from memotr.structures import ImageBatch
+from memotr.tracks import Tracks
+
+
+class VideoTracker(ABC):
+    """Prepares frames, and says what of a step's outcome is reported.
+
+    Args:
+        config: of the model that takes the steps.
+        det_thresh: these five stand in the place of the configuration's, where they are given.
+        track_thresh: likewise.
+        result_thresh: likewise.
+        miss_tolerance: likewise.
+        min_area: likewise.
+
+    Raises:
+        memotr.errors.UserError: a threshold is out of range.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        det_thresh: float | None,
+        track_thresh: float | None,
+        result_thresh: float | None,
+        miss_tolerance: int | None,
+        min_area: float | None,
+    ) -> None:
+        given = {
+            "det_thresh": det_thresh,
+            "track_thresh": track_thresh,
+            "result_thresh": result_thresh,
+            "miss_tolerance": miss_tolerance,
+            "min_area": min_area,
+        }
+        self.config = config
+        self.settings = config.tracking.override({k: v for k, v in given.items() if v is not None})
+        self.frame = 0
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Forget everything: the next frame begins a new video, with ids from 0."""
+
+    @abstractmethod
+    def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
+        """:meth:`update` for a frame that is already normalised and padded (a batch of one).
+
+        Args:
+            images: the frame as the network takes it.
+            height: of the original frame in pixels, the unit of the boxes returned.
+            width: likewise.
+        """
+
+    def update(self, frame: NDArray[np.uint8] | Tensor) -> Tracks:
+        """Look at the next frame of the video.
+
+        Args:
+            frame: RGB, (H, W, 3), uint8.
+
+        Returns:
+            The objects in sight, boxes in pixels of ``frame``.
+
+        Raises:
+            ValueError: the frame has another shape or type.
+        """
+        image = frame.cpu().numpy() if isinstance(frame, Tensor) else frame
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+            raise ValueError(f"expected an RGB frame (H, W, 3) of uint8, got {image.dtype} {tuple(image.shape)}")
+        size = self.config.input
+        pixels = preprocess(image, size.short_side, size.longest_side)
+        return self.step(ImageBatch.from_images([pixels]), image.shape[0], image.shape[1])
+
+    def track(self, source: str | Path) -> Iterator[Tracks]:
+        """Follow the objects of a whole source, frame by frame, from a fresh memory.
+
+        Args:
+            source: a video file, a folder of images, a MOT sequence folder, a camera number or a stream's URL.
+
+        Yields:
+            The tracks of each frame.
+
+        Raises:
+            memotr.errors.UserError: the source is missing or cannot be read.
+        """
+        self.reset()
+        with open_source(source) as frames:
+            for frame in frames:
+                yield self.update(frame.image)
+
+    def _report(self, boxes: Tensor, scores: Tensor, ids: Tensor, labels: Tensor, height: int, width: int) -> Tracks:
+        """What is said of the frame: one copy from the device, the rest in NumPy. Boxes are cxcywh in [0, 1]."""
+        size = torch.tensor([width, height, width, height], dtype=torch.float32, device=boxes.device)
+        columns = (cxcywh_to_xyxy(boxes.float()) * size, scores.float()[:, None], ids[:, None], labels[:, None])
+        table = torch.cat([column.double() for column in columns], dim=1).cpu().numpy()  # (N, 7)
+        area = (table[:, 2] - table[:, 0]) * (table[:, 3] - table[:, 1])
+        table = table[(table[:, 4] > self.settings.result_thresh) & (area > self.settings.min_area)]
+        return Tracks(
+            ids=table[:, 5].astype(np.int64),
+            boxes=table[:, :4].astype(np.float32),
+            scores=table[:, 4].astype(np.float32),
+            labels=table[:, 6].astype(np.int64),
+            frame=self.frame - 1,
+            class_names=self.config.classes,
+        )
