@@ -1,4 +1,4 @@
-"""Which kernel runs, and what happens where Numba is missing, broken or may not write."""
+"""Which kernel runs, and what happens where Numba or Triton is missing or broken, or Numba may not write."""
 
 import os
 import subprocess
@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from memotr.errors import UserError
-from memotr.models.kernels import deformable_attention
-from tests.models.kernels.problems import random_problem
+from memotr.models import kernels
+from memotr.models.kernels import cuda, deformable_attention
+from tests.models.kernels.problems import SHAPES, random_problem
 
 
 @pytest.mark.parametrize(("kernel", "fused"), [("auto", True), ("numba", True), ("reference", False)])
@@ -40,6 +43,68 @@ def test_cuda_gives_the_numbers_of_the_cpu():
     value, shapes, locations, weights = random_problem()
     output = deformable_attention(value.cuda(), shapes, locations.cuda(), weights.cuda())
     torch.testing.assert_close(output.cpu(), deformable_attention(value, shapes, locations, weights), atol=1e-5, rtol=0)
+
+
+@pytest.fixture
+def far_value():
+    """Features on a CUDA device that is not there."""
+    with FakeTensorMode():
+        yield torch.empty(2, 47, 2, 4, dtype=torch.bfloat16, device="cuda:0")
+
+
+@pytest.fixture
+def triton_says(monkeypatch):
+    """Sets what is wrong with Triton; keeps the questions."""
+
+    def say(problem):
+        questions = []
+        monkeypatch.setattr(cuda, "triton_problem", lambda *question: questions.append(question) or problem)
+        return questions
+
+    kernels._warn_once.cache_clear()
+    yield say
+    kernels._warn_once.cache_clear()
+
+
+@pytest.mark.parametrize("kernel", ["auto", "triton"])
+def test_cuda_takes_triton_where_it_works(far_value, triton_says, kernel):
+    questions = triton_says(None)
+    locations = torch.empty(2, 6, 2, 2, 3, 2, device="cuda:0")
+    weights = torch.empty(2, 6, 2, 2, 3, device="cuda:0")
+    with Operators() as operators:
+        output = deformable_attention(far_value, SHAPES[:2], locations, weights, kernel=kernel)
+    assert (output.shape, output.dtype, output.device.type) == ((2, 6, 8), torch.bfloat16, "cuda")
+    # Nothing is cast before it, so that half precision is read as it is.
+    assert operators.first == torch.ops.memotr.deformable_attention.default
+    assert questions == [(torch.device("cuda:0"), torch.bfloat16, 4)]
+
+
+def test_cuda_takes_the_reference_after_one_warning_where_triton_does_not_work(far_value, triton_says):
+    triton_says("RuntimeError: no C compiler")
+    with pytest.warns(RuntimeWarning, match=r"slow PyTorch form, for Triton does not work.*no C compiler") as caught:
+        assert [kernels._choose("auto", far_value) for _ in range(2)] == ["reference"] * 2
+    assert len(caught) == 1
+    assert kernels._choose("reference", far_value) == "reference"
+    with pytest.raises(UserError, match=r"'triton' does not run here \(RuntimeError: no C compiler\)"):
+        kernels._choose("triton", far_value)
+    with pytest.raises(UserError, match="'numba' runs on the CPU, but the tensors are on cuda:0"):
+        kernels._choose("numba", far_value)
+
+
+def test_triton_is_for_cuda_only():
+    with pytest.raises(UserError, match="'triton' runs on CUDA devices, but the tensors are on cpu"):
+        deformable_attention(*random_problem(), kernel="triton")
+
+
+class Operators(TorchDispatchMode):
+    """Keeps the first operator that PyTorch runs, apart from those that only ask."""
+
+    first = None
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        if operator.namespace != "prim" and self.first is None:
+            self.first = operator
+        return operator(*args, **(kwargs or {}))
 
 
 def run(code: str, **environment: str) -> str:
@@ -86,18 +151,31 @@ def test_without_numba_the_reference_runs_after_one_warning():
     assert "pip install numba" in error
 
 
+TRITON_MISSING = """
+import sys
+sys.modules["triton"] = None
+import torch
+from memotr.models.kernels import cuda
+print(cuda.triton_problem(torch.device("cpu"), torch.float32, 4))
+"""
+
+
+def test_without_triton_the_problem_is_said():
+    assert run(TRITON_MISSING).startswith("ModuleNotFoundError: import of triton")
+
+
 LOADED = """
 import sys
 import memotr.models.kernels
 print("numba" in sys.modules)
 from tests.models.kernels.problems import random_problem
 memotr.models.kernels.deformable_attention(*random_problem())
-print("numba" in sys.modules, "torch._dynamo" in sys.modules)
+print("numba" in sys.modules, "triton" in sys.modules, "torch._dynamo" in sys.modules)
 """
 
 
 def test_numba_is_loaded_when_needed_and_the_compiler_of_pytorch_is_not():
-    assert run(LOADED).splitlines() == ["False", "True False"]
+    assert run(LOADED).splitlines() == ["False", "True False False"]
 
 
 WITHOUT_CACHE = """

@@ -80,10 +80,10 @@ def _launch(
     direction: str, tensors: Sequence[Tensor], value: Tensor, sizes: Sequence[int], weights: Tensor, tuned: bool
 ) -> None:
     """Run the kernel on contiguous tensors, for the shapes of `value` and `weights`."""
-    import triton.language as tl
-
     (B, S, M, D), (_, Lq, _, L, P) = value.shape, weights.shape
     kernel = _compiled(direction, D, P, tuned)
+    import triton.language as tl
+
     real = tl.float64 if value.dtype == torch.float64 else tl.float32
 
     def grid(blocks: dict[str, Any]) -> tuple[int, int, int]:
