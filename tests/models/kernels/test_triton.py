@@ -208,6 +208,26 @@ def test_says_that_it_works(everywhere):
     everywhere(check_works)
 
 
+@pytest.mark.cuda
+def test_is_a_proper_operator():
+    value, shapes, locations, weights = on("cuda", random_problem())
+    sizes = [size for shape in shapes for size in shape]
+    leaves = (value.requires_grad_(), sizes, locations.requires_grad_(), weights.requires_grad_())
+    torch.library.opcheck(torch.ops.memotr.deformable_attention, leaves)
+
+
+@pytest.mark.cuda
+def test_a_cuda_graph_replays_it():
+    problem = on("cuda", random_problem())
+    before = deformable_attention(*problem, kernel="triton")  # nothing is left to be compiled or measured
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        output = deformable_attention(*problem, kernel="triton")
+    problem.value.mul_(2)
+    graph.replay()
+    torch.testing.assert_close(output, 2 * before)
+
+
 def compile_for(capability: int, direction: str, dtype: str, folder: Path) -> str:
     """PTX of the kernel for a layer of the network."""
     import triton
