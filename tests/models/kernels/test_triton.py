@@ -8,14 +8,14 @@ import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
-from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
 from memotr.models.kernels import cuda, deformable_attention, reference
-from tests.models.kernels.problems import Problem, gradients, random_problem
+from tests.models.kernels.problems import SHAPES, Problem, gradients, random_problem
 from tests.parity import golden
 from tests.parity.harness import FOLDER, Fixture
 
@@ -228,33 +228,67 @@ def test_a_cuda_graph_replays_it():
     torch.testing.assert_close(output, 2 * before)
 
 
-def compile_for(capability: int, direction: str, dtype: str, folder: Path) -> str:
-    """PTX of the kernel for a layer of the network."""
+class Machine(NamedTuple):
+    """As much of a driver as Triton asks for to compile."""
+
+    capability: int
+
+    def get_current_target(self):
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", self.capability, 32)
+
+    def get_current_device(self):
+        return self.capability  # what is compiled for one device is not taken for another
+
+    def get_current_stream(self, device):
+        return 0
+
+
+@pytest.fixture
+def compile_for(tmp_path, monkeypatch):
+    """Compiles for a machine that is not there."""
     import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
+    from triton.runtime.driver import driver
 
     from memotr.models.kernels import triton_kernels
 
-    kernel = {"forward": triton_kernels.forward_kernel, "backward": triton_kernels.backward_kernel}[direction]
-    constants = {"M": 8, "D": 32, "L": 4, "P": 4, "REAL": triton.language.float32}
-    constants |= {"BLOCK_Q": 8, "BLOCK_P": 4, "BLOCK_D": 32}
-    types = {"value": f"*{dtype}", "output": f"*{dtype}", "grad_output": f"*{dtype}", "S": "i32", "Lq": "i32"}
-    types |= {"shapes": ("fp32",) * 8} | dict.fromkeys(constants, "constexpr")
-    signature = {name: types.get(name, "*fp32") for name in kernel.arg_names}
-    aligned = {(i,): [["tt.divisibility", 16]] for i, kind in enumerate(signature.values()) if kind[0] == "*"}
-    source = ASTSource(kernel, signature, {(kernel.arg_names.index(n),): c for n, c in constants.items()}, aligned)
+    def compile_for(capability: int, direction: str, problem: Problem):
+        monkeypatch.setattr(driver, "_active", Machine(capability))
+        value, shapes, locations, weights = problem
+        (_, S, M, D), (B, Lq, _, L, P) = value.shape, weights.shape
+        output = value.new_empty(B, Lq, M * D)
+        tensors = (value, locations, weights, output)
+        kernel = triton_kernels.forward_kernel
+        if direction == "backward":
+            kernel, tensors = triton_kernels.backward_kernel, (output, *tensors[:3], value.float(), locations, weights)
+        constants = {"M": M, "D": D, "L": L, "P": P, "REAL": triton.language.float32}
+        blocks = {"BLOCK_Q": 8, "BLOCK_P": 4, "BLOCK_D": 32}
+        sizes = tuple(float(size) for shape in shapes for size in shape)
+        return kernel.warmup(*tensors, sizes, S, Lq, **constants, **blocks, num_warps=4, grid=(1, 1, 1))
+
     with triton.knobs.cache.scope():
-        triton.knobs.cache.dir = str(folder)
-        return triton.compile(source, target=GPUTarget("cuda", capability, 32)).asm["ptx"]
+        triton.knobs.cache.dir = str(tmp_path)
+        yield compile_for
 
 
-@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+def layer(shapes, Lq, dtype=torch.float32) -> Problem:
+    problem = random_problem(shapes=shapes, Lq=Lq, M=8, D=32, P=4, B=1)
+    return problem._replace(value=problem.value.to(dtype))
+
+
 @pytest.mark.parametrize("capability", [80, 90])
-def test_compiles_without_a_device(tmp_path, capability, dtype):
+def test_compiles_without_a_device(compile_for, capability):
     """For Ampere and Hopper; rows of channels are read, and on Hopper added to, in pieces of 16 bytes."""
-    forward = compile_for(capability, "forward", dtype, tmp_path)
-    backward = compile_for(capability, "backward", dtype, tmp_path)
+    problem = layer(SHAPES, 7, torch.bfloat16)
+    forward, backward = (compile_for(capability, way, problem).asm["ptx"] for way in ("forward", "backward"))
     assert "ld.global.v4.b32" in forward
     assert "ld.global.v4.b32" in backward
     assert ("add.v4.f32" in backward) is (capability >= 90)
+
+
+def test_compiles_once_for_images_of_all_sizes(compile_for):
+    """Also where sizes are 1 or divisible by 16, for which Triton likes to have code of its own."""
+    once = compile_for(90, "forward", layer(SHAPES, 7))
+    assert compile_for(90, "forward", layer(((16, 32), (8, 16), (4, 8), (1, 1)), 16)) is once
+    assert compile_for(90, "forward", layer(((9, 32), (5, 16), (1, 1), (1, 1)), 1)) is once
