@@ -28,10 +28,12 @@ class ImageBatch:
     Attributes:
         pixels: (B, 3, H, W) float; 0 on padding.
         mask: (B, H, W) bool; True on padding.
+        sizes: (h, w) of each image without its padding, where known: the same as the mask in plain numbers.
     """
 
     pixels: Tensor
     mask: Tensor
+    sizes: tuple[tuple[int, int], ...] | None = None
 
     def __post_init__(self) -> None:
         pixels, mask = tuple(self.pixels.shape), tuple(self.mask.shape)
@@ -49,13 +51,14 @@ class ImageBatch:
         for image, row, hidden in zip(images, pixels, mask, strict=True):
             row[:, : image.shape[1], : image.shape[2]] = image
             hidden[: image.shape[1], : image.shape[2]] = False
-        return cls(pixels, mask)
+        return cls(pixels, mask, tuple((image.shape[1], image.shape[2]) for image in images))
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def to(self, device: torch.device | str) -> ImageBatch:
-        return ImageBatch(self.pixels.to(device, non_blocking=True), self.mask.to(device, non_blocking=True))
+        pixels, mask = self.pixels.to(device, non_blocking=True), self.mask.to(device, non_blocking=True)
+        return ImageBatch(pixels, mask, self.sizes)
 
 
 @dataclass(frozen=True, eq=False)

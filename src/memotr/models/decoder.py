@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from memotr.boxes import inverse_sigmoid
-from memotr.models.backbone import FeatureLevels
 from memotr.models.deformable_attention import DeformableAttention
-from memotr.models.layers import MLP, call
+from memotr.models.layers import MLP, Linear, call
+from memotr.models.levels import Levels
 from memotr.models.queries import QueryVariant
 
 
@@ -25,8 +25,8 @@ class DecoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.cross_attn = DeformableAttention(dim, num_levels, num_heads, num_points)
         self.norm1 = nn.LayerNorm(dim)
-        self.linear1 = nn.Linear(dim, ffn_dim)
-        self.linear2 = nn.Linear(ffn_dim, dim)
+        self.linear1 = Linear(dim, ffn_dim)
+        self.linear2 = Linear(ffn_dim, dim)
         self.norm3 = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 
@@ -36,7 +36,7 @@ class DecoderLayer(nn.Module):
         position: Tensor,
         reference: Tensor,
         memory: Tensor,
-        levels: FeatureLevels,
+        levels: Levels,
         padding: Tensor | None,
     ) -> Tensor:
         """Content and position (B, Q, C), reference (B, Q, L, 2 or 4), memory (B, S, C), padding (B, Q): (B, Q, C)."""
@@ -45,7 +45,7 @@ class DecoderLayer(nn.Module):
         x = self.norm2(x + self.dropout(y))
         y = self.cross_attn(x + position, reference, memory, levels.shapes, levels.mask)
         x = self.norm1(x + self.dropout(y))
-        y = self.linear2(self.dropout(self.linear1(x).relu()))
+        y = self.linear2(self.dropout(self.linear1.relu(x)))
         x = self.norm3(x + self.dropout(y))
         return x
 
@@ -85,7 +85,7 @@ class Decoder(nn.Module):
         embed: Tensor,
         reference: Tensor,
         memory: Tensor,
-        levels: FeatureLevels,
+        levels: Levels,
         padding: Tensor | None,
         num_detections: int,
     ) -> list[DecoderStep]:
@@ -95,7 +95,7 @@ class Decoder(nn.Module):
             embed: (B, Q, C or 2C) query embeddings.
             reference: (B, Q, 4) cxcywh in [0, 1].
             memory: (B, S, C) what the encoder made of the levels.
-            levels: shapes, masks and valid ratios of the memory.
+            levels: layout of the memory.
             padding: (B, Q) bool, True on queries that only fill the batch; None without any.
             num_detections: Nd.
         """

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from memotr.models.kernels import Kernel, deformable_attention
+from memotr.models.levels import Shapes
 
 
 class DeformableAttention(nn.Module):
@@ -46,9 +47,7 @@ class DeformableAttention(nn.Module):
             nn.init.xavier_uniform_(projection.weight)
             nn.init.zeros_(projection.bias)
 
-    def forward(
-        self, query: Tensor, reference: Tensor, source: Tensor, shapes: list[tuple[int, int]], mask: Tensor
-    ) -> Tensor:
+    def forward(self, query: Tensor, reference: Tensor, source: Tensor, shapes: Shapes, mask: Tensor) -> Tensor:
         """Sample ``source`` around each query's reference.
 
         Args:
@@ -69,7 +68,7 @@ class DeformableAttention(nn.Module):
         output: Tensor = self.output_proj(deformable_attention(value, shapes, locations, weights, kernel=self.kernel))
         return output
 
-    def sampling_locations(self, query: Tensor, reference: Tensor, shapes: list[tuple[int, int]]) -> Tensor:
+    def sampling_locations(self, query: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
         """(B, Lq, M, L, P, 2) where each head looks, x then y, in [0, 1] of the padded map."""
         B, Lq, _ = query.shape
         offsets: Tensor = self.sampling_offsets(query).view(B, Lq, self.num_heads, self.num_levels, self.num_points, 2)

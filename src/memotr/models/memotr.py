@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from memotr.boxes import inverse_sigmoid
 from memotr.config import Config
-from memotr.models.backbone import Backbone, flatten_levels, make_feature_projections, project_features
+from memotr.models.backbone import Backbone, make_feature_projections, project_features
 from memotr.models.decoder import Decoder, DecoderStep
 from memotr.models.deformable_attention import DeformableAttention
 from memotr.models.encoder import Encoder
 from memotr.models.kernels import Kernel
 from memotr.models.layers import MLP
+from memotr.models.levels import Levels, Shapes, flatten_maps, lay_out
 from memotr.models.memory import TemporalInteraction
 from memotr.models.queries import QueryVariant
 from memotr.models.resnet import ResNet
@@ -48,6 +50,9 @@ class MeMOTR(nn.Module):
 
     config: Config
     """What the model was built from: for those who save it or track with it; the network itself does not read it."""
+
+    layouts: dict[tuple[Any, Shapes], Levels] | None = None
+    """Layouts by the sizes of images and levels; kept only where weights are constant (see ``for_inference``)."""
 
     def __init__(
         self,
@@ -121,8 +126,8 @@ class MeMOTR(nn.Module):
             aux: also return what the earlier decoder layers say; by default in training mode only.
         """
         maps = project_features(self.feature_projs, self.backbone(images.pixels))
-        levels = flatten_levels(maps, images, self.transformer.level_embed, self.position_temperature)
-        memory = self.transformer.encoder(levels)  # (B, S, C)
+        levels = self._lay_out(images, tuple((m.shape[2], m.shape[3]) for m in maps))
+        memory = self.transformer.encoder(flatten_maps(maps), levels)  # (B, S, C)
         embed, ref_pts, padding = self._gather_queries(tracks)
         steps = self.transformer.decoder(embed, ref_pts.sigmoid(), memory, levels, padding, self.num_queries)
         return self._output(steps, embed, [len(t) for t in tracks], self.training if aux is None else aux)
@@ -131,6 +136,16 @@ class MeMOTR(nn.Module):
         """Renew the tracks of one video for its next frame."""
         renewed: TrackState = self.query_updater(tracks)
         return renewed
+
+    def _lay_out(self, images: ImageBatch, shapes: Shapes) -> Levels:
+        """The layout of the levels: computed, or remembered from the last images of these sizes."""
+        key = (images.sizes, shapes)
+        known = self.layouts.get(key) if self.layouts is not None and images.sizes is not None else None
+        levels = known or lay_out(images.mask, shapes, self.transformer.level_embed, self.position_temperature)
+        if self.layouts is not None and images.sizes is not None:
+            self.layouts.clear()  # a video has one size
+            self.layouts[key] = levels
+        return levels
 
     def _gather_queries(self, tracks: Sequence[TrackState]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Embeddings (B, Q, C or 2C), reference logits (B, Q, 4) and padding (B, Q) of detection and track queries."""

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from memotr.errors import UserError
+from memotr.models.inference import for_inference
 from memotr.models.memotr import MeMOTR
 from memotr.structures import ImageBatch, TrackState
 from memotr.tracking.gate import gate
@@ -26,7 +27,8 @@ class Tracker(VideoTracker):
     the number of objects in sight, not on the length of the video.
 
     Args:
-        model: from :func:`memotr.load_model`; put in evaluation mode, left on its device.
+        model: from :func:`memotr.load_model`; put in evaluation mode, left on its device. Its weights and kernel are
+            taken as they are now: what is changed later may not be noticed.
         det_thresh: a detection that scores at least this begins a track, in [0, 1].
         track_thresh: a track that scores less counts as unseen, in [0, 1].
         result_thresh: only tracks that score more are reported, in [0, 1].
@@ -56,6 +58,7 @@ class Tracker(VideoTracker):
         super().__init__(model.config, det_thresh, track_thresh, result_thresh, miss_tolerance, min_area)
         self.model = model.eval()
         self.precision: Precision = precision
+        self.network = for_inference(model, torch.bfloat16 if precision == "bf16" else None)
         self.reset()
 
     def reset(self) -> None:
@@ -69,7 +72,7 @@ class Tracker(VideoTracker):
     def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
         s = self.settings
         with self._autocast():
-            output = self.model(images.to(self.model.device), [self.tracks])[0]
+            output = self.network(images.to(self.model.device), [self.tracks])[0]
         output = output.float()  # decisions and memory are always exact
         choice = gate(
             output,

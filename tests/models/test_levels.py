@@ -2,9 +2,9 @@ import math
 
 import torch
 
-from memotr.models.backbone import flatten_levels, sine_positions, valid_ratio
-from memotr.models.encoder import encoder_reference_points
-from memotr.structures import ImageBatch
+from memotr.models.inference import for_inference
+from memotr.models.levels import lay_out, sine_positions, valid_ratio
+from tests.builders import random_images, tiny_model
 
 
 def slow_position(count, last, features, temperature):
@@ -37,11 +37,24 @@ def test_valid_ratio():
 
 
 def test_reference_points_are_pixel_centres_of_the_unpadded_image():
-    maps = [torch.zeros(2, 8, 8, 12), torch.zeros(2, 8, 4, 6)]
-    levels = flatten_levels(maps, ImageBatch(torch.zeros(2, 3, 8, 12), padded_mask()), torch.zeros(2, 8), 20)
-    points = encoder_reference_points(levels)  # (2, 96 + 24, 2, 2)
-    assert points.shape == (2, 120, 2, 2)
+    levels = lay_out(padded_mask(), ((8, 12), (4, 6)), torch.zeros(2, 8), 20)
+    points = levels.centres
+    assert points.shape == (2, 120, 2, 2)  # 120 = 96 + 24
     x, y = 3, 2  # a pixel of the first level, seen from both levels
     own = torch.tensor([(x + 0.5) / 10, (y + 0.5) / 6])
     for level in range(2):
         torch.testing.assert_close(points[0, y * 12 + x, level], own * levels.valid_ratios[0, level])
+
+
+def test_layouts_follow_the_sizes_of_the_images():
+    """One that is remembered is that of images of the same sizes, in the same padding."""
+    network = for_inference(tiny_model())
+    for sizes in ([(60, 90)], [(64, 96)], [(64, 96)], [(60, 90)], [(64, 90), (50, 96)]):
+        images = random_images(sizes)
+        shapes = ((8, 12), (4, 6), (2, 3))
+        found, wanted = (
+            network._lay_out(images, shapes),
+            lay_out(images.mask, shapes, network.transformer.level_embed, 20),
+        )
+        for name in ("positions", "mask", "valid_ratios", "centres"):
+            assert getattr(found, name).equal(getattr(wanted, name)), (sizes, name)

@@ -1,0 +1,103 @@
+"""A network made ready for inference: the same numbers but for rounding, in fewer passes over memory.
+
+- Batch normalisation is folded into the convolution before it (its statistics no longer change).
+- Convolutions keep channels innermost, the layout in which oneDNN and cuDNN compute.
+- On a CPU linear layers go to oneDNN, which adds the bias while it multiplies; PyTorch's own path (MKL) writes the bias
+  first and adds to it, and where it meets a processor that is not Intel's it leaves half of its vector width unused.
+- Positions, masks and reference points are remembered: they follow from the sizes of image and levels.
+- In reduced precision weights are cast once, not in every frame.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from memotr.models.layers import Linear
+from memotr.models.memotr import MeMOTR
+from memotr.models.resnet import FrozenBatchNorm2d
+
+FOLDED = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))
+"""Names of a convolution and the normalisation behind it, in the modules of a ResNet."""
+
+
+def for_inference(model: MeMOTR, dtype: torch.dtype | None = None) -> MeMOTR:
+    """A network that shares the weights of ``model`` wherever they stay as they are; ``model`` is left alone.
+
+    Args:
+        model: on its device; what is trained of it afterwards may or may not reach the new network.
+        dtype: of the weights of convolutions and linear layers, for use under autocast; None: as they are. The memory
+            keeps its own: its arithmetic is always exact.
+    """
+    shared: dict[int, Tensor] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
+    network = copy.deepcopy(model, shared | {id(buffer): buffer for buffer in model.buffers()}).eval()
+    network.layouts = {}
+    for module in network.backbone.resnet.modules():
+        _fold(module)
+    for part in (network.backbone, network.feature_projs, network.transformer, network.class_embed):
+        for name, module in list(part.named_modules()):
+            if isinstance(module, nn.Conv2d):
+                module.weight = _cast(module.weight, dtype, memory_format=torch.channels_last)
+                module.bias = None if module.bias is None else _cast(module.bias, dtype)
+            elif type(module) in (nn.Linear, Linear):
+                _replace(part, name, _linear(module, dtype))
+    return network
+
+
+class OneDnnLinear(Linear):
+    """A linear layer for inference on a CPU."""
+
+    def __init__(self, weight: nn.Parameter, bias: nn.Parameter) -> None:
+        nn.Module.__init__(self)  # weights are there already
+        self.out_features, self.in_features = weight.shape
+        self.weight, self.bias = weight, bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._multiply(x, "none")
+
+    def relu(self, x: Tensor) -> Tensor:
+        return self._multiply(x, "relu")
+
+    def _multiply(self, x: Tensor, then: str) -> Tensor:
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x.to(self.weight.dtype), self.weight, self.bias, then, [], "")
+        return y
+
+
+def _fold(module: nn.Module) -> None:
+    for conv_name, norm_name in FOLDED:
+        conv, norm = getattr(module, conv_name, None), getattr(module, norm_name, None)
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d):
+            statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)  # type: ignore[arg-type]
+            setattr(module, norm_name, nn.Identity())
+
+
+def _linear(linear: nn.Linear, dtype: torch.dtype | None) -> nn.Linear:
+    weight, bias = _cast(linear.weight, dtype), _cast(linear.bias, dtype)
+    if weight.device.type == "cpu" and _onednn_takes(weight.dtype):
+        return OneDnnLinear(weight, bias)
+    linear.weight, linear.bias = weight, bias
+    return linear
+
+
+def _onednn_takes(dtype: torch.dtype) -> bool:
+    """Whether the operator that torch.compile's code for CPUs calls is there: it has no public name."""
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    return dtype is not torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _cast(
+    tensor: Tensor, dtype: torch.dtype | None, memory_format: torch.memory_format = torch.preserve_format
+) -> nn.Parameter:
+    """Another parameter: casting the one that is there would change the model that it is shared with."""
+    cast = tensor.detach().to(dtype=dtype or tensor.dtype, memory_format=memory_format)
+    return nn.Parameter(cast, requires_grad=False)
+
+
+def _replace(root: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(root.get_submodule(parent), leaf, module)

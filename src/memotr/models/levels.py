@@ -1,0 +1,91 @@
+"""The feature levels that the transformer attends to, laid out in one row, and where each of their pixels lies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from memotr.models.layers import sine_embedding
+
+Shapes = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """The layout of L feature maps, each flattened row by row, one after the other: S positions in all.
+
+    It follows from the sizes of the images, not from what is in them.
+
+    Attributes:
+        positions: (B, S, C) sine position embedding plus level embedding.
+        mask: (B, S) bool, True on padding.
+        shapes: (H_l, W_l) of every level.
+        valid_ratios: (B, L, 2) share of every level's width and height that is not padding.
+        centres: (B, S, L, 2) the centre of every pixel of every level, in [0, 1] of each padded level.
+    """
+
+    positions: Tensor
+    mask: Tensor
+    shapes: Shapes
+    valid_ratios: Tensor
+    centres: Tensor
+
+
+def lay_out(mask: Tensor, shapes: Shapes, level_embed: Tensor, temperature: float) -> Levels:
+    """The layout of levels of these shapes for images with a mask (B, H, W); ``level_embed`` is (L, C)."""
+    masks = [resize_mask(mask, *shape) for shape in shapes]
+    positions = [
+        sine_positions(mask, level_embed.shape[1], temperature).flatten(1, 2) + embed
+        for mask, embed in zip(masks, level_embed, strict=True)
+    ]
+    ratios = torch.stack([valid_ratio(mask) for mask in masks], dim=1)  # (B, L, 2)
+    return Levels(
+        positions=torch.cat(positions, dim=1),  # (B, S, C)
+        mask=torch.cat([mask.flatten(1) for mask in masks], dim=1),  # (B, S)
+        shapes=shapes,
+        valid_ratios=ratios,
+        centres=pixel_centres(shapes, ratios),
+    )
+
+
+def flatten_maps(maps: Sequence[Tensor]) -> Tensor:
+    """L maps (B, C, H_l, W_l) to (B, S, C)."""
+    return torch.cat([m.flatten(2).transpose(1, 2) for m in maps], dim=1)
+
+
+def sine_positions(mask: Tensor, dim: int, temperature: float) -> Tensor:
+    """Sine embedding of every valid pixel's place in its own image: mask (B, H, W) to (B, H, W, dim), y before x."""
+    valid = ~mask
+    y = valid.cumsum(1, dtype=torch.float32)  # (B, H, W) counts from 1
+    x = valid.cumsum(2, dtype=torch.float32)
+    y = (y - 0.5) / (y[:, -1:, :] + 1e-6) * (2 * math.pi)
+    x = (x - 0.5) / (x[:, :, -1:] + 1e-6) * (2 * math.pi)
+    return torch.cat([sine_embedding(axis, dim // 2, temperature) for axis in (y, x)], dim=-1)  # (B, H, W, dim)
+
+
+def resize_mask(mask: Tensor, height: int, width: int) -> Tensor:
+    """Nearest-neighbour resize of a boolean mask (B, H, W) to (B, height, width)."""
+    return F.interpolate(mask[None].float(), size=(height, width))[0].bool()
+
+
+def valid_ratio(mask: Tensor) -> Tensor:
+    """(B, 2) share of width and height that is not padding, read off the first row and the first column."""
+    _, height, width = mask.shape
+    return torch.stack(((~mask[:, 0, :]).sum(1) / width, (~mask[:, :, 0]).sum(1) / height), dim=-1)
+
+
+def pixel_centres(shapes: Shapes, ratios: Tensor) -> Tensor:
+    """(B, S, L, 2): the centre of every pixel of every level, in [0, 1] of each padded level; ``ratios`` (B, L, 2)."""
+    centres = []
+    for level, (height, width) in enumerate(shapes):
+        y = torch.arange(height, dtype=ratios.dtype, device=ratios.device) + 0.5  # (H,)
+        x = torch.arange(width, dtype=ratios.dtype, device=ratios.device) + 0.5  # (W,)
+        grid = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1).flatten(0, 1)  # (HW, 2)
+        size = torch.tensor((width, height), dtype=ratios.dtype, device=ratios.device)  # (2,)
+        centres.append(grid / (ratios[:, level, None, :] * size))  # (B, HW, 2), in [0, 1] of the unpadded image
+    return torch.cat(centres, dim=1)[:, :, None, :] * ratios[:, None, :, :]  # (B, S, L, 2)
