@@ -206,3 +206,17 @@ def test_a_configuration_that_is_not_text_is_named(tmp_path):
 def test_bad_overrides_are_named(override):
     with pytest.raises(UserError, match=re.escape(override)):
         load_config("tiny", [override])
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("HIDEN_DIM", "HIDDEN_DIM"), ("miss_tolerance", "MISS_TOLERANCE"), ("NUM_ENC_LAYER", "NUM_ENC_LAYERS")],
+)
+def test_a_misspelt_key_of_the_authors(tmp_path, key, meant):
+    with pytest.raises(UserError, match=f"published.yaml: unknown key '{key}'; did you mean '{meant}'"):
+        read_published(tmp_path, **{key: 7})
+
+
+def test_other_keys_of_the_authors_code_are_passed_over(tmp_path):
+    further = {"GIT_VERSION": None, "MODE": "train", "SOMETHING_OF_A_LATER_VERSION": 1}
+    assert read_published(tmp_path, **further) == read_published(tmp_path)

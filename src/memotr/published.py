@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
 from typing import Any
 
@@ -87,13 +88,33 @@ _FIXED = {"BACKBONE": "resnet50", "ACTIVATION": "ReLU", "EXTRA_TRACK_ATTN": Fals
 _FIXED_IN_TRAINING = {"LR_SCHEDULER": "MultiStep", "SAMPLE_MODES": ["random_interval"]}
 """The same of their training: a checkpoint trained otherwise can be tracked with all the same."""
 
+_READ_ELSEWHERE = {
+    "DATASET",
+    "USE_DAB",
+    "USE_CHECKPOINT",
+    "COCO_SIZE",
+    "USE_MOTSYNTH",
+    "MOTSYNTH_RATE",
+    "DATA_ROOT",
+} | {
+    *("SAMPLE_LENGTHS", "SAMPLE_INTERVALS", "SAMPLE_MOT17_JOIN"),
+}
+_WITHOUT_MEANING = {
+    *("AUX_LOSS", "AVAILABLE_GPUS", "CHECKPOINT_LEVEL", "CONFIG_PATH", "DATA_PATH", "DEVICE", "EVAL_DATA_SPLIT"),
+    *("EVAL_DIR", "EVAL_MODE", "EVAL_MODEL", "EVAL_PORT", "EVAL_THREADS", "GIT_VERSION", "MODE", "MULTI_CHECKPOINT"),
+    *("OUTPUTS_DIR", "PRETRAINED_MODEL", "RESUME", "RESUME_SCHEDULER", "RETURN_INTER_DEC", "SUBMIT_DATA_SPLIT"),
+    *("SUBMIT_DIR", "SUBMIT_MODEL", "USE_CROWDHUMAN", "USE_DISTRIBUTED", "VISUALIZE"),
+}
+"""Of the rest of their keys: what the command line says here, or what their own models all have alike."""
+
 
 def read_published_config(raw: dict[str, Any], origin: str) -> dict[str, Any]:
     """Translate the authors' settings into nested settings of ours.
 
     Raises:
-        UserError: a data set or a choice of architecture that the authors never published.
+        UserError: a data set or a choice of architecture that the authors never published, or a misspelt key.
     """
+    _refuse_misspelt(raw, origin)
     for key, value in _FIXED.items():
         if raw.get(key, value) != value:
             raise UserError(f"{origin}: {key} is {raw[key]!r}; only {value!r} is supported")
@@ -115,6 +136,15 @@ def read_published_config(raw: dict[str, Any], origin: str) -> dict[str, Any]:
     if raw.get("USE_CHECKPOINT"):
         _set(settings, "training.checkpoint_activations", ["backbone", "encoder", "decoder"])
     return settings
+
+
+def _refuse_misspelt(raw: dict[str, Any], origin: str) -> None:
+    """Keys of other versions of their code have no meaning here; one that is nearly a known key is a mistake."""
+    known = sorted({*_KEYS, *_FIXED, *_FIXED_IN_TRAINING, *_READ_ELSEWHERE, *_WITHOUT_MEANING})
+    for key in raw:
+        near = difflib.get_close_matches(str(key).upper(), known, n=1, cutoff=0.8)
+        if key not in known and near:
+            raise UserError(f"{origin}: unknown key {key!r}; did you mean {near[0]!r}?")
 
 
 def _data(raw: dict[str, Any], dataset: str) -> dict[str, Any]:
