@@ -30,6 +30,7 @@ def test_an_unknown_kernel_is_refused():
         deformable_attention(*random_problem(), kernel="cuda")
 
 
+@pytest.mark.filterwarnings("error")  # they have no kernel that could fail
 def test_other_devices_take_the_reference():
     value, shapes, locations, weights = random_problem()
     on_meta = (value.to("meta"), shapes, locations.to("meta"), weights.to("meta"))

@@ -158,6 +158,35 @@ def test_nothing_to_do(everywhere, sizes):
     everywhere(check_random, sizes, torch.float32, 0.0)
 
 
+def check_measured(favourite):
+    """Has the interpreter tune as a device does, by a clock that prefers one of the candidates."""
+    import triton
+
+    from memotr.models.kernels import triton_kernels
+
+    def time_of(function, quantiles):
+        function()
+        function()
+        calls.append(function)
+        return [float(len(calls) % len(cuda.CANDIDATES) != favourite)] * 3
+
+    cuda._compiled.cache_clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(triton, "JITFunction", type(triton_kernels.forward_kernel))
+        calls: list[object] = []
+        for direction in ("forward", "backward"):
+            cuda._compiled(direction, 8, 3, True).do_bench = time_of
+        check_random("cpu", {"D": 8, "P": 3, "M": 1, "B": 1}, torch.float32, 1e-6)
+        assert len(calls) == 2 * len(cuda.CANDIDATES)
+    cuda._compiled.cache_clear()
+
+
+@pytest.mark.parametrize("favourite", range(len(cuda.CANDIDATES)))
+def test_measuring_leaves_the_numbers_alone(interpreter, favourite):
+    """Whichever blocks win; and gradients are not added up while they are tried out."""
+    interpreter.submit(check_measured, favourite).result()
+
+
 def check_layouts(device):
     problem = on(device, random_problem(B=3, Lq=5, M=2, D=8))
 
