@@ -231,6 +231,31 @@ def command(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
+def test_several_sequences_at_once(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+    layouts.write_dancetrack(tmp_path, sequences=3, length=4)
+    arguments = ["eval", "--checkpoint", weights / "one.safetensors", "--dataset", tmp_path / "DanceTrack"]
+    arguments += ["--split", "val"]
+    assert memotr(*arguments, "--output", tmp_path / "one")[0] == 0
+    code, _, errors = memotr(*arguments, "--output", tmp_path / "three", "--batch", "3")
+    assert (code, errors) == (0, "")
+    one, three = (results_of(tmp_path / name) for name in ("one", "three"))
+    assert list(one) == list(three)
+    for name in one:
+        mine, theirs = (np.loadtxt(text.decode().splitlines(), delimiter=",") for text in (three[name], one[name]))
+        np.testing.assert_array_equal(mine[:, :2], theirs[:, :2])
+        np.testing.assert_allclose(mine[:, 2:6], theirs[:, 2:6], atol=0.05)
+
+
+def test_what_goes_wrong_in_one_of_several_ends_all(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+    layouts.write_dancetrack(tmp_path, sequences=3, length=4)
+    broken = sorted((tmp_path / "DanceTrack" / "val" / "dancetrack0003" / "img1").iterdir())[1]
+    broken.write_bytes(b"no image")
+    arguments = ["eval", "--checkpoint", weights / "one.safetensors", "--dataset", tmp_path / "DanceTrack"]
+    code, _, errors = memotr(*arguments, "--split", "val", "--batch", "2")
+    assert (code, errors.count("\n")) == (2, 1)
+    assert str(broken) in errors
+
+
 @pytest.mark.slow
 def test_two_processes_share_the_sequences(weights: Path, tmp_path: Path) -> None:
     layouts.write_dancetrack(tmp_path, sequences=3)

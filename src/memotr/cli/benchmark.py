@@ -29,6 +29,7 @@ Seqmap = Annotated[
 Names = Annotated[list[str] | None, typer.Option(help="Only sequences so named, such as 'MOT17-0*'. Repeatable.")]
 Configuration = Annotated[str | None, typer.Option(help="Preset or YAML file, if it is not found with the weights.")]
 Precision = Annotated[Literal["32", "bf16", "fp16"], typer.Option(help="Of the heavy arithmetic.")]
+Batch = Annotated[int, typer.Option(min=1, help="Sequences that each process tracks at once.")]
 Accelerator = Annotated[
     Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="What to compute on; auto prefers CUDA.")
 ]
@@ -63,6 +64,7 @@ def evaluate_checkpoint(
     ] = None,
     config: Configuration = None,
     precision: Precision = "32",
+    batch: Batch = 1,
     accelerator: Accelerator = "auto",
     devices: Devices = None,
     num_nodes: Nodes = None,
@@ -93,7 +95,7 @@ def evaluate_checkpoint(
         "half": half,
     }
     fabric = make_fabric(accelerator, devices, num_nodes)
-    evaluation = Evaluation(fabric, benchmark, source, settings or (), config, precision)
+    evaluation = Evaluation(fabric, benchmark, source, settings or (), config, precision, batch)
     part = "-".join(filter(None, [dataset.name, split or ("half" if half else "")]))
     with to_be_continued():
         if checkpoint is not None:
@@ -130,6 +132,7 @@ def submit(
     ] = None,
     config: Configuration = None,
     precision: Precision = "32",
+    batch: Batch = 1,
     accelerator: Accelerator = "auto",
     devices: Devices = None,
     num_nodes: Nodes = None,
@@ -155,7 +158,7 @@ def submit(
     if checkpoint is not None:
         fabric = make_fabric(accelerator, devices, num_nodes)
         source = {"dataset": str(dataset.absolute()), "splits": splits}
-        evaluation = Evaluation(fabric, benchmark, source, settings or (), config, precision)
+        evaluation = Evaluation(fabric, benchmark, source, settings or (), config, precision, batch)
         with to_be_continued():
             results = evaluation.track(checkpoint, output)
             leave_process_group()

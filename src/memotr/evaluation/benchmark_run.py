@@ -17,6 +17,7 @@ from memotr.evaluation.handout import Handout
 from memotr.evaluation.tracking import remove_unfinished, result_file, track_sequences
 from memotr.io.frames import Frame
 from memotr.models.memotr import MeMOTR
+from memotr.tracking.batch import side_by_side
 from memotr.tracking.tracker import Precision, Tracker
 from memotr.tracks import Tracks
 
@@ -24,7 +25,7 @@ GLANCE = 0.2  # seconds between two looks at what other ranks do
 
 
 def track_benchmark(
-    fabric: Fabric, model: MeMOTR, benchmark: Benchmark, folder: Path, *, precision: Precision = "32"
+    fabric: Fabric, model: MeMOTR, benchmark: Benchmark, folder: Path, *, precision: Precision = "32", batch: int = 1
 ) -> str | None:
     """Track every sequence that has no results in ``folder`` yet. Called by every rank; all return when all is done.
 
@@ -34,6 +35,7 @@ def track_benchmark(
         benchmark: what to track.
         folder: shared by all ranks; see :func:`memotr.evaluation.tracking.track_sequences`.
         precision: of the heavy arithmetic.
+        batch: how many sequences each rank tracks at once.
 
     Returns:
         What went wrong on one of the ranks, in one line, if anything did: the same on all of them.
@@ -43,16 +45,16 @@ def track_benchmark(
     """
     handout = Handout.over(fabric, len(benchmark.sequences))
     tracker = Tracker(model.to(fabric.device), precision=precision)
+    numbers = benchmark.class_numbers(model.config.classes)
+
+    def track_some(tracker: Tracker) -> None:
+        sequences = (benchmark.sequences[k] for k in handout)
+        as_bdd = benchmark.as_bdd
+        track_sequences(tracker, sequences, folder, as_bdd=as_bdd, class_numbers=numbers, on_frame=progress)
+
     with BenchmarkProgress(handout, benchmark, folder, visible=fabric.is_global_zero) as progress:
         try:
-            track_sequences(
-                tracker,
-                (benchmark.sequences[k] for k in handout),
-                folder,
-                as_bdd=benchmark.as_bdd,
-                class_numbers=benchmark.class_numbers(model.config.classes),
-                on_frame=progress,
-            )
+            side_by_side(tracker, batch, track_some, stop=handout.stop)
         except UserError as error:
             handout.fail(str(error))
         except KeyboardInterrupt:
@@ -62,11 +64,10 @@ def track_benchmark(
             progress.show()
             time.sleep(GLANCE)
     fabric.barrier()
-    if handout.stopped():
-        fabric.barrier()
+    failure, stopped = handout.failure(), handout.stopped()
+    fabric.barrier()  # until all have asked: the first rank keeps the answers
+    if stopped and failure is None:
         raise KeyboardInterrupt
-    failure = handout.failure()
-    fabric.barrier()  # until all have asked: the first rank keeps the answer
     if fabric.is_global_zero and failure is None:
         remove_unfinished(folder)
     return failure

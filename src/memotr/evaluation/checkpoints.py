@@ -32,6 +32,7 @@ class Evaluation:
         settings: ``key=value`` in place of a checkpoint's own.
         config: preset or YAML file in place of what is found with a checkpoint.
         precision: of the heavy arithmetic.
+        batch: how many sequences each rank tracks at once.
     """
 
     fabric: Fabric
@@ -40,6 +41,7 @@ class Evaluation:
     settings: Sequence[str] = ()
     config: str | None = None
     precision: Precision = "32"
+    batch: int = 1
 
     def track(self, checkpoint: Path, folder: Path) -> Path:
         """The folder of the results; sequences that have theirs already are not tracked again. Called by every rank.
@@ -51,7 +53,9 @@ class Evaluation:
         try:
             model, results = self._open(checkpoint, folder)
             self.fabric.launch()  # after all that can be wrong is told; once launched, it does nothing
-            failure = track_benchmark(self.fabric, model, self.benchmark, results, precision=self.precision)
+            failure = track_benchmark(
+                self.fabric, model, self.benchmark, results, precision=self.precision, batch=self.batch
+            )
             if failure is not None:
                 raise UserError(failure)
         except (UserError, KeyboardInterrupt):

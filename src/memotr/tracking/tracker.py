@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, get_args
 
@@ -10,7 +12,7 @@ import torch
 from memotr.errors import UserError
 from memotr.models.inference import for_inference
 from memotr.models.memotr import MeMOTR
-from memotr.structures import ImageBatch, TrackState
+from memotr.structures import FrameOutput, ImageBatch, TrackState
 from memotr.tracking.gate import gate
 from memotr.tracking.lifecycle import advance
 from memotr.tracking.motion import extrapolate
@@ -18,6 +20,8 @@ from memotr.tracking.video_tracker import VideoTracker
 from memotr.tracks import Tracks
 
 Precision = Literal["32", "bf16", "fp16"]
+Look = Callable[[ImageBatch, Sequence[TrackState]], list[FrameOutput]]
+"""From B images and the tracks followed in each to what the model says of each."""
 
 
 class Tracker(VideoTracker):
@@ -59,7 +63,14 @@ class Tracker(VideoTracker):
         self.model = model.eval()
         self.precision: Precision = precision
         self.network = for_inference(model, torch.bfloat16 if precision == "bf16" else None)
+        self.look: Look = self._look
         self.reset()
+
+    def another(self) -> Tracker:
+        """A tracker of another video, with the same network and settings and a memory of its own."""
+        other = copy.copy(self)
+        other.reset()
+        return other
 
     def reset(self) -> None:
         """Forget everything: the next frame begins a new video, with ids from 0."""
@@ -71,8 +82,7 @@ class Tracker(VideoTracker):
     @torch.inference_mode()
     def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
         s = self.settings
-        with self._autocast():
-            output = self.network(images.to(self.model.device), [self.tracks])[0]
+        (output,) = self.look(images.to(self.model.device), [self.tracks])
         output = output.float()  # decisions and memory are always exact
         choice = gate(
             output,
@@ -89,6 +99,12 @@ class Tracker(VideoTracker):
         self.next_id += len(choice.births)
         self.frame += 1
         return self._report(tracks.boxes, tracks.scores.amax(dim=1), tracks.ids, tracks.labels, height, width)
+
+    @torch.inference_mode()
+    def _look(self, images: ImageBatch, tracks: Sequence[TrackState]) -> list[FrameOutput]:
+        with self._autocast():
+            output: FrameOutput = self.network(images, tracks)
+        return [output[b] for b in range(len(tracks))]
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "32":

@@ -1,0 +1,122 @@
+"""Videos that are tracked side by side come out as they do one by one."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from memotr.structures import ImageBatch
+from memotr.tracking.batch import Batch, batched, side_by_side
+from memotr.tracking.tracker import Tracker
+from tests.builders import random_images, tiny_model
+
+SETTINGS = {"det_thresh": 0.6, "track_thresh": 0.5, "min_area": 0}
+
+
+def videos():
+    """Of different lengths and of two sizes."""
+    shapes = [(5, 64, 96), (3, 64, 96), (4, 48, 96), (2, 64, 96)]
+    return [np.random.default_rng(k).integers(0, 256, (*shape, 3), dtype=np.uint8) for k, shape in enumerate(shapes)]
+
+
+def small_tracker():
+    model = tiny_model()
+    model.config = model.config.model_copy(update={"input": model.config.input.model_copy(update={"short_side": 64})})
+    return Tracker(model, **SETTINGS)
+
+
+def test_the_same_tracks_as_one_by_one():
+    tracker, clips = small_tracker(), videos()
+    wanted, found = [], [[] for _ in clips]
+    for clip in clips:
+        tracker.reset()
+        wanted.append([tracker.update(frame) for frame in clip])
+    todo = list(range(len(clips)))
+
+    def work(tracker):
+        while todo:
+            k = todo.pop()
+            tracker.reset()
+            found[k] = [tracker.update(frame) for frame in clips[k]]
+
+    side_by_side(tracker, 3, work, stop=todo.clear)
+    for mine, theirs in zip(found, wanted, strict=True):
+        assert len(mine) == len(theirs)
+        for a, b in zip(mine, theirs, strict=True):
+            assert a.ids.tolist() == b.ids.tolist()
+            np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-2)
+    assert sum(len(frame) for clip in wanted for frame in clip) > 20
+
+
+def test_frames_go_through_the_network_together():
+    sizes = []
+
+    def look(images, tracks):
+        sizes.append(len(images))
+        return [images.pixels[b] for b in range(len(tracks))]
+
+    tracker = small_tracker()
+    tracker.look = look
+    batch, trackers = batched(tracker, 3)
+    images = [torch.full((1, 3, 32, 32), float(k)) for k in range(3)]
+    found, together = {}, threading.Barrier(3)
+
+    def member(k):
+        with batch.taking_part():
+            together.wait()
+            mask = torch.zeros(1, 32, 32, dtype=torch.bool)
+            for _ in range(k + 1):  # the first leaves after one frame, the others go on
+                (found[k],) = trackers[k].look(ImageBatch(images[k], mask, ((32, 32),)), [None])
+
+    threads = [threading.Thread(target=member, args=(k,)) for k in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert sizes == [3, 2, 1]
+    assert all(found[k].equal(images[k][0]) for k in range(3))
+
+
+def test_what_one_raises_ends_all_of_them():
+    tracker, stopped = small_tracker(), threading.Event()
+    first = threading.Lock()
+
+    def work(tracker):
+        if first.acquire(blocking=False):
+            raise ValueError("this one")
+        assert stopped.wait(timeout=30)
+
+    with pytest.raises(ValueError, match="this one"):
+        side_by_side(tracker, 2, work, stop=stopped.set)
+
+
+def test_an_error_in_the_network_reaches_every_thread():
+    def look(images, tracks):
+        raise RuntimeError("out of memory")
+
+    batch = Batch(look)
+    raised = []
+
+    def member():
+        with batch.taking_part():
+            try:
+                batch(random_images([(32, 32)]), [None])
+            except RuntimeError as error:
+                raised.append(str(error))
+
+    threads = [threading.Thread(target=member) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert raised == ["out of memory"] * 2
+
+
+def test_trackers_have_memories_of_their_own():
+    tracker = small_tracker()
+    _, (one, other) = batched(tracker, 2)
+    assert one.network is other.network is tracker.network
+    tracker.update(videos()[0][0])
+    assert (tracker.frame, one.frame) == (1, 0)
+    assert one.tracks is not other.tracks
