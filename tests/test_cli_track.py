@@ -115,6 +115,31 @@ def test_every_option(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert "5 frames" in capsys.readouterr().out
 
 
+def test_an_exported_tracker(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Chosen by the file's ending; what the export settled cannot be given again."""
+    from tests.builders import tiny_model
+    from tests.export.builders import EagerEngine
+
+    numbered_video(Path("clip.mp4"), 2)
+    opened: list[tuple[str, str]] = []
+
+    def open_engine(path: str, device: str) -> EagerEngine:
+        opened.append((path, device))
+        return EagerEngine(tiny_model())
+
+    monkeypatch.setattr("memotr.export.engines.open_engine", open_engine)
+    for engine in ("auto", "onnx"):
+        assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.onnx", "--engine", engine, "--det-thresh", "0.3") == 0
+    assert opened == [("a.onnx", "auto")] * 2
+    assert len(read_mot(Path("outputs/clip.txt"))) == 2
+    assert not run.loaded
+    capsys.readouterr()
+    assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.onnx", "--precision", "bf16") == 2
+    assert "a.onnx: the export settled --config, --precision and --kernel" in capsys.readouterr().err
+    assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.pth", "--engine", "onnx") == 2
+    assert "engine onnx does not run a.pth: memotr export a.pth FILE.onnx" in capsys.readouterr().err
+
+
 def test_an_older_run_is_replaced(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,7 +19,7 @@ PACKAGE = Path(memotr.__file__).parent
 # within a row two rooms never need each other. Imports inside functions and under TYPE_CHECKING count like all others.
 ROWS = (
     {"__init__", "__main__", "cli"},
-    {"demo"},
+    {"demo", "export"},
     {"training", "evaluation"},
     {"tracking"},
     {"data"},
@@ -40,6 +40,7 @@ MEDIA = {"av", "cv2", "supervision"}
 NOT_LOADED_BY = {
     "memotr": EXTRAS | MEDIA | {"matplotlib", "numba", "scipy"},  # the top module only: its names are loaded when used
     "memotr.cli": EXTRAS,
+    "memotr.export": EXTRAS,
     "memotr.io": EXTRAS,
     "memotr.data": EXTRAS,
     "memotr.tracking": EXTRAS,

@@ -15,6 +15,8 @@ EXTRAS = {
     "scipy": "train",
     "matplotlib": "train",
     "trackeval": "eval",
+    "onnxruntime": "export",
+    "onnxscript": "export",
 }
 """Which extra of this package brings a library that tracking can do without."""
 

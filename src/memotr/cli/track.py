@@ -20,7 +20,9 @@ def track(
         str,
         typer.Argument(help="Video, image folder, MOT sequence folder, camera number, or rtsp/http address."),
     ],
-    checkpoint: Annotated[str, typer.Option(help="Weights file (the authors' or ours), or the name of a preset.")],
+    checkpoint: Annotated[
+        str, typer.Option(help="Weights file (the authors' or ours), name of a preset, or what `memotr export` wrote.")
+    ],
     config: Annotated[
         str | None, typer.Option(help="Preset or YAML file, if it is not found with the weights.")
     ] = None,
@@ -29,6 +31,10 @@ def track(
     precision: Annotated[Literal["32", "bf16", "fp16"], typer.Option(help="Of the heavy arithmetic.")] = "32",
     kernel: Annotated[
         Literal["auto", "reference", "numba", "triton"], typer.Option(help="Operator behind deformable attention.")
+    ] = "auto",
+    engine: Annotated[
+        Literal["auto", "torch", "onnx", "pt2"],
+        typer.Option(help="What runs the network; auto goes by the checkpoint's ending."),
     ] = "auto",
     det_thresh: Annotated[
         float | None, typer.Option(help="Score from which a detection begins a track.", show_default=THE_CHECKPOINTS)
@@ -55,23 +61,38 @@ def track(
     leaves complete files of all frames so far.
     """
     # Heavy, and needed by this command only.
+    from memotr.errors import UserError
+    from memotr.export.engines import choose_engine, open_engine
+    from memotr.export.tracker import ExportedTracker
     from memotr.io.outputs import open_outputs
     from memotr.io.progress import TrackingProgress
     from memotr.io.sources import open_source
-    from memotr.tracking.run import track_source
+    from memotr.tracking.run import FrameTracker, track_source
     from memotr.tracking.tracker import Tracker
     from memotr.weights.tracker import load_model
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` and `docker stop` end a run as Ctrl-C does
     with open_source(source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad) as frames:
-        tracker = Tracker(
-            load_model(checkpoint, config=config, device=device, kernel=kernel),
-            det_thresh=det_thresh,
-            track_thresh=track_thresh,
-            result_thresh=result_thresh,
-            miss_tolerance=miss_tolerance,
-            precision=precision,
-        )
+        tracker: FrameTracker
+        if choose_engine(checkpoint, engine) == "torch":
+            tracker = Tracker(
+                load_model(checkpoint, config=config, device=device, kernel=kernel),
+                det_thresh=det_thresh,
+                track_thresh=track_thresh,
+                result_thresh=result_thresh,
+                miss_tolerance=miss_tolerance,
+                precision=precision,
+            )
+        elif config is not None or precision != "32" or kernel != "auto":
+            raise UserError(f"{checkpoint}: the export settled --config, --precision and --kernel: leave them out")
+        else:
+            tracker = ExportedTracker(
+                open_engine(checkpoint, device),
+                det_thresh=det_thresh,
+                track_thresh=track_thresh,
+                result_thresh=result_thresh,
+                miss_tolerance=miss_tolerance,
+            )
         sinks = open_outputs(frames, output, video=not no_video)
         progress = TrackingProgress(frames)
         try:

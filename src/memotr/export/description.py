@@ -1,0 +1,66 @@
+"""What an exported file says of itself, as texts under names, for those who drive it from any language."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import yaml
+
+import memotr
+from memotr.config import Config, make_config
+from memotr.data.preprocess import MEAN, STD
+from memotr.errors import UserError
+from memotr.export.frame_step import SMALLEST, STRIDE, empty_state
+
+FORMAT = "1"
+"""Of names, shapes and meaning of inputs and outputs."""
+
+
+def describe(config: Config) -> dict[str, str]:
+    """Texts for the file's metadata. All but ``config`` (YAML) and the two versions are JSON."""
+    tracking = config.tracking
+    values = {
+        "classes": config.classes,
+        "input": {
+            "short_side": config.input.short_side,
+            "longest_side": config.input.longest_side,
+            "multiple_of": STRIDE,
+            "at_least": SMALLEST,
+            "mean": MEAN,
+            "std": STD,
+        },
+        "thresholds": {
+            "det_thresh": tracking.det_thresh,
+            "track_thresh": tracking.track_thresh,
+            "miss_tolerance": tracking.miss_tolerance,
+            "result_thresh": tracking.result_thresh,
+            "min_area": tracking.min_area,
+        },
+        "state": {
+            name: {"dtype": str(value.dtype).removeprefix("torch."), "shape": value.shape}
+            for name, value in empty_state(config).items()
+        },
+    }
+    return {
+        "memotr_format": FORMAT,
+        "memotr_version": memotr.__version__,
+        **{name: json.dumps(value) for name, value in values.items()},
+        "config": config.to_yaml(),
+    }
+
+
+def read_config(texts: Mapping[str, str], origin: str) -> Config:
+    """The configuration of the model that was exported.
+
+    Raises:
+        UserError: the texts are not those of :func:`describe`, or of a format that is not known here.
+    """
+    if "memotr_format" not in texts:
+        raise UserError(f"{origin}: was not made by `memotr export`")
+    if texts["memotr_format"] != FORMAT:
+        raise UserError(
+            f"{origin}: is of format {texts['memotr_format']}, made by memotr {texts['memotr_version']}; this version "
+            f"reads format {FORMAT}: export the checkpoint again"
+        )
+    return make_config(yaml.safe_load(texts["config"]), origin)

@@ -1,0 +1,101 @@
+"""From a model to files: traced once, written as a ``torch.export`` program or translated to ONNX."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from memotr.errors import UserError
+from memotr.export.frame_step import INPUTS, OUTPUTS, STATE, STRIDE, FrameStep, empty_state, thresholds
+from memotr.models.memotr import MeMOTR
+from memotr.structures import ImageBatch
+
+METADATA_FILE = "memotr.json"
+"""The name under which a program of PyTorch's carries its description."""
+
+
+def trace(model: MeMOTR) -> tuple[FrameStep, ExportedProgram]:
+    """The frame step of a model, and the same as a graph for images of any size and any number of tracks.
+
+    Args:
+        model: on the CPU; put in evaluation mode with the kernel "reference", which other runtimes know.
+
+    Raises:
+        UserError: the configuration asks for the motion model, which is no part of the step.
+    """
+    if model.config.tracking.motion.enabled:
+        raise UserError("the motion model cannot be exported: set tracking.motion.enabled to false")
+    step = FrameStep(model.eval().set_kernel("reference"))
+    height, width, tracks = Dim("height"), Dim("width"), Dim("num_tracks")
+    sizes: dict[str, dict[int, object] | None] = dict.fromkeys(INPUTS)
+    sizes |= {"pixels": {2: STRIDE * height, 3: STRIDE * width}, "mask": {1: STRIDE * height, 2: STRIDE * width}}
+    sizes |= {name: {0: tracks} for name in STATE}
+    with torch.no_grad():
+        # strict: the other way of tracing takes len() of a tensor for a constant
+        return step, torch.export.export(step, _example(model), dynamic_shapes=sizes, strict=True)
+
+
+def write_program(program: ExportedProgram, path: Path, description: Mapping[str, str]) -> None:
+    """Save a traced step for PyTorch; its description lies in it as a file of its own."""
+    with quiet_exporter():
+        torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(description)})
+
+
+def write_onnx(program: ExportedProgram, path: Path, description: Mapping[str, str]) -> None:
+    """Translate a traced step to ONNX; its description is the file's metadata."""
+    import onnx_ir
+    import onnxscript  # noqa: F401  PyTorch's own complaint of its absence names no package
+    from onnx_ir.passes.common import CommonSubexpressionEliminationPass, InlinePass
+
+    with quiet_exporter():
+        translated = torch.onnx.export(
+            program, dynamo=True, input_names=INPUTS, output_names=OUTPUTS, optimize=False, verbose=False
+        )
+        assert translated is not None
+        # The optimiser gives one name to the bounds of all clamps of a tensor; so equal clamps become one before.
+        InlinePass()(translated.model)
+        CommonSubexpressionEliminationPass()(translated.model)
+        translated.optimize()
+    graph = translated.model.graph
+    for value, names in [(v, {0: "num_tracks"}) for v in graph.inputs if v.name in STATE] + [
+        (v, {0: "new_num_tracks"}) for v in graph.outputs if v.shape
+    ]:
+        assert value.shape is not None
+        value.shape = onnx_ir.Shape([names.get(i, size) for i, size in enumerate(value.shape)])
+    translated.model.metadata_props.update(description)
+    translated.save(path, external_data=False)
+
+
+def _example(model: MeMOTR) -> tuple[Tensor, ...]:
+    """Inputs of which no size is 0 or 1: tracing takes those for constants."""
+    images = ImageBatch.from_images([torch.zeros(3, 3 * STRIDE, 4 * STRIDE)])
+    state = {
+        name: value.new_zeros(3, *value.shape[1:]) for name, value in empty_state(model.config).items() if value.ndim
+    }
+    inputs = {"pixels": images.pixels, "mask": images.mask, **state, "next_id": torch.tensor(3)}
+    inputs |= thresholds(0.5, 0.5, 30)
+    return tuple(inputs[name] for name in INPUTS)
+
+
+@contextmanager
+def quiet_exporter() -> Iterator[None]:
+    """Keep back what the exporter says of its own insides."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch._export", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,46 @@
+"""From a checkpoint to checked files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from memotr.errors import UserError
+from memotr.export.check import check
+from memotr.export.description import describe
+from memotr.export.engines import choose_engine, open_engine
+from memotr.export.program import trace, write_onnx, write_program
+from memotr.models.memotr import MeMOTR
+from memotr.weights.files import replacing
+
+
+def export_model(model: MeMOTR, paths: Sequence[Path], say: Callable[[str], None] = print) -> None:
+    """Trace the model's frame step once, and write, load and check each file; only then it takes its name.
+
+    Args:
+        model: on the CPU; its kernel becomes "reference".
+        paths: each ends in .onnx or .pt2.
+        say: receives a line for all that takes a while, and for every file.
+
+    Raises:
+        UserError: a path has another ending or cannot be written; the model cannot be exported; a file computes
+            something else than the model.
+    """
+    engines = [choose_engine(path, "auto") for path in paths]
+    for path, engine in zip(paths, engines, strict=True):
+        if engine == "torch":
+            raise UserError(f"{path}: expected a file that ends in .onnx or .pt2")
+    if "onnx" in engines:
+        import onnxruntime  # noqa: F401  missing, it is to be said before the minutes that tracing takes
+        import onnxscript  # noqa: F401
+    say("tracing the frame step: a minute or two")
+    step, program = trace(model)
+    description = describe(model.config)
+    for path, engine in zip(paths, engines, strict=True):
+        write = write_onnx if engine == "onnx" else write_program
+        with replacing(path) as beside:
+            say(f"writing {path}")
+            write(program, beside, description)
+            difference = check(step, open_engine(beside, "cpu"))
+            size = beside.stat().st_size / 1e6
+        say(f"wrote {path}: {size:.0f} MB, equal to PyTorch (ids equal, all else within {difference:.0e})")

@@ -1,0 +1,56 @@
+"""A tracker whose steps an exported file takes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from memotr.export.engines import Engine
+from memotr.export.frame_step import STATE, empty_state, thresholds
+from memotr.structures import ImageBatch
+from memotr.tracking.video_tracker import VideoTracker
+from memotr.tracks import Tracks
+
+
+class ExportedTracker(VideoTracker):
+    """Follows the objects of one video, as :class:`memotr.Tracker` does.
+
+    Args:
+        engine: from :func:`memotr.export.engines.open_engine`; several trackers may share it.
+        det_thresh: this and the others: as for :class:`memotr.Tracker`.
+        track_thresh: likewise.
+        result_thresh: likewise.
+        miss_tolerance: likewise.
+        min_area: likewise.
+
+    Raises:
+        memotr.errors.UserError: a threshold is out of range.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        det_thresh: float | None = None,
+        track_thresh: float | None = None,
+        result_thresh: float | None = None,
+        miss_tolerance: int | None = None,
+        min_area: float | None = None,
+    ) -> None:
+        super().__init__(engine.config, det_thresh, track_thresh, result_thresh, miss_tolerance, min_area)
+        self.engine = engine
+        s = self.settings
+        self.thresholds = thresholds(s.det_thresh, s.track_thresh, s.miss_tolerance)
+        self.reset()
+
+    def reset(self) -> None:
+        self.state: dict[str, Tensor] = empty_state(self.config)
+        self.frame = 0
+
+    @torch.inference_mode()
+    def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
+        inputs = {"pixels": images.pixels, "mask": images.mask, **self.state, **self.thresholds}
+        output = self.engine.run(inputs)
+        self.state = {name: output[f"new_{name}"] for name in (*STATE, "next_id")}
+        self.frame += 1
+        return self._report(output["boxes"], output["scores"], self.state["ids"], self.state["labels"], height, width)

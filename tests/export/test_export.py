@@ -1,0 +1,104 @@
+"""Exports from tracing to the tracks of a video. Tracing takes most of a minute, whatever the network's size."""
+
+import json
+
+import numpy as np
+import pytest
+
+from memotr.errors import UserError
+from memotr.export.engines import open_engine
+from memotr.export.frame_step import INPUTS, OUTPUTS
+from memotr.export.run import export_model
+from memotr.export.tracker import ExportedTracker
+from memotr.tracking.tracker import Tracker
+from tests.builders import tiny_model
+from tests.export.builders import EagerEngine, smallest_model
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+
+def video(height, width, n=8):
+    rng = np.random.default_rng(0)
+    scene = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return [np.roll(scene, 5 * t, axis=1) for t in range(n)]
+
+
+@pytest.fixture(scope="module", params=[("dab", 1), ("deformable-detr", 3)], ids=["dab", "deformable-detr"])
+def exported(request, tmp_path_factory):
+    """A model and the folder of its exports, with what was said while they were made."""
+    model, folder, said = smallest_model(*request.param), tmp_path_factory.mktemp("export"), []
+    files = [folder / "tracker.onnx"] + ([folder / "tracker.pt2"] if request.param[0] == "dab" else [])
+    export_model(model, files, said.append)
+    return model, folder, said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["onnx", "pt2"])
+def test_a_video_gets_the_same_tracks(exported, ending):
+    """Sizes of any aspect, fewer and more tracks, thresholds other than the file's."""
+    model, folder, _ = exported
+    if not (folder / f"tracker.{ending}").exists():
+        pytest.skip("one variant is enough: both files are of the same graph")
+    limits = {"det_thresh": 0.6, "track_thresh": 0.55, "miss_tolerance": 2, "result_thresh": 0.1, "min_area": 4}
+    ours, plain = Tracker(model, **limits), ExportedTracker(EagerEngine(model), **limits)
+    theirs = ExportedTracker(open_engine(folder / f"tracker.{ending}"), **limits)
+    for size in [(60, 80), (90, 50), (64, 64)]:
+        for tracker in (ours, plain, theirs):
+            tracker.reset()
+        results = [(ours.update(f), theirs.update(f), plain.update(f)) for f in video(*size)]
+        assert all(a.ids.tolist() == b.ids.tolist() and a.labels.tolist() == b.labels.tolist() for a, b, _ in results)
+        assert all(np.allclose(a.boxes, b.boxes, atol=1e-2) for a, b, _ in results), "in pixels"
+        state, expected = ({**t.state, "ref_pts": t.state["ref_pts"].sigmoid()} for t in (theirs, plain))
+        assert all(np.allclose(state[name], expected[name], atol=1e-4) for name in state)
+        assert len({i for a, *_ in results for i in a.ids}) > max(len(a) for a, *_ in results), "births and deaths"
+
+
+@pytest.mark.slow
+def test_the_file_says_how_to_drive_it(exported):
+    import onnxruntime
+
+    model, folder, said = exported
+    session = onnxruntime.InferenceSession(folder / "tracker.onnx")
+    texts = session.get_modelmeta().custom_metadata_map
+    assert json.loads(texts["classes"]) == list(model.config.classes)
+    inputs = {i.name: i for i in session.get_inputs()}
+    assert tuple(inputs) == INPUTS
+    assert tuple(o.name for o in session.get_outputs()) == OUTPUTS
+    assert set(json.loads(texts["thresholds"])) == {
+        "det_thresh",
+        "track_thresh",
+        "miss_tolerance",
+        "result_thresh",
+        "min_area",
+    }
+    for name, value in json.loads(texts["state"]).items():
+        shape = inputs[name].shape
+        assert shape == (["num_tracks", *value["shape"][1:]] if value["shape"] else [])
+        assert inputs[name].type == {"int64": "tensor(int64)", "float32": "tensor(float)"}[value["dtype"]]
+    written = sorted(line.split(":")[0] for line in said if line.startswith("wrote "))
+    assert written == [f"wrote {path}" for path in sorted(folder.iterdir())], "and nothing is left beside them"
+
+
+def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
+    def differ(step, engine):
+        raise UserError("the exported step gives another scores")
+
+    monkeypatch.setattr("memotr.export.run.trace", lambda model: (None, None))
+    monkeypatch.setattr("memotr.export.run.write_onnx", lambda program, path, texts: path.write_bytes(b"onnx"))
+    monkeypatch.setattr("memotr.export.run.open_engine", lambda path, device: None)
+    monkeypatch.setattr("memotr.export.run.check", differ)
+    with pytest.raises(UserError, match="another scores"):
+        export_model(tiny_model(), [tmp_path / "a.onnx"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_exported_is_refused_before_anything_takes_time(tmp_path):
+    model = tiny_model()
+    with pytest.raises(UserError, match=r"a.pth: expected a file that ends in \.onnx or \.pt2"):
+        export_model(model, [tmp_path / "b.onnx", tmp_path / "a.pth"])
+    motion = model.config.tracking.motion.model_copy(update={"enabled": True})
+    tracking = model.config.tracking.model_copy(update={"motion": motion})
+    model.config = model.config.model_copy(update={"tracking": tracking})
+    with pytest.raises(UserError, match="the motion model cannot be exported"):
+        export_model(model, [tmp_path / "a.onnx"])

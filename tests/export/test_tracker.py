@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from memotr.errors import UserError
+from memotr.export.engines import choose_engine, open_engine
+from memotr.export.tracker import ExportedTracker
+from memotr.tracking.tracker import Tracker
+from tests.builders import tiny_model
+from tests.export.builders import EagerEngine
+from tests.tracking.test_tracker import frames
+
+
+@pytest.mark.parametrize("variant", ["dab", "deformable-detr"])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_takes_the_steps_of_a_tracker(variant, classes):
+    model = tiny_model(variant, classes)
+    limits = {"det_thresh": 0.6, "track_thresh": 0.55, "miss_tolerance": 2, "result_thresh": 0.1, "min_area": 4}
+    one, two = Tracker(model, **limits), ExportedTracker(EagerEngine(model), **limits)
+    for _ in range(2):
+        results = [(one.update(f), two.update(f)) for f in frames(6)]
+        assert all(a.frame == b.frame and a.ids.tolist() == b.ids.tolist() for a, b in results)
+        assert all(a.labels.tolist() == b.labels.tolist() for a, b in results)
+        assert all(np.allclose(a.boxes, b.boxes, atol=1e-2) for a, b in results), "in pixels"
+        assert len({i for a, _ in results for i in a.ids}) > max(len(a) for a, _ in results), "births and deaths"
+        one.reset()
+        two.reset()
+
+
+def test_a_threshold_out_of_range_is_refused():
+    with pytest.raises(UserError, match="det_thresh"):
+        ExportedTracker(EagerEngine(tiny_model()), det_thresh=2)
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "wanted", "found"),
+    [("a.pth", "auto", "torch"), ("a.onnx", "auto", "onnx"), ("a.pt2", "pt2", "pt2"), ("dancetrack", "torch", "torch")],
+)
+def test_the_ending_chooses_the_engine(checkpoint, wanted, found):
+    assert choose_engine(checkpoint, wanted) == found
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "wanted", "remedy"),
+    [("a.pth", "onnx", "memotr export a.pth FILE.onnx"), ("a.onnx", "torch", "it takes engine onnx")],
+)
+def test_an_engine_for_other_files_is_refused(checkpoint, wanted, remedy):
+    with pytest.raises(UserError, match=f"engine {wanted} does not run {checkpoint}: {remedy}"):
+        choose_engine(checkpoint, wanted)
+
+
+def test_files_that_are_no_exported_tracker(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    value = onnx.helper.make_tensor_value_info
+    node = onnx.helper.make_node("Identity", ["a"], ["b"])
+    graph = onnx.helper.make_graph([node], "other", [value("a", 1, [1])], [value("b", 1, [1])])
+    other = tmp_path / "other.onnx"
+    onnx.save(onnx.helper.make_model(graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 20)]), other)
+    (tmp_path / "noise.onnx").write_bytes(np.random.default_rng(0).bytes(2000))
+    (tmp_path / "noise.pt2").write_bytes(b"noise")
+    for name, message in {
+        "other.onnx": "other.onnx: was not made by `memotr export`",
+        "noise.onnx": "noise.onnx: ONNX Runtime cannot load it",
+        "noise.pt2": "noise.pt2: not readable as a torch.export program",
+        "missing.onnx": "missing.onnx: no such file",
+        "weights.pth": "memotr export .*weights.pth FILE.onnx",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            open_engine(tmp_path / name)
+    with pytest.raises(UserError, match=r"device cuda:3: a \.pt2 file runs on the CPU"):
+        open_engine(tmp_path / "noise.pt2", "cuda:3")
+    with pytest.raises(UserError, match="device mps: this ONNX Runtime has cpu"):
+        open_engine(other, "mps")
