@@ -1,4 +1,4 @@
-"""How scoring shows on the terminal."""
+"""How work on many files shows on the terminal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ScoringProgress:
         self._task = self._bar.add_task("reading", total=None)
 
     def __call__(self, name: str, total: int) -> None:
-        """One more sequence of ``total`` is scored."""
+        """One more sequence of ``total`` is done."""
         self._bar.update(self._task, advance=1, total=total, description=name)
 
     def __enter__(self) -> Self:

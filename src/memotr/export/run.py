@@ -33,7 +33,7 @@ def export_model(model: MeMOTR, paths: Sequence[Path], say: Callable[[str], None
     if "onnx" in engines:
         import onnxruntime  # noqa: F401  missing, it is to be said before the minutes that tracing takes
         import onnxscript  # noqa: F401
-    say("tracing the frame step: a minute or two")
+    say("tracing the frame step, which takes a few minutes")
     step, program = trace(model)
     description = describe(model.config)
     for path, engine in zip(paths, engines, strict=True):
