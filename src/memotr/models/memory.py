@@ -80,7 +80,7 @@ class TemporalInteraction(nn.Module):
         weight = self.confidence_weight_net(output)  # (N, C) in [0, 1]
         short_memory = self.short_memory_fusion(torch.cat((weight * output, last_output), dim=-1))  # (N, C)
         q, k = short_memory + position, long_memory + position
-        # With the weights, for the way without them is chosen by N and stays no graph for every N; they cost nothing here.
+        # With the weights, for the way without them depends on N: an exported graph would hold for one N only.
         y, _ = self.memory_attn(q[None], k[None], output[None], need_weights=True)  # (1, N, C)
         y = self.memory_ffn(self.memory_norm(output + self.memory_dropout(y[0])))
         fused: Tensor = self.query_feat_ffn(self.query_feat_norm(long_memory + self.query_feat_dropout(y)))
