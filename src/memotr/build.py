@@ -21,7 +21,14 @@ def build_model(config: Config) -> MeMOTR:
     decoder_layers = [DecoderLayer(*dims, c.num_decoder_points, c.dropout) for _ in range(c.num_decoder_layers)]
     decoder = Decoder(decoder_layers, c.hidden_dim, queries, c.merge_layer)
     memory = TemporalInteraction(
-        c.hidden_dim, c.ffn_dim, c.memory_heads, c.dropout, queries, c.update_threshold, c.long_memory_lambda
+        c.hidden_dim,
+        c.ffn_dim,
+        c.memory_heads,
+        c.dropout,
+        queries,
+        c.update_threshold,
+        c.long_memory_lambda,
+        c.use_long_memory,
     )
     model = MeMOTR(
         resnet,

@@ -58,6 +58,8 @@ class ModelConfig(Settings):
     """Number of first decoder layers that only detection queries enter (MERGE_DET_TRACK_LAYER)."""
     update_threshold: Probability = 0.5
     long_memory_lambda: Probability = 0.01
+    use_long_memory: bool = True
+    """Otherwise the last confident output stands in its place: an ablation."""
     memory_heads: Positive = 8
     position_temperature: Annotated[float, Field(gt=0)] = 20.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0

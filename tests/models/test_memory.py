@@ -51,3 +51,12 @@ def test_no_gradient_through_the_long_memory(variant):
 def test_no_tracks(variant):
     model = tiny_model(variant)
     assert len(model.memory(model.no_tracks())) == 0
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_the_long_memory_may_be_left_out(variant, used):
+    model = tiny_model(variant, use_long_memory=used)
+    tracks = some_tracks(model.queries.parts)
+    before = model.memory(tracks).query_embed
+    assert model.memory(tracks.replace(long_memory=tracks.long_memory + 1)).query_embed.equal(before) is not used
+    assert not model.memory(tracks.replace(last_output=tracks.last_output + 1)).query_embed.equal(before)

@@ -22,6 +22,7 @@ class TemporalInteraction(nn.Module):
         queries: the variant.
         update_threshold: tracks whose best class score is above it are confident; only those are renewed.
         long_memory_lambda: share of the newest output in the long memory (λ).
+        use_long_memory: otherwise the short memory stands in its place, to see what the long one is worth.
     """
 
     def __init__(
@@ -33,11 +34,13 @@ class TemporalInteraction(nn.Module):
         queries: QueryVariant,
         update_threshold: float,
         long_memory_lambda: float,
+        use_long_memory: bool = True,
     ) -> None:
         super().__init__()
         self.queries = queries
         self.update_threshold = update_threshold
         self.long_memory_lambda = long_memory_lambda
+        self.use_long_memory = use_long_memory
         # in a Sequential for the published name, confidence_weight_net.0.*
         self.confidence_weight_net = nn.Sequential(MLP(dim, dim, dim, 2), nn.Sigmoid())
         self.short_memory_fusion = MLP(2 * dim, 2 * dim, dim, 2)
@@ -63,7 +66,8 @@ class TemporalInteraction(nn.Module):
         confident = (tracks.scores.amax(dim=1) > self.update_threshold)[:, None]  # (N, 1)
         ref_pts = torch.where(confident, inverse_sigmoid(tracks.boxes.detach()), tracks.ref_pts)
         # no gradient runs through the long memory from frame to frame
-        output, long_memory = tracks.output_embed, tracks.long_memory.detach()
+        output = tracks.output_embed
+        long_memory = (tracks.long_memory if self.use_long_memory else tracks.last_output).detach()
         content = self._fuse(ref_pts, output, tracks.last_output, long_memory)
         renewed = self.queries.renew(self, tracks.query_embed, content, output)
         lam = self.long_memory_lambda
