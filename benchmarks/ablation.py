@@ -3,7 +3,7 @@
 memotr data synth SynthDance && python benchmarks/ablation.py . --output runs/ablation --seeds 0 1 2
 
 Trains the shipped tracker's configuration for every variant and seed, evaluates each on the test split, and writes a
-table of means and spreads (``ablation.md``, ``ablation.json``) after every run. What is there already is not done again:
+table of means and spreads (``ablation.md``, ``ablation.json``) after every run. What is there is not done again:
 the command goes on where it stopped. Further settings (``training.epochs=8``) hold for all runs.
 """
 
