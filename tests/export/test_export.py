@@ -1,6 +1,7 @@
 """Exports from tracing to the tracks of a video. Tracing takes most of a minute, whatever the network's size."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,6 +79,26 @@ def test_the_file_says_how_to_drive_it(exported):
         assert inputs[name].type == {"int64": "tensor(int64)", "float32": "tensor(float)"}[value["dtype"]]
     written = sorted(line.split(":")[0] for line in said if line.startswith("wrote "))
     assert written == [f"wrote {path}" for path in sorted(folder.iterdir())], "and nothing is left beside them"
+
+
+@pytest.mark.slow
+def test_the_example_of_the_docs_runs(exported, monkeypatch):
+    """With ONNX Runtime, OpenCV and NumPy alone it gives the tracks that ours gives."""
+    page = Path(__file__).parents[2] / "docs" / "export.md"
+    code = next(block for block in page.read_text(encoding="utf-8").split("```python\n") if block.startswith("import"))
+    code = code.partition("```")[0]
+    assert "torch" not in code
+    model, folder, _ = exported
+    monkeypatch.chdir(folder)
+    example = {}
+    exec(code.replace("memotr.onnx", "tracker.onnx"), example)
+    tracker, state = ExportedTracker(EagerEngine(model)), example["state"]
+    for frame in video(90, 50, n=3):
+        output, state = example["step"](frame, state)
+        tracker.update(frame)
+        assert output["new_ids"].tolist() == tracker.state["ids"].tolist()
+        assert np.allclose(output["new_long_memory"], tracker.state["long_memory"], atol=1e-4)
+    assert len(output["new_ids"]) > 0
 
 
 def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
