@@ -126,7 +126,7 @@ def test_a_full_disk_ends_the_run_with_the_old_checkpoint_in_place(data, uninter
     write = Path.open
 
     def full(self, mode="r", *arguments, **options):
-        if "w" in mode and LAST in self.name and (tmp_path / LAST).exists():
+        if "w" in mode and self.name.startswith(".last.") and (tmp_path / LAST).exists():
             raise OSError(28, "No space left on device")
         return write(self, mode, *arguments, **options)
 
@@ -139,7 +139,7 @@ def test_a_full_disk_ends_the_run_with_the_old_checkpoint_in_place(data, uninter
     assert_same_run(tmp_path, uninterrupted)
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", ".config.yaml", ".environment.json"])
+@pytest.mark.parametrize("name", ["metrics.", ".config.", ".environment."])
 def test_a_disk_too_full_for_anything_ends_the_run_with_one_line(data, tmp_path, monkeypatch, name):
     write = Path.open
 
@@ -149,7 +149,7 @@ def test_a_disk_too_full_for_anything_ends_the_run_with_one_line(data, tmp_path,
         return write(self, mode, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", full)
-    with pytest.raises(UserError, match=rf"{name.lstrip('.')}.*No space left on device"):
+    with pytest.raises(UserError, match=rf"{name.strip('.')}\.\w+.*No space left on device"):
         train(settings(data, "training.epochs=1"), tmp_path, accelerator="cpu")
     assert not list(tmp_path.rglob(".*")), "nothing half-written stays"
 
