@@ -7,7 +7,7 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-CORE := $(VENV)/.stamp-core
+SHOW := $(VENV)/.stamp-demo
 DEV := $(VENV)/.stamp-dev
 # Without the constraints pip takes the newest torch and all of its CUDA packages.
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
@@ -22,7 +22,7 @@ install: $(DEV)  ## set up .venv with everything for development
 	@echo "Ready: $(BIN)/memotr, and the tools for make test, make lint and make format."
 
 # A development set-up has all that the demo needs and is used as it is.
-demo: $(if $(wildcard $(DEV)),,$(CORE))  ## track a clip and show what came out (installs the core only)
+demo: $(if $(wildcard $(DEV)),,$(SHOW))  ## track a clip, score it and show it beside a tracker without memory
 	@echo "Running the demo: $(BIN)/memotr demo"
 	@$(BIN)/memotr demo
 
@@ -58,15 +58,16 @@ $(BIN)/pip:
 	@echo "Making $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 
-$(CORE): pyproject.toml constraints.txt | $(BIN)/pip
-	@echo "Installing memotr and the libraries that tracking needs into $(VENV) (a few minutes the first time)"
-	@$(PIP_INSTALL) -e .
+# trackeval and trackers bring opencv-python, which owns the same files as opencv-python-headless and needs a desktop's
+# libGL. Laying the headless files on top again makes cv2 work on servers, whichever of the two came last.
+$(SHOW): pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing memotr with what scores and compares into $(VENV) (a few minutes the first time)"
+	@$(PIP_INSTALL) -e ".[demo]"
+	@$(PIP_INSTALL) --quiet --force-reinstall --no-deps opencv-python-headless
 	@touch $@
 
-# trackeval brings opencv-python, which owns the same files as opencv-python-headless and needs a desktop's libGL.
-# Laying the headless files on top again makes cv2 work on servers, whichever of the two came last.
 $(DEV): pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing memotr with everything for development into $(VENV) (a few minutes the first time)"
 	@$(PIP_INSTALL) -e ".[dev]"
 	@$(PIP_INSTALL) --quiet --force-reinstall --no-deps opencv-python-headless
-	@touch $(CORE) $@
+	@touch $(SHOW) $@

@@ -15,6 +15,7 @@ EXTRAS = {
     "scipy": "train",
     "matplotlib": "train",
     "trackeval": "eval",
+    "trackers": "demo",
     "onnxruntime": "export",
     "onnxscript": "export",
 }

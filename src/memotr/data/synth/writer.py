@@ -22,7 +22,7 @@ from memotr.data.synth.settings import CLASSES, FPS, SynthSettings
 from memotr.errors import UserError
 
 SETTINGS_FILE = "synthdance.yaml"
-GENERATOR = 1  # goes up whenever the same settings give other pictures
+GENERATOR = 2  # goes up whenever the same settings give other pictures
 JPEG_QUALITY = 90
 PART = ".part"  # ends the names of what is not finished
 

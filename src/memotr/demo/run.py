@@ -1,0 +1,92 @@
+"""The demo: dancers that no training has seen, the tracker that ships, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from rich.console import Console
+
+from memotr.data.contact_sheet import write_png
+from memotr.data.datasets import DatasetSpec, load_split
+from memotr.data.sequences import Sequence
+from memotr.data.synth.settings import SynthSettings
+from memotr.data.synth.writer import generate
+from memotr.io.frames import Frame
+from memotr.io.outputs import open_outputs
+from memotr.io.progress import TrackingProgress
+from memotr.io.sources import open_source
+from memotr.tracking.run import track_source
+from memotr.tracking.tracker import Tracker
+from memotr.tracks import Tracks
+from memotr.weights.tracker import load_model
+
+PRESET, SPLIT = "synthdance", "demo"
+COMPARED_BY = ("trackeval", "trackers")  # packages that only the comparison needs
+NOTICE = (
+    "One clip says little: docs/synthdance.md has the scores on twenty, and how the tracker was trained.\n"
+    "On with your own video: memotr track VIDEO --checkpoint FILE"
+)
+
+
+def run_demo(output: Path, checkpoint: str = PRESET, num_frames: int = 100) -> None:
+    """Generate a clip, track it, and set the result beside the truth and beside a tracker that knows motion only.
+
+    Where the packages for the comparison are missing, there is none, and a line that says so.
+
+    Args:
+        output: folder for the clip (with its ground truth), annotated video, MOT text, JSON lines and a picture.
+        checkpoint: preset or weights file.
+        num_frames: length of the clip.
+
+    Raises:
+        UserError: the folder cannot be written, or holds a clip of other settings; the checkpoint does not load.
+    """
+    clip = make_clip(output / "clip", num_frames)
+    tracker = Tracker(load_model(checkpoint))
+    lacking = [package for package in COMPARED_BY if find_spec(package) is None]
+    if lacking:
+        track_clip(tracker, clip, output / "tracked")
+        print(f"To see it scored and compared, which needs {' and '.join(lacking)}: pip install 'memotr[demo]'")
+    else:
+        compare_on_clip(tracker, clip, output)
+    print(NOTICE)
+
+
+def make_clip(folder: Path, num_frames: int) -> Sequence:
+    """Four to six dancers whom no split has; what is there already stays."""
+    settings = SynthSettings(splits={SPLIT: 1}, frames=num_frames, figures=(4, 6))
+    generate(folder, settings, workers=1, progress=Console(stderr=True))
+    return load_split(DatasetSpec(folder, SPLIT))[0]
+
+
+def track_clip(
+    tracker: Tracker, clip: Sequence, folder: Path, also: Callable[[Frame, Tracks], None] | None = None
+) -> None:
+    """Write the usual files of a clip, and tell ``also`` of every frame."""
+    with open_source(str(clip.frames[0].parents[1])) as frames:
+        sinks = open_outputs(frames, folder)
+        progress = TrackingProgress(frames)
+
+        def on_frame(frame: Frame, tracks: Tracks) -> None:
+            progress(frame, tracks)
+            if also is not None:
+                also(frame, tracks)
+
+        with progress:
+            track_source(tracker, frames, sinks, on_frame)
+    print(progress.summary(sinks))
+
+
+def compare_on_clip(tracker: Tracker, clip: Sequence, output: Path) -> None:
+    """Track a clip, then show the same boxes as ByteTrack links them, the truth, and what both are worth."""
+    from memotr.demo.comparison import MOTION, OURS, Comparison
+
+    folders = {OURS: output / "tracked", MOTION: output / "bytetrack"}
+    picture = output / "side_by_side.png"
+    with Comparison(clip, folders[MOTION] / f"{clip.name}.txt") as comparison:
+        track_clip(tracker, clip, folders[OURS], comparison)
+    write_png(comparison.picture(), picture)
+    print(f"wrote {picture}: the truth, {OURS} and {MOTION}; crossed out is who lies on somebody else")
+    Console().print(comparison.table(output / "clip", folders))
