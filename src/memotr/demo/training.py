@@ -1,0 +1,55 @@
+"""The training loop in a few minutes: a tiny tracker, from nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from memotr.config import load_config
+from memotr.data.synth.settings import SynthSettings
+from memotr.data.synth.writer import generate
+from memotr.demo.run import PRESET
+from memotr.training.checkpoint import LAST, read_state
+from memotr.training.run import train
+
+DATA, SPLIT, SEQUENCES = "SynthDance", "train", 24
+# A narrow network on small pictures of few people: single frames first, then clips of two.
+SETTINGS = (
+    "name=demo",
+    "model.backbone.width=16",
+    "model.num_queries=20",
+    "input.short_side=96",
+    "data.workers=0",
+    "data.val=null",
+    "data.sampling.lengths=[1,2]",
+    "data.sampling.steps=[8]",
+    "data.augmentation.short_sides=[96]",
+    "training.epochs=10",
+    "training.batch_sizes=[16,8]",
+    "training.optimizer.milestones=[9]",
+    "training.output.log_every=10",
+)
+
+
+def train_for_demo(output: Path) -> tuple[Path, int]:
+    """Train on generated clips, into ``output/run``, on from where an earlier call stopped.
+
+    Args:
+        output: folder for the data, ``SynthDance``, and the run.
+
+    Returns:
+        Its weights so far; 0, or the exit code of a run that a signal stopped.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    settings = SynthSettings(splits={SPLIT: SEQUENCES}, frames=60, figures=(2, 4), difficulty="easy")
+    generate(output / DATA, settings, progress=Console(stderr=True))
+    path = f"data.train=[{{path: {DATA}, split: {SPLIT}, format: mot, weight: 1}}]"
+    config = load_config(PRESET, [*SETTINGS, path, f"data.root={output}"])
+    run = output / "run"
+    state = read_state(run) if (run / LAST).is_file() else None
+    done = state is not None and state.progress.epoch >= config.training.epochs
+    code = 0 if done else train(config, run, state=state)
+    return run / "last.safetensors", code
