@@ -240,6 +240,40 @@ def test_errors_are_one_line(
     assert sorted(Path().rglob("*")) == before
 
 
+def test_several_sources(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each into files of its own; one that fails on the way does not stop the next."""
+    numbered_video(Path("a.mp4"), 3)
+    numbered_video(Path("b.mp4"), 4)
+    Path("cut.jpg").write_bytes(b"noise")
+    assert call(monkeypatch, "a.mp4", "b.mp4", "--checkpoint", "c") == 0
+    assert "3 frames" in capsys.readouterr().out
+    assert call(monkeypatch, "a.mp4", "cut.jpg", "b.mp4", "--checkpoint", "c", "--output", "second") == 2
+    *_, failure, last = capsys.readouterr().err.splitlines()
+    assert failure.startswith("memotr: cannot read image cut.jpg")
+    assert last == "memotr: 1 of 3 sources could not be tracked to their end, see above"
+    for folder in ("outputs", "second"):
+        counts = {name: len(read_mot(Path(folder, f"{name}.txt"))) for name in "ab"}
+        assert counts == {"a": 3, "b": 4}
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        (["a.mp4", "missing.mp4"], "there is no file or folder missing.mp4"),
+        (["a.mp4", "again/a.mp4"], "again/a.mp4 and a.mp4 have the same name, and so would their results"),
+    ],
+)
+def test_several_sources_are_looked_at_before_the_first_is_tracked(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sources: list[str], message: str
+) -> None:
+    Path("again").mkdir()
+    numbered_video(Path("a.mp4"), 3)
+    numbered_video(Path("again/a.mp4"), 3)
+    assert call(monkeypatch, *sources, "--checkpoint", "c") == 2
+    assert message in error_line(capsys)
+    assert not Path("outputs").exists()
+
+
 def test_a_bug_is_not_dressed_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     numbered_video(Path("clip.mp4"), 5)
     run.raise_at[3] = RuntimeError("a bug")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,9 +16,9 @@ THE_CHECKPOINTS = "the checkpoint's"
 
 @app.command()
 def track(
-    source: Annotated[
-        str,
-        typer.Argument(help="Video, image folder, MOT sequence folder, camera number, or rtsp/http address."),
+    sources: Annotated[
+        list[str],
+        typer.Argument(help="Videos, image folders, MOT sequence folders, camera numbers, rtsp/http addresses."),
     ],
     checkpoint: Annotated[
         str, typer.Option(help="Weights file (the authors' or ours), name of a preset, or what `memotr export` wrote.")
@@ -52,10 +52,13 @@ def track(
     end: Annotated[int | None, typer.Option(help="First frame left out.", show_default="the source's end")] = None,
     stride: Annotated[int, typer.Option(help="Take every n-th frame.")] = 1,
     max_frames: Annotated[int | None, typer.Option(help="Stop after so many frames.", show_default="all")] = None,
+    batch: Annotated[
+        int, typer.Option(min=1, help="How many sources to track at once, their frames through the network together.")
+    ] = 1,
     no_video: Annotated[bool, typer.Option("--no-video", help="Write no annotated video.")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without images that cannot be read.")] = False,
 ) -> None:
-    """Track the objects of a video: annotated video, MOTChallenge text and JSON lines.
+    """Track the objects of videos: annotated video, MOTChallenge text and JSON lines of each.
 
     Frame numbers in the results are those of the source, also with --start and --stride. Ctrl-C ends a run early and
     leaves complete files of all frames so far.
@@ -65,46 +68,36 @@ def track(
     from memotr.export.engines import choose_engine, open_engine
     from memotr.export.tracker import ExportedTracker
     from memotr.io.outputs import open_outputs
-    from memotr.io.progress import TrackingProgress
     from memotr.io.sources import open_source
-    from memotr.tracking.run import FrameTracker, track_source
+    from memotr.tracking.run import FrameTracker
+    from memotr.tracking.sources import check_sources, track_sources
     from memotr.tracking.tracker import Tracker
     from memotr.weights.tracker import load_model
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` and `docker stop` end a run as Ctrl-C does
-    with open_source(source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad) as frames:
-        tracker: FrameTracker
-        if choose_engine(checkpoint, engine) == "torch":
-            tracker = Tracker(
-                load_model(checkpoint, config=config, device=device, kernel=kernel),
-                det_thresh=det_thresh,
-                track_thresh=track_thresh,
-                result_thresh=result_thresh,
-                miss_tolerance=miss_tolerance,
-                precision=precision,
-            )
-        elif config is not None or precision != "32" or kernel != "auto":
-            raise UserError(f"{checkpoint}: the export settled --config, --precision and --kernel: leave them out")
-        else:
-            tracker = ExportedTracker(
-                open_engine(checkpoint, device),
-                det_thresh=det_thresh,
-                track_thresh=track_thresh,
-                result_thresh=result_thresh,
-                miss_tolerance=miss_tolerance,
-            )
-        sinks = open_outputs(frames, output, video=not no_video)
-        progress = TrackingProgress(frames)
-        try:
-            with progress:
-                track_source(tracker, frames, sinks, progress)
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-        finally:
-            for note in frames.notes:
-                print(f"memotr: warning: {note}", file=sys.stderr)
-            if progress.frames:
-                typer.echo(progress.summary(sinks))
+    open_one = partial(open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad)
+    check_sources(sources, open_one)
+    thresholds = {
+        "det_thresh": det_thresh,
+        "track_thresh": track_thresh,
+        "result_thresh": result_thresh,
+    }
+    tracker: FrameTracker
+    if choose_engine(checkpoint, engine) == "torch":
+        model = load_model(checkpoint, config=config, device=device, kernel=kernel)
+        tracker = Tracker(model, **thresholds, miss_tolerance=miss_tolerance, precision=precision)
+    elif config is not None or precision != "32" or kernel != "auto":
+        raise UserError(f"{checkpoint}: the export settled --config, --precision and --kernel: leave them out")
+    elif batch > 1:
+        raise UserError(f"{checkpoint}: an export takes one frame at a time: leave out --batch")
+    else:
+        tracker = ExportedTracker(open_engine(checkpoint, device), **thresholds, miss_tolerance=miss_tolerance)
+    try:
+        track_sources(
+            tracker, sources, open_one, lambda source: open_outputs(source, output, video=not no_video), batch
+        )
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
 @app.command()

@@ -15,7 +15,7 @@ from memotr.data.synth.settings import SynthSettings
 from memotr.data.synth.writer import generate
 from memotr.io.frames import Frame
 from memotr.io.outputs import open_outputs
-from memotr.io.progress import TrackingProgress
+from memotr.io.progress import TrackingBars
 from memotr.io.sources import open_source
 from memotr.tracking.run import track_source
 from memotr.tracking.tracker import Tracker
@@ -65,18 +65,17 @@ def track_clip(
     tracker: Tracker, clip: Sequence, folder: Path, also: Callable[[Frame, Tracks], None] | None = None
 ) -> None:
     """Write the usual files of a clip, and tell ``also`` of every frame."""
-    with open_source(str(clip.frames[0].parents[1])) as frames:
+    with open_source(str(clip.frames[0].parents[1])) as frames, TrackingBars() as bars:
         sinks = open_outputs(frames, folder)
-        progress = TrackingProgress(frames)
+        progress = bars.add(frames)
 
         def on_frame(frame: Frame, tracks: Tracks) -> None:
             progress(frame, tracks)
             if also is not None:
                 also(frame, tracks)
 
-        with progress:
-            track_source(tracker, frames, sinks, on_frame)
-    print(progress.summary(sinks))
+        track_source(tracker, frames, sinks, on_frame)
+        print(progress.summary(sinks))
 
 
 def compare_on_clip(tracker: Tracker, clip: Sequence, output: Path) -> None:

@@ -15,21 +15,11 @@ from memotr.io.sinks import Sink
 from memotr.tracks import Tracks
 
 
-class TrackingProgress:
-    """A progress bar on stderr, told of every frame; afterwards it knows the totals.
+class TrackingBars:
+    """Progress bars on stderr, one for each source that is being tracked; they stand as long as the context lasts."""
 
-    Attributes:
-        frames: number of frames so far.
-        ids: the identities seen so far.
-        seconds: since the bar was shown.
-    """
-
-    def __init__(self, source: Source) -> None:
-        self.frames = 0
-        self.ids: set[int] = set()
-        self.seconds = 0.0
-        self._began = 0.0
-        self._bar = Progress(
+    def __init__(self) -> None:
+        self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
@@ -38,30 +28,50 @@ class TrackingProgress:
             console=Console(stderr=True),
             expand=True,
         )
-        self._task = self._bar.add_task(source.name, total=source.frame_count, speed=pace(0.0), now=0, ids=0)
 
-    def __call__(self, frame: Frame, tracks: Tracks) -> None:
-        """One more frame is tracked."""
-        self.frames += 1
-        self.ids.update(tracks.ids.tolist())
-        speed = self._bar.tasks[0].speed or self.frames / (time.monotonic() - self._began)
-        self._bar.update(self._task, advance=1, speed=pace(speed), now=len(tracks), ids=len(self.ids))
+    def add(self, source: Source) -> TrackingProgress:
+        """A bar for a source whose tracking begins now."""
+        self._bars.start()  # not before: what fails earlier leaves one line, and no empty ones
+        return TrackingProgress(self._bars, source)
 
     def __enter__(self) -> Self:
-        self._began = time.monotonic()
-        self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.seconds = time.monotonic() - self._began
-        self._bar.stop()
+        if self._bars.tasks:
+            self._bars.stop()
+
+
+class TrackingProgress:
+    """The bar of one source, told of every frame; afterwards it knows the totals.
+
+    Attributes:
+        frames: number of frames so far.
+        ids: the identities seen so far.
+    """
+
+    def __init__(self, bars: Progress, source: Source) -> None:
+        self.frames = 0
+        self.ids: set[int] = set()
+        self._began = time.monotonic()
+        self._bars = bars
+        self._task = bars.add_task(source.name, total=source.frame_count, speed=pace(0.0), now=0, ids=0)
+
+    def __call__(self, frame: Frame, tracks: Tracks) -> None:
+        """One more frame is tracked."""
+        self.frames += 1
+        self.ids.update(tracks.ids.tolist())
+        speed = self.frames / max(time.monotonic() - self._began, 1e-9)
+        self._bars.update(self._task, advance=1, speed=pace(speed), now=len(tracks), ids=len(self.ids))
 
     def summary(self, sinks: Sequence[Sink]) -> str:
-        """Two lines: frames, identities, time and speed; the files that were made."""
-        speed = self.frames / self.seconds if self.seconds else 0.0
-        totals = f"{self.frames} frames, {len(self.ids)} ids in {self.seconds:.1f} s ({pace(speed)})"
+        """Two lines: frames, identities, time and speed so far; the files that were made."""
+        seconds = time.monotonic() - self._began
+        totals = (
+            f"{self.frames} frames, {len(self.ids)} ids in {seconds:.1f} s ({pace(self.frames / max(seconds, 1e-9))})"
+        )
         made = [sink for sink in sinks if sink.frames]
         files = ", ".join(str(sink.path) for sink in made) or "nothing"
         older = " (in place of older ones)" if any(sink.replaces for sink in made) else ""

@@ -56,11 +56,18 @@ def open_source(
         return open_folder(path, selection, skip_bad=skip_bad)
     if path.exists():
         return open_image(path, selection) if path.suffix.lower() in IMAGE_SUFFIXES else _open_video(path, selection)
-    if re.fullmatch("[0-9]{1,3}", text):
+    if is_live(text):
         camera = open_camera(int(text))
         name = f"camera{text}"
         return VideoSource(camera, name=name, kind="camera", place=name, selection=selection, live=True)
     raise UserError(f"there is no file or folder {text}, nor is it a camera number or the address of a stream")
+
+
+def is_live(source: str) -> bool:
+    """Whether this names a camera, or by its form an address of a stream, not a file or folder."""
+    address = urlsplit(source)
+    is_address = address.scheme in SCHEMES and bool(address.netloc)
+    return is_address or (bool(re.fullmatch("[0-9]{1,3}", source)) and not Path(source).exists())
 
 
 def _open_video(path: Path, selection: Selection) -> VideoSource:

@@ -1,0 +1,112 @@
+"""Many sources through one network: one after another, or several at once as a batch."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from memotr.errors import UserError
+from memotr.io.frames import Frame, Source
+from memotr.io.progress import TrackingBars
+from memotr.io.sinks import Sink
+from memotr.io.sources import is_live
+from memotr.tracking.batch import side_by_side
+from memotr.tracking.run import FrameTracker, track_source
+from memotr.tracking.tracker import Tracker
+from memotr.tracks import Tracks
+
+Open = Callable[[str], Source]
+OpenOutputs = Callable[[Source], list[Sink]]
+
+
+def check_sources(sources: Sequence[str], open_one: Open) -> None:
+    """Open and close every file and folder, so that a wrong one is known before hours of tracking the others.
+
+    Raises:
+        UserError: one cannot be opened, or the results of two would have the same names.
+    """
+    found: dict[str, str] = {}
+    for source in sources:
+        if is_live(source):
+            continue  # it is not to be connected to twice
+        with open_one(source) as opened:
+            name = opened.name
+        if name in found:
+            raise UserError(
+                f"{source} and {found[name]} have the same name, and so would their results; give them one at a time, "
+                "each with an --output of its own"
+            )
+        found[name] = source
+
+
+def track_sources(
+    tracker: FrameTracker, sources: Sequence[str], open_one: Open, open_outputs: OpenOutputs, batch: int = 1
+) -> None:
+    """Track sources into files of their own, with progress on stderr and a summary of each on stdout.
+
+    One that fails does not stop the others; what it has so far is kept. An interruption stops all of them.
+
+    Args:
+        tracker: forgets everything before each source.
+        sources: what to open.
+        open_one: opens it.
+        open_outputs: the files that it becomes.
+        batch: how many are tracked at once; more than one need a :class:`memotr.Tracker`.
+
+    Raises:
+        UserError: of the only source, or how many have failed.
+        KeyboardInterrupt: stopped; all files are complete up to here.
+    """
+    with TrackingBars() as bars:
+        work = _Work(sources, open_one, open_outputs, bars)
+        if isinstance(tracker, Tracker):
+            side_by_side(tracker, min(batch, len(sources)), work, work.stop)
+        else:
+            work(tracker)
+    if len(sources) == 1 and work.failures:
+        raise work.failures[0]
+    for failure in work.failures:
+        print(f"memotr: {failure}", file=sys.stderr)
+    if work.failures:
+        raise UserError(f"{len(work.failures)} of {len(sources)} sources could not be tracked to their end, see above")
+
+
+class _Work:
+    """Takes the next source that nobody has taken, until none is left; in one thread or in several."""
+
+    def __init__(self, sources: Sequence[str], open_one: Open, open_outputs: OpenOutputs, bars: TrackingBars) -> None:
+        self.failures: list[UserError] = []
+        self._waiting = deque(sources)
+        self._open_one, self._open_outputs, self._bars = open_one, open_outputs, bars
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Called from outside: every thread ends at its next frame."""
+        self._stopped.set()
+
+    def __call__(self, tracker: FrameTracker) -> None:
+        while self._waiting and not self._stopped.is_set():
+            try:
+                self._track(tracker, self._waiting.popleft())
+            except UserError as error:
+                self.failures.append(error)
+
+    def _track(self, tracker: FrameTracker, source: str) -> None:
+        with self._open_one(source) as frames:
+            sinks = self._open_outputs(frames)
+            progress = self._bars.add(frames)
+
+            def on_frame(frame: Frame, tracks: Tracks) -> None:
+                progress(frame, tracks)
+                if self._stopped.is_set():
+                    raise KeyboardInterrupt
+
+            try:
+                track_source(tracker, frames, sinks, on_frame)
+            finally:
+                for note in frames.notes:
+                    print(f"memotr: warning: {note}", file=sys.stderr)
+                if progress.frames:
+                    print(progress.summary(sinks))
