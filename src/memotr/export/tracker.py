@@ -8,7 +8,7 @@ from torch import Tensor
 from memotr.export.engines import Engine
 from memotr.export.frame_step import STATE, empty_state, thresholds
 from memotr.structures import ImageBatch
-from memotr.tracking.video_tracker import VideoTracker
+from memotr.tracking.video_tracker import VideoTracker, as_table
 from memotr.tracks import Tracks
 
 
@@ -53,4 +53,5 @@ class ExportedTracker(VideoTracker):
         output = self.engine.run(inputs)
         self.state = {name: output[f"new_{name}"] for name in (*STATE, "next_id")}
         self.frame += 1
-        return self._report(output["boxes"], output["scores"], self.state["ids"], self.state["labels"], height, width)
+        table = as_table(output["boxes"], output["scores"], self.state["ids"], self.state["labels"])
+        return self._report(table.numpy(), height, width)

@@ -87,7 +87,9 @@ def _onednn_takes(dtype: torch.dtype) -> bool:
     """Whether the operator that torch.compile's code for CPUs calls is there: it has no public name."""
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
-    return dtype is not torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if dtype is torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype is torch.float32
 
 
 def _cast(

@@ -57,18 +57,18 @@ class TemporalInteraction(nn.Module):
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
 
-    def forward(self, tracks: TrackState) -> TrackState:
-        """The same N tracks, ready for the next frame."""
-        return tracks if len(tracks) == 0 else self.interact(tracks)
+    def forward(self, tracks: TrackState, vacant: Tensor | None = None) -> TrackState:
+        """The same N tracks, ready for the next frame; ``vacant`` (N,) is True on rows that are none."""
+        return tracks if len(tracks) == 0 else self.interact(tracks, vacant)
 
-    def interact(self, tracks: TrackState) -> TrackState:
+    def interact(self, tracks: TrackState, vacant: Tensor | None = None) -> TrackState:
         """:meth:`forward` without a look at N: a graph that is exported holds for any number of tracks."""
         confident = (tracks.scores.amax(dim=1) > self.update_threshold)[:, None]  # (N, 1)
         ref_pts = torch.where(confident, inverse_sigmoid(tracks.boxes.detach()), tracks.ref_pts)
         # no gradient runs through the long memory from frame to frame
         output = tracks.output_embed
         long_memory = (tracks.long_memory if self.use_long_memory else tracks.last_output).detach()
-        content = self._fuse(ref_pts, output, tracks.last_output, long_memory)
+        content = self._fuse(ref_pts, output, tracks.last_output, long_memory, vacant)
         renewed = self.queries.renew(self, tracks.query_embed, content, output)
         lam = self.long_memory_lambda
         return tracks.replace(
@@ -78,14 +78,17 @@ class TemporalInteraction(nn.Module):
             last_output=torch.where(confident, output, tracks.last_output),
         )
 
-    def _fuse(self, ref_pts: Tensor, output: Tensor, last_output: Tensor, long_memory: Tensor) -> Tensor:
+    def _fuse(
+        self, ref_pts: Tensor, output: Tensor, last_output: Tensor, long_memory: Tensor, vacant: Tensor | None
+    ) -> Tensor:
         """New content (N, C) of every track, all tracks attending to each other."""
         position = self.query_pos_head(box_embedding(ref_pts.sigmoid(), output.shape[-1]))  # (N, C)
         weight = self.confidence_weight_net(output)  # (N, C) in [0, 1]
         short_memory = self.short_memory_fusion(torch.cat((weight * output, last_output), dim=-1))  # (N, C)
         q, k = short_memory + position, long_memory + position
         # With the weights, for the way without them depends on N: an exported graph would hold for one N only.
-        y, _ = self.memory_attn(q[None], k[None], output[None], need_weights=True)  # (1, N, C)
+        hidden = None if vacant is None else vacant[None]
+        y, _ = self.memory_attn(q[None], k[None], output[None], key_padding_mask=hidden, need_weights=True)  # (1, N, C)
         y = self.memory_ffn(self.memory_norm(output + self.memory_dropout(y[0])))
         fused: Tensor = self.query_feat_ffn(self.query_feat_norm(long_memory + self.query_feat_dropout(y)))
         return fused

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from memotr.boxes import inverse_sigmoid
@@ -117,42 +118,55 @@ class MeMOTR(nn.Module):
         """The state before the first frame of a video."""
         return TrackState.empty(self.num_classes, self.dim, self.dim * self.queries.parts, history, self.device)
 
-    def forward(self, images: ImageBatch, tracks: Sequence[TrackState], aux: bool | None = None) -> FrameOutput:
+    def forward(
+        self,
+        images: ImageBatch,
+        tracks: Sequence[TrackState],
+        aux: bool | None = None,
+        vacant: Tensor | None = None,
+    ) -> FrameOutput:
         """Look at one frame.
 
         Args:
             images: one image of each of B videos.
             tracks: the objects followed in each of them (B states, empty ones included).
             aux: also return what the earlier decoder layers say; by default in training mode only.
+            vacant: (B, N) bool, True on rows of the states, all N long, that are no tracks; None where all are.
         """
         maps = project_features(self.feature_projs, self.backbone(images.pixels))
         levels = self._lay_out(images, tuple((m.shape[2], m.shape[3]) for m in maps))
         memory = self.transformer.encoder(flatten_maps(maps), levels)  # (B, S, C)
-        embed, ref_pts, padding = self._gather_queries(tracks)
+        embed, ref_pts, padding = self._gather_queries(tracks, vacant)
         steps = self.transformer.decoder(embed, ref_pts.sigmoid(), memory, levels, padding, self.num_queries)
         return self._output(steps, embed, [len(t) for t in tracks], self.training if aux is None else aux)
 
-    def memory(self, tracks: TrackState) -> TrackState:
-        """Renew the tracks of one video for its next frame."""
-        renewed: TrackState = self.query_updater(tracks)
+    def memory(self, tracks: TrackState, vacant: Tensor | None = None) -> TrackState:
+        """Renew the tracks of one video for its next frame; ``vacant`` (N,) as in :meth:`forward`."""
+        renewed: TrackState = self.query_updater(tracks, vacant)
         return renewed
 
     def _lay_out(self, images: ImageBatch, shapes: Shapes) -> Levels:
         """The layout of the levels: computed, or remembered from the last images of these sizes."""
         key = (images.sizes, shapes)
         known = self.layouts.get(key) if self.layouts is not None and images.sizes is not None else None
-        levels = known or lay_out(images.mask, shapes, self.transformer.level_embed, self.position_temperature)
+        if known is not None:
+            return known
+        levels = lay_out(images.mask, shapes, self.transformer.level_embed, self.position_temperature)
         if self.layouts is not None and images.sizes is not None:
             self.layouts.clear()  # a video has one size
             self.layouts[key] = levels
         return levels
 
-    def _gather_queries(self, tracks: Sequence[TrackState]) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _gather_queries(
+        self, tracks: Sequence[TrackState], vacant: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Embeddings (B, Q, C or 2C), reference logits (B, Q, 4) and padding (B, Q) of detection and track queries."""
         counts = [len(t) for t in tracks]
         det_embed, det_ref_pts = self.queries.detections(self)
         embed = torch.stack([_pad(torch.cat((det_embed, t.query_embed)), max(counts) - len(t)) for t in tracks])
         ref_pts = torch.stack([_pad(torch.cat((det_ref_pts, t.ref_pts)), max(counts) - len(t)) for t in tracks])
+        if vacant is not None:
+            return embed, ref_pts, F.pad(vacant, (self.num_queries, 0))
         if min(counts) == max(counts):
             return embed, ref_pts, None
         lengths = torch.tensor(counts, device=embed.device) + self.num_queries

@@ -27,11 +27,8 @@ def gate(
         miss_tolerance: frames in a row after which an unseen track ends.
         next_id: id of the first birth; the others count on in query order.
     """
-    n = output.num_detections
-    own_score = output.logits[n:].sigmoid().gather(1, tracks.labels[:, None])[:, 0]  # (N,)
-    missed = torch.where(own_score < track_thresh, tracks.disappear_time + 1, 0)  # (N,)
+    missed, best_score, best_class = judge(output, tracks, track_thresh)
     stays = missed < miss_tolerance
-    best_score, best_class = output.logits[:n].sigmoid().max(dim=1)  # (Nd,)
     births = (best_score >= det_thresh).nonzero()[:, 0]  # (M,)
     return Assignment(
         track_ids=torch.where(stays, tracks.ids, -1),
@@ -44,3 +41,12 @@ def gate(
         birth_iou=best_score.new_zeros(len(births)),
         birth_from_initial=torch.zeros_like(births, dtype=torch.bool),
     )
+
+
+def judge(output: FrameOutput, tracks: TrackState, track_thresh: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Frames in a row in which each track is unseen by now (N,); score and class of each detection (Nd,) twice."""
+    n = output.num_detections
+    own_score = output.logits[n:].sigmoid().gather(1, tracks.labels[:, None])[:, 0]  # (N,)
+    missed = torch.where(own_score < track_thresh, tracks.disappear_time + 1, 0)  # (N,)
+    best_score, best_class = output.logits[:n].sigmoid().max(dim=1)
+    return missed, best_score, best_class

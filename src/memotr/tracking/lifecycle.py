@@ -15,11 +15,12 @@ def advance(tracks: TrackState, output: FrameOutput, choice: Assignment) -> Trac
         output: what the model said of it, one batch element (``output[b]``).
         choice: the decision, by scores or by ground truth.
     """
-    stayed = _continue(tracks, output, choice)[choice.track_keep]
-    return TrackState.cat([stayed, _give_birth(output, choice, tracks.seen_boxes.shape[1])])
+    stayed = carry_on(tracks, output, choice)[choice.track_keep]
+    return TrackState.cat([stayed, give_birth(output, choice, tracks.seen_boxes.shape[1])])
 
 
-def _continue(tracks: TrackState, output: FrameOutput, choice: Assignment) -> TrackState:
+def carry_on(tracks: TrackState, output: FrameOutput, choice: Assignment) -> TrackState:
+    """All N tracks as this frame showed them, those that end included."""
     n = output.num_detections
     boxes = output.boxes[n:]
     return tracks.replace(
@@ -44,7 +45,8 @@ def _remember(tracks: TrackState, boxes: torch.Tensor, seen: torch.Tensor) -> to
     return torch.where(seen[:, None, None], longer, history)
 
 
-def _give_birth(output: FrameOutput, choice: Assignment, history: int) -> TrackState:
+def give_birth(output: FrameOutput, choice: Assignment, history: int) -> TrackState:
+    """The M new tracks, which remember up to ``history`` seen boxes."""
     q = choice.births
     output_embed, query_embed, boxes = output.output_embed[q], output.query_embed[q], output.boxes[q]
     fresh = choice.birth_from_initial[:, None]

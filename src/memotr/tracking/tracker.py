@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 
@@ -16,7 +15,7 @@ from memotr.structures import FrameOutput, ImageBatch, TrackState
 from memotr.tracking.gate import gate
 from memotr.tracking.lifecycle import advance
 from memotr.tracking.motion import extrapolate
-from memotr.tracking.video_tracker import VideoTracker
+from memotr.tracking.video_tracker import VideoTracker, as_table
 from memotr.tracks import Tracks
 
 Precision = Literal["32", "bf16", "fp16"]
@@ -57,12 +56,10 @@ class Tracker(VideoTracker):
         min_area: float | None = None,
         precision: Precision = "32",
     ) -> None:
-        if precision not in get_args(Precision):
-            raise UserError(f"there is no precision {precision!r}: take {', '.join(get_args(Precision))}")
         super().__init__(model.config, det_thresh, track_thresh, result_thresh, miss_tolerance, min_area)
         self.model = model.eval()
-        self.precision: Precision = precision
-        self.network = for_inference(model, torch.bfloat16 if precision == "bf16" else None)
+        self.dtype = autocast_dtype(precision)
+        self.network = for_inference(model, self.dtype)
         self.look: Look = self._look
         self.reset()
 
@@ -98,16 +95,18 @@ class Tracker(VideoTracker):
         self.tracks = tracks
         self.next_id += len(choice.births)
         self.frame += 1
-        return self._report(tracks.boxes, tracks.scores.amax(dim=1), tracks.ids, tracks.labels, height, width)
+        table = as_table(tracks.boxes, tracks.scores.amax(dim=1), tracks.ids, tracks.labels)
+        return self._report(table.cpu().numpy(), height, width)
 
     @torch.inference_mode()
     def _look(self, images: ImageBatch, tracks: Sequence[TrackState]) -> list[FrameOutput]:
-        with self._autocast():
+        with torch.autocast(self.model.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None):
             output: FrameOutput = self.network(images, tracks)
         return [output[b] for b in range(len(tracks))]
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision == "32":
-            return nullcontext()
-        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
-        return torch.autocast(self.model.device.type, dtype=dtype)
+
+def autocast_dtype(precision: Precision) -> torch.dtype | None:
+    """Of the heavy arithmetic; None for float32. Raises UserError where there is no such precision."""
+    if precision not in get_args(Precision):
+        raise UserError(f"there is no precision {precision!r}: take {', '.join(get_args(Precision))}")
+    return {"32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]

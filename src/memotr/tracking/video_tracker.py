@@ -104,18 +104,31 @@ class VideoTracker(ABC):
             for frame in frames:
                 yield self.update(frame.image)
 
-    def _report(self, boxes: Tensor, scores: Tensor, ids: Tensor, labels: Tensor, height: int, width: int) -> Tracks:
-        """What is said of the frame: one copy from the device, the rest in NumPy. Boxes are cxcywh in [0, 1]."""
-        size = torch.tensor([width, height, width, height], dtype=torch.float32, device=boxes.device)
-        columns = (cxcywh_to_xyxy(boxes.float()) * size, scores.float()[:, None], ids[:, None], labels[:, None])
-        table = torch.cat([column.double() for column in columns], dim=1).cpu().numpy()  # (N, 7)
-        area = (table[:, 2] - table[:, 0]) * (table[:, 3] - table[:, 1])
-        table = table[(table[:, 4] > self.settings.result_thresh) & (area > self.settings.min_area)]
+    def _report(self, table: NDArray[np.float64], height: int, width: int) -> Tracks:
+        """What is said of the frame.
+
+        Args:
+            table: (N, 7) from :func:`as_table`.
+            height: of the original frame in pixels.
+            width: likewise.
+        """
+        boxes = table[:, :4].astype(np.float32) * np.array([width, height] * 2, np.float32)
+        area = (boxes[:, 2].astype(np.float64) - boxes[:, 0]) * (boxes[:, 3].astype(np.float64) - boxes[:, 1])
+        said = (table[:, 4] > self.settings.result_thresh) & (area > self.settings.min_area)
         return Tracks(
-            ids=table[:, 5].astype(np.int64),
-            boxes=table[:, :4].astype(np.float32),
-            scores=table[:, 4].astype(np.float32),
-            labels=table[:, 6].astype(np.int64),
+            ids=table[said, 5].astype(np.int64),
+            boxes=boxes[said],
+            scores=table[said, 4].astype(np.float32),
+            labels=table[said, 6].astype(np.int64),
             frame=self.frame - 1,
             class_names=self.config.classes,
         )
+
+
+def as_table(boxes: Tensor, scores: Tensor, ids: Tensor, labels: Tensor) -> Tensor:
+    """N tracks as one tensor (N, 7) float64, to be copied from the device at once: xyxy in [0, 1], score, id, label.
+
+    Boxes (N, 4) come as cxcywh in [0, 1], scores, ids and labels are (N,).
+    """
+    columns = (cxcywh_to_xyxy(boxes.float()), scores.float()[:, None], ids[:, None], labels[:, None])
+    return torch.cat([column.double() for column in columns], dim=1)

@@ -1,0 +1,167 @@
+"""The step from frame to frame as a graph of fixed shapes, for `torch.compile` and CUDA graphs.
+
+Tracks live in a number of slots, those that are followed first, and births take the slots behind them: nothing in the
+step asks the device how many tracks there are. The host learns it from the one table that it copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+
+import torch
+from torch import Tensor, nn
+
+from memotr.config import TrackingConfig
+from memotr.models.inference import for_inference
+from memotr.models.memotr import MeMOTR
+from memotr.structures import Assignment, FrameOutput, ImageBatch, TrackState
+from memotr.tracking.gate import judge
+from memotr.tracking.lifecycle import carry_on, give_birth
+from memotr.tracking.motion import extrapolate
+from memotr.tracking.tracker import Precision, autocast_dtype
+from memotr.tracking.video_tracker import VideoTracker, as_table
+from memotr.tracks import Tracks
+
+FIELDS = tuple(field.name for field in fields(TrackState))
+SLOTS = 64  # to begin with; twice as many whenever there are not enough
+
+
+class SlotStep(nn.Module):
+    """One frame of one video, S slots in, S slots out.
+
+    Args:
+        network: from :func:`memotr.models.inference.for_inference`.
+        settings: thresholds.
+        dtype: of the heavy arithmetic, None: float32.
+    """
+
+    def __init__(self, network: MeMOTR, settings: TrackingConfig, dtype: torch.dtype | None) -> None:
+        super().__init__()
+        self.network, self.settings, self.dtype = network, settings, dtype
+
+    def forward(self, images: ImageBatch, vacant: Tensor, next_id: Tensor, slots: TrackState) -> tuple[Tensor, ...]:
+        """Look at one frame.
+
+        Args:
+            images: of one video.
+            vacant: (S,) bool, True behind the last track.
+            next_id: () int64, of the next birth.
+            slots: of S rows.
+
+        Returns:
+            The table of :func:`as_table` (S, 7); () how many tracks there are, of which those beyond S were lost; then
+            ``vacant``, ``next_id`` and the fields of ``slots`` (:data:`FIELDS`) for the next frame.
+        """
+        device = images.pixels.device.type
+        with torch.autocast(device, self.dtype or torch.bfloat16, enabled=self.dtype is not None):
+            output = self.network(images, [slots], vacant=vacant[None])[0]
+        slots, vacant, next_id, count = self._decide(output.float(), slots, vacant, next_id)
+        slots = self.network.memory(slots, vacant & ~vacant.all())  # attention to nothing at all is not a number
+        motion = self.settings.motion
+        if motion.enabled:
+            slots = extrapolate(slots, motion.min_length, motion.weight)
+        table = as_table(slots.boxes, slots.scores.amax(dim=1), slots.ids, slots.labels)
+        return table, count, vacant, next_id, *(getattr(slots, name) for name in FIELDS)
+
+    def _decide(
+        self, output: FrameOutput, slots: TrackState, vacant: Tensor, next_id: Tensor
+    ) -> tuple[TrackState, Tensor, Tensor, Tensor]:
+        """What :func:`gate` and :func:`advance` do: tracks that stay, then births in order, then all the others."""
+        missed, best_score, best_class = judge(output, slots, self.settings.track_thresh)
+        stays = (missed < self.settings.miss_tolerance) & ~vacant
+        born = best_score >= self.settings.det_thresh
+        detections = torch.arange(len(born), device=born.device)
+        choice = Assignment(
+            track_ids=slots.ids,
+            track_keep=stays,
+            disappear_time=missed,
+            track_iou=slots.iou,
+            births=detections,
+            birth_ids=next_id + born.cumsum(0) - 1,
+            birth_labels=best_class,
+            birth_iou=torch.zeros_like(best_score),
+            birth_from_initial=torch.zeros_like(born),
+        )
+        old, new = carry_on(slots, output, choice), give_birth(output, choice, slots.seen_boxes.shape[1])
+        kept = torch.cat((stays, born))
+        order = torch.argsort(~kept, stable=True)[: len(slots)]
+        return TrackState.cat([old, new])[order], ~kept[order], next_id + born.sum(), kept.sum()
+
+
+class CompiledTracker(VideoTracker):
+    """Follows the objects of one video as :class:`memotr.Tracker` does, by a step that is compiled for its size.
+
+    The first frame of a size takes seconds to minutes. On a CUDA device the step is replayed as a CUDA graph and the
+    host waits once a frame, for the results; on a CPU it needs a C++ compiler.
+
+    Args:
+        model: and the others: see :class:`memotr.Tracker`.
+        compile: what makes the step fast; None: ``torch.compile`` as the device likes it.
+
+    Raises:
+        memotr.errors.UserError: a threshold is out of range, or there is no such precision.
+    """
+
+    def __init__(
+        self,
+        model: MeMOTR,
+        *,
+        det_thresh: float | None = None,
+        track_thresh: float | None = None,
+        result_thresh: float | None = None,
+        miss_tolerance: int | None = None,
+        min_area: float | None = None,
+        precision: Precision = "32",
+        compile: Callable[[SlotStep], Callable[..., tuple[Tensor, ...]]] | None = None,
+    ) -> None:
+        super().__init__(model.config, det_thresh, track_thresh, result_thresh, miss_tolerance, min_area)
+        self.model = model.eval()
+        dtype = autocast_dtype(precision)
+        network = for_inference(model, dtype)
+        self._run = (compile or _compiled)(SlotStep(network, self.settings, dtype))
+        self.reset()
+
+    def reset(self) -> None:
+        motion = self.settings.motion
+        empty = self.model.no_tracks(history=motion.max_length if motion.enabled else 0)
+        self.slots = _grown(empty, SLOTS)
+        self.vacant = torch.ones(SLOTS, dtype=torch.bool, device=self.model.device)
+        self.next_id = torch.zeros((), dtype=torch.int64, device=self.model.device)
+        self.frame = 0
+
+    @torch.inference_mode()
+    def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
+        images = images.to(self.model.device)
+        while True:
+            torch.compiler.cudagraph_mark_step_begin()
+            table, count, *state = self._run(images, self.vacant, self.next_id, self.slots)
+            copied = torch.cat((table, count.double().expand(1, 7))).cpu().numpy()  # the one wait
+            tracks = int(copied[-1, 0])
+            if tracks <= len(self.slots):
+                break
+            self._grow()  # and once more: the state is still that before this frame
+        # Copies: the next replay of a CUDA graph writes to the same memory.
+        self.vacant, self.next_id, *rows = (tensor.clone() for tensor in state)
+        self.slots = TrackState(*rows)
+        self.frame += 1
+        return self._report(copied[:tracks], height, width)
+
+    def _grow(self) -> None:
+        more = len(self.slots)
+        self.slots = _grown(self.slots, more)
+        self.vacant = torch.cat((self.vacant, self.vacant.new_ones(more)))
+
+
+def _grown(slots: TrackState, more: int) -> TrackState:
+    """So many vacant slots behind those that are there."""
+    rows = {name: getattr(slots, name) for name in FIELDS}
+    return TrackState(**{name: torch.cat((row, row.new_zeros(more, *row.shape[1:]))) for name, row in rows.items()})
+
+
+def _compiled(step: SlotStep) -> Callable[..., tuple[Tensor, ...]]:
+    on_cuda = step.network.device.type == "cuda"
+    compiled: Callable[..., tuple[Tensor, ...]] = torch.compile(
+        step, fullgraph=True, dynamic=False, mode="reduce-overhead" if on_cuda else "default"
+    )
+    return compiled
