@@ -135,9 +135,23 @@ def test_an_exported_tracker(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert not run.loaded
     capsys.readouterr()
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.onnx", "--precision", "bf16") == 2
-    assert "a.onnx: the export settled --config, --precision and --kernel" in capsys.readouterr().err
+    assert "a.onnx: the export settled --config, --precision, --kernel and --compile" in capsys.readouterr().err
+    assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.onnx", "--batch", "2") == 2
+    assert "a.onnx: an export takes one frame at a time: leave out --batch" in capsys.readouterr().err
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.pth", "--engine", "onnx") == 2
     assert "engine onnx does not run a.pth: memotr export a.pth FILE.onnx" in capsys.readouterr().err
+
+
+def test_a_compiled_step(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from memotr.tracking.tracker import Tracker  # the stand-in of this test
+
+    monkeypatch.setattr("memotr.tracking.compiled.CompiledTracker", type("Compiled", (Tracker,), {}))
+    numbered_video(Path("clip.mp4"), 2)
+    assert call(monkeypatch, "clip.mp4", "--checkpoint", "c", "--compile", "--precision", "bf16") == 0
+    assert run.settings["precision"] == "bf16"
+    capsys.readouterr()
+    assert call(monkeypatch, "clip.mp4", "--checkpoint", "c", "--compile", "--batch", "2") == 2
+    assert "a compiled step takes one frame at a time" in capsys.readouterr().err
 
 
 def test_an_older_run_is_replaced(

@@ -100,6 +100,17 @@ def test_it_is_one_graph_without_a_break():
     compare(tracker, other, video(3))
 
 
+def test_where_compiling_fails_the_reason_is_said():
+    def broken(graph, inputs):
+        raise RuntimeError("no C++ compiler")
+
+    def compile_badly(step):
+        return torch.compile(step, fullgraph=True, backend=broken)
+
+    with pytest.raises(UserError, match=r"torch.compile does not work here \(.*no C\+\+ compiler.*track without"):
+        CompiledTracker(small_model(), compile=compile_badly).update(video(1)[0])
+
+
 def test_bad_settings_are_named():
     with pytest.raises(UserError, match="there is no precision"):
         CompiledTracker(small_model(), precision="bf61", compile=eager)

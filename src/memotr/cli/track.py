@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -55,6 +56,10 @@ def track(
     batch: Annotated[
         int, typer.Option(min=1, help="How many sources to track at once, their frames through the network together.")
     ] = 1,
+    compile: Annotated[
+        bool,
+        typer.Option("--compile", help="Compile the step for the frames' size (CUDA graphs on a GPU): begins late."),
+    ] = False,
     no_video: Annotated[bool, typer.Option("--no-video", help="Write no annotated video.")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without images that cannot be read.")] = False,
 ) -> None:
@@ -69,6 +74,7 @@ def track(
     from memotr.export.tracker import ExportedTracker
     from memotr.io.outputs import open_outputs
     from memotr.io.sources import open_source
+    from memotr.tracking.compiled import CompiledTracker
     from memotr.tracking.run import FrameTracker
     from memotr.tracking.sources import check_sources, track_sources
     from memotr.tracking.tracker import Tracker
@@ -85,9 +91,14 @@ def track(
     tracker: FrameTracker
     if choose_engine(checkpoint, engine) == "torch":
         model = load_model(checkpoint, config=config, device=device, kernel=kernel)
-        tracker = Tracker(model, **thresholds, miss_tolerance=miss_tolerance, precision=precision)
-    elif config is not None or precision != "32" or kernel != "auto":
-        raise UserError(f"{checkpoint}: the export settled --config, --precision and --kernel: leave them out")
+        if compile and batch > 1:
+            raise UserError("a compiled step takes one frame at a time: leave out --compile, or --batch")
+        made: Callable[..., FrameTracker] = CompiledTracker if compile else Tracker
+        tracker = made(model, **thresholds, miss_tolerance=miss_tolerance, precision=precision)
+    elif config is not None or precision != "32" or kernel != "auto" or compile:
+        raise UserError(
+            f"{checkpoint}: the export settled --config, --precision, --kernel and --compile: leave them out"
+        )
     elif batch > 1:
         raise UserError(f"{checkpoint}: an export takes one frame at a time: leave out --batch")
     else:

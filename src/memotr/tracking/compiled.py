@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from memotr.config import TrackingConfig
+from memotr.errors import UserError
 from memotr.models.inference import for_inference
 from memotr.models.memotr import MeMOTR
 from memotr.structures import Assignment, FrameOutput, ImageBatch, TrackState
@@ -100,7 +101,8 @@ class CompiledTracker(VideoTracker):
         compile: what makes the step fast; None: ``torch.compile`` as the device likes it.
 
     Raises:
-        memotr.errors.UserError: a threshold is out of range, or there is no such precision.
+        memotr.errors.UserError: a threshold is out of range, or there is no such precision; at the first frame,
+            ``torch.compile`` does not work on this machine.
     """
 
     def __init__(
@@ -135,7 +137,7 @@ class CompiledTracker(VideoTracker):
         images = images.to(self.model.device)
         while True:
             torch.compiler.cudagraph_mark_step_begin()
-            table, count, *state = self._run(images, self.vacant, self.next_id, self.slots)
+            table, count, *state = self._look(images)
             copied = torch.cat((table, count.double().expand(1, 7))).cpu().numpy()  # the one wait
             tracks = int(copied[-1, 0])
             if tracks <= len(self.slots):
@@ -146,6 +148,15 @@ class CompiledTracker(VideoTracker):
         self.slots = TrackState(*rows)
         self.frame += 1
         return self._report(copied[:tracks], height, width)
+
+    def _look(self, images: ImageBatch) -> tuple[Tensor, ...]:
+        try:
+            return self._run(images, self.vacant, self.next_id, self.slots)
+        except Exception as error:  # PyTorch promises no class for what may go wrong
+            if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                reason = str(getattr(error, "inner_exception", error)).strip().splitlines()[0]
+                raise UserError(f"torch.compile does not work here ({reason}): track without compiling") from error
+            raise
 
     def _grow(self) -> None:
         more = len(self.slots)
