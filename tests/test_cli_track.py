@@ -51,6 +51,9 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
         def reset(self) -> None:
             run.updates = 0
 
+        def prepare(self, frame: NDArray[np.uint8], /) -> NDArray[np.uint8]:
+            return frame
+
         def update(self, frame: NDArray[np.uint8], /) -> Tracks:
             run.updates += 1
             match run.raise_at.get(run.updates):

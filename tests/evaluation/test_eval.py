@@ -346,6 +346,9 @@ class Sizes:
     def reset(self) -> None:
         pass
 
+    def prepare(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return frame
+
     def update(self, frame: NDArray[np.uint8]) -> Tracks:
         self.seen.append(frame.shape[:2])
         return Tracks.empty(0, ("person",))

@@ -24,6 +24,9 @@ class Oracle:
     def reset(self):
         self.boxes = iter(next(self.videos).boxes)
 
+    def prepare(self, image):
+        return image
+
     def update(self, image):
         self.updates += 1
         if self.updates == self.stop_at:

@@ -52,6 +52,9 @@ class Echo:
     def reset(self) -> None:
         self.calls = 0
 
+    def prepare(self, frame: NDArray[np.uint8], /) -> NDArray[np.uint8]:
+        return frame
+
     def update(self, frame: NDArray[np.uint8], /) -> Tracks:
         self.calls += 1
         self.on_update(self.calls)

@@ -43,6 +43,22 @@ def test_tensors_are_taken_too():
     assert same(Tracker(model).update(frame), Tracker(model).update(torch.from_numpy(frame)))
 
 
+def test_frames_may_be_prepared_ahead():
+    tracker = Tracker(tiny_model(), min_area=0)
+    wanted = [tracker.update(frame) for frame in frames(3)]
+    prepared = [tracker.prepare(frame) for frame in frames(3)]
+    tracker.reset()
+    assert all(same(tracker.update(frame), expected) for frame, expected in zip(prepared, wanted, strict=True))
+
+
+def test_the_device_may_preprocess():
+    model, (frame,) = tiny_model(), frames(1)
+    one, other = Tracker(model, min_area=0), Tracker(model, min_area=0, preprocess_on_device=True)
+    exact, found = one.prepare(frame).images.pixels, other.prepare(frame).images.pixels
+    assert 0 < (exact - found).abs().max() < 0.02, "another way, and much the same pixels"
+    assert len(other.update(frame))
+
+
 def test_thresholds_decide_what_is_reported():
     model, video = tiny_model(), frames(4)
     everything = Tracker(model, det_thresh=0, track_thresh=0, result_thresh=0, min_area=0).update(video[0])

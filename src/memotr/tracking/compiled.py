@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from memotr.config import TrackingConfig
+from memotr.data.preprocess import preprocess_on
 from memotr.errors import UserError
 from memotr.models.inference import for_inference
 from memotr.models.memotr import MeMOTR
@@ -115,10 +117,13 @@ class CompiledTracker(VideoTracker):
         miss_tolerance: int | None = None,
         min_area: float | None = None,
         precision: Precision = "32",
+        preprocess_on_device: bool = False,
         compile: Callable[[SlotStep], Callable[..., tuple[Tensor, ...]]] | None = None,
     ) -> None:
         super().__init__(model.config, det_thresh, track_thresh, result_thresh, miss_tolerance, min_area)
         self.model = model.eval()
+        if preprocess_on_device:
+            self.preprocess = partial(preprocess_on, model.device)
         dtype = autocast_dtype(precision)
         network = for_inference(model, dtype)
         self._run = (compile or _compiled)(SlotStep(network, self.settings, dtype))

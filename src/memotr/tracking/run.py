@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,17 @@ AHEAD = 3  # frames decoded before the tracker asks for them
 BEHIND = 4  # frames tracked and not yet written
 
 
+Prepared = Generator[tuple[Frame, Any], None, None]
+
+
 class FrameTracker(Protocol):
     """What of a tracker is needed here; :class:`memotr.Tracker` is one."""
 
     def reset(self) -> None: ...
 
-    def update(self, frame: NDArray[np.uint8], /) -> Tracks: ...
+    def prepare(self, frame: NDArray[np.uint8], /) -> Any: ...
+
+    def update(self, frame: Any, /) -> Tracks: ...
 
 
 def track_source(
@@ -37,12 +42,12 @@ def track_source(
 ) -> None:
     """Track a source from its first frame to its last and write every frame to all sinks, in order.
 
-    One thread decodes ahead of the tracker and one draws and encodes behind it, with a bounded number of frames between
-    them. The tracker starts from a fresh memory. ``Tracks.frame`` is the frame's number in the source. The sinks are
-    closed whatever happens, a Ctrl-C included: their files then hold all frames tracked so far.
+    One thread decodes and prepares ahead of the tracker and one draws and encodes behind it, with a bounded number of
+    frames between them. The tracker starts from a fresh memory. ``Tracks.frame`` is the frame's number in the source.
+    The sinks are closed whatever happens, a Ctrl-C included: their files then hold all frames tracked so far.
 
     Args:
-        tracker: called in this thread only.
+        tracker: called in this thread only, but for ``prepare``.
         source: open; it stays open.
         sinks: closed at the end.
         on_frame: called in this thread after every frame.
@@ -56,9 +61,9 @@ def track_source(
     written: deque[Future[None]] = deque()
     try:
         tracker.reset()
-        with closing(newest(source) if source.live else _decoded_ahead(source)) as frames:
-            for frame in frames:
-                tracks = dataclasses.replace(tracker.update(frame.image), frame=frame.index)
+        with closing(_newest(source, tracker) if source.live else _ahead(source, tracker)) as frames:
+            for frame, prepared in frames:
+                tracks = dataclasses.replace(tracker.update(prepared), frame=frame.index)
                 written.append(writer.submit(output.write, frame, tracks))
                 if len(written) > BEHIND:
                     written.popleft().result()
@@ -72,15 +77,27 @@ def track_source(
             done.result()
 
 
-def _decoded_ahead(source: Source) -> Generator[Frame, None, None]:
-    """The source's frames, fetched by another thread."""
+def _newest(source: Source, tracker: FrameTracker) -> Prepared:
+    """Of a live source always the last frame, with what the tracker takes of it."""
+    with closing(newest(source)) as frames:
+        for frame in frames:
+            yield frame, tracker.prepare(frame.image)
+
+
+def _ahead(source: Source, tracker: FrameTracker) -> Prepared:
+    """The source's frames with what the tracker takes of them, made by another thread."""
     frames = iter(source)
+
+    def fetch() -> tuple[Frame, Any] | None:
+        frame = next(frames, None)
+        return None if frame is None else (frame, tracker.prepare(frame.image))
+
     decoder = ThreadPoolExecutor(1, "memotr-decode")
     try:
-        pending = deque(decoder.submit(next, frames, None) for _ in range(AHEAD))
-        while (frame := pending.popleft().result()) is not None:
-            pending.append(decoder.submit(next, frames, None))
-            yield frame
+        pending = deque(decoder.submit(fetch) for _ in range(AHEAD))
+        while (fetched := pending.popleft().result()) is not None:
+            pending.append(decoder.submit(fetch))
+            yield fetched
     finally:
         decoder.shutdown(cancel_futures=True)  # a generator cannot be closed while it runs
         frames.close()

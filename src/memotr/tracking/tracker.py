@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, get_args
 
 import torch
 
+from memotr.data.preprocess import preprocess_on
 from memotr.errors import UserError
 from memotr.models.inference import for_inference
 from memotr.models.memotr import MeMOTR
@@ -38,6 +40,8 @@ class Tracker(VideoTracker):
         miss_tolerance: frames in a row after which an unseen track ends.
         min_area: boxes are reported above this area, in square pixels of the frame.
         precision: "32", or "bf16" / "fp16" for the heavy arithmetic.
+        preprocess_on_device: resize and normalise frames where the network is: quicker on a GPU, and not to the same
+            bits.
 
         All thresholds default to those of the model's configuration.
 
@@ -55,9 +59,12 @@ class Tracker(VideoTracker):
         miss_tolerance: int | None = None,
         min_area: float | None = None,
         precision: Precision = "32",
+        preprocess_on_device: bool = False,
     ) -> None:
         super().__init__(model.config, det_thresh, track_thresh, result_thresh, miss_tolerance, min_area)
         self.model = model.eval()
+        if preprocess_on_device:
+            self.preprocess = partial(preprocess_on, model.device)
         self.dtype = autocast_dtype(precision)
         self.network = for_inference(model, self.dtype)
         self.look: Look = self._look

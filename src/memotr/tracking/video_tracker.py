@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,15 @@ from memotr.data.preprocess import preprocess
 from memotr.io.sources import open_source
 from memotr.structures import ImageBatch
 from memotr.tracks import Tracks
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedFrame:
+    """A frame as the network takes it (a batch of one), and the height and width in pixels that it had before."""
+
+    images: ImageBatch
+    height: int
+    width: int
 
 
 class VideoTracker(ABC):
@@ -53,6 +63,7 @@ class VideoTracker(ABC):
         self.config = config
         self.settings = config.tracking.override({k: v for k, v in given.items() if v is not None})
         self.frame = 0
+        self.preprocess: Callable[[NDArray[np.uint8], int, int], Tensor] = preprocess
 
     @abstractmethod
     def reset(self) -> None:
@@ -68,14 +79,23 @@ class VideoTracker(ABC):
             width: likewise.
         """
 
-    def update(self, frame: NDArray[np.uint8] | Tensor) -> Tracks:
+    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
         """Look at the next frame of the video.
 
         Args:
-            frame: RGB, (H, W, 3), uint8.
+            frame: RGB, (H, W, 3), uint8; or what :meth:`prepare` made of it.
 
         Returns:
-            The objects in sight, boxes in pixels of ``frame``.
+            The objects in sight, boxes in pixels of the frame.
+
+        Raises:
+            ValueError: the frame has another shape or type.
+        """
+        prepared = frame if isinstance(frame, PreparedFrame) else self.prepare(frame)
+        return self.step(prepared.images, prepared.height, prepared.width)
+
+    def prepare(self, frame: NDArray[np.uint8] | Tensor) -> PreparedFrame:
+        """Resize, normalise and pad a frame. Another thread may do this ahead of :meth:`update`: it uses no memory.
 
         Raises:
             ValueError: the frame has another shape or type.
@@ -84,8 +104,8 @@ class VideoTracker(ABC):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ValueError(f"expected an RGB frame (H, W, 3) of uint8, got {image.dtype} {tuple(image.shape)}")
         size = self.config.input
-        pixels = preprocess(image, size.short_side, size.longest_side)
-        return self.step(ImageBatch.from_images([pixels]), image.shape[0], image.shape[1])
+        pixels = self.preprocess(image, size.short_side, size.longest_side)
+        return PreparedFrame(ImageBatch.from_images([pixels]), image.shape[0], image.shape[1])
 
     def track(self, source: str | Path) -> Iterator[Tracks]:
         """Follow the objects of a whole source, frame by frame, from a fresh memory.
