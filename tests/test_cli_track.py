@@ -93,14 +93,16 @@ def test_a_video(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         assert video.fps == 25
     assert run.loaded == {"path": "weights.pth", "config": None, "device": "auto", "kernel": "auto"}
     given = {name: value for name, value in run.settings.items() if value is not None}
-    assert given == {"precision": "32"}, "thresholds that nobody gave are the checkpoint's"
+    assert given == {"precision": "32", "preprocess_on_device": False}, (
+        "thresholds that nobody gave are the checkpoint's"
+    )
 
 
 def test_every_option(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     numbered_video(Path("clip.mp4"), 30)
     options = """--checkpoint w.pth --config mot17 --output results/new --device cpu --precision bf16 --kernel reference
         --det-thresh 0.6 --track-thresh 0.4 --result-thresh 0.3 --miss-tolerance 12
-        --start 3 --end 29 --stride 4 --max-frames 5 --no-video --skip-bad"""
+        --start 3 --end 29 --stride 4 --max-frames 5 --no-video --skip-bad --preprocess-on-device"""
     assert call(monkeypatch, "clip.mp4", *options.split()) == 0
     assert run.loaded == {"path": "w.pth", "config": "mot17", "device": "cpu", "kernel": "reference"}
     assert run.settings == {
@@ -109,6 +111,7 @@ def test_every_option(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         "result_thresh": 0.3,
         "miss_tolerance": 12,
         "precision": "bf16",
+        "preprocess_on_device": True,
     }
     assert sorted(path.name for path in Path("results/new").iterdir()) == ["clip.jsonl", "clip.txt"]
     lines = [json.loads(line) for line in Path("results/new/clip.jsonl").read_text().splitlines()]
@@ -138,7 +141,7 @@ def test_an_exported_tracker(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert not run.loaded
     capsys.readouterr()
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.onnx", "--precision", "bf16") == 2
-    assert "a.onnx: the export settled --config, --precision, --kernel and --compile" in capsys.readouterr().err
+    assert "a.onnx: the export settled --config, --precision and --kernel, --compile" in capsys.readouterr().err
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.onnx", "--batch", "2") == 2
     assert "a.onnx: an export takes one frame at a time: leave out --batch" in capsys.readouterr().err
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.pth", "--engine", "onnx") == 2

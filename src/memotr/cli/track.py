@@ -60,6 +60,10 @@ def track(
         bool,
         typer.Option("--compile", help="Compile the step for the frames' size (CUDA graphs on a GPU): begins late."),
     ] = False,
+    preprocess_on_device: Annotated[
+        bool,
+        typer.Option("--preprocess-on-device", help="Resize frames on the GPU: quicker, and not to the same bits."),
+    ] = False,
     no_video: Annotated[bool, typer.Option("--no-video", help="Write no annotated video.")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without images that cannot be read.")] = False,
 ) -> None:
@@ -94,10 +98,17 @@ def track(
         if compile and batch > 1:
             raise UserError("a compiled step takes one frame at a time: leave out --compile, or --batch")
         made: Callable[..., FrameTracker] = CompiledTracker if compile else Tracker
-        tracker = made(model, **thresholds, miss_tolerance=miss_tolerance, precision=precision)
-    elif config is not None or precision != "32" or kernel != "auto" or compile:
+        tracker = made(
+            model,
+            **thresholds,
+            miss_tolerance=miss_tolerance,
+            precision=precision,
+            preprocess_on_device=preprocess_on_device,
+        )
+    elif config is not None or precision != "32" or kernel != "auto" or compile or preprocess_on_device:
         raise UserError(
-            f"{checkpoint}: the export settled --config, --precision, --kernel and --compile: leave them out"
+            f"{checkpoint}: the export settled --config, --precision and --kernel, --compile and "
+            "--preprocess-on-device are not for it: leave them out"
         )
     elif batch > 1:
         raise UserError(f"{checkpoint}: an export takes one frame at a time: leave out --batch")
