@@ -19,7 +19,7 @@ PACKAGE = Path(memotr.__file__).parent
 # within a row two rooms never need each other. Imports inside functions and under TYPE_CHECKING count like all others.
 ROWS = (
     {"__init__", "__main__", "cli"},
-    {"demo", "export"},
+    {"bench", "demo", "export"},
     {"training", "evaluation"},
     {"tracking"},
     {"data"},

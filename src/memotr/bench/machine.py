@@ -1,0 +1,64 @@
+"""What a measurement ran on: numbers of another machine are other numbers."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shlex
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+import memotr
+
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16")
+"""Those that decide how fast matrices are multiplied, as Linux names them."""
+
+
+def describe_machine(device: torch.device) -> dict[str, str]:
+    """Name → value, in the order in which they are to be read."""
+    processor = _cpu("model name") or platform.machine()
+    found = {
+        "processor": f"{processor}, {num_cores()} cores, {torch.get_num_threads()} threads",
+        "instructions": " ".join(name for name in INSTRUCTIONS if name in _cpu("flags").split()) or "not known",
+        "memory": f"{_memory() / 2**30:.0f} GiB" if _memory() else "not known",
+        "load when it began": f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "not known",
+        "software": ", ".join(_software()),
+        "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        "command": shlex.join(["memotr", *sys.argv[1:]]),
+    }
+    return ({"GPU": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}) | found
+
+
+def num_cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cpu(key: str) -> str:
+    """An entry of Linux's description of the first core; empty elsewhere."""
+    file = Path("/proc/cpuinfo")
+    match = re.search(rf"^{key}\s*: (.*)$", file.read_text(), re.MULTILINE) if file.is_file() else None
+    return match.group(1) if match else ""
+
+
+def _memory() -> int:
+    """Bytes of the machine; 0 where that is not known."""
+    known = hasattr(os, "sysconf") and {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= os.sysconf_names.keys()
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else 0
+
+
+def _software() -> list[str]:
+    found = [f"memotr {memotr.__version__}", f"Python {platform.python_version()}", f"PyTorch {torch.__version__}"]
+    if onednn := re.search(r"MKL-DNN v([\d.]+)", torch.__config__.show()):
+        found.append(f"oneDNN {onednn.group(1)}")
+    for package in ("numba", "triton"):
+        try:
+            found.append(f"{package.capitalize()} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,149 @@
+"""Deformable attention alone, forward and backward, in the shapes of an encoder layer and of a decoder layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from memotr.bench.baseline import stacked_attention
+from memotr.bench.measure import Contender, Row, Timed, alternate, rows
+from memotr.bench.options import Options, Size
+from memotr.bench.per_channel import available, per_channel_attention
+from memotr.bench.report import Table
+from memotr.models.kernels import deformable_attention
+
+Operator = Callable[[Tensor, Sequence[tuple[int, int]], Tensor, Tensor], Tensor]
+
+POINT_SPREAD = 3.0  # pixels of its level that a point lies from its query: a deviation, as trained layers have it
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What the operator takes, for one image; see :func:`memotr.models.kernels.deformable_attention`."""
+
+    value: Tensor
+    shapes: tuple[tuple[int, int], ...]
+    locations: Tensor
+    weights: Tensor
+
+    def forward(self, operator: Operator) -> Tensor:
+        with torch.no_grad():
+            return operator(self.value, self.shapes, self.locations, self.weights)
+
+
+class Backward:
+    """The backward pass of an operator; its forward pass is made ahead."""
+
+    def __init__(self, operator: Operator, inputs: Inputs) -> None:
+        self.operator, self.inputs = operator, inputs
+
+    def prepare(self) -> None:
+        tensors = (self.inputs.value, self.inputs.locations, self.inputs.weights)
+        self.leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+        output = self.operator(self.leaves[0], self.inputs.shapes, *self.leaves[1:])
+        self.run = partial(torch.autograd.grad, output, self.leaves, torch.ones_like(output))
+
+    def __call__(self) -> tuple[Tensor, ...]:
+        return self.run()
+
+
+def measure(options: Options) -> Iterator[Table]:
+    c = options.config.model
+    for size in options.sizes:
+        shapes = level_shapes(size, c.num_levels)
+        pixels = sum(height * width for height, width in shapes)
+        for layer, queries in (("encoder", None), ("decoder", c.num_queries + options.crowd)):
+            points = c.num_encoder_points if layer == "encoder" else c.num_decoder_points
+            dims = c.num_heads, c.hidden_dim // c.num_heads, points
+            found = [
+                row
+                for dtype in (torch.float32, torch.bfloat16)
+                for row in compare(make_inputs(shapes, queries, dims, dtype, options.device), options.rounds)
+            ]
+            title = f"Operator, a layer of the {layer} at {size[0]}×{size[1]}"
+            yield Table(title, found, f"{queries or pixels:,} queries, {pixels:,} pixels in {len(shapes)} levels.")
+
+
+def compare(inputs: Inputs, rounds: int) -> list[Row]:
+    """All operators that run there, both ways; the largest difference is of the output, or of any gradient."""
+    operators, device = contenders_on(inputs.value.device), inputs.value.device
+    found = []
+    for direction in ("forward", "backward"):
+        contenders = []
+        for name, operator in operators.items():
+            if direction == "forward":
+                contenders.append(Contender(name, partial(inputs.forward, operator)))
+            else:
+                backward = Backward(operator, inputs)
+                contenders.append(Contender(name, backward, backward.prepare))
+        timed = alternate(contenders, rounds, device)
+        about: Row = {"direction": direction, "values": str(inputs.value.dtype).removeprefix("torch.")}
+        found += [
+            about | row | {"largest difference": _difference(each, timed[0])}
+            for row, each in zip(rows(timed), timed, strict=True)
+        ]
+    return found
+
+
+def contenders_on(device: torch.device) -> dict[str, Operator]:
+    """By name, the baseline first and ours last."""
+    operators: dict[str, Operator] = {"stacked (baseline)": stacked_attention}
+    operators["reference"] = partial(deformable_attention, kernel="reference")
+    if device.type == "cuda" and available():
+        operators["a thread a channel"] = per_channel_attention
+    return operators | {"ours": deformable_attention}
+
+
+def level_shapes(size: Size, num_levels: int) -> tuple[tuple[int, int], ...]:
+    """(H_l, W_l) of an image of this size after its padding: strides 8, 16 and 32, then convolutions of stride 2."""
+    height, width = (-(-side // 32) * 32 for side in size)
+    shapes = [(height // stride, width // stride) for stride in (8, 16, 32)][:num_levels]
+    while len(shapes) < num_levels:
+        shapes.append(((shapes[-1][0] + 1) // 2, (shapes[-1][1] + 1) // 2))
+    return tuple(shapes)
+
+
+def make_inputs(
+    shapes: tuple[tuple[int, int], ...],
+    queries: int | None,
+    dims: tuple[int, int, int],
+    dtype: torch.dtype,
+    device: torch.device | str,
+) -> Inputs:
+    """Points normally distributed around the reference of their query.
+
+    Args:
+        shapes: (H_l, W_l) of the levels.
+        queries: how many, anywhere; None: one a pixel, at the pixel.
+        dims: heads M, channels of each D and points P.
+        dtype: of the values; all else is float32, as under autocast, or float64.
+        device: where they are.
+    """
+    torch.manual_seed(0)
+    (M, D, P), L, S = dims, len(shapes), sum(H * W for H, W in shapes)
+    if queries is not None:
+        reference = torch.rand(queries, 2)  # (Lq, 2)
+    else:
+        pixels = [torch.cartesian_prod((torch.arange(H) + 0.5) / H, (torch.arange(W) + 0.5) / W) for H, W in shapes]
+        reference = torch.cat(pixels).flip(-1)  # (S, 2), x then y
+    size = torch.tensor([(W, H) for H, W in shapes])  # (L, 2)
+    offsets = POINT_SPREAD * torch.randn(1, len(reference), M, L, P, 2) / size[:, None]
+    locations = reference[:, None, None, None] + offsets  # (1, Lq, M, L, P, 2)
+    weights = torch.randn(1, len(reference), M, L * P).softmax(-1).unflatten(-1, (L, P))
+    exact = torch.promote_types(dtype, torch.float32)
+    value = torch.randn(1, S, M, D).to(device, dtype)
+    return Inputs(value, shapes, locations.to(device, exact), weights.to(device, exact))
+
+
+def _difference(one: Timed, base: Timed) -> float:
+    """The largest between the tensors of two results."""
+    both = zip(_tensors(one.result), _tensors(base.result), strict=True)
+    return max((a.float() - b.float()).abs().max().item() for a, b in both)
+
+
+def _tensors(result: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (result,) if isinstance(result, Tensor) else result

@@ -1,0 +1,115 @@
+"""What was measured, as tables on the terminal, in Markdown and in JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table as RichTable
+
+from memotr.bench.measure import Cell, Row, Spread
+from memotr.weights.files import replacing
+
+MARKDOWN, JSON = "bench.md", "bench.json"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of the same columns.
+
+    Raises:
+        ValueError: rows have other columns than the first.
+    """
+
+    title: str
+    rows: Sequence[Row]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if any(list(row) != self.columns for row in self.rows):
+            raise ValueError(f"table {self.title!r}: not all rows have the columns {self.columns}")
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.rows[0])
+
+    def holds_numbers(self, column: str) -> bool:
+        return any(not isinstance(row[column], str) for row in self.rows)
+
+    def rich(self) -> RichTable:
+        table = RichTable(
+            title=self.title,
+            caption=self.note or None,
+            box=box.SIMPLE_HEAD,
+            title_justify="left",
+            caption_justify="left",
+        )
+        for column in self.columns:
+            table.add_column(column, justify="right" if self.holds_numbers(column) else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*map(_text, row.values()))
+        return table
+
+    def markdown(self) -> str:
+        rule = ["---:" if self.holds_numbers(column) else "---" for column in self.columns]
+        lines = [self.columns, rule, *([_text(cell) for cell in row.values()] for row in self.rows)]
+        body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        return f"**{self.title}**\n\n{body}\n" + (f"\n{self.note}\n" if self.note else "")
+
+    def plain(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        found = [{column: _plain(cell) for column, cell in row.items()} for row in self.rows]
+        return {"title": self.title, "note": self.note, "rows": found}
+
+
+@dataclass
+class Report:
+    """Everything of a run so far.
+
+    Attributes:
+        machine: what it ran on.
+        parts: by name, the tables of what was measured.
+    """
+
+    machine: Mapping[str, str]
+    parts: dict[str, list[Table]] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> list[Path]:
+        """``bench.md`` and ``bench.json``, each whole or not at all. Raises UserError where they cannot be written."""
+        content = {"machine": dict(self.machine)}
+        parts = {name: [table.plain() for table in tables] for name, tables in self.parts.items()}
+        texts = {MARKDOWN: self.markdown(), JSON: json.dumps(content | {"parts": parts}, indent=1, ensure_ascii=False)}
+        for name, text in texts.items():
+            with replacing(folder / name) as beside:
+                beside.write_text(text.rstrip() + "\n", encoding="utf-8")
+        return [folder / name for name in texts]
+
+    def markdown(self) -> str:
+        lines = ["# What it costs", "", *(f"- {what}: {value}" for what, value in self.machine.items()), ""]
+        lines += ["Medians of the rounds, and in brackets the least and the most.", ""]
+        for name, tables in self.parts.items():
+            lines += [f"## {name.capitalize()}", "", *(table.markdown() for table in tables)]
+        return "\n".join(lines)
+
+
+def _text(cell: Cell) -> str:
+    if isinstance(cell, Spread):
+        return f"{_number(cell.middle)} ({_number(min(cell.values))}–{_number(max(cell.values))})"
+    return cell if isinstance(cell, str) else _number(cell)
+
+
+def _number(value: float) -> str:
+    """Three digits, as far as there are any behind the point."""
+    if value == 0 or 0.001 <= abs(value) < 100:
+        return f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1e}"
+
+
+def _plain(cell: Cell) -> Any:
+    if isinstance(cell, Spread):
+        return {"median": cell.middle, "min": min(cell.values), "max": max(cell.values), "values": list(cell.values)}
+    return cell

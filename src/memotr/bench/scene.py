@@ -1,0 +1,126 @@
+"""What is measured with: a network of random weights, so many tracks, frames of noise."""
+
+from __future__ import annotations
+
+import copy
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from memotr.bench.options import Options, Size
+from memotr.build import build_model
+from memotr.config import InputConfig, TrackingConfig
+from memotr.io.frames import Frame
+from memotr.io.mp4 import VideoSink
+from memotr.models.deformable_attention import DeformableAttention
+from memotr.models.kernels import Kernel
+from memotr.models.memotr import MeMOTR
+from memotr.structures import TrackState
+from memotr.tracking.compiled import CompiledTracker
+from memotr.tracking.tracker import Precision, Tracker
+from memotr.tracks import Tracks
+
+STEADY = TrackingConfig(det_thresh=1.0, track_thresh=0.0, result_thresh=0.0, min_area=0.0)
+"""Nobody is born and nobody ends: every frame costs the same."""
+
+POINT_SPREAD = 2.0
+"""Of queries with a deviation of about 1.5: points lie about three pixels apart, as in trained networks."""
+
+
+def make_model(options: Options, size: Size) -> MeMOTR:
+    """The network for frames of one size, in evaluation mode, always with the same weights."""
+    torch.manual_seed(0)
+    model = build_model(options.config).to(options.device).eval()
+    for module in model.modules():
+        if isinstance(module, DeformableAttention):  # fresh ones look at a regular grid, whatever the query
+            channels = module.sampling_offsets.in_features
+            nn.init.normal_(module.sampling_offsets.weight, std=POINT_SPREAD / math.sqrt(channels))
+            nn.init.normal_(module.attention_weights.weight, std=1 / math.sqrt(channels))
+    sides = InputConfig(short_side=min(size), longest_side=max(size))
+    model.config = options.config.model_copy(update={"tracking": STEADY, "input": sides})
+    return model
+
+
+def another_network(model: MeMOTR, kernel: Kernel) -> MeMOTR:
+    """The same weights, not copied, in a network with a kernel of its own."""
+    weights = [*model.parameters(), *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in weights}).set_kernel(kernel)
+
+
+def make_crowd(model: MeMOTR, count: int) -> TrackState:
+    """So many tracks of random content, boxes all over the frame."""
+    random = torch.Generator().manual_seed(0)
+    embed = torch.randn(5, count, model.dim * model.queries.parts, generator=random).to(model.device)
+    places = torch.randn(count, 4, generator=random) + torch.tensor([0.0, 0.0, -2.0, -1.0])  # narrow, not so low
+    return TrackState(
+        ids=torch.arange(count, device=model.device),
+        labels=torch.zeros(count, dtype=torch.int64, device=model.device),
+        logits=torch.zeros(count, model.num_classes, device=model.device),
+        boxes=places.sigmoid().to(model.device),
+        ref_pts=places.to(model.device),
+        query_embed=embed[0],
+        output_embed=embed[1, :, : model.dim],
+        last_output=embed[2, :, : model.dim],
+        long_memory=embed[3, :, : model.dim],
+        disappear_time=torch.zeros(count, dtype=torch.int64, device=model.device),
+        iou=torch.zeros(count, device=model.device),
+        seen_boxes=torch.zeros(count, 0, 4, device=model.device),
+    )
+
+
+class CrowdTracker(Tracker):
+    """A tracker that follows something already when a video begins.
+
+    Args:
+        model: its network and settings.
+        first: what it follows from the first frame on.
+        precision: of the heavy arithmetic.
+        prepared: whether the network is made ready for inference; otherwise it is taken as it was built.
+    """
+
+    def __init__(self, model: MeMOTR, first: TrackState, precision: Precision = "32", *, prepared: bool = True) -> None:
+        self.first = first
+        super().__init__(model, precision=precision)
+        if not prepared:
+            self.network = self.model
+
+    def reset(self) -> None:
+        super().reset()
+        self.tracks, self.next_id = self.first, len(self.first)
+
+
+class CompiledCrowdTracker(CompiledTracker):
+    """The same for the step that is compiled."""
+
+    def __init__(self, model: MeMOTR, first: TrackState, precision: Precision = "32") -> None:
+        self.first = first
+        super().__init__(model, precision=precision)
+
+    def reset(self) -> None:
+        super().reset()
+        self.slots = TrackState.cat([self.first, self.slots])
+        self.vacant = torch.cat((self.vacant.new_zeros(len(self.first)), self.vacant))
+
+
+def make_frames(count: int, size: Size) -> list[NDArray[np.uint8]]:
+    """RGB images (H, W, 3) with about as much detail as a photograph, moving a little from one to the next."""
+    random, (height, width) = np.random.default_rng(0), size
+    coarse = random.integers(0, 256, (height // 16 + 2, width // 16 + 2, 3), dtype=np.uint8)
+    whole = cv2.resize(coarse, (width + 32, height + 32), interpolation=cv2.INTER_CUBIC)
+    noise = random.integers(0, 12, (height, width, 3), dtype=np.uint8)
+    shifts = [4 * i % 32 for i in range(count)]
+    return [np.asarray(cv2.add(whole[s : s + height, s : s + width], noise), np.uint8) for s in shifts]
+
+
+def write_video(path: Path, count: int, size: Size) -> Path:
+    """An H.264 file of such frames."""
+    with VideoSink(path, fps=Fraction(25)) as sink:
+        for i, image in enumerate(make_frames(count, size)):
+            sink.write(Frame(i, image, i / 25), Tracks.empty(i, ()))
+    return path

@@ -1,0 +1,90 @@
+"""A training step: forward of a clip with matching and losses, backward, clipping and AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from memotr.bench.measure import Contender, alternate, peak_memory, rows
+from memotr.bench.options import Options
+from memotr.bench.report import Table
+from memotr.build import build_model
+from memotr.models.kernels import Kernel
+from memotr.structures import ClipBatch, FrameTargets, ImageBatch
+from memotr.training.clip_runner import ClipRunner
+from memotr.training.optim import make_optimizer
+
+PARTS = ("backbone", "encoder", "decoder")
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a step is made; ``recompute`` names the parts whose inner values the backward pass computes again."""
+
+    name: str
+    kernel: Kernel = "auto"
+    precision: Literal["32", "bf16"] = "32"
+    recompute: tuple[str, ...] = ()
+
+
+WAYS = (
+    Way("reference kernel (baseline)", "reference"),
+    Way("ours"),
+    Way("ours, bf16", precision="bf16"),
+    Way("ours, checkpointed", recompute=PARTS),
+    Way("ours, bf16, checkpointed", precision="bf16", recompute=PARTS),
+)
+
+
+def measure(options: Options) -> Iterator[Table]:
+    """Every way has a model of its own: they take turns without moving weights around."""
+    timed = alternate([Contender(way.name, Step(options, way)) for way in WAYS], options.rounds, options.device)
+    found = []
+    for way, row, each in zip(WAYS, rows(timed), timed, strict=True):
+        row["clips/s"] = 1 / each.spread.middle
+        if options.memory:
+            row["peak MB"] = peak_memory(Step, options, way)
+        found.append(row)
+    frames, (height, width) = options.clip_frames, options.clip_size
+    yield Table(
+        f"A training step: a clip of {frames} frames of {height}×{width}, {options.clip_objects} objects", found
+    )
+
+
+class Step:
+    """The step of one way, always on the same clip; the call returns the loss."""
+
+    def __init__(self, options: Options, way: Way) -> None:
+        torch.manual_seed(0)
+        self.model = build_model(options.config).to(options.device).train()
+        self.model.set_kernel(way.kernel).recompute_activations(way.recompute)
+        self.runner = ClipRunner(self.model)
+        self.optimizer = make_optimizer(self.model, options.config.training.optimizer)
+        self.clip, self.half = make_clip(options).to(options.device), way.precision == "bf16"
+
+    def __call__(self) -> float:
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.half):
+            loss = self.runner(self.clip).total
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 0.1)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return float(loss.detach())
+
+
+def make_clip(options: Options) -> ClipBatch:
+    """Noise, with objects that move a little from frame to frame."""
+    random = torch.Generator().manual_seed(0)
+    count = options.clip_objects
+    centres = 0.2 + 0.6 * torch.rand(count, 2, generator=random)
+    sizes = 0.05 + 0.15 * torch.rand(count, 2, generator=random)
+    images, targets = [], []
+    for _ in range(options.clip_frames):
+        images.append(ImageBatch.from_images([torch.randn(3, *options.clip_size, generator=random)]))
+        boxes = torch.cat((centres, sizes), dim=1)
+        targets.append([FrameTargets(torch.arange(count), torch.zeros(count, dtype=torch.int64), boxes)])
+        centres = centres + 0.01 * torch.randn(count, 2, generator=random)
+    return ClipBatch(images, targets)

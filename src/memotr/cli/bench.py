@@ -1,0 +1,75 @@
+"""What everything costs on this machine."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from memotr.cli.application import app
+
+QUICK_PRESET, PRESET = "tiny", "dancetrack"
+
+
+@app.command()
+def bench(
+    parts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="operator, frame, outside, track, training, loading, evaluation, roofline.", show_default="all"
+        ),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Tiny: only to see that everything runs.")] = False,
+    output: Annotated[Path, typer.Option(help="Folder for bench.md and bench.json.")] = Path("outputs/bench"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
+    preset: Annotated[str | None, typer.Option(help="Preset or YAML file of the network.", show_default=PRESET)] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option(help="Height×width as the network sees frames. Repeatable.", show_default="448x800 and 800x1422"),
+    ] = None,
+    tracks: Annotated[
+        list[int] | None, typer.Option(min=0, help="How many are followed. Repeatable.", show_default="0, 10, 50, 200")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="In which all contenders take their turns.", show_default="5")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of PyTorch.", show_default="all cores")] = None,
+    memory: Annotated[bool, typer.Option("--memory", help="Peak memory, too, in processes of their own.")] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="The compiled tracker, too.")] = False,
+) -> None:
+    """Measure this package beside the plain formulation, contenders in turns, in one run.
+
+    Medians, spreads and ratios go to the terminal, to bench.md and to bench.json, with what the machine is. Weights are
+    random: what they are does not change the time.
+    """
+    # Heavy, and needed by this command only.
+    import torch
+    from rich.console import Console
+
+    from memotr.bench.options import Options
+    from memotr.bench.run import PARTS, run_benchmark
+    from memotr.config import load_config
+    from memotr.data.synth.settings import parse_pair
+    from memotr.errors import UserError
+    from memotr.weights.tracker import choose_device
+
+    chosen = [part for part in PARTS if parts is None or part in parts]
+    if unknown := set(parts or ()) - set(PARTS):
+        raise UserError(f"there is no part {sorted(unknown)[0]!r}: take {', '.join(PARTS)}")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    options = Options(load_config(preset or (QUICK_PRESET if quick else PRESET)), str(choose_device(device)))
+    options = options.quick() if quick else options
+    options = replace(
+        options,
+        memory=memory,
+        compile=compile,
+        sizes=tuple(parse_pair("size", text, "x") for text in size) if size else options.sizes,
+        tracks=tuple(tracks) if tracks else options.tracks,
+        rounds=rounds or options.rounds,
+    )
+    run_benchmark(options, chosen, output, Console(width=None if sys.stdout.isatty() else 140))
+    typer.echo(f"wrote {output / 'bench.md'} and {output / 'bench.json'}")
