@@ -1,43 +1,77 @@
 """What the parts of the method are worth on SynthDance: the paper's ablation, small.
 
-memotr data synth SynthDance && python benchmarks/ablation.py . --output runs/ablation --seeds 0 1 2
+memotr data synth SynthDance && python benchmarks/ablation.py . --output runs/ablation --seeds 0 1 2 --jobs 2
 
-Trains the shipped tracker's configuration for every variant and seed, evaluates each on the test split, and writes a
-table of means and spreads (``ablation.md``, ``ablation.json``) after every run. What is there is not done again:
-the command goes on where it stopped. Further settings (``training.epochs=8``) hold for all runs.
+Trains the shipped tracker's network for every variant and seed, evaluates each on the test split, and writes a table of
+means and spreads (``ablation.md``, ``ablation.json``) whenever one is done. What is there is not done again: the
+command goes on where it stopped. Further settings (``training.batch_sizes=[4]``) hold for all runs.
+
+Where there are no tracks yet the variants of one detector are one and the same network. So each seed learns to detect
+once for DAB and once for Deformable-DETR (``--detect`` epochs of single frames), and each variant goes on from there
+(``--follow`` epochs, clips of growing length).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from memotr.training.checkpoint import LAST, read_state
+
+DETECTORS = {"dab": [], "deformable-detr": ["model.variant=deformable-detr"]}
 VARIANTS = {
-    "as it is": [],
-    "without long memory": ["model.use_long_memory=false", "model.long_memory_lambda=0"],
-    "without separate detection decoder": ["model.merge_layer=0"],
-    "Deformable-DETR": ["model.variant=deformable-detr"],
+    "as it is": ("dab", []),
+    "without long memory": ("dab", ["model.use_long_memory=false", "model.long_memory_lambda=0"]),
+    "without separate detection decoder": ("dab", ["model.merge_layer=0"]),
+    "Deformable-DETR": ("deformable-detr", []),
 }
 METRICS = ("HOTA", "DetA", "AssA", "IDF1", "IDSW")
 
 
 def memotr(*arguments: object) -> None:
-    subprocess.run([sys.executable, "-m", "memotr.cli", *map(str, arguments)], check=True)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # jobs run beside each other
+    done = subprocess.run([sys.executable, "-m", "memotr.cli", *map(str, arguments)], env=environment, check=False)
+    if done.returncode:
+        raise SystemExit(f"failed: memotr {' '.join(map(str, arguments))}")
 
 
-def run(data_root: Path, folder: Path, settings: list[str]) -> dict[str, float]:
-    """Train and evaluate, each if that is not done yet."""
-    weights, scores = folder / "train" / "last.safetensors", folder / "scores" / "metrics.json"
-    if not weights.is_file():
-        begun = (folder / "train" / "last.pt").is_file()
-        how = ["--resume", folder / "train"] if begun else ["synthdance", "--output", folder / "train"]
-        memotr("train", *how, "--data-root", data_root, *([] if begun else settings))
+def train(folder: Path, data_root: Path, settings: list[str], pretrained: Path | None = None) -> Path:
+    """Weights of a training that is done now or was before."""
+    if (folder / LAST).is_file():
+        state = read_state(folder)
+        if state.progress.epoch < state.settings["training"]["epochs"]:
+            memotr("train", "--resume", folder, "--data-root", data_root)
+    else:
+        begin = [] if pretrained is None else ["--pretrained", pretrained]
+        where = ["--output", folder, "--data-root", data_root, "--devices", 1]
+        memotr("train", "synthdance", *settings, *begin, *where)
+    return folder / "last.safetensors"
+
+
+def stage(epochs: int, lengths: list[int], batch_sizes: list[int]) -> list[str]:
+    """Settings: clips grow in equal steps, and the rate drops for the last tenth."""
+    steps = [round(epochs * k / len(lengths)) for k in range(1, len(lengths))]
+    return [
+        f"training.epochs={epochs}",
+        f"training.batch_sizes={batch_sizes}",
+        f"training.optimizer.milestones=[{max(1, round(0.9 * epochs))}]",
+        f"data.sampling.lengths={lengths}",
+        f"data.sampling.steps={steps}",
+    ]
+
+
+def run(options: argparse.Namespace, detector: Path, folder: Path, settings: list[str]) -> dict[str, float]:
+    """Train and evaluate one variant."""
+    weights = train(folder / "train", options.data_root, settings, detector)
+    scores = folder / "scores" / "metrics.json"
     if not scores.is_file():
-        data = data_root / "SynthDance"
+        data = options.data_root / "SynthDance"
         memotr("eval", "--checkpoint", weights, "--dataset", data, "--split", "test", "--output", scores.parent)
     combined = json.loads(scores.read_text())["combined"]
     return {name: combined[name] for name in METRICS}
@@ -61,14 +95,35 @@ def main() -> None:
     parser.add_argument("data_root", type=Path, help="folder that holds SynthDance")
     parser.add_argument("--output", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--detect", type=int, default=20, help="epochs of single frames")
+    parser.add_argument("--follow", type=int, default=12, help="epochs of clips")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, each on one thread")
     parser.add_argument("settings", nargs="*", help="key=value")
     options = parser.parse_args()
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for seed in options.seeds:  # a whole row of the table before the next seed: half of it can be read already
-        for variant, changes in VARIANTS.items():
-            folder = options.output / f"{variant.replace(' ', '-').lower()}-{seed}"
-            settings = [*options.settings, *changes, f"training.seed={seed}"]
-            found.setdefault(variant, {})[str(seed)] = run(options.data_root, folder, settings)
+    options.output.mkdir(parents=True, exist_ok=True)
+    found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in VARIANTS}
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for seed in options.seeds:  # a whole column before the next seed: half of the table can be read already
+            common = [*options.settings, f"training.seed={seed}"]
+            to_detect = [*stage(options.detect, [1], [16]), *common]
+            to_follow = [*stage(options.follow, [2, 4, 6], [8, 4, 3]), *common]
+            detectors = {
+                name: pool.submit(train, options.output / f"{name}-{seed}", options.data_root, [*to_detect, *settings])
+                for name, settings in DETECTORS.items()
+            }
+            weights = {name: future.result() for name, future in detectors.items()}
+            runs = {
+                variant: pool.submit(
+                    run,
+                    options,
+                    weights[detector],
+                    options.output / f"{variant.replace(' ', '-').lower()}-{seed}",
+                    [*to_follow, *DETECTORS[detector], *changes],
+                )
+                for variant, (detector, changes) in VARIANTS.items()
+            }
+            for variant, future in runs.items():
+                found[variant][str(seed)] = future.result()
             (options.output / "ablation.json").write_text(json.dumps(found, indent=1) + "\n")
             (options.output / "ablation.md").write_text(table(found))
     print(table(found))
