@@ -75,32 +75,33 @@ def measure(options: Options) -> Iterator[Table]:
 
 def compare(options: Options, size: Size, tracks: int, ways: Sequence[Way]) -> list[Row]:
     """A row for each way, the baseline first."""
-    looks, timed = time_frames(options, size, tracks, ways)
+    ready, timed = time_frames(options, size, tracks, ways)
     found = []
-    for look, row, each in zip(looks, rows(timed), timed, strict=True):
+    for one, row, each in zip(ready, rows(timed), timed, strict=True):
         row["frames/s"] = 1 / each.spread.middle
-        row["largest difference"] = look.difference(looks[0])
+        row["largest difference"] = one.difference(ready[0])
         if options.memory:
-            row["peak MB"] = peak_memory(look_alone, options, size, tracks, look.way)
+            row["peak MB"] = peak_memory(ready_alone, options, size, tracks, one.way)
         found.append(row)
     return found
 
 
-def time_frames(options: Options, size: Size, tracks: int, ways: Sequence[Way]) -> tuple[list[Look], list[Timed]]:
+def time_frames(options: Options, size: Size, tracks: int, ways: Sequence[Way]) -> tuple[list[Ready], list[Timed]]:
     """All ways in turns, with the same weights, image and tracks."""
     model = make_model(options, size)
-    looks = [Look(model, size, tracks, way) for way in ways]
-    contenders = [Contender(look.way.name, look, look.tracker.reset) for look in looks]
-    return looks, alternate(contenders, options.rounds, model.device)
+    ready = [Ready(model, size, tracks, way) for way in ways]
+    contenders = [Contender(one.way.name, one, one.tracker.reset) for one in ready]
+    # The third run of a CUDA graph is the first that replays it.
+    return ready, alternate(contenders, options.rounds, model.device, warm_up=3 if options.compile else 1)
 
 
-def look_alone(options: Options, size: Size, tracks: int, way: Way) -> Look:
+def ready_alone(options: Options, size: Size, tracks: int, way: Way) -> Ready:
     """For a process of its own."""
-    return Look(make_model(options, size), size, tracks, way)
+    return Ready(make_model(options, size), size, tracks, way)
 
 
-class Look:
-    """A frame through the tracker of one way.
+class Ready:
+    """A frame and the tracker of one way, ready for each other.
 
     Args:
         model: of the weights and settings.
@@ -125,7 +126,7 @@ class Look:
     def __call__(self) -> Tracks:
         return self.tracker.step(self.images, *self.size)
 
-    def difference(self, other: Look) -> Cell:
+    def difference(self, other: Ready) -> Cell:
         """The largest between the tracks after a frame; nothing where there are none."""
         if len(self.first) == 0:
             return ""

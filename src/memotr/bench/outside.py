@@ -28,9 +28,12 @@ from memotr.tracking.tracker import Precision
 
 PRECISIONS: tuple[Precision, ...] = ("32", "bf16")
 
-WAITING = ("tracker",)
-MEANWHILE = ("decode", "preprocess", "write text", "draw and encode")
-"""Steps for which the network waits, and those that other threads do meanwhile; the others are parts of these."""
+THREADS = {
+    "reader": ("decode", "preprocess"),
+    "tracker": ("gate, lifecycle, memory",),
+    "writer": ("write text", "draw and encode"),
+}
+"""Which thread does a step. The network waits for the tracker's; the others do theirs meanwhile."""
 
 
 def measure(options: Options) -> Iterator[Table]:
@@ -52,22 +55,18 @@ def measure(options: Options) -> Iterator[Table]:
 
 
 def _rows(timed: Sequence[Timed], networks: Sequence[Contender]) -> list[Row]:
-    """Of all that was timed, and of the sums."""
-    times: dict[str, Spread] = {each.contender.name: each.spread.times(1e3) for each in timed}
-    cells: dict[str, Spread | float] = {
-        **times,
-        "sum of what the network waits for": sum(times[name].middle for name in WAITING),
-        "sum of what is done meanwhile": sum(times[name].middle for name in MEANWHILE),
-    }
-    return [
-        {"step": name, "ms": cell}
-        | {f"% of {network.name}": 100 * _middle(cell) / times[network.name].middle for network in networks}
-        for name, cell in cells.items()
-    ]
-
-
-def _middle(cell: Spread | float) -> float:
-    return cell.middle if isinstance(cell, Spread) else cell
+    """Of all that was timed, and of what each thread does in sum."""
+    seconds = {each.contender.name: each.seconds for each in timed}
+    for thread, names in THREADS.items():
+        steps = (seconds[name] for name in names)
+        seconds[f"sum of the {thread}'s thread"] = tuple(map(sum, zip(*steps, strict=True)))
+    spreads = {name: Spread.of(values) for name, values in seconds.items()}
+    found = []
+    for name, spread in spreads.items():
+        row: Row = {"step": name, "ms": spread.times(1e3)}
+        row |= {f"% of {network.name}": 100 * spread.middle / spreads[network.name].middle for network in networks}
+        found.append(row)
+    return found
 
 
 class Steps:
@@ -96,16 +95,16 @@ class Steps:
         self.annotator, self.numbers = Annotator(), itertools.count()
 
     def contenders(self) -> list[Contender]:
-        """Those with a dot are part of the one before."""
+        """Those with a dot are parts of one before."""
         choice = self.choose()
         state = advance(self.first, self.output, choice)
         return [
             Contender("decode", partial(next, self.frames)),
             Contender("preprocess", partial(self.tracker.prepare, self.frame.image)),
-            Contender("tracker", partial(self.tracker.update, self.prepared), self.tracker.reset),
-            Contender("· gate", self.choose),
-            Contender("· lifecycle", partial(advance, self.first, self.output, choice)),
-            Contender("· memory", partial(self.tracker.model.memory, state)),
+            Contender("gate, lifecycle, memory", partial(self.tracker.update, self.prepared), self.tracker.reset),
+            Contender("· the gate", self.choose),
+            Contender("· the lifecycle", partial(advance, self.first, self.output, choice)),
+            Contender("· the memory", partial(self.tracker.model.memory, state)),
             Contender("write text", partial(self.write, self.text)),
             Contender("draw and encode", partial(self.write, [self.video])),
             Contender("· drawing", partial(self.annotator.annotate, self.frame.image, self.tracks)),

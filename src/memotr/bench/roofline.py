@@ -82,15 +82,15 @@ def measure(options: Options) -> Iterator[Table]:
 
 
 def _work_rows(work: Mapping[str, Mapping[str, Work]], ceilings: Ceilings) -> list[Row]:
-    """By part, and all of them."""
-    found: list[Row] = []
-    for part in [*work["32"], "all"]:
-        of = {p: sum(parts.values(), Work(0, 0)) if part == "all" else parts[part] for p, parts in work.items()}
-        row: Row = {"part": part, "GFLOP": of["32"].operations / 1e9}
-        row |= {f"MB, {precision}": one.bytes / 1e6 for precision, one in of.items()}
-        floors = {p: _floor(work[p] if part == "all" else {part: of[p]}, p, ceilings) for p in of}
-        found.append(row | {f"floor ms, {precision}": 1e3 * floor for precision, floor in floors.items()})
-    return found
+    """By part, and their sums."""
+    numbers = {
+        part: {"GFLOP": of_part.operations / 1e9}
+        | {f"MB, {precision}": parts[part].bytes / 1e6 for precision, parts in work.items()}
+        | {f"floor ms, {precision}": 1e3 * ceilings.floor(parts[part], precision) for precision, parts in work.items()}
+        for part, of_part in work["32"].items()
+    }
+    numbers["all"] = {column: sum(row[column] for row in numbers.values()) for column in numbers["backbone"]}
+    return [{"part": part, **row} for part, row in numbers.items()]
 
 
 def _gap_rows(options: Options, size: Size, work: Mapping[str, Mapping[str, Work]], ceilings: Ceilings) -> list[Row]:
@@ -98,15 +98,10 @@ def _gap_rows(options: Options, size: Size, work: Mapping[str, Mapping[str, Work
     _, timed = time_frames(options, size, options.crowd, ways)
     found: list[Row] = []
     for way, each in zip(ways, timed, strict=True):
-        floor = _floor(work[way.precision], way.precision, ceilings)
+        floor = sum(ceilings.floor(part, way.precision) for part in work[way.precision].values())
         row: Row = {"contender": way.name, "floor ms": 1e3 * floor, "measured ms": each.spread.times(1e3)}
         found.append(row | {"measured / floor": each.spread.times(1 / floor)})
     return found
-
-
-def _floor(parts: Mapping[str, Work], precision: str, ceilings: Ceilings) -> float:
-    """Seconds of parts that come one after another."""
-    return sum(ceilings.floor(work, precision) for work in parts.values())
 
 
 def frame_work(options: Options, size: Size, item_size: int) -> dict[str, Work]:
