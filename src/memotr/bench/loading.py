@@ -95,7 +95,7 @@ class Loading:
         self.clips, self.workers, self.ahead = clips, workers, ahead
 
     def contender(self) -> Contender:
-        return Contender(f"{self.workers} of its processes", self.take, self.begin, amount=self.clips * LENGTH)
+        return Contender(f"{self.workers} processes of its own", self.take, self.begin, amount=self.clips * LENGTH)
 
     def begin(self) -> None:
         self.batches = iter(self.loader)
