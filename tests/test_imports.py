@@ -28,6 +28,7 @@ ROWS = (
     {"build"},
     {"models"},
     {"config"},
+    {"files"},
     {"published", "structures", "boxes", "tracks", "errors"},
 )
 

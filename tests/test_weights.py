@@ -310,7 +310,7 @@ def test_failure_leaves_the_old_file(model, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", fail)
-    with pytest.raises(UserError, match=r"mine\.safetensors: cannot be written \(No space left on device\)"):
+    with pytest.raises(UserError, match=r"cannot write .*mine\.safetensors: No space left on device"):
         save_model(model, path)
     assert path.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [path]

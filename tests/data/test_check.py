@@ -216,8 +216,8 @@ def test_sheet_is_written_whole_or_not(tmp_path: Path) -> None:
     write_png(image, tmp_path / "a.png")
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), image)
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
-    with pytest.raises(UserError, match=r"cannot write .*no/a.png: No such file or directory; name another file"):
-        write_png(image, tmp_path / "no" / "a.png")
+    with pytest.raises(UserError, match=r"cannot write .*a.png/b.png: "):
+        write_png(image, tmp_path / "a.png" / "b.png")
 
 
 @pytest.mark.parametrize("name", get_args(DataFormat))

@@ -13,9 +13,10 @@ import pytest
 from memotr.errors import UserError
 from memotr.evaluation.metrics import ALPHAS, combine, summary
 from memotr.evaluation.output import write_scores
-from memotr.evaluation.run_folder import read_run, replacing
+from memotr.evaluation.run_folder import read_run
 from memotr.evaluation.scoring import Scores, evaluate
 from memotr.evaluation.tables import print_tables, score_tables
+from memotr.files import replacing
 from tests.evaluation.generated import scene, write_rows, write_sequence, write_split
 
 

@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table as RichTable
 
 from memotr.bench.measure import Cell, Row, Spread
-from memotr.weights.files import replacing
+from memotr.files import replacing
 
 MARKDOWN, JSON = "bench.md", "bench.json"
 

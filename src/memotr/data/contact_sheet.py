@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from memotr.data.sequences import FrameBoxes, Sequence
-from memotr.errors import UserError
+from memotr.files import replacing
 from memotr.io.draw import Annotator, track_color
 from memotr.io.image_files import ImageError, read_image
 from memotr.tracks import Tracks
@@ -53,12 +53,8 @@ def write_png(image: Pixels, file: Path) -> None:
         UserError: it cannot be written there.
     """
     _, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    beside = file.with_name(file.name + ".part")
-    try:
+    with replacing(file) as beside:
         beside.write_bytes(data.tobytes())
-        beside.replace(file)
-    except OSError as error:
-        raise UserError(f"cannot write {file}: {error.strerror}; name another file with --sheet") from error
 
 
 def _choose(sequences: list[Sequence]) -> list[tuple[Sequence, int]]:

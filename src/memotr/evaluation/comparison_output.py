@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from memotr.evaluation.compare import Comparison, Difference, metric_names, unit
-from memotr.evaluation.run_folder import replacing, write_json
+from memotr.evaluation.run_folder import write_json
+from memotr.files import replacing
 
 JSON, CSV, PLOT = "compare.json", "compare.csv", "compare.png"
 DRAWN_AT_MOST = 60  # sequences

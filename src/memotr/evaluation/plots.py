@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from memotr.evaluation.metrics import ALPHAS
-from memotr.evaluation.run_folder import replacing
 from memotr.evaluation.scoring import Scores
+from memotr.files import replacing
 
 COLOURS = {"HOTA": "#111111", "DetA": "#0072b2", "AssA": "#d55e00"}  # told apart by colour-blind readers, too
 SEQUENCES = "#bbbbbb"

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from memotr.errors import UserError
 from memotr.evaluation.metrics import ALPHAS, SUMS, Fields
 from memotr.evaluation.scoring import ClassScores, Scores, Teta
 from memotr.evaluation.teta_scores import TetaCounts
+from memotr.files import replacing
 
 METRICS, COUNTS = "metrics.json", "counts.json"
 
@@ -78,25 +78,6 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Whole or not at all."""
     with replacing(path) as beside:
         beside.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` to write to: it takes its place when all is written, and is gone if anything fails.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    beside = path.with_name(f"{path.stem}.part{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        beside.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()
 
 
 def _metrics(scores: Scores) -> dict[str, Any]:

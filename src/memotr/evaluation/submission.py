@@ -19,8 +19,8 @@ from memotr.data.sequences import Sequence as Video
 from memotr.errors import UserError
 from memotr.evaluation.mot_results import DETECTOR_COPY
 from memotr.evaluation.names import shortened
-from memotr.evaluation.run_folder import replacing
 from memotr.evaluation.submission_files import CheckedFile, FileCheck, check_bdd, check_mot
+from memotr.files import replacing
 
 SubmissionFormat = Literal["dancetrack", "sportsmot", "mot16", "mot17", "mot20", "bdd100k"]
 DETECTORS = ("DPM", "FRCNN", "SDP")

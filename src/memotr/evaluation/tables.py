@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from memotr.evaluation.run_folder import replacing
 from memotr.evaluation.scoring import Scores, Teta
+from memotr.files import replacing
 
 Row = Mapping[str, float]
 

@@ -10,8 +10,8 @@ from memotr.export.check import check
 from memotr.export.description import describe
 from memotr.export.engines import choose_engine, open_engine
 from memotr.export.program import trace, write_onnx, write_program
+from memotr.files import replacing
 from memotr.models.memotr import MeMOTR
-from memotr.weights.files import replacing
 
 
 def export_model(model: MeMOTR, paths: Sequence[Path], say: Callable[[str], None] = print) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -62,8 +63,13 @@ class OneDnnLinear(Linear):
         return self._multiply(x, "relu")
 
     def _multiply(self, x: Tensor, then: str) -> Tensor:
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x.to(self.weight.dtype), self.weight, self.bias, then, [], "")
-        return y
+        if torch.compiler.is_compiling():  # the compiler makes of this what is best for the device
+            y = F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+            return y.relu() if then == "relu" else y
+        fused: Tensor = torch.ops.mkldnn._linear_pointwise(
+            x.to(self.weight.dtype), self.weight, self.bias, then, [], ""
+        )
+        return fused
 
 
 def _fold(module: nn.Module) -> None:

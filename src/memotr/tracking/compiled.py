@@ -159,7 +159,8 @@ class CompiledTracker(VideoTracker):
             return self._run(images, self.vacant, self.next_id, self.slots)
         except Exception as error:  # PyTorch promises no class for what may go wrong
             if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                reason = str(getattr(error, "inner_exception", error)).strip().splitlines()[0]
+                cause = getattr(error, "inner_exception", error)
+                reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
                 raise UserError(f"torch.compile does not work here ({reason}): track without compiling") from error
             raise
 

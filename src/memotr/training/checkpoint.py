@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from memotr.errors import UserError
+from memotr.files import replacing
 from memotr.weights.checkpoint import HEADER, Kind, make_header, read_checkpoint
-from memotr.weights.files import read_torch, replacing, write_torch
+from memotr.weights.files import read_torch, write_torch
 
 LAST = "last.pt"
 

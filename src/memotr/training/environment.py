@@ -16,7 +16,7 @@ import torch
 from lightning_fabric import Fabric
 
 import memotr
-from memotr.weights.files import replacing
+from memotr.files import replacing
 
 PACKAGES = ("torch", "lightning-fabric", "numpy", "scipy", "numba", "triton", "opencv-python-headless", "pydantic")
 

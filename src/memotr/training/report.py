@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from memotr.files import replacing
 from memotr.training.metrics import StepMetrics
-from memotr.weights.files import replacing
 
 METRICS = "metrics.jsonl"
 

@@ -16,6 +16,7 @@ from memotr.build import build_model
 from memotr.config import Config, make_config
 from memotr.data.clips import ClipDataset, Source
 from memotr.errors import UserError
+from memotr.files import replacing
 from memotr.models.memotr import MeMOTR
 from memotr.training.checkpoint import LAST, RunState
 from memotr.training.devices import Accelerator, leave_process_group, make_fabric
@@ -25,7 +26,6 @@ from memotr.training.figure import ShownClip
 from memotr.training.inputs import make_dataset, read_sources, read_split, settle_classes
 from memotr.training.signals import stop_on_signals
 from memotr.weights import Kind, load_detector, read_checkpoint
-from memotr.weights.files import replacing
 from memotr.weights.tracker import fill_model
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from memotr.errors import UserError
+from memotr.files import replacing
 
 _MISTAKEN = {
     b"<": "is a web page, not a checkpoint: the link led to a login or confirmation page; download it in a browser",
@@ -94,21 +93,6 @@ def write_torch(path: Path, payload: Any) -> None:
             if isinstance(error.__context__, OSError):  # PyTorch complains of its half-written archive, not of the disk
                 raise error.__context__ from None
             raise
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` to write to: it takes its place once all is written, and is gone if anything fails."""
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        beside.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        with suppress(OSError):
-            beside.unlink()
 
 
 def _check_zip(path: Path) -> None:

@@ -20,11 +20,12 @@ from memotr.data.layouts import DATASET_FILE
 from memotr.data.synth.scene import Annotation, make_scene
 from memotr.data.synth.settings import CLASSES, FPS, SynthSettings
 from memotr.errors import UserError
+from memotr.files import replacing
 
 SETTINGS_FILE = "synthdance.yaml"
 GENERATOR = 2  # goes up whenever the same settings give other pictures
 JPEG_QUALITY = 90
-PART = ".part"  # ends the names of what is not finished
+PART = ".part"  # ends the names of sequences that are not finished
 
 
 def generate(output: Path, settings: SynthSettings, workers: int | None = None, progress: Console | None = None) -> int:
@@ -147,10 +148,9 @@ def _row(frame: int, annotation: Annotation) -> str:
 
 
 def _replace(file: Path, lines: list[str]) -> None:
-    """Write lines beside a file's place, then put them there."""
-    beside = file.with_name(file.name + PART)
-    _write_lines(beside, lines)
-    beside.replace(file)
+    """A file of these lines, whole or not at all."""
+    with replacing(file) as beside:
+        _write_lines(beside, lines)
 
 
 def _write_lines(file: Path, lines: list[str]) -> None:

@@ -11,7 +11,7 @@ from memotr.evaluation.inspection.images import find_images
 from memotr.evaluation.inspection.page import WorstEvent, write_html
 from memotr.evaluation.inspection.pictures import Picture, take_pictures
 from memotr.evaluation.inspection.run import Inspection
-from memotr.evaluation.run_folder import replacing
+from memotr.files import replacing
 
 PAGE = "errors.html"
 BYTES = 2_400_000  # of all pictures together; a page encodes them in 4 bytes for 3
