@@ -268,6 +268,9 @@ class TrainingConfig(Settings):
     """Share of the tracks that are dropped after a frame (TP_DROP_RATE)."""
     insert_rate: Probability = 0.0
     """Share of the tracks that bring a false positive into the next frame (FP_INSERT_RATE)."""
+    keep_strays: bool = False
+    """With either of these rates: tracks that have lost their object go on as negatives, as they do without, so that
+    the model learns to end them. The published code drops them."""
     no_grad_frames: tuple[Count, ...] = ()
     """How many first frames of a clip run without gradient, in each of the stages that ``no_grad_steps`` begin."""
     no_grad_steps: tuple[Count, ...] = ()

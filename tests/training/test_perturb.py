@@ -59,3 +59,14 @@ def test_all_detections_where_there_are_not_more():
     output = layered_output(5, 5)
     perturbed = perturb(choice, output, 0.0, 1.0, torch.Generator().manual_seed(0))
     assert perturbed.births.tolist() == [0, 2, 3, 4]
+
+
+def test_strays_may_go_on_and_are_never_inserted_twice():
+    choice = perturb(a_choice(), layered_output(12, 5), 1.0, 0.0, torch.Generator().manual_seed(0), keep_strays=True)
+    assert choice.track_keep.tolist() == [False, False, True, False, False], "dropped are those that carry an object"
+    assert choice.births.tolist() == [9]
+    assert choice.birth_ids.tolist() == [-1]
+    choice = perturb(a_choice(), layered_output(12, 5), 0.0, 1.0, torch.Generator().manual_seed(0), keep_strays=True)
+    births = choice.births.tolist()
+    assert births[:2] == [3, 9]
+    assert len(set(births)) == len(births) > 2

@@ -30,4 +30,5 @@ def make_clip_loss(model: MeMOTR, training: TrainingConfig) -> ClipLoss:
     loss = training.loss
     costs = MatchCosts(loss.match_label, loss.match_l1, loss.match_giou)
     weights = LossWeights(loss.label, loss.l1, loss.giou, loss.aux)
-    return ClipLoss(ClipRunner(model, costs, weights, training.drop_rate, training.insert_rate))
+    perturbation = training.drop_rate, training.insert_rate, training.keep_strays
+    return ClipLoss(ClipRunner(model, costs, weights, *perturbation))

@@ -67,6 +67,7 @@ class ClipRunner(nn.Module):
         weights: of the losses.
         drop_rate: share of tracks dropped after each frame.
         insert_rate: share of tracks that bring in a false positive.
+        keep_strays: see :func:`memotr.training.perturb.perturb`.
     """
 
     def __init__(
@@ -76,11 +77,12 @@ class ClipRunner(nn.Module):
         weights: LossWeights | None = None,
         drop_rate: float = 0.0,
         insert_rate: float = 0.0,
+        keep_strays: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
         self.costs = costs or MatchCosts()
-        self.drop_rate, self.insert_rate = drop_rate, insert_rate
+        self.drop_rate, self.insert_rate, self.keep_strays = drop_rate, insert_rate, keep_strays
         self.merge_layer = model.transformer.decoder.merge_layer
         weights = weights or LossWeights()
         aux = weights.aux if weights.aux is not None else [1.0] * (len(model.class_embed) - 1)
@@ -131,7 +133,7 @@ class ClipRunner(nn.Module):
         choice = carry_on(output, tracks, matching, truth, keep=self.model.query_updater.update_threshold)
         if self.drop_rate or self.insert_rate:
             drop, insert = (self.drop_rate, self.insert_rate) if generator is not None else (0.0, 0.0)
-            choice = perturb(choice, output, drop, insert, generator or torch.Generator())
+            choice = perturb(choice, output, drop, insert, generator or torch.Generator(), self.keep_strays)
         return frame_losses(output, matching, truth), advance(tracks, output, choice)
 
     def _result(self, losses: Tensor, history: list[list[TrackState]]) -> ClipResult:

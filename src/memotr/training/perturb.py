@@ -12,7 +12,12 @@ from memotr.structures import Assignment, FrameOutput
 
 
 def perturb(
-    choice: Assignment, output: FrameOutput, drop_rate: float, insert_rate: float, generator: torch.Generator
+    choice: Assignment,
+    output: FrameOutput,
+    drop_rate: float,
+    insert_rate: float,
+    generator: torch.Generator,
+    keep_strays: bool = False,
 ) -> Assignment:
     """Drop tracks and insert false positives beside the others.
 
@@ -25,6 +30,7 @@ def perturb(
         output: the frame's predictions, one batch element.
         drop_rate: in [0, 1].
         insert_rate: in [0, 1].
+        keep_strays: what carries no object goes on, too, as it does without perturbation (not in the published code).
         generator: of the random draws, on the CPU.
     """
     n, device = output.num_detections, output.boxes.device
@@ -33,8 +39,10 @@ def perturb(
     good &= torch.rand(len(good), generator=generator).to(device) >= drop_rate
     boxes = torch.cat((output.boxes[n:], output.boxes[choice.births])).detach()  # (N + M, 4)
     inviting = good & (torch.rand(len(good), generator=generator).to(device) < insert_rate)
-    matched = choice.births[~choice.birth_from_initial]
+    matched = choice.births if keep_strays else choice.births[~choice.birth_from_initial]
     false = _overlapping(boxes[inviting], output.boxes[:n].detach(), matched)
+    if keep_strays:
+        good |= torch.cat((choice.track_keep & (choice.track_ids < 0), choice.birth_ids < 0))
     born = good[n_tracks:]
     none = torch.zeros_like(false)
     return replace(
