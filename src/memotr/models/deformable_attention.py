@@ -52,7 +52,8 @@ class DeformableAttention(nn.Module):
 
         Args:
             query: (B, Lq, C) content plus position.
-            reference: (B, Lq, L, 2) points or (B, Lq, L, 4) cxcywh boxes, in [0, 1] of the padded map.
+            reference: (B, Lq, L, 2) points or (B, Lq, L, 4) cxcywh boxes, in [0, 1] of the padded map; or what
+                :meth:`spread` makes of points, where several layers look from the same.
             source: (B, S, C).
             shapes: (H_l, W_l) of the levels.
             mask: (B, S) bool, True on padding.
@@ -62,7 +63,7 @@ class DeformableAttention(nn.Module):
         """
         B, Lq, _ = query.shape
         M, L, P = self.num_heads, self.num_levels, self.num_points
-        value = self.value_proj(source).masked_fill(mask[..., None], 0.0).unflatten(-1, (M, -1))  # (B, S, M, D)
+        value = self.value_proj(source).masked_fill_(mask[..., None], 0.0).unflatten(-1, (M, -1))  # (B, S, M, D)
         weights = self.attention_weights(query).view(B, Lq, M, L * P).softmax(-1).view(B, Lq, M, L, P)
         locations = self.sampling_locations(query, reference, shapes)  # (B, Lq, M, L, P, 2)
         output: Tensor = self.output_proj(deformable_attention(value, shapes, locations, weights, kernel=self.kernel))
@@ -70,12 +71,18 @@ class DeformableAttention(nn.Module):
 
     def sampling_locations(self, query: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
         """(B, Lq, M, L, P, 2) where each head looks, x then y, in [0, 1] of the padded map."""
-        B, Lq, _ = query.shape
-        offsets: Tensor = self.sampling_offsets(query).view(B, Lq, self.num_heads, self.num_levels, self.num_points, 2)
-        centre = reference[:, :, None, :, None, :2]  # (B, Lq, 1, L, 1, 2)
+        M, L, P = self.num_heads, self.num_levels, self.num_points
+        offsets: Tensor = self.sampling_offsets(query)  # (B, Lq, M*L*P*2)
         if reference.shape[-1] == 2:  # offsets count pixels of the level
-            size = torch.tensor([(w, h) for h, w in shapes], dtype=reference.dtype, device=reference.device)  # (L, 2)
-            step = 1 / size[:, None, :]
-        else:  # offsets count P-th parts of half the box
-            step = reference[:, :, None, :, None, 2:] / (2 * self.num_points)
-        return centre + offsets * step
+            centre = reference if reference.ndim == 6 else self.spread(reference)
+            size = torch.tensor([(w, h) for h, w in shapes], dtype=centre.dtype, device=centre.device)  # (L, 2)
+            step = (1 / size)[:, None].expand(M, L, P, 2).flatten()
+            locations: Tensor = torch.addcmul(centre.flatten(2), offsets, step).view_as(centre)
+            return locations
+        # offsets count P-th parts of half the box
+        centre, step = reference[:, :, None, :, None, :2], reference[:, :, None, :, None, 2:] / (2 * P)
+        return centre + offsets.view(*offsets.shape[:2], M, L, P, 2) * step
+
+    def spread(self, points: Tensor) -> Tensor:
+        """Points (B, Lq, L, 2) for each head and sample, (B, Lq, M, L, P, 2): arithmetic is quick on whole rows."""
+        return points[:, :, None, :, None].expand(-1, -1, self.num_heads, -1, self.num_points, -1).contiguous()

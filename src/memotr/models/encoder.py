@@ -23,8 +23,8 @@ class EncoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, levels: Levels) -> Tensor:
-        y = self.self_attn(x + levels.positions, levels.centres, x, levels.shapes, levels.mask)
+    def forward(self, x: Tensor, levels: Levels, centres: Tensor) -> Tensor:
+        y = self.self_attn(x + levels.positions, centres, x, levels.shapes, levels.mask)
         x = self.norm1(x + self.dropout(y))
         y = self.linear2(self.dropout(self.linear1.relu(x)))
         x = self.norm2(x + self.dropout(y))
@@ -42,6 +42,10 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, levels: Levels) -> Tensor:
+        centres = None  # the same for all layers
         for layer in self.layers:
-            x = call(layer, x, levels, recompute=self.recompute)
+            assert isinstance(layer, EncoderLayer)
+            if centres is None:
+                centres = layer.self_attn.spread(levels.centres)
+            x = call(layer, x, levels, centres, recompute=self.recompute)
         return x
