@@ -13,6 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memotr.bench.scene import another_network
+from memotr.models.deformable_attention import DeformableAttention
+from memotr.models.kernels import deformable_attention
+from memotr.models.levels import Shapes
 from memotr.models.memotr import MeMOTR
 from memotr.structures import FrameOutput, ImageBatch, TrackState
 from memotr.tracking.video_tracker import VideoTracker, as_table
@@ -36,6 +39,29 @@ def stacked_attention(value: Tensor, shapes: Sequence[tuple[int, int]], location
     return output.view(B, M * D, Lq).transpose(1, 2).contiguous().to(value.dtype)  # (B, Lq, M*D)
 
 
+class PlainAttention(DeformableAttention):
+    """The attention module as it is usually written: padding blanked in a copy, locations in separate operations."""
+
+    def forward(self, query: Tensor, reference: Tensor, source: Tensor, shapes: Shapes, mask: Tensor) -> Tensor:
+        B, Lq, _ = query.shape
+        M, L, P = self.num_heads, self.num_levels, self.num_points
+        value = self.value_proj(source).masked_fill(mask[..., None], 0.0).unflatten(-1, (M, -1))  # (B, S, M, D)
+        weights = self.attention_weights(query).view(B, Lq, M, L * P).softmax(-1).view(B, Lq, M, L, P)
+        offsets = self.sampling_offsets(query).view(B, Lq, M, L, P, 2)
+        if reference.shape[-1] == 2:
+            centre = reference if reference.ndim == 6 else self.spread(reference)
+            size = torch.tensor([(w, h) for h, w in shapes], dtype=centre.dtype, device=centre.device)  # (L, 2)
+            locations = centre + offsets / size[:, None, :]
+        else:
+            centre, size = reference[:, :, None, :, None, :2], reference[:, :, None, :, None, 2:]
+            locations = centre + offsets / P * size * 0.5
+        output: Tensor = self.output_proj(deformable_attention(value, shapes, locations, weights, kernel=self.kernel))
+        return output
+
+    def spread(self, points: Tensor) -> Tensor:
+        return points[:, :, None, :, None]  # (B, Lq, 1, L, 1, 2)
+
+
 class PlainTracker(VideoTracker):
     """Tracks as :class:`memotr.Tracker` does, without any of what makes that fast.
 
@@ -47,6 +73,9 @@ class PlainTracker(VideoTracker):
     def __init__(self, model: MeMOTR, first: TrackState | None = None) -> None:
         super().__init__(model.config, None, None, None, None, None)
         self.network = another_network(model, "reference")
+        for module in self.network.modules():
+            if isinstance(module, DeformableAttention):
+                module.__class__ = PlainAttention
         self.first = first if first is not None else model.no_tracks()
         self.reset()
 
