@@ -87,9 +87,13 @@ class _Work:
         self._stopped.set()
 
     def __call__(self, tracker: FrameTracker) -> None:
-        while self._waiting and not self._stopped.is_set():
+        while not self._stopped.is_set():
             try:
-                self._track(tracker, self._waiting.popleft())
+                source = self._waiting.popleft()
+            except IndexError:  # none is left; to ask first would be no use, with others asking too
+                return
+            try:
+                self._track(tracker, source)
             except UserError as error:
                 self.failures.append(error)
 
