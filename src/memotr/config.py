@@ -228,6 +228,8 @@ class LossConfig(Settings):
     label: Weight = 2.0
     l1: Weight = 5.0
     giou: Weight = 2.0
+    identity: Weight = 0.0
+    """Of outputs that do not tell the objects of a clip apart (not in the paper; see docs/training.md)."""
     aux: tuple[Weight, ...] | None = None
     """One factor for each decoder layer before the last; by default 1."""
     match_label: Weight = 2.0

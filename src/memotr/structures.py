@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -164,6 +165,24 @@ class LayerOutput:
 
 
 @dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """Features (B, C, H, W) of padded images, and the share (B, 2) of their width and height that is not padding."""
+
+    features: Tensor
+    valid_ratio: Tensor
+
+    def __getitem__(self, b: int) -> FeatureMap:
+        return FeatureMap(self.features[b], self.valid_ratio[b])
+
+    def at(self, points: Tensor) -> Tensor:
+        """Of one batch element: features (P, C), interpolated at points (P, 2), xy in [0, 1] of the unpadded image."""
+        grid = 2 * points * self.valid_ratio - 1
+        features = self.features[None]
+        found = F.grid_sample(features, grid[None, None].to(features), padding_mode="border", align_corners=False)
+        return found[0, :, 0].T
+
+
+@dataclass(frozen=True, eq=False)
 class FrameOutput:
     """What the model says of one frame. Queries are the Nd detection queries, then the tracks, padded to the longest.
 
@@ -180,6 +199,7 @@ class FrameOutput:
         num_detections: Nd.
         num_tracks: number of tracks of each batch element.
         aux: outputs of the earlier layers; empty at inference.
+        encoded: what the encoder made of the finest level; only together with ``aux``.
     """
 
     logits: Tensor
@@ -191,6 +211,7 @@ class FrameOutput:
     num_detections: int
     num_tracks: tuple[int, ...]
     aux: tuple[LayerOutput, ...] = ()
+    encoded: FeatureMap | None = None
 
     _PER_QUERY = ("logits", "boxes", "output_embed", "query_embed", "ref_pts", "init_ref_pts")
 
@@ -206,6 +227,7 @@ class FrameOutput:
             num_detections=self.num_detections,
             num_tracks=(self.num_tracks[b],),
             aux=tuple(LayerOutput(a.logits[:q], a.boxes[:q], a.output_embed[:q]) for a in aux),
+            encoded=None if self.encoded is None else self.encoded[b],
         )
 
 

@@ -36,8 +36,8 @@ def test_the_plain_tracker_tracks_as_the_tracker_does(variant):
 def test_a_crowd_is_there_from_the_first_frame_on():
     model = tiny_model()
     first = make_crowd(model, 3)
-    compiled = CompiledCrowdTracker(model, first)
-    for tracker in (PlainTracker(model, first), CrowdTracker(model, first)):
+    compiled = CompiledCrowdTracker(model, first=first)
+    for tracker in (PlainTracker(model, first), CrowdTracker(model, first), compiled):
         tracker.reset()
         assert tracker.next_id == 3
     assert compiled.slots.ids[:3].tolist() == [0, 1, 2]

@@ -49,7 +49,8 @@ def test_the_same_tracks(variant):
     counts = compare(tracker, other, video(6))
     assert min(counts) > 0
     assert tracker.next_id > max(counts), "some tracks end on the way"
-    assert int(other.next_id) == tracker.next_id
+    assert other.next_id == tracker.next_id
+    assert other.tracks.ids.tolist() == tracker.tracks.ids.tolist()
 
 
 def test_slots_grow_and_no_birth_is_lost(monkeypatch):

@@ -115,13 +115,13 @@ class Ready:
         noise = torch.randn(3, *size, generator=torch.Generator().manual_seed(0))
         self.images = ImageBatch.from_images([noise]).to(model.device)
         network = another_network(model, way.kernel)
-        self.tracker: PlainTracker | CrowdTracker | CompiledCrowdTracker
+        self.tracker: PlainTracker | CrowdTracker
         if way.how == "plain":
             self.tracker = PlainTracker(network, self.first)
         elif way.how == "usual":
             self.tracker = CrowdTracker(network, self.first, way.precision, prepared=way.prepared)
         else:
-            self.tracker = CompiledCrowdTracker(network, self.first, way.precision)
+            self.tracker = CompiledCrowdTracker(network, first=self.first, precision=way.precision)
 
     def __call__(self) -> Tracks:
         return self.tracker.step(self.images, *self.size)
@@ -135,6 +135,4 @@ class Ready:
         return max((a - b).abs().max().item() for a, b in pairs)
 
     def _tracks(self) -> TrackState:
-        if isinstance(self.tracker, PlainTracker):
-            return self.tracker.together()
-        return self.tracker.tracks if isinstance(self.tracker, CrowdTracker) else self.tracker.slots[: len(self.first)]
+        return self.tracker.together() if isinstance(self.tracker, PlainTracker) else self.tracker.tracks

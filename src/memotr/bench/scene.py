@@ -95,17 +95,8 @@ class CrowdTracker(Tracker):
         self.tracks, self.next_id = self.first, len(self.first)
 
 
-class CompiledCrowdTracker(CompiledTracker):
+class CompiledCrowdTracker(CompiledTracker, CrowdTracker):
     """The same for the step that is compiled."""
-
-    def __init__(self, model: MeMOTR, first: TrackState, precision: Precision = "32") -> None:
-        self.first = first
-        super().__init__(model, precision=precision)
-
-    def reset(self) -> None:
-        super().reset()
-        self.slots = TrackState.cat([self.first, self.slots])
-        self.vacant = torch.cat((self.vacant.new_zeros(len(self.first)), self.vacant))
 
 
 def make_frames(count: int, size: Size) -> list[NDArray[np.uint8]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from memotr.models.levels import Levels, Shapes, flatten_maps, lay_out
 from memotr.models.memory import TemporalInteraction
 from memotr.models.queries import QueryVariant
 from memotr.models.resnet import ResNet
-from memotr.structures import FrameOutput, ImageBatch, LayerOutput, TrackState
+from memotr.structures import FeatureMap, FrameOutput, ImageBatch, LayerOutput, TrackState
 
 
 class Transformer(nn.Module):
@@ -138,7 +139,8 @@ class MeMOTR(nn.Module):
         memory = self.transformer.encoder(flatten_maps(maps), levels)  # (B, S, C)
         embed, ref_pts, padding = self._gather_queries(tracks, vacant)
         steps = self.transformer.decoder(embed, ref_pts.sigmoid(), memory, levels, padding, self.num_queries)
-        return self._output(steps, embed, [len(t) for t in tracks], self.training if aux is None else aux)
+        output = self._output(steps, embed, [len(t) for t in tracks])
+        return self._with_aux(output, steps, memory, levels) if (self.training if aux is None else aux) else output
 
     def memory(self, tracks: TrackState, vacant: Tensor | None = None) -> TrackState:
         """Renew the tracks of one video for its next frame; ``vacant`` (N,) as in :meth:`forward`."""
@@ -172,7 +174,7 @@ class MeMOTR(nn.Module):
         lengths = torch.tensor(counts, device=embed.device) + self.num_queries
         return embed, ref_pts, torch.arange(embed.shape[1], device=embed.device) >= lengths[:, None]
 
-    def _output(self, steps: list[DecoderStep], embed: Tensor, num_tracks: list[int], aux: bool) -> FrameOutput:
+    def _output(self, steps: list[DecoderStep], embed: Tensor, num_tracks: list[int]) -> FrameOutput:
         last = steps[-1]
         return FrameOutput(
             logits=self.class_embed[-1](last.content),
@@ -183,12 +185,20 @@ class MeMOTR(nn.Module):
             init_ref_pts=inverse_sigmoid(steps[0].reference),
             num_detections=self.num_queries,
             num_tracks=tuple(num_tracks),
+        )
+
+    def _with_aux(self, output: FrameOutput, steps: list[DecoderStep], memory: Tensor, levels: Levels) -> FrameOutput:
+        """With what training looks at besides: the earlier layers and the encoder's finest level."""
+        height, width = levels.shapes[0]
+        return replace(
+            output,
             aux=tuple(
                 LayerOutput(head(step.content), step.boxes, step.content)
                 for head, step in zip(self.class_embed, steps[:-1], strict=False)
-            )
-            if aux
-            else (),
+            ),
+            encoded=FeatureMap(
+                memory[:, : height * width].transpose(1, 2).unflatten(2, (height, width)), levels.valid_ratios[:, 0]
+            ),
         )
 
 

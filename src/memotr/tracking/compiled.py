@@ -8,22 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from functools import partial
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from memotr.config import TrackingConfig
-from memotr.data.preprocess import preprocess_on
 from memotr.errors import UserError
-from memotr.models.inference import for_inference
 from memotr.models.memotr import MeMOTR
 from memotr.structures import Assignment, FrameOutput, ImageBatch, TrackState
 from memotr.tracking.gate import judge
 from memotr.tracking.lifecycle import carry_on, give_birth
 from memotr.tracking.motion import extrapolate
-from memotr.tracking.tracker import Precision, autocast_dtype
-from memotr.tracking.video_tracker import VideoTracker, as_table
+from memotr.tracking.tracker import Tracker
+from memotr.tracking.video_tracker import as_table
 from memotr.tracks import Tracks
 
 FIELDS = tuple(field.name for field in fields(TrackState))
@@ -92,71 +91,60 @@ class SlotStep(nn.Module):
         return TrackState.cat([old, new])[order], ~kept[order], next_id + born.sum(), kept.sum()
 
 
-class CompiledTracker(VideoTracker):
-    """Follows the objects of one video as :class:`memotr.Tracker` does, by a step that is compiled for its size.
+class CompiledTracker(Tracker):
+    """Follows the objects of one video as any tracker does, by a step that is compiled for its size.
 
     The first frame of a size takes seconds to minutes. On a CUDA device the step is replayed as a CUDA graph and the
     host waits once a frame, for the results; on a CPU it needs a C++ compiler.
 
     Args:
-        model: and the others: see :class:`memotr.Tracker`.
+        model: as for :class:`memotr.Tracker`.
         compile: what makes the step fast; None: ``torch.compile`` as the device likes it.
+        settings: all others of :class:`memotr.Tracker`.
 
     Raises:
-        memotr.errors.UserError: a threshold is out of range, or there is no such precision; at the first frame,
-            ``torch.compile`` does not work on this machine.
+        memotr.errors.UserError: as :class:`memotr.Tracker`; at the first frame, ``torch.compile`` does not work on this
+            machine.
     """
 
     def __init__(
         self,
         model: MeMOTR,
         *,
-        det_thresh: float | None = None,
-        track_thresh: float | None = None,
-        result_thresh: float | None = None,
-        miss_tolerance: int | None = None,
-        min_area: float | None = None,
-        precision: Precision = "32",
-        preprocess_on_device: bool = False,
         compile: Callable[[SlotStep], Callable[..., tuple[Tensor, ...]]] | None = None,
+        **settings: Any,
     ) -> None:
-        super().__init__(model.config, det_thresh, track_thresh, result_thresh, miss_tolerance, min_area)
-        self.model = model.eval()
-        if preprocess_on_device:
-            self.preprocess = partial(preprocess_on, model.device)
-        dtype = autocast_dtype(precision)
-        network = for_inference(model, dtype)
-        self._run = (compile or _compiled)(SlotStep(network, self.settings, dtype))
-        self.reset()
+        super().__init__(model, **settings)
+        self._run = (compile or _compiled)(SlotStep(self.network, self.settings, self.dtype))
 
     def reset(self) -> None:
-        motion = self.settings.motion
-        empty = self.model.no_tracks(history=motion.max_length if motion.enabled else 0)
-        self.slots = _grown(empty, SLOTS)
-        self.vacant = torch.ones(SLOTS, dtype=torch.bool, device=self.model.device)
-        self.next_id = torch.zeros((), dtype=torch.int64, device=self.model.device)
-        self.frame = 0
+        super().reset()
+        self.slots = _grown(self.tracks, SLOTS)
+        self.vacant = torch.arange(len(self.slots), device=self.model.device) >= len(self.tracks)
+        self.next = torch.tensor(self.next_id, device=self.model.device)
 
     @torch.inference_mode()
     def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
         images = images.to(self.model.device)
         while True:
             torch.compiler.cudagraph_mark_step_begin()
-            table, count, *state = self._look(images)
-            copied = torch.cat((table, count.double().expand(1, 7))).cpu().numpy()  # the one wait
-            tracks = int(copied[-1, 0])
-            if tracks <= len(self.slots):
+            table, count, *state = self._take(images)
+            numbers = F.pad(torch.stack((count, state[1])), (0, 5)).to(table.dtype)
+            copied = torch.cat((table, numbers[None])).cpu().numpy()  # the one wait
+            count_here, next_id = int(copied[-1, 0]), int(copied[-1, 1])
+            if count_here <= len(self.slots):
                 break
             self._grow()  # and once more: the state is still that before this frame
         # Copies: the next replay of a CUDA graph writes to the same memory.
-        self.vacant, self.next_id, *rows = (tensor.clone() for tensor in state)
+        self.vacant, self.next, *rows = (tensor.clone() for tensor in state)
         self.slots = TrackState(*rows)
+        self.tracks, self.next_id = self.slots[:count_here], next_id
         self.frame += 1
-        return self._report(copied[:tracks], height, width)
+        return self._report(copied[:count_here], height, width)
 
-    def _look(self, images: ImageBatch) -> tuple[Tensor, ...]:
+    def _take(self, images: ImageBatch) -> tuple[Tensor, ...]:
         try:
-            return self._run(images, self.vacant, self.next_id, self.slots)
+            return self._run(images, self.vacant, self.next, self.slots)
         except Exception as error:  # PyTorch promises no class for what may go wrong
             if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 cause = getattr(error, "inner_exception", error)

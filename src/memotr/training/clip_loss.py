@@ -20,7 +20,7 @@ class ClipLoss(nn.Module):
         self.runner = runner
 
     def forward(self, clip: ClipBatch, no_grad_frames: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The loss to be minimised; and detached (7,) it and its parts."""
+        """The loss to be minimised; and detached (8,) it and its parts."""
         result = self.runner(clip, no_grad_frames, generator)
         return result.total, torch.cat((result.total.detach()[None], result.parts))
 
@@ -29,6 +29,6 @@ def make_clip_loss(model: MeMOTR, training: TrainingConfig) -> ClipLoss:
     """With the weights, costs and rates of the settings."""
     loss = training.loss
     costs = MatchCosts(loss.match_label, loss.match_l1, loss.match_giou)
-    weights = LossWeights(loss.label, loss.l1, loss.giou, loss.aux)
+    weights = LossWeights(loss.label, loss.l1, loss.giou, loss.aux, loss.identity)
     perturbation = training.drop_rate, training.insert_rate, training.keep_strays
     return ClipLoss(ClipRunner(model, costs, weights, *perturbation))

@@ -13,7 +13,8 @@ from memotr.models.memotr import MeMOTR
 from memotr.structures import ClipBatch, FrameOutput, FrameTargets, TrackState
 from memotr.tracking.lifecycle import advance
 from memotr.training.criterion import LOSS_NAMES, frame_losses
-from memotr.training.matching import MatchCosts, carry_on, match
+from memotr.training.identity import Sightings, identity_loss, sightings
+from memotr.training.matching import MatchCosts, Matching, carry_on, match
 from memotr.training.perturb import perturb
 
 ALWAYS_USED = (
@@ -30,12 +31,13 @@ ALWAYS_USED = (
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the three losses, and of every decoder layer before the last."""
+    """Weights of the three losses, of every decoder layer before the last, and of the loss of identities."""
 
     label: float = 2.0
     l1: float = 5.0
     giou: float = 2.0
     aux: Sequence[float] | None = None
+    identity: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +46,8 @@ class ClipResult:
 
     Attributes:
         total: weighted sum, to be minimised; scalar.
-        parts: (6,) unweighted focal, L1 and GIoU loss of the last layer, then of the earlier ones, detached.
+        parts: (7,) unweighted focal, L1 and GIoU loss of the last layer, then of the earlier ones, then the loss of
+            identities (0 where it has no weight), detached.
         tracks: the states after each frame but the last, by frame and batch element.
     """
 
@@ -54,7 +57,7 @@ class ClipResult:
 
     def named(self) -> dict[str, float]:
         """Total and parts by name (copies from the device)."""
-        names = [*LOSS_NAMES, *(f"aux_{name}" for name in LOSS_NAMES)]
+        names = [*LOSS_NAMES, *(f"aux_{name}" for name in LOSS_NAMES), "identity_loss"]
         return {"total": self.total.item(), **dict(zip(names, self.parts.tolist(), strict=True))}
 
 
@@ -88,6 +91,7 @@ class ClipRunner(nn.Module):
         aux = weights.aux if weights.aux is not None else [1.0] * (len(model.class_embed) - 1)
         if len(aux) != len(model.class_embed) - 1:
             raise ValueError(f"{len(aux)} auxiliary loss weights for {len(model.class_embed)} decoder layers")
+        self.identity_weight = weights.identity
         self.register_buffer("layer_weights", torch.tensor([*aux, 1.0]), persistent=False)
         self.register_buffer("loss_weights", torch.tensor([weights.label, weights.l1, weights.giou]), persistent=False)
 
@@ -105,6 +109,7 @@ class ClipRunner(nn.Module):
         """
         tracks = [self.model.no_tracks() for _ in clip.targets[0]]
         history = []
+        seen: list[list[Sightings]] = [[] for _ in tracks]  # by batch element and frame
         losses = self.layer_weights.new_zeros(len(self.layer_weights), 3)  # (Ld, 3)
         num_frames = len(clip)
         no_grad_frames = min(no_grad_frames, num_frames - 1)
@@ -114,32 +119,42 @@ class ClipRunner(nn.Module):
                 perturbing = t >= no_grad_frames - 1
                 choices = []
                 for b, truth in enumerate(targets):
-                    loss, carried = self._frame(output[b], tracks[b], truth, generator if perturbing else None)
-                    losses = losses + loss
-                    choices.append(carried)
+                    one = output[b]
+                    matching = match(one, tracks[b], truth, self.merge_layer, self.costs)
+                    losses = losses + frame_losses(one, matching, truth)
+                    if self.identity_weight:
+                        seen[b].append(sightings(one, matching, truth, self.merge_layer, t))
+                    choices.append(self._carry_on(one, tracks[b], matching, truth, generator if perturbing else None))
                 if t < num_frames - 1:
                     tracks = [self.model.memory(carried) for carried in choices]
                     history.append(tracks)
         losses = losses / mean_over_ranks(
             sum(len(truth) for targets in clip.targets for truth in targets), losses.device
         )
-        return self._result(losses, history)
+        identity = losses.new_zeros(())
+        if self.identity_weight:
+            identity = torch.stack([identity_loss(clip) for clip in seen]).mean()
+        return self._result(losses, identity, history)
 
-    def _frame(
-        self, output: FrameOutput, tracks: TrackState, truth: FrameTargets, generator: torch.Generator | None
-    ) -> tuple[Tensor, TrackState]:
-        """Losses (Ld, 3) of one frame of one video, and the tracks that it leaves."""
-        matching = match(output, tracks, truth, self.merge_layer, self.costs)
+    def _carry_on(
+        self,
+        output: FrameOutput,
+        tracks: TrackState,
+        matching: Matching,
+        truth: FrameTargets,
+        generator: torch.Generator | None,
+    ) -> TrackState:
+        """The tracks that one frame of one video leaves."""
         choice = carry_on(output, tracks, matching, truth, keep=self.model.query_updater.update_threshold)
         if self.drop_rate or self.insert_rate:
             drop, insert = (self.drop_rate, self.insert_rate) if generator is not None else (0.0, 0.0)
             choice = perturb(choice, output, drop, insert, generator or torch.Generator(), self.keep_strays)
-        return frame_losses(output, matching, truth), advance(tracks, output, choice)
+        return advance(tracks, output, choice)
 
-    def _result(self, losses: Tensor, history: list[list[TrackState]]) -> ClipResult:
+    def _result(self, losses: Tensor, identity: Tensor, history: list[list[TrackState]]) -> ClipResult:
         weighted = losses * self.layer_weights[:, None]  # (Ld, 3)
-        total = (weighted * self.loss_weights).sum() + self._every_parameter()
-        parts = torch.cat((losses[-1], weighted[:-1].sum(dim=0))).detach()  # (6,)
+        total = (weighted * self.loss_weights).sum() + self.identity_weight * identity + self._every_parameter()
+        parts = torch.cat((losses[-1], weighted[:-1].sum(dim=0), identity[None])).detach()  # (7,)
         return ClipResult(total, parts, history)
 
     def _every_parameter(self) -> Tensor:

@@ -126,7 +126,7 @@ class Training:
         limit = self.settings.optimizer.clip_norm or torch.inf
         norm = self.fabric.clip_gradients(self.loss, self.optimizer, max_norm=limit, error_if_nonfinite=False)
         assert norm is not None
-        values = torch.cat((torch.stack(parts).mean(dim=0), norm[None]))  # (8,)
+        values = torch.cat((torch.stack(parts).mean(dim=0), norm[None]))  # (9,)
         finite, self.stopping = self.agree(values)
         self.progress.steps += 1
         if finite:
@@ -140,7 +140,7 @@ class Training:
             self.report.step()
 
     def forward_backward(self, clip: ClipBatch, share: int, *, last: bool) -> Tensor:
-        """Add the gradients of one of ``share`` batches, with the last one over all ranks; returns its losses (7,)."""
+        """Add the gradients of one of ``share`` batches, with the last one over all ranks; returns its losses (8,)."""
         frames = no_grad_frames(self.settings.no_grad_frames, self.settings.no_grad_steps, self.progress.epoch)
         with self.fabric.no_backward_sync(self.loss, enabled=not last):
             total: Tensor

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from memotr.training.criterion import LOSS_NAMES
 
-NAMES = ("loss", *LOSS_NAMES, *(f"aux_{name}" for name in LOSS_NAMES), "grad_norm")
+NAMES = ("loss", *LOSS_NAMES, *(f"aux_{name}" for name in LOSS_NAMES), "identity_loss", "grad_norm")
 """What is summed up: the loss that is minimised, its unweighted parts (those of the last layer, then of the earlier
-ones), and the norm of the gradient before clipping."""
+ones, and that of the identities, 0 where it has no weight), and the norm of the gradient before clipping."""
 
 SHORT_NAMES = dict(zip(LOSS_NAMES, ("label", "l1", "giou"), strict=True))
 
@@ -84,7 +84,7 @@ class Sums:
         return self._steps
 
     def add(self, values: Tensor | None) -> None:
-        """A step is done; ``values`` (8,) are those of ``NAMES``, None where it was skipped."""
+        """A step is done; ``values`` (9,) are those of ``NAMES``, None where it was skipped."""
         self._steps += 1
         if values is not None:
             self._count += 1

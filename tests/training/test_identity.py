@@ -1,0 +1,106 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from memotr.structures import ClipBatch, FeatureMap, FrameTargets
+from memotr.training.clip_runner import ClipRunner, LossWeights
+from memotr.training.identity import TEMPERATURE, Sightings, identity_loss, sightings
+from memotr.training.matching import Matching
+from tests.builders import tiny_model
+from tests.training.builders import layered_output, random_clip
+
+
+def seen(*ids_of_frames, channels=8, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    return [
+        Sightings(torch.randn(len(ids), channels, generator=random), torch.tensor(ids), torch.full((len(ids),), t))
+        for t, ids in enumerate(ids_of_frames)
+    ]
+
+
+def slow(clip):
+    """The formula, one pair at a time."""
+    everyone = [
+        (F.normalize(e[: len(e) // 2], dim=0), int(i), int(t))
+        for frame in clip
+        for e, i, t in zip(frame.embed, frame.ids, frame.frame, strict=True)
+    ]
+    of_anchors = []
+    for a, (x, i, t) in enumerate(everyone):
+        others = [o for b, o in enumerate(everyone) if b != a and not (o[1] == i and o[2] == t)]
+        total = sum(math.exp(float(x @ y) / TEMPERATURE) for y, _, _ in others)
+        terms = [math.log(total) - float(x @ y) / TEMPERATURE for y, j, _ in others if j == i]
+        if terms:
+            of_anchors.append(sum(terms) / len(terms))
+    return sum(of_anchors) / len(of_anchors) if of_anchors else 0.0
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [
+        seen([1, 2], [1, 2]),
+        seen([1, 1, 2, 2], [2, 2, 3, 3], [1, 1, 3, 3, 2, 2]),
+        seen([4, 5], [], [5]),
+        seen([4, 4, 5]),
+        seen([1], [2]),
+        seen([], []),
+    ],
+)
+def test_agrees_with_the_formula(clip):
+    assert float(identity_loss(clip)) == pytest.approx(slow(clip), rel=1e-5)
+
+
+def test_only_half_of_the_channels_matter_and_only_their_direction():
+    clip = seen([1, 2, 3], [1, 2, 3])
+    changed = [Sightings(s.embed * torch.tensor([3.0] * 4 + [-1.0] * 4), s.ids, s.frame) for s in clip]
+    torch.testing.assert_close(identity_loss(clip), identity_loss(changed))
+
+
+def test_perfect_identities_cost_next_to_nothing_and_exchanged_ones_much():
+    axes = torch.eye(8)[:3]
+    ids, swapped = torch.tensor([1, 2, 3]), torch.tensor([2, 1, 3])
+    first = Sightings(axes, ids, torch.zeros_like(ids))
+    good, bad = (Sightings(axes, i, torch.ones_like(i)) for i in (ids, swapped))
+    assert identity_loss([first, good]) < 1e-3
+    assert identity_loss([first, bad]) > 5
+
+
+@pytest.mark.parametrize("ids", [[[1, 2], [1, 2]], [[1], [2]], [[], []]])
+def test_always_has_a_finite_gradient(ids):
+    clip = seen(*ids)
+    leaves = [s.embed.requires_grad_() for s in clip]
+    identity_loss(clip).backward()
+    assert all(leaf.grad is not None and leaf.grad.isfinite().all() for leaf in leaves)
+
+
+def test_sightings_are_in_the_middle_or_matched_and_overlap():
+    ramp = torch.arange(4.0).expand(64, 2, 4)  # 64 channels of 2 by 4, the last quarter of which is padding
+    output = replace(layered_output(6, 2, layers=3), encoded=FeatureMap(ramp, torch.tensor([0.75, 1.0])))
+    targets = torch.full((3, 8), -1)
+    targets[0, [0, 3]] = torch.tensor([0, 1])  # the layer that only detects
+    targets[1, 5] = 0  # in between: not looked at
+    targets[2, [4, 7]] = torch.tensor([1, 0])
+    boxes = torch.stack((output.aux[0].boxes[0], output.boxes[4]))
+    truth = FrameTargets(torch.tensor([70, 80]), torch.zeros(2, dtype=torch.int64), boxes)
+    found = sightings(output, Matching(targets, torch.zeros(8), 6), truth, merge_layer=1, frame=5)
+    assert found.ids.tolist() == [70, 80, 70, 80]
+    assert found.frame.tolist() == [5] * 4
+    torch.testing.assert_close(found.embed[:2], (4 * 0.75 * boxes[:, :1] - 0.5).clamp(min=0).expand(2, 64))
+    assert torch.equal(found.embed[2:], torch.stack((output.aux[0].output_embed[0], output.output_embed[4])))
+
+
+def test_a_weight_adds_it_to_the_loss():
+    model = tiny_model("dab").train()
+    clip = random_clip([[2, 2]])
+    with torch.no_grad():  # objects where the first layer sees some, so that it finds them in every frame
+        boxes = model(clip.frames[0], [model.no_tracks()] * 2, aux=True).aux[0].boxes[:, [3, 9]]
+    truth = [FrameTargets(t.ids, t.labels, b) for t, b in zip(clip.targets[0], boxes, strict=True)]
+    clip = ClipBatch(clip.frames * 3, [truth] * 3)
+    plain, weighted = ClipRunner(model)(clip), ClipRunner(model, weights=LossWeights(identity=0.5))(clip)
+    assert plain.named()["identity_loss"] == 0
+    identity = weighted.named()["identity_loss"]
+    assert identity > 0
+    assert float(weighted.total.detach()) == pytest.approx(float(plain.total.detach()) + 0.5 * identity, rel=1e-5)
