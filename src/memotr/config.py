@@ -118,6 +118,8 @@ class SamplingConfig(Settings):
     """Epochs in which the next length begins: one fewer than lengths."""
     interval: Positive = 10
     """Largest distance between two frames of a clip; the same within a clip, drawn for each."""
+    intervals: tuple[Positive, ...] = ()
+    """One for each of ``lengths``, in the place of ``interval``: what people look like is learned from far apart."""
 
     @model_validator(mode="after")
     def _stages(self) -> SamplingConfig:
@@ -125,7 +127,13 @@ class SamplingConfig(Settings):
             raise ValueError(f"{len(self.lengths)} lengths need {len(self.lengths) - 1} steps, found {self.steps}")
         if any(b <= a for a, b in pairwise(self.steps)):
             raise ValueError(f"steps must ascend, found {self.steps}")
+        if self.intervals and len(self.intervals) != len(self.lengths):
+            raise ValueError(f"{len(self.lengths)} lengths need as many intervals, or none, found {self.intervals}")
         return self
+
+    def largest_interval(self, epoch: int) -> int:
+        """Largest distance between two frames of a clip in this epoch."""
+        return self.intervals[self.stage(epoch)] if self.intervals else self.interval
 
     def length(self, epoch: int) -> int:
         """Frames of a clip in this epoch."""

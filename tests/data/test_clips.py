@@ -94,11 +94,30 @@ class TestLengthsAndIntervals:
         assert SamplingConfig(lengths=(1,), steps=()).length(99) == 1
 
     @pytest.mark.parametrize(
-        "settings", [{"lengths": (2, 3)}, {"steps": (6, 6, 14)}, {"lengths": (), "steps": ()}, {"interval": 0}]
+        "settings",
+        [
+            {"lengths": (2, 3)},
+            {"steps": (6, 6, 14)},
+            {"lengths": (), "steps": ()},
+            {"interval": 0},
+            {"intervals": (3, 2)},
+        ],
     )
     def test_bad_settings(self, settings):
         with pytest.raises(ValidationError):
             SamplingConfig(**settings)
+
+    def test_every_length_may_have_an_interval_of_its_own(self):
+        usual, own = SamplingConfig(), SamplingConfig(intervals=(40, 3, 2, 1))
+        assert [usual.largest_interval(epoch) for epoch in (0, 99)] == [10, 10]
+        assert [own.largest_interval(epoch) for epoch in (0, 5, 6, 10, 99)] == [40, 40, 3, 2, 1]
+        source = Source([sequence(0, 60)], PLAIN)
+        dataset = ClipDataset(
+            [source], SamplingConfig(lengths=(2, 3), steps=(1,), intervals=(40, 2)), seed=7, read=draw_image
+        )
+        gaps = [max(max(np.diff(clip)) for clip in epoch_of(dataset, e)) for e in (0, 1)]
+        assert 20 < gaps[0] <= 40
+        assert gaps[1] == 2
 
     @pytest.mark.parametrize(("length", "following"), [(2, 100), (5, 100), (5, 27), (3, 5), (4, 3)])
     def test_intervals(self, length, following):

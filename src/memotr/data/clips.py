@@ -213,13 +213,14 @@ class ClipDataset(Dataset[Clip]):
             if attempt:
                 start = int(rng.choice(starts))
             try:
-                return self._clip(start, self._sampling.length(epoch), rng)
+                return self._clip(start, epoch, rng)
             except UserError as error:
                 reason = str(error)
         raise UserError(f"{1 + MAX_REPLACEMENTS} clips in a row have an image that cannot be read; the last: {reason}")
 
-    def _clip(self, start: int, length: int, rng: np.random.Generator) -> Clip:
+    def _clip(self, start: int, epoch: int, rng: np.random.Generator) -> Clip:
         """The clip that begins with frame ``start``, read and augmented."""
+        length, largest = self._sampling.length(epoch), self._sampling.largest_interval(epoch)
         augmentation = self._augmentations[bisect_right(self._bounds, start) - 1]
         still = bool(self._frames.still[start])
         if still:
@@ -227,7 +228,7 @@ class ClipDataset(Dataset[Clip]):
             shift = augmentation.draw_shift(rng, image.shape[:2])
             frames = shift.clip(image, self._frames.truth(start), length)
         else:
-            interval = draw_interval(rng, self._sampling.interval, length, int(self._frames.room[start]) - 1)
+            interval = draw_interval(rng, largest, length, int(self._frames.room[start]) - 1)
             numbers = range(start, start + length * interval, interval)
             frames = [(self._read(number), self._frames.truth(number)) for number in numbers]
         draw = augmentation.draw(rng, frames[0][0].shape[:2], still)

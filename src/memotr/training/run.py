@@ -142,7 +142,9 @@ def choose_clip(config: Config, sources: list[Source]) -> ShownClip | None:
             sequences = read_split(config.data, config.data.val) + sequences
         except UserError as error:
             tell(f"figures will show a training clip: {error}")
-    usual = (config.data.sampling.interval + 1) // 2  # between the frames of a clip to train on
+    usual = (
+        config.data.sampling.largest_interval(config.training.epochs) + 1
+    ) // 2  # between the frames of a clip to train on
     for sequence in sequences:
         try:
             return ShownClip.choose(sequence, interval=usual)
