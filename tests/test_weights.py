@@ -668,3 +668,12 @@ def test_importing_the_package_is_light():
     code = "import sys, memotr; print(*{'torch', 'numpy', 'cv2', 'pydantic', 'yaml'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
+
+
+def test_weights_that_ship_are_described_by_their_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = describe("synthdance")
+    assert found["file"] == "synthdance (ships with memotr)"
+    assert found["use"] == "memotr track SOURCE --checkpoint synthdance"
+    with pytest.raises(UserError, match="no weights in this installation"):
+        describe("dancetrack")

@@ -13,12 +13,16 @@ from memotr.cli.application import app
 
 @app.command()
 def info(
-    file: Annotated[Path, typer.Argument(help="A checkpoint, or a Hugging Face Deformable DETR folder.")],
+    file: Annotated[
+        Path, typer.Argument(help="A checkpoint, an exported tracker, or a Hugging Face Deformable DETR folder.")
+    ],
 ) -> None:
     """Say what a file of weights is, and which command takes it."""
+    from memotr.export.engines import choose_engine
+    from memotr.export.info import describe_export
     from memotr.weights import describe
 
-    show_table(describe(file))
+    show_table(describe(file) if choose_engine(file, "auto") == "torch" else describe_export(file))
 
 
 @app.command()

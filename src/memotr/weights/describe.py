@@ -8,12 +8,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from memotr.config import Config
+from memotr.config import Config, preset_names
 from memotr.errors import UserError
 from memotr.weights.architecture import count_parameters, differences, in_words, infer_config, resnet_shape
 from memotr.weights.checkpoint import Checkpoint, Kind, read_checkpoint
 from memotr.weights.detector import describe_detector, tracker_names
-from memotr.weights.tracker import find_config
+from memotr.weights.tracker import find_config, read_tracker
 
 _RESNETS = {
     (2, 2, 2, 2): "ResNet-18",
@@ -26,13 +26,17 @@ _RESNETS = {
 def describe(path: str | Path) -> dict[str, str]:
     """What a weights file is, what is in it and which command takes it: topic to text, in the order to be shown.
 
+    Args:
+        path: of the file, or the name of a preset that ships with weights.
+
     Raises:
         UserError: missing, damaged, or nothing that is known here.
     """
-    checkpoint = read_checkpoint(path)
+    ships = str(path) in preset_names() and not Path(path).exists()
+    checkpoint = read_tracker(path) if ships else read_checkpoint(path)
     lines = {
-        "file": str(path),
-        "size": f"{_size(Path(path)) / 1e6:.1f} MB",
+        "file": f"{path} (ships with memotr)" if ships else str(path),
+        "size": f"{_size(checkpoint.path) / 1e6:.1f} MB",
         "kind": str(checkpoint.kind),
         "layout": checkpoint.layout,
     }
@@ -41,13 +45,12 @@ def describe(path: str | Path) -> dict[str, str]:
     elif checkpoint.kind is Kind.DETECTOR:
         lines |= _detector(checkpoint)
     else:
-        lines |= _tracker(checkpoint)
+        lines |= _tracker(checkpoint, str(path))
     return lines
 
 
-def _tracker(checkpoint: Checkpoint) -> dict[str, str]:
-    path = checkpoint.path
-    inferred = infer_config(checkpoint.state, str(path))
+def _tracker(checkpoint: Checkpoint, path: str) -> dict[str, str]:
+    inferred = infer_config(checkpoint.state, path)
     try:
         config, origin = find_config(checkpoint)
         apart = differences(inferred, config)
@@ -55,18 +58,15 @@ def _tracker(checkpoint: Checkpoint) -> dict[str, str]:
         config, origin, apart = inferred, str(error), {}
     if apart:
         origin += f"; it does not fit: {in_words(apart)}"
-    quoted = shlex.quote(str(path))
+    quoted = shlex.quote(path)
     use = f"memotr track SOURCE --checkpoint {quoted}"
     if checkpoint.kind is Kind.TRAINING:
         use += f", or to go on training: memotr train ... --resume {quoted}"
-    t = config.tracking
-    classes = inferred.classes if "classes" in apart else config.classes
     return {
         **_network(inferred),
-        "classes": f"{len(classes)}: {', '.join(classes)}",
+        "classes": in_short(inferred if "classes" in apart else config)["classes"],
         **_tensors(checkpoint),
-        "tracking": f"detections from {t.det_thresh}, tracks from {t.track_thresh}, results above {t.result_thresh}, "
-        f"ended after {t.miss_tolerance} frames unseen",
+        "tracking": in_short(config)["tracking"],
         "configuration": origin,
         "use": use,
     }
@@ -82,6 +82,17 @@ def _backbone(checkpoint: Checkpoint) -> dict[str, str]:
     shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.state.items()}
     use = "nothing takes a backbone alone; every detector for --pretrained contains one"
     return {"backbone": _resnet(shapes, ""), **_tensors(checkpoint), "use": use}
+
+
+def in_short(config: Config) -> dict[str, str]:
+    """What a tracker is, by its configuration: topic to text."""
+    t = config.tracking
+    return {
+        **_network(config),
+        "classes": f"{len(config.classes)}: {', '.join(config.classes)}",
+        "tracking": f"detections from {t.det_thresh}, tracks from {t.track_thresh}, results above {t.result_thresh}, "
+        f"ended after {t.miss_tolerance} frames unseen",
+    }
 
 
 def _network(config: Config) -> dict[str, str]:
