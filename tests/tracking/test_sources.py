@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from memotr.errors import UserError
 from memotr.io.frames import Frame
 from memotr.io.mot import MotSink, read_mot
 from memotr.io.sources import open_source
@@ -34,6 +35,15 @@ def test_the_same_results_in_a_batch_as_one_by_one(clips, tmp_path):
             for number, frame in alone.items():
                 assert found[number].ids.tolist() == frame.ids.tolist()
                 assert found[number].boxes == pytest.approx(frame.boxes, abs=1e-2)
+
+
+def test_a_second_stream_of_the_same_name_does_not_overwrite_the_first(clips, tmp_path, capsys):
+    """Streams are known by name only when they are opened."""
+    streams = ["rtsp://a/1", "rtsp://b/1"]
+    with pytest.raises(UserError, match="1 of 2 sources"):
+        track_sources(small_tracker(), streams, lambda _: open_source(clips[0]), partial(outputs, tmp_path))
+    assert "rtsp://b/1 and rtsp://a/1 have the same name" in capsys.readouterr().err
+    assert len(read_mot(tmp_path / "a.txt")) == 5
 
 
 def test_an_interruption_ends_all_and_leaves_whole_files(clips, tmp_path, monkeypatch):

@@ -34,11 +34,15 @@ def check_sources(sources: Sequence[str], open_one: Open) -> None:
         with open_one(source) as opened:
             name = opened.name
         if name in found:
-            raise UserError(
-                f"{source} and {found[name]} have the same name, and so would their results; give them one at a time, "
-                "each with an --output of its own"
-            )
+            raise same_name(source, found[name])
         found[name] = source
+
+
+def same_name(one: str, other: str) -> UserError:
+    return UserError(
+        f"{one} and {other} have the same name, and so would their results; give them one at a time, "
+        "each with an --output of its own"
+    )
 
 
 def track_sources(
@@ -81,6 +85,7 @@ class _Work:
         self._waiting = deque(sources)
         self._open_one, self._open_outputs, self._bars = open_one, open_outputs, bars
         self._stopped = threading.Event()
+        self._owners: dict[str, list[str]] = {}  # by name: the source that was opened under it first
 
     def stop(self) -> None:
         """Called from outside: every thread ends at its next frame."""
@@ -99,6 +104,10 @@ class _Work:
 
     def _track(self, tracker: FrameTracker, source: str) -> None:
         with self._open_one(source) as frames:
+            mine = [source]
+            owner = self._owners.setdefault(frames.name, mine)
+            if owner is not mine:  # streams: check_sources leaves them alone
+                raise same_name(source, owner[0])
             sinks = self._open_outputs(frames)
             progress = self._bars.add(frames)
 
