@@ -156,7 +156,9 @@ def check_clip(fixture):
     for t, states in enumerate(result.tracks):
         for b, state in enumerate(states):
             assert state.ids.tolist() == fixture[f"{t}.{b}.next_track_ids"].tolist(), f"frame {t}, clip {b}: ids"
-    for name, value in result.named().items():
+    losses = result.named()
+    assert losses.pop("identity_loss") == 0, "not in the paper"
+    for name, value in losses.items():
         assert value == pytest.approx(fixture[f"loss.{name}"].item(), rel=1e-3), name
     result.total.backward()
     shared = {
