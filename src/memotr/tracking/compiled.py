@@ -121,7 +121,7 @@ class CompiledTracker(Tracker):
         super().reset()
         self.slots = _grown(self.tracks, SLOTS)
         self.vacant = torch.arange(len(self.slots), device=self.model.device) >= len(self.tracks)
-        self.next = torch.tensor(self.next_id, device=self.model.device)
+        self.next_birth = torch.tensor(self.next_id, device=self.model.device)
 
     @torch.inference_mode()
     def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
@@ -131,20 +131,20 @@ class CompiledTracker(Tracker):
             table, count, *state = self._take(images)
             numbers = F.pad(torch.stack((count, state[1])), (0, 5)).to(table.dtype)
             copied = torch.cat((table, numbers[None])).cpu().numpy()  # the one wait
-            count_here, next_id = int(copied[-1, 0]), int(copied[-1, 1])
-            if count_here <= len(self.slots):
+            alive, next_id = int(copied[-1, 0]), int(copied[-1, 1])
+            if alive <= len(self.slots):
                 break
             self._grow()  # and once more: the state is still that before this frame
         # Copies: the next replay of a CUDA graph writes to the same memory.
-        self.vacant, self.next, *rows = (tensor.clone() for tensor in state)
+        self.vacant, self.next_birth, *rows = (tensor.clone() for tensor in state)
         self.slots = TrackState(*rows)
-        self.tracks, self.next_id = self.slots[:count_here], next_id
+        self.tracks, self.next_id = self.slots[:alive], next_id
         self.frame += 1
-        return self._report(copied[:count_here], height, width)
+        return self._report(copied[:alive], height, width)
 
     def _take(self, images: ImageBatch) -> tuple[Tensor, ...]:
         try:
-            return self._run(images, self.vacant, self.next, self.slots)
+            return self._run(images, self.vacant, self.next_birth, self.slots)
         except Exception as error:  # PyTorch promises no class for what may go wrong
             if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 cause = getattr(error, "inner_exception", error)
