@@ -2,13 +2,15 @@
 
 memotr data synth SynthDance && python benchmarks/ablation.py . --output runs/ablation --seeds 0 1 2 --jobs 2
 
-Trains the shipped tracker's network for every variant and seed, evaluates each on the test split, and writes a table of
-means and spreads (``ablation.md``, ``ablation.json``) whenever one is done. What is there is not done again: the
-command goes on where it stopped. Further settings (``training.batch_sizes=[4]``) hold for all runs.
+Trains a small network for every variant and seed, evaluates each on the validation split, and writes a table of means
+and spreads (``ablation.md``, ``ablation.json``) whenever one is done. What is there is not done again: the command goes
+on where it stopped. Further settings (``training.batch_sizes=[4]``) hold for all runs.
 
-Where there are no tracks yet the variants of one detector are one and the same network. So each seed learns to detect
-once for DAB and once for Deformable-DETR (``--detect`` epochs of single frames), and each variant goes on from there
-(``--follow`` epochs, clips of growing length).
+The paper's trackers begin with a detector trained on COCO. In the same way these begin with one detector for DAB and
+one for Deformable-DETR: backbone and encoder of the tracker that ships, the backbone frozen, and a decoder from
+nothing, trained on single frames (``--detect`` epochs). Each variant then learns to track from there (``--follow``
+epochs, clips of growing length), once for each seed. There are three decoder layers, the first of which only detects,
+and no loss but the paper's.
 """
 
 from __future__ import annotations
@@ -22,8 +24,23 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from memotr.training.checkpoint import LAST, read_state
+import torch
 
+from memotr import load_model
+from memotr.build import build_model
+from memotr.config import load_config
+from memotr.training.checkpoint import LAST, read_state
+from memotr.weights import save_model
+
+NETWORK = [
+    "model.num_decoder_layers=3",
+    "model.merge_layer=1",
+    "model.backbone.frozen_stages=5",
+    "training.loss.identity=0",
+    "data.val=null",
+]
+KEPT = ("backbone.", "feature_projs.", "transformer.encoder.", "transformer.level_embed")
+"""Tensors that every detector takes over from the tracker that ships."""
 DETECTORS = {"dab": [], "deformable-detr": ["model.variant=deformable-detr"]}
 VARIANTS = {
     "as it is": ("dab", []),
@@ -54,15 +71,33 @@ def train(folder: Path, data_root: Path, settings: list[str], pretrained: Path |
     return folder / "last.safetensors"
 
 
+def begin(path: Path, settings: list[str]) -> Path:
+    """The network before it can detect: backbone and encoder are those that ship, the rest is random."""
+    if not path.is_file():
+        torch.manual_seed(0)
+        model = build_model(load_config("synthdance", settings))
+        shipped = load_model("synthdance").state_dict()
+        model.load_state_dict({k: v for k, v in shipped.items() if k.startswith(KEPT)}, strict=False)
+        save_model(model, path)
+    return path
+
+
+def detector(options: argparse.Namespace, name: str, settings: list[str]) -> Path:
+    """Weights that detect, as ``DETECTORS[name]`` does, with a memory that is still random."""
+    folder = options.output / name
+    return train(folder, options.data_root, settings, begin(options.output / f"{name}.safetensors", settings))
+
+
 def stage(epochs: int, lengths: list[int], batch_sizes: list[int]) -> list[str]:
-    """Settings: clips grow in equal steps, and the rate drops for the last tenth."""
+    """Settings: clips grow in equal steps, and the rate drops for the last fifth."""
     steps = [round(epochs * k / len(lengths)) for k in range(1, len(lengths))]
     return [
         f"training.epochs={epochs}",
         f"training.batch_sizes={batch_sizes}",
-        f"training.optimizer.milestones=[{max(1, round(0.9 * epochs))}]",
+        f"training.optimizer.milestones=[{max(1, round(0.8 * epochs))}]",
         f"data.sampling.lengths={lengths}",
         f"data.sampling.steps={steps}",
+        "data.sampling.intervals=[]",
     ]
 
 
@@ -72,7 +107,7 @@ def run(options: argparse.Namespace, detector: Path, folder: Path, settings: lis
     scores = folder / "scores" / "metrics.json"
     if not scores.is_file():
         data = options.data_root / "SynthDance"
-        memotr("eval", "--checkpoint", weights, "--dataset", data, "--split", "test", "--output", scores.parent)
+        memotr("eval", "--checkpoint", weights, "--dataset", data, "--split", "val", "--output", scores.parent)
     combined = json.loads(scores.read_text())["combined"]
     return {name: combined[name] for name in METRICS}
 
@@ -102,25 +137,24 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in VARIANTS}
+    network = [*NETWORK, *options.settings]
+    to_detect = [*network, *stage(options.detect, [1], [16])]
+    to_follow = [*network, *stage(options.follow, [2, 5, 8], [8, 3, 2]), "data.sampling.interval=3"]
     with ThreadPoolExecutor(options.jobs) as pool:
+        detectors = {
+            name: pool.submit(detector, options, name, [*to_detect, *settings]) for name, settings in DETECTORS.items()
+        }
+        weights = {name: future.result() for name, future in detectors.items()}
         for seed in options.seeds:  # a whole column before the next seed: half of the table can be read already
-            common = [*options.settings, f"training.seed={seed}"]
-            to_detect = [*stage(options.detect, [1], [16]), *common]
-            to_follow = [*stage(options.follow, [2, 4, 6], [8, 4, 3]), *common]
-            detectors = {
-                name: pool.submit(train, options.output / f"{name}-{seed}", options.data_root, [*to_detect, *settings])
-                for name, settings in DETECTORS.items()
-            }
-            weights = {name: future.result() for name, future in detectors.items()}
             runs = {
                 variant: pool.submit(
                     run,
                     options,
-                    weights[detector],
+                    weights[name],
                     options.output / f"{variant.replace(' ', '-').lower()}-{seed}",
-                    [*to_follow, *DETECTORS[detector], *changes],
+                    [*to_follow, f"training.seed={seed}", *DETECTORS[name], *changes],
                 )
-                for variant, (detector, changes) in VARIANTS.items()
+                for variant, (name, changes) in VARIANTS.items()
             }
             for variant, future in runs.items():
                 found[variant][str(seed)] = future.result()

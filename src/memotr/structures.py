@@ -57,6 +57,11 @@ class ImageBatch:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    @property
+    def padded(self) -> bool:
+        """Whether there may be padding; it is not looked for in the mask."""
+        return self.sizes is None or any(size != self.pixels.shape[2:] for size in self.sizes)
+
     def to(self, device: torch.device | str) -> ImageBatch:
         pixels, mask = self.pixels.to(device, non_blocking=True), self.mask.to(device, non_blocking=True)
         return ImageBatch(pixels, mask, self.sizes)

@@ -4,6 +4,7 @@ import torch
 
 from memotr.models.inference import for_inference
 from memotr.models.levels import lay_out, sine_positions, valid_ratio
+from memotr.structures import ImageBatch
 from tests.builders import random_images, tiny_model
 
 
@@ -37,7 +38,8 @@ def test_valid_ratio():
 
 
 def test_reference_points_are_pixel_centres_of_the_unpadded_image():
-    levels = lay_out(padded_mask(), ((8, 12), (4, 6)), torch.zeros(2, 8), 20)
+    images = ImageBatch(torch.zeros(2, 3, 8, 12), padded_mask())
+    levels = lay_out(images, ((8, 12), (4, 6)), torch.zeros(2, 8), 20)
     points = levels.centres
     assert points.shape == (2, 120, 2, 2)  # 120 = 96 + 24
     x, y = 3, 2  # a pixel of the first level, seen from both levels
@@ -52,9 +54,20 @@ def test_layouts_follow_the_sizes_of_the_images():
     for sizes in ([(60, 90)], [(64, 96)], [(64, 96)], [(60, 90)], [(64, 90), (50, 96)]):
         images = random_images(sizes)
         shapes = ((8, 12), (4, 6), (2, 3))
-        found, wanted = (
-            network._lay_out(images, shapes),
-            lay_out(images.mask, shapes, network.transformer.level_embed, 20),
-        )
-        for name in ("positions", "mask", "valid_ratios", "centres"):
+        found = network._lay_out(images, shapes)
+        wanted = lay_out(images, shapes, network.transformer.level_embed, 20)
+        for name in ("positions", "valid_ratios", "centres"):
             assert getattr(found, name).equal(getattr(wanted, name)), (sizes, name)
+        assert (found.mask is None) == (sizes == [(64, 96)])
+        assert found.mask is None or found.mask.equal(wanted.mask)
+
+
+def test_images_without_padding_need_no_mask():
+    """What is not blanked out is the same as what has nothing to be blanked out."""
+    network = tiny_model()
+    images = random_images([(64, 96)])
+    with torch.no_grad():
+        found = network(images, [network.no_tracks()])
+        wanted = network(ImageBatch(images.pixels, images.mask), [network.no_tracks()])
+    assert found.boxes.equal(wanted.boxes)
+    assert found.logits.equal(wanted.logits)

@@ -42,7 +42,10 @@ def stacked_attention(value: Tensor, shapes: Sequence[tuple[int, int]], location
 class PlainAttention(DeformableAttention):
     """The attention module as it is usually written: padding blanked in a copy, locations in separate operations."""
 
-    def forward(self, query: Tensor, reference: Tensor, source: Tensor, shapes: Shapes, mask: Tensor) -> Tensor:
+    def forward(
+        self, query: Tensor, reference: Tensor, source: Tensor, shapes: Shapes, mask: Tensor | None
+    ) -> Tensor:
+        assert mask is not None  # the plain formulation does not ask whether there is padding
         B, Lq, _ = query.shape
         M, L, P = self.num_heads, self.num_levels, self.num_points
         value = self.value_proj(source).masked_fill(mask[..., None], 0.0).unflatten(-1, (M, -1))  # (B, S, M, D)
@@ -85,7 +88,8 @@ class PlainTracker(VideoTracker):
 
     @torch.inference_mode()
     def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
-        output = self.network(images.to(self.network.device), [self.together()], aux=True)[0]
+        images = ImageBatch(images.pixels, images.mask).to(self.network.device)
+        output = self.network(images, [self.together()], aux=True)[0]
         seen = [self._see(track, output, output.num_detections + i) for i, track in enumerate(self.tracks)]
         self.tracks = [track for track in seen if track.disappear_time.item() < self.settings.miss_tolerance]
         scores = output.logits[: output.num_detections].sigmoid().amax(dim=1)

@@ -47,7 +47,7 @@ class DeformableAttention(nn.Module):
             nn.init.xavier_uniform_(projection.weight)
             nn.init.zeros_(projection.bias)
 
-    def forward(self, query: Tensor, reference: Tensor, source: Tensor, shapes: Shapes, mask: Tensor) -> Tensor:
+    def forward(self, query: Tensor, reference: Tensor, source: Tensor, shapes: Shapes, mask: Tensor | None) -> Tensor:
         """Sample ``source`` around each query's reference.
 
         Args:
@@ -56,14 +56,17 @@ class DeformableAttention(nn.Module):
                 :meth:`spread` makes of points, where several layers look from the same.
             source: (B, S, C).
             shapes: (H_l, W_l) of the levels.
-            mask: (B, S) bool, True on padding.
+            mask: (B, S) bool, True on padding; None where there is none.
 
         Returns:
             (B, Lq, C).
         """
         B, Lq, _ = query.shape
         M, L, P = self.num_heads, self.num_levels, self.num_points
-        value = self.value_proj(source).masked_fill_(mask[..., None], 0.0).unflatten(-1, (M, -1))  # (B, S, M, D)
+        value = self.value_proj(source)
+        if mask is not None:
+            value = value.masked_fill_(mask[..., None], 0.0)
+        value = value.unflatten(-1, (M, -1))  # (B, S, M, D)
         weights = self.attention_weights(query).view(B, Lq, M, L * P).softmax(-1).view(B, Lq, M, L, P)
         locations = self.sampling_locations(query, reference, shapes)  # (B, Lq, M, L, P, 2)
         output: Tensor = self.output_proj(deformable_attention(value, shapes, locations, weights, kernel=self.kernel))

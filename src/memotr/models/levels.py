@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from memotr.models.layers import sine_embedding
+from memotr.structures import ImageBatch
 
 Shapes = tuple[tuple[int, int], ...]
 
@@ -23,22 +24,22 @@ class Levels:
 
     Attributes:
         positions: (B, S, C) sine position embedding plus level embedding.
-        mask: (B, S) bool, True on padding.
+        mask: (B, S) bool, True on padding; None where there is none.
         shapes: (H_l, W_l) of every level.
         valid_ratios: (B, L, 2) share of every level's width and height that is not padding.
         centres: (B, S, L, 2) the centre of every pixel of every level, in [0, 1] of each padded level.
     """
 
     positions: Tensor
-    mask: Tensor
+    mask: Tensor | None
     shapes: Shapes
     valid_ratios: Tensor
     centres: Tensor
 
 
-def lay_out(mask: Tensor, shapes: Shapes, level_embed: Tensor, temperature: float) -> Levels:
-    """The layout of levels of these shapes for images with a mask (B, H, W); ``level_embed`` is (L, C)."""
-    masks = [resize_mask(mask, *shape) for shape in shapes]
+def lay_out(images: ImageBatch, shapes: Shapes, level_embed: Tensor, temperature: float) -> Levels:
+    """The layout of levels of these shapes for B images; ``level_embed`` is (L, C)."""
+    masks = [resize_mask(images.mask, *shape) for shape in shapes]
     positions = [
         sine_positions(mask, level_embed.shape[1], temperature).flatten(1, 2) + embed
         for mask, embed in zip(masks, level_embed, strict=True)
@@ -46,7 +47,7 @@ def lay_out(mask: Tensor, shapes: Shapes, level_embed: Tensor, temperature: floa
     ratios = torch.stack([valid_ratio(mask) for mask in masks], dim=1)  # (B, L, 2)
     return Levels(
         positions=torch.cat(positions, dim=1),  # (B, S, C)
-        mask=torch.cat([mask.flatten(1) for mask in masks], dim=1),  # (B, S)
+        mask=torch.cat([mask.flatten(1) for mask in masks], dim=1) if images.padded else None,  # (B, S)
         shapes=shapes,
         valid_ratios=ratios,
         centres=pixel_centres(shapes, ratios),

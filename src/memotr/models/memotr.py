@@ -153,7 +153,7 @@ class MeMOTR(nn.Module):
         known = self.layouts.get(key) if self.layouts is not None and images.sizes is not None else None
         if known is not None:
             return known
-        levels = lay_out(images.mask, shapes, self.transformer.level_embed, self.position_temperature)
+        levels = lay_out(images, shapes, self.transformer.level_embed, self.position_temperature)
         if self.layouts is not None and images.sizes is not None:
             self.layouts.clear()  # a video has one size
             self.layouts[key] = levels
