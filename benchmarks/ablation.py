@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--follow", type=int, default=12, help="epochs of clips")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, each on one thread")
     parser.add_argument("settings", nargs="*", help="key=value")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     options.output.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in VARIANTS}
     network = [*NETWORK, *options.settings]

@@ -23,9 +23,9 @@ def hota(folder, splits, frames):
 
 
 def test_two_short_clips(tmp_path):
-    assert hota(tmp_path, {"val": 2}, frames=25) == pytest.approx(87.8, abs=1)
+    assert hota(tmp_path, {"val": 2}, frames=25) == pytest.approx(91.5, abs=1)
 
 
 @pytest.mark.slow
 def test_a_part_of_the_test_split(tmp_path):
-    assert hota(tmp_path, {"test": 4}, frames=100) == pytest.approx(67.9, abs=0.5)
+    assert hota(tmp_path, {"test": 4}, frames=100) == pytest.approx(83.4, abs=0.5)
