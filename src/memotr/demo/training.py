@@ -14,7 +14,7 @@ from memotr.training.checkpoint import LAST, read_state
 from memotr.training.run import train
 
 DATA, SPLIT, SEQUENCES = "SynthDance", "train", 24
-# A narrow network on small pictures of few people: single frames first, then clips of two.
+# A narrow network on small pictures of few people: single frames first, then clips long enough for a memory to drift.
 SETTINGS = (
     "name=demo",
     "model.backbone.width=16",
@@ -24,12 +24,12 @@ SETTINGS = (
     "input.short_side=96",
     "data.workers=0",
     "data.val=null",
-    "data.sampling.lengths=[1,2]",
+    "data.sampling.lengths=[1,5]",
     "data.sampling.steps=[8]",
     "data.sampling.intervals=[1,3]",
     "data.augmentation.short_sides=[96]",
     "training.epochs=10",
-    "training.batch_sizes=[16,8]",
+    "training.batch_sizes=[16,3]",
     "training.loss.identity=0",
     "training.optimizer.milestones=[9]",
     "training.output.log_every=10",
