@@ -220,3 +220,15 @@ def test_a_misspelt_key_of_the_authors(tmp_path, key, meant):
 def test_other_keys_of_the_authors_code_are_passed_over(tmp_path):
     further = {"GIT_VERSION": None, "MODE": "train", "SOMETHING_OF_A_LATER_VERSION": 1}
     assert read_published(tmp_path, **further) == read_published(tmp_path)
+
+
+def test_the_authors_intervals_hold_for_their_lengths(tmp_path):
+    several = read_published(tmp_path, SAMPLE_INTERVALS=[10, 5]).data.sampling
+    assert (several.lengths, several.intervals) == ((2, 3, 4), (10, 5, 5))
+    single = read_published(tmp_path, SAMPLE_LENGTHS=[4], SAMPLE_STEPS=[], SAMPLE_INTERVALS=[3]).data.sampling
+    assert (single.lengths, single.interval, single.intervals) == ((4,), 3, ())
+
+
+def test_the_authors_can_leave_crowdhuman_out(tmp_path):
+    assert [split.path for split in read_published(tmp_path, USE_CROWDHUMAN=False).data.train] == ["MOT17"]
+    assert [split.path for split in read_published(tmp_path, USE_CROWDHUMAN=None).data.train] == ["MOT17", "CrowdHuman"]

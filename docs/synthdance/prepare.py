@@ -33,7 +33,7 @@ def deepen(source: str, target: str) -> None:
 
 def newest(run: str, target: str) -> None:
     model = load_model(f"{run}/last.safetensors")
-    model.load_state_dict(torch.load(f"{run}/last.pt", map_location="cpu", weights_only=False)["model"])
+    model.load_state_dict(torch.load(f"{run}/last.pt", map_location="cpu", weights_only=True)["model"])
     save_model(model, target)
 
 

@@ -93,7 +93,7 @@ class MotionConfig(Settings):
 
 
 class TrackingConfig(Settings):
-    """Births, deaths and what is reported (SPEC defaults: DanceTrack)."""
+    """Births, deaths and what is reported (defaults: DanceTrack's)."""
 
     det_thresh: Probability = 0.5
     track_thresh: Probability = 0.5

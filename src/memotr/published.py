@@ -97,13 +97,13 @@ _READ_ELSEWHERE = {
     "MOTSYNTH_RATE",
     "DATA_ROOT",
 } | {
-    *("SAMPLE_LENGTHS", "SAMPLE_INTERVALS", "SAMPLE_MOT17_JOIN"),
+    *("SAMPLE_LENGTHS", "SAMPLE_INTERVALS", "SAMPLE_MOT17_JOIN", "USE_CROWDHUMAN"),
 }
 _WITHOUT_MEANING = {
     *("AUX_LOSS", "AVAILABLE_GPUS", "CHECKPOINT_LEVEL", "CONFIG_PATH", "DATA_PATH", "DEVICE", "EVAL_DATA_SPLIT"),
     *("EVAL_DIR", "EVAL_MODE", "EVAL_MODEL", "EVAL_PORT", "EVAL_THREADS", "GIT_VERSION", "MODE", "MULTI_CHECKPOINT"),
     *("OUTPUTS_DIR", "PRETRAINED_MODEL", "RESUME", "RESUME_SCHEDULER", "RETURN_INTER_DEC", "SUBMIT_DATA_SPLIT"),
-    *("SUBMIT_DIR", "SUBMIT_MODEL", "USE_CROWDHUMAN", "USE_DISTRIBUTED", "VISUALIZE"),
+    *("SUBMIT_DIR", "SUBMIT_MODEL", "USE_DISTRIBUTED", "VISUALIZE"),
 }
 """Of the rest of their keys: what the command line says here, or what their own models all have alike."""
 
@@ -160,10 +160,20 @@ def _data(raw: dict[str, Any], dataset: str) -> dict[str, Any]:
     if dataset == "BDD100K":  # its sizes, and its crop, are written into the authors' code
         sizes = {"short_sides": list(range(480, 801, 32)), "longest_side": 1333, "overflow_boxes": True}
         data["augmentation"] |= COCO_CROP | sizes
-    if raw.get("SAMPLE_LENGTHS") and raw.get("SAMPLE_STEPS"):  # lengths beyond the last step are never reached
-        data["sampling"] = {"lengths": raw["SAMPLE_LENGTHS"][: len(raw["SAMPLE_STEPS"]) + 1]}
-        data["sampling"] |= {"interval": raw["SAMPLE_INTERVALS"][0]} if raw.get("SAMPLE_INTERVALS") else {}
+    if raw.get("USE_CROWDHUMAN") is False:
+        data["train"] = [split for split in data["train"] if split["format"] != "crowdhuman"]
+    if raw.get("SAMPLE_LENGTHS") and raw.get("SAMPLE_STEPS") is not None:
+        data["sampling"] = _sampling(raw["SAMPLE_LENGTHS"], raw["SAMPLE_STEPS"], raw.get("SAMPLE_INTERVALS") or [])
     return data
+
+
+def _sampling(lengths: list[int], steps: list[int], intervals: list[int]) -> dict[str, Any]:
+    """Lengths beyond the last step are never reached; the last interval holds for all lengths after it."""
+    lengths = lengths[: len(steps) + 1]
+    intervals = [intervals[min(i, len(intervals) - 1)] for i in range(len(lengths))] if intervals else []
+    if len(set(intervals)) > 1:
+        return {"lengths": lengths, "intervals": intervals}
+    return {"lengths": lengths} | ({"interval": intervals[0]} if intervals else {})
 
 
 def _set(settings: dict[str, Any], path: str, value: Any) -> None:

@@ -276,7 +276,7 @@ class ClipBatch:
 
     def pin_memory(self) -> ClipBatch:
         """Page-locked copies, for asynchronous transfer (called by the data loader)."""
-        frames = [ImageBatch(images.pixels.pin_memory(), images.mask.pin_memory()) for images in self.frames]
+        frames = [ImageBatch(each.pixels.pin_memory(), each.mask.pin_memory(), each.sizes) for each in self.frames]
         return ClipBatch(frames, self.targets)
 
 

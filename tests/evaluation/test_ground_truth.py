@@ -126,6 +126,12 @@ def refused(message: str, path: Path, **options: object) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_classes_of_dataset_yaml_that_mot_text_cannot_have_are_named(tmp_path: Path) -> None:
+    sequence(tmp_path / "a", rows=[(1, 1, 0, 0, 9, 9, 1, 1, 1)])
+    (tmp_path / "dataset.yaml").write_text("classes: {person: person}")
+    refused("dataset.yaml: classes: 'person' is not a number", tmp_path)
+
+
 def test_what_is_not_there(dancetrack: Path, tmp_path: Path) -> None:
     refused("nothing: no such file or folder", tmp_path / "nothing")
     refused("has the splits test, train, val; say which with --split", dancetrack)

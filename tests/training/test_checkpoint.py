@@ -116,6 +116,14 @@ def test_epochs_are_kept_by_number(tmp_path, monkeypatch, links):
     assert [(tmp_path / name).read_text() for name in numbered(tmp_path)] == ["3", "6", "7"]
 
 
+def test_going_on_from_an_earlier_epoch_keeps_its_own_next_one(tmp_path):
+    for epoch in (5, 18, 19, 20):
+        (tmp_path / f"epoch_{epoch:04d}.pt").write_text("before")
+    (tmp_path / LAST).write_text("6")
+    keep_epoch(tmp_path, 6, keep_last=1, keep_every=5)
+    assert numbered(tmp_path) == [f"epoch_{epoch:04d}.pt" for epoch in (5, 6, 18, 19, 20)]
+
+
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
     """The operating system refuses to write on, in the middle of the file."""
     model = tiny_model()

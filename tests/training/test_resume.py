@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from memotr import load_model
 from memotr.config import Config, load_config
 from memotr.errors import UserError
 from memotr.training.checkpoint import LAST, read_state
@@ -120,6 +121,46 @@ def test_resumed_from_an_older_epoch_the_later_metrics_come_again(data, uninterr
     assert train(settings(data), tmp_path, accelerator="cpu") == 0
     assert resume(tmp_path / "epoch_0001.pt") == 0
     assert_same_run(tmp_path, uninterrupted)
+
+
+@pytest.mark.parametrize("epoch", [2, 3])
+def test_what_ends_a_run_between_epochs_costs_nothing_of_the_epoch(data, uninterrupted, tmp_path, epoch):
+    """Neither its weights for others nor its validation, not even those of the last one."""
+
+    def scores(_model, number):
+        return {"HOTA": number / 10}
+
+    def broken(_model, number):
+        if number == epoch:
+            raise UserError("an image cannot be read")
+        return scores(_model, number)
+
+    every = "training.output.val_every=1"
+    with pytest.raises(UserError, match="cannot be read"):
+        train(settings(data, every), tmp_path, accelerator="cpu", validate=broken)
+    config, output, state = settle(None, [every], {}, None, tmp_path)
+    assert state.progress.outcome_due
+    assert train(config, output, state=state, accelerator="cpu", validate=scores) == 0
+    assert [line["validation"]["HOTA"] for line in curve(tmp_path) if "validation" in line] == [0.1, 0.2, 0.3]
+    assert read_state(tmp_path).progress.best == 0.3
+    theirs = load_model(uninterrupted / "last.safetensors").state_dict()
+    for name in ("last.safetensors", "best.safetensors"):
+        ours = load_model(tmp_path / name).state_dict()
+        assert all(tensor.equal(theirs[name]) for name, tensor in ours.items())
+
+
+def test_a_resumed_run_does_not_write_into_another_one(uninterrupted, tmp_path):
+    (tmp_path / LAST).write_text("another run's")
+    with pytest.raises(UserError, match="holds another run"):
+        settle(None, [], {}, tmp_path, uninterrupted)
+    assert settle(None, [], {}, uninterrupted, uninterrupted / "epoch_0001.pt")[1] == uninterrupted
+
+
+@pytest.mark.parametrize(("name", "content"), [("metrics.jsonl", "{}\n"), ("environment.json", "[")])
+def test_damaged_records_of_a_run_are_named(data, tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=f"{name}: .*move it away"):
+        train(settings(data), tmp_path, accelerator="cpu")
 
 
 def test_a_full_disk_ends_the_run_with_the_old_checkpoint_in_place(data, uninterrupted, tmp_path, monkeypatch):

@@ -42,9 +42,7 @@ def stacked_attention(value: Tensor, shapes: Sequence[tuple[int, int]], location
 class PlainAttention(DeformableAttention):
     """The attention module as it is usually written: padding blanked in a copy, locations in separate operations."""
 
-    def forward(
-        self, query: Tensor, reference: Tensor, source: Tensor, shapes: Shapes, mask: Tensor | None
-    ) -> Tensor:
+    def forward(self, query: Tensor, reference: Tensor, source: Tensor, shapes: Shapes, mask: Tensor | None) -> Tensor:
         assert mask is not None  # the plain formulation does not ask whether there is padding
         B, Lq, _ = query.shape
         M, L, P = self.num_heads, self.num_levels, self.num_points

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from memotr.cli.application import app
+from memotr.errors import UserError
 
 
 @app.command()
@@ -71,6 +72,11 @@ def train(
         "training.checkpoint_activations": checkpoint_activations and checkpoint_activations.split(","),
         "training.output.val_every": val_every,
     }
+    if resume is not None and pretrained is not None:
+        raise UserError(
+            f"--resume {resume} goes on with a run, which has weights; --pretrained {pretrained} begins another one: "
+            "leave one of them out"
+        )
     chosen, folder, state = settle(config, settings or [], given, output, resume)
     wanted = chosen.training.output.val_every > 0
     code = run(

@@ -357,7 +357,7 @@ def collate(clips: list[Clip]) -> ClipBatch:
     targets = iter(_packed([target for clip in clips for target in clip.targets]))
     per_clip = [[next(targets) for _ in range(length)] for _ in clips]
     per_frame = [list(frame) for frame in zip(*per_clip, strict=True)]
-    return ClipBatch([ImageBatch(frame, mask) for frame in pixels], per_frame)
+    return ClipBatch([ImageBatch(frame, mask, tuple(sizes)) for frame in pixels], per_frame)
 
 
 def _packed(targets: list[FrameTargets]) -> list[FrameTargets]:

@@ -54,6 +54,6 @@ def train_for_demo(output: Path) -> tuple[Path, int]:
     config = load_config(PRESET, [*SETTINGS, path, f"data.root={output}"])
     run = output / "run"
     state = read_state(run) if (run / LAST).is_file() else None
-    done = state is not None and state.progress.epoch >= config.training.epochs
+    done = state is not None and state.progress.epoch >= config.training.epochs and not state.progress.outcome_due
     code = 0 if done else train(config, run, state=state)
     return run / "last.safetensors", code

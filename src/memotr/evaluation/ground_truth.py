@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from memotr.data.layouts import Layout
+from memotr.data.layouts import DATASET_FILE, Layout
 from memotr.errors import UserError
 from memotr.evaluation.bdd import bdd_labels, load_bdd
 from memotr.evaluation.coco_video import is_coco_video, load_coco_video
@@ -90,12 +90,21 @@ def _protocol(name: str, format: Format) -> Protocol:
     return {"MOT16": "mot16", "MOT17": "mot17", "MOT20": "mot20"}[known[1]] if known else "mot"  # type: ignore[return-value]
 
 
+def _class_number(key: int | str, layout: Layout | None) -> int:
+    """A key of ``classes`` in dataset.yaml, where MOT text has numbers."""
+    try:
+        return int(key)
+    except ValueError:
+        file = DATASET_FILE if layout is None else layout.root / DATASET_FILE
+        raise UserError(f"{file}: classes: {key!r} is not a number, as the class column has them") from None
+
+
 def _own_classes(files: Sequence[MotRows], layout: Layout | None) -> tuple[dict[int, int], tuple[str, ...]]:
     """Number in the class column → label, and the names: those of dataset.yaml, else of all numbers that count."""
     named = layout.settings.classes if layout is not None else None
     if named is not None:
         pairs = enumerate(named, start=1) if isinstance(named, tuple) else named.items()
-        by_number = {int(number): name for number, name in pairs}
+        by_number = {_class_number(number, layout): name for number, name in pairs}
     else:
         found = {number for rows in files for number in np.unique(_classes(rows)[_marked(rows)]).tolist()}
         by_number = {number: f"class {number}" for number in sorted(found)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def make_validation(config: Config, folder: Path) -> Callable[[MeMOTR, int], dic
 
     def validate(model: MeMOTR, epoch: int) -> dict[str, float]:
         results = folder / f"epoch_{epoch}"
+        shutil.rmtree(results, ignore_errors=True)  # of a run that went on from an earlier epoch: another model's
         training = model.training
         numbers = benchmark.class_numbers(model.config.classes)
         track_sequences(Tracker(model), benchmark.sequences, results, as_bdd=benchmark.as_bdd, class_numbers=numbers)

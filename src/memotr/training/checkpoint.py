@@ -33,6 +33,7 @@ class Progress:
         skipped: steps without effect because loss or gradient were not finite.
         skipped_in_a_row: the last of them, if the last step was one.
         best: what the best validation gave so far.
+        outcome_due: an epoch is over and saved, but not exported, drawn and validated yet.
     """
 
     epoch: int = 0
@@ -41,6 +42,7 @@ class Progress:
     skipped: int = 0
     skipped_in_a_row: int = 0
     best: float | None = None
+    outcome_due: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +102,8 @@ def read_state(path: Path) -> RunState:
 def keep_epoch(folder: Path, epoch: int, keep_last: int, keep_every: int) -> None:
     """Keep ``last.pt`` as the checkpoint after so many epochs, and drop older ones.
 
+    Later ones, of a run that went on from an earlier epoch, stay until their turn comes again.
+
     Args:
         folder: of the run.
         epoch: number of epochs finished.
@@ -116,7 +120,7 @@ def keep_epoch(folder: Path, epoch: int, keep_last: int, keep_every: int) -> Non
     numbered = {
         int(found[1]): file for file in folder.iterdir() if (found := re.fullmatch(r"epoch_(\d+)\.pt", file.name))
     }
-    for number in sorted(numbered)[:-keep_last]:
+    for number in sorted(number for number in numbered if number <= epoch)[:-keep_last]:
         if not keep_every or number % keep_every:
             numbered[number].unlink()
 

@@ -41,6 +41,8 @@ def make_fabric(
     devices: int | None = None,
     num_nodes: int | None = None,
     precision: Precision = "32",
+    *,
+    statistics: bool = False,
 ) -> Fabric:
     """Fabric for so many devices on so many machines, not yet launched.
 
@@ -50,6 +52,7 @@ def make_fabric(
             CUDA device, or one process on a CPU.
         num_nodes: machines; by default what torchrun or SLURM says, else one.
         precision: of the heavy arithmetic; weights are always float32.
+        statistics: the model gathers some (batch normalisation): all ranks are to have those of the first.
 
     Raises:
         UserError: a device or a precision that is not there.
@@ -65,7 +68,7 @@ def make_fabric(
         accelerator=kind,
         devices=devices,
         num_nodes=num_nodes,
-        strategy=_data_parallel() if devices * num_nodes > 1 else "auto",
+        strategy=_data_parallel(statistics) if devices * num_nodes > 1 else "auto",
         plugins=[] if precision == "32" else [Autocast("bf16-mixed" if precision == "bf16" else "16-mixed", kind)],
     )
 
@@ -78,11 +81,11 @@ def leave_process_group() -> None:
         dist.destroy_process_group()
 
 
-def _data_parallel() -> DDPStrategy:
-    """Every parameter takes part in every clip: none to look for. Buffers are constants: none to send."""
+def _data_parallel(statistics: bool) -> DDPStrategy:
+    """Every parameter takes part in every clip: none to look for. Buffers without statistics need not be sent."""
     known = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its older name
-    options: dict[str, Any] = {"gradient_as_bucket_view": True, buffers: False}
+    options: dict[str, Any] = {"gradient_as_bucket_view": True, buffers: statistics}
     return DDPStrategy(timeout=PATIENCE, **options)
 
 

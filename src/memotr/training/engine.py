@@ -96,6 +96,8 @@ class Training:
         """
         self.on_first_rank(self.open_report)
         with self.report or nullcontext():
+            if self.progress.outcome_due:
+                self.show_outcome()
             while self.progress.epoch < self.settings.epochs and not self.stopping:
                 self.train_epoch()
                 if not self.stopping:
@@ -202,18 +204,22 @@ class Training:
         return torch.Generator().manual_seed(int(SeedSequence(key).generate_state(1)[0]))
 
     def finish_epoch(self) -> None:
-        """Save, export, draw and validate."""
+        """Save, then show the outcome: a run that ends in between, at a broken image say, shows it when it goes on."""
         progress = self.progress
         if len(self.sums) and progress.epoch + 1 == self.settings.epochs:
             self.log()
         progress.epoch += 1
         progress.clips = 0
-        self.save(of_epoch=True)
-        best = progress.best
+        progress.outcome_due = True
+        self.save()
+        self.show_outcome()
+
+    def show_outcome(self) -> None:
+        """Export, draw and validate what the last epoch came to."""
         self.on_first_rank(self.show_epoch)
-        progress.best = self.fabric.broadcast(progress.best)
-        if progress.best != best:
-            self.save()
+        self.progress.best = self.fabric.broadcast(self.progress.best)
+        self.progress.outcome_due = False
+        self.save(of_epoch=True)
 
     def show_epoch(self) -> None:
         """What others may use and look at, made with the averaged weights where there is an average."""
@@ -307,7 +313,7 @@ class Training:
 
     def on_first_rank(self, action: Callable[[], None]) -> None:
         """Do something while the other ranks wait. What goes wrong there ends the run everywhere."""
-        error = None
+        error, unexpected = None, None
         if self.fabric.is_global_zero:
             try:
                 action()
@@ -315,7 +321,11 @@ class Training:
                 error = str(caught)
             except OSError as caught:
                 error = f"{caught.filename or self.folder}: {caught.strerror or caught}"
+            except Exception as caught:
+                error, unexpected = str(caught), caught
         error = self.fabric.broadcast(error)
+        if unexpected is not None:
+            raise unexpected
         if error is not None:
             self.fail(error)
 

@@ -16,6 +16,7 @@ import torch
 from lightning_fabric import Fabric
 
 import memotr
+from memotr.errors import UserError
 from memotr.files import replacing
 
 PACKAGES = ("torch", "lightning-fabric", "numpy", "scipy", "numba", "triton", "opencv-python-headless", "pydantic")
@@ -41,7 +42,10 @@ def describe_environment(fabric: Fabric) -> dict[str, Any]:
 
 def append_environment(file: Path, environment: dict[str, Any]) -> None:
     """One more entry in a file that has one for every start of the run."""
-    starts = json.loads(file.read_text()) if file.is_file() else []
+    try:
+        starts = json.loads(file.read_text()) if file.is_file() else []
+    except ValueError:
+        raise UserError(f"{file}: is damaged; move it away to go on") from None
     with replacing(file) as beside:
         beside.write_text(json.dumps([*starts, environment], indent=2) + "\n")
 

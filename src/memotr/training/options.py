@@ -9,7 +9,7 @@ from typing import Any
 
 from memotr.config import Config, load_config, make_config
 from memotr.errors import UserError
-from memotr.training.checkpoint import RunState, read_state
+from memotr.training.checkpoint import LAST, RunState, read_state
 
 
 def settle(
@@ -42,6 +42,10 @@ def settle(
         config = make_config(state.settings, str(resume), overrides)
     else:
         raise UserError("what is to be trained? Name a preset or a YAML file, or a run to --resume")
+    if state is not None and resume is not None and output is not None:
+        own = resume if resume.is_dir() else resume.parent
+        if output.resolve() != own.resolve() and (output / LAST).is_file():
+            raise UserError(f"{output}: holds another run than {resume}; choose another --output")
     if output is None:
         output = Path("runs") / config.name if resume is None else resume if resume.is_dir() else resume.parent
     return config, output, state

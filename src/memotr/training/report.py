@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from memotr.errors import UserError
 from memotr.files import replacing
 from memotr.training.metrics import StepMetrics
 
@@ -112,5 +113,9 @@ def _drop_after(file: Path, steps: int) -> None:
     if not file.is_file():
         return
     whole = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    try:
+        kept = [line for line in whole if json.loads(line)["step"] <= steps]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{file}: has lines that are not a run's metrics; move it away to go on") from None
     with replacing(file) as beside:
-        beside.write_text("".join(line for line in whole if json.loads(line)["step"] <= steps))
+        beside.write_text("".join(kept))

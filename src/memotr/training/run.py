@@ -65,7 +65,9 @@ def train(
         check_resumable(state, config)
     prepare_folder(folder, resuming=state is not None)
     model, origin = start_model(config, pretrained if state is None else None)
-    fabric = make_fabric(accelerator, devices, num_nodes, config.training.precision)
+    fabric = make_fabric(
+        accelerator, devices, num_nodes, config.training.precision, statistics=config.model.backbone.norm == "batch"
+    )
     fabric.launch()
     shown = choose_clip(config, sources) if fabric.is_global_zero else None
     with stop_on_signals() as stop:
@@ -159,7 +161,7 @@ def check_resumable(state: RunState, config: Config) -> None:
     for change in changes(_network(before), _network(config)):
         raise UserError(f"cannot go on with another network than the checkpoint's: {change}")
     done, epochs = state.progress.epoch, config.training.epochs
-    if done >= epochs:
+    if done >= epochs and not state.progress.outcome_due:
         raise UserError(
             f"this run has done {done} of {epochs} epochs; to train on, resume it with more training.epochs"
         )
@@ -167,7 +169,10 @@ def check_resumable(state: RunState, config: Config) -> None:
 
 def describe_resuming(state: RunState, config: Config, world_size: int) -> Iterator[str]:
     """Where the run goes on, and what is different from the one that stopped."""
-    yield f"going on in epoch {state.progress.epoch + 1} after step {state.progress.steps}"
+    if state.progress.outcome_due:
+        yield f"going on with what comes of epoch {state.progress.epoch}, after step {state.progress.steps}"
+    else:
+        yield f"going on in epoch {state.progress.epoch + 1} after step {state.progress.steps}"
     before = make_config(state.settings, "the checkpoint")
     yield from (f"  changed: {change}" for change in changes(before.model_dump(), config.model_dump()))
     if len(state.ranks) != world_size:
