@@ -36,3 +36,10 @@ def test_without_the_packages_to_compare_with_it_still_tracks(tmp_path, capsys, 
     run_demo(tmp_path, num_frames=3)
     assert (tmp_path / "tracked" / f"{CLIP}.txt").is_file()
     assert "pip install 'memotr[demo]'" in capsys.readouterr().out
+
+
+def test_what_was_trained_in_minutes_is_shown_an_easier_clip(tmp_path):
+    for easy, most in ((True, 4), (False, 6)):
+        clip = run.make_clip(tmp_path / str(easy), 2, easy=easy)
+        ids = {int(row.split(",")[1]) for row in (clip.frames[0].parents[1] / "gt" / "gt.txt").read_text().split()}
+        assert most - 2 <= len(ids) <= most

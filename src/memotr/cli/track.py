@@ -126,21 +126,24 @@ def track(
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for the clip and its results.")] = Path("outputs/demo"),
     train: Annotated[
-        bool, typer.Option("--train", help="First train a tiny tracker from nothing, for a few minutes, and take that.")
+        bool,
+        typer.Option(
+            "--train", help="First train a tiny tracker from scratch, a few minutes, and take that for an easier clip."
+        ),
     ] = False,
 ) -> None:
     """Track a generated clip with the weights that ship, and see what came out beside a tracker without memory.
 
     Needs no download. The training of --train goes on where it was stopped.
     """
-    from memotr.demo.run import PRESET, run_demo
+    from memotr.demo.run import run_demo
 
-    checkpoint = PRESET
     if train:
         from memotr.demo.training import train_for_demo
 
         weights, code = train_for_demo(output / "training")
         if code:
             raise typer.Exit(code)
-        checkpoint = str(weights)
-    run_demo(output, checkpoint)
+        run_demo(output / "trained", str(weights), easy=True)
+    else:
+        run_demo(output)

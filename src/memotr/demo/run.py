@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -23,6 +24,8 @@ from memotr.tracks import Tracks
 from memotr.weights.tracker import load_model
 
 PRESET, SPLIT = "synthdance", "demo"
+EASY: dict[str, Any] = {"figures": (2, 4), "difficulty": "easy"}
+"""Settings of what a few minutes of training are enough for."""
 COMPARED_BY = ("trackeval", "trackers")  # packages that only the comparison needs
 NOTICE = (
     "One clip says little: docs/synthdance.md has the scores on twenty, and how the tracker was trained.\n"
@@ -30,7 +33,7 @@ NOTICE = (
 )
 
 
-def run_demo(output: Path, checkpoint: str = PRESET, num_frames: int = 100) -> None:
+def run_demo(output: Path, checkpoint: str = PRESET, num_frames: int = 100, *, easy: bool = False) -> None:
     """Generate a clip, track it, and set the result beside the truth and beside a tracker that knows motion only.
 
     Where the packages for the comparison are missing, there is none, and a line that says so.
@@ -39,11 +42,12 @@ def run_demo(output: Path, checkpoint: str = PRESET, num_frames: int = 100) -> N
         output: folder for the clip (with its ground truth), annotated video, MOT text, JSON lines and a picture.
         checkpoint: preset or weights file.
         num_frames: length of the clip.
+        easy: a clip of the kind that ``memotr demo --train`` trains on.
 
     Raises:
         UserError: the folder cannot be written, or holds a clip of other settings; the checkpoint does not load.
     """
-    clip = make_clip(output / "clip", num_frames)
+    clip = make_clip(output / "clip", num_frames, easy=easy)
     tracker = Tracker(load_model(checkpoint))
     lacking = [package for package in COMPARED_BY if find_spec(package) is None]
     if lacking:
@@ -54,9 +58,10 @@ def run_demo(output: Path, checkpoint: str = PRESET, num_frames: int = 100) -> N
     print(NOTICE)
 
 
-def make_clip(folder: Path, num_frames: int) -> Sequence:
-    """Four to six dancers whom no split has; what is there already stays."""
-    settings = SynthSettings(splits={SPLIT: 1}, frames=num_frames, figures=(4, 6))
+def make_clip(folder: Path, num_frames: int, *, easy: bool) -> Sequence:
+    """Four to six dancers, or a few who are easy, whom no split has; what is there already stays."""
+    kind = EASY if easy else {"figures": (4, 6)}
+    settings = SynthSettings(splits={SPLIT: 1}, frames=num_frames, **kind)
     generate(folder, settings, workers=1, progress=Console(stderr=True))
     return load_split(DatasetSpec(folder, SPLIT))[0]
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from memotr.config import load_config
 from memotr.data.synth.settings import SynthSettings
 from memotr.data.synth.writer import generate
-from memotr.demo.run import PRESET
+from memotr.demo.run import EASY, PRESET
 from memotr.training.checkpoint import LAST, read_state
 from memotr.training.run import train
 
@@ -48,7 +48,7 @@ def train_for_demo(output: Path) -> tuple[Path, int]:
     Raises:
         UserError: the folder cannot be written.
     """
-    settings = SynthSettings(splits={SPLIT: SEQUENCES}, frames=60, figures=(2, 4), difficulty="easy")
+    settings = SynthSettings(splits={SPLIT: SEQUENCES}, frames=60, **EASY)
     generate(output / DATA, settings, progress=Console(stderr=True))
     path = f"data.train=[{{path: {DATA}, split: {SPLIT}, format: mot, weight: 1}}]"
     config = load_config(PRESET, [*SETTINGS, path, f"data.root={output}"])
