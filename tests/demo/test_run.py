@@ -39,7 +39,7 @@ def test_without_the_packages_to_compare_with_it_still_tracks(tmp_path, capsys, 
 
 
 def test_what_was_trained_in_minutes_is_shown_an_easier_clip(tmp_path):
-    for easy, most in ((True, 4), (False, 6)):
-        clip = run.make_clip(tmp_path / str(easy), 2, easy=easy)
-        ids = {int(row.split(",")[1]) for row in (clip.frames[0].parents[1] / "gt" / "gt.txt").read_text().split()}
-        assert most - 2 <= len(ids) <= most
+    run.make_clip(tmp_path, 2, easy=True)
+    run.make_clip(tmp_path, 2, easy=True)  # is there already
+    with pytest.raises(UserError, match="made with figures"):
+        run.make_clip(tmp_path, 2, easy=False)
