@@ -82,3 +82,9 @@ def test_launchers_and_options_must_agree(monkeypatch):
         make_fabric("cpu", 2)
     with pytest.raises(UserError, match="--num-nodes 3: torchrun or srun started 2"):
         make_fabric("cpu", None, 3)
+
+
+@pytest.mark.parametrize("gathers", [True, False])
+def test_ranks_share_the_statistics_of_batch_normalisation(gathers):
+    options = make_fabric("cpu", 2, statistics=gathers).strategy._ddp_kwargs
+    assert {value for name, value in options.items() if "buffers" in name} == {gathers}

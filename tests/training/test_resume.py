@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -144,8 +145,8 @@ def test_what_ends_a_run_between_epochs_costs_nothing_of_the_epoch(data, uninter
     assert [line["validation"]["HOTA"] for line in curve(tmp_path) if "validation" in line] == [0.1, 0.2, 0.3]
     assert read_state(tmp_path).progress.best == 0.3
     theirs = load_model(uninterrupted / "last.safetensors").state_dict()
-    for name in ("last.safetensors", "best.safetensors"):
-        ours = load_model(tmp_path / name).state_dict()
+    for file in ("last.safetensors", "best.safetensors"):
+        ours = load_model(tmp_path / file).state_dict()
         assert all(tensor.equal(theirs[name]) for name, tensor in ours.items())
 
 
@@ -154,6 +155,22 @@ def test_a_resumed_run_does_not_write_into_another_one(uninterrupted, tmp_path):
     with pytest.raises(UserError, match="holds another run"):
         settle(None, [], {}, tmp_path, uninterrupted)
     assert settle(None, [], {}, uninterrupted, uninterrupted / "epoch_0001.pt")[1] == uninterrupted
+
+
+def test_weights_to_begin_with_are_not_for_a_run_that_goes_on(uninterrupted):
+    command = ["train", "--resume", str(uninterrupted), "--pretrained", "detector.pth"]
+    done = subprocess.run([sys.executable, "-m", "memotr.cli", *command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "leave one of them out" in done.stderr.replace("\n", " ")
+
+
+def test_an_error_that_nobody_expects_reaches_the_other_ranks_first(tmp_path):
+    """They would wait for hours otherwise."""
+    sent = []
+    fabric = SimpleNamespace(is_global_zero=True, broadcast=lambda value: sent.append(value) or value)
+    with pytest.raises(KeyError):
+        Training.on_first_rank(SimpleNamespace(fabric=fabric, folder=tmp_path), lambda: {}["missing"])
+    assert sent == ["'missing'"]
 
 
 @pytest.mark.parametrize(("name", "content"), [("metrics.jsonl", "{}\n"), ("environment.json", "[")])

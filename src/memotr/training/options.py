@@ -42,10 +42,9 @@ def settle(
         config = make_config(state.settings, str(resume), overrides)
     else:
         raise UserError("what is to be trained? Name a preset or a YAML file, or a run to --resume")
-    if state is not None and resume is not None and output is not None:
-        own = resume if resume.is_dir() else resume.parent
-        if output.resolve() != own.resolve() and (output / LAST).is_file():
-            raise UserError(f"{output}: holds another run than {resume}; choose another --output")
+    own = None if resume is None else resume if resume.is_dir() else resume.parent
     if output is None:
-        output = Path("runs") / config.name if resume is None else resume if resume.is_dir() else resume.parent
+        output = own or Path("runs") / config.name
+    elif own is not None and output.resolve() != own.resolve() and (output / LAST).is_file():
+        raise UserError(f"{output}: holds another run than {resume}; choose another --output")
     return config, output, state
