@@ -56,6 +56,17 @@ def test_reduced_precision_is_that_of_autocast():
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+@pytest.mark.parametrize("variant", ["dancetrack", "dancetrack-deformable-detr"])
+def test_the_memory_is_exact_in_any_precision(variant, dtype):
+    model = small_model(variant, "frozen")
+    tracks = random_tracks(5, parts=model.queries.parts)
+    with torch.inference_mode():
+        found, wanted = for_inference(model, dtype).memory(tracks), model.memory(tracks)
+    for name in ("ref_pts", "query_embed", "long_memory", "last_output"):
+        torch.testing.assert_close(getattr(found, name), getattr(wanted, name), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
 def test_the_model_is_left_alone(dtype):
     model = tiny_model().train()
     before = copy.deepcopy(model.state_dict())

@@ -28,12 +28,14 @@ from memotr.tracking.tracker import Precision
 
 PRECISIONS: tuple[Precision, ...] = ("32", "bf16")
 
-THREADS = {
-    "reader": ("decode", "preprocess"),
-    "tracker": ("gate, lifecycle, memory",),
-    "writer": ("write text", "draw and encode"),
+SUMS = {
+    "the reader's thread": ("decode", "preprocess"),
+    "the tracker's thread": ("gate, lifecycle, memory",),
+    "the writer's thread": ("write text", "draw and encode"),
+    "tracker and writer": ("gate, lifecycle, memory", "write text", "draw and encode"),
+    "all": ("decode", "preprocess", "gate, lifecycle, memory", "write text", "draw and encode"),
 }
-"""Which thread does a step. The network waits for the tracker's; the others do theirs meanwhile."""
+"""The network waits for the tracker's thread; the others do their steps meanwhile."""
 
 
 def measure(options: Options) -> Iterator[Table]:
@@ -55,11 +57,11 @@ def measure(options: Options) -> Iterator[Table]:
 
 
 def _rows(timed: Sequence[Timed], networks: Sequence[Contender]) -> list[Row]:
-    """Of all that was timed, and of what each thread does in sum."""
+    """Of all that was timed, and of what belongs together in sum."""
     seconds = {each.contender.name: each.seconds for each in timed}
-    for thread, names in THREADS.items():
+    for title, names in SUMS.items():
         steps = (seconds[name] for name in names)
-        seconds[f"sum of the {thread}'s thread"] = tuple(map(sum, zip(*steps, strict=True)))
+        seconds[f"sum: {title}"] = tuple(map(sum, zip(*steps, strict=True)))
     spreads = {name: Spread.of(values) for name, values in seconds.items()}
     found = []
     for name, spread in spreads.items():
@@ -104,7 +106,7 @@ class Steps:
             Contender("gate, lifecycle, memory", partial(self.tracker.update, self.prepared), self.tracker.reset),
             Contender("· the gate", self.choose),
             Contender("· the lifecycle", partial(advance, self.first, self.output, choice)),
-            Contender("· the memory", partial(self.tracker.model.memory, state)),
+            Contender("· the memory", partial(self.tracker.network.memory, state)),
             Contender("write text", partial(self.write, self.text)),
             Contender("draw and encode", partial(self.write, [self.video])),
             Contender("· drawing", partial(self.annotator.annotate, self.frame.image, self.tracks)),

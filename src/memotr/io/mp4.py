@@ -79,7 +79,8 @@ class VideoSink(Sink):
             if self._container is None or self._stream is None:
                 self._first = tracks.frame
                 self._container, self._stream = self._open(image.shape[0], image.shape[1])
-            picture = VideoFrame.from_ndarray(fit(image, self._stream.height, self._stream.width), format="rgb24")
+            pixels = fit(image, self._stream.height, self._stream.width)
+            picture = VideoFrame.from_numpy_buffer(pixels, format="rgb24")
             picture = picture.reformat(format="yuv420p", dst_colorspace=BT709, dst_color_range=LIMITED_RANGE)
             picture.pts = (tracks.frame - self._first) // self.stride
             picture.time_base = 1 / self.fps

@@ -30,8 +30,8 @@ def for_inference(model: MeMOTR, dtype: torch.dtype | None = None) -> MeMOTR:
 
     Args:
         model: on its device; what is trained of it afterwards may or may not reach the new network.
-        dtype: of the weights of convolutions and linear layers, for use under autocast; None: as they are. The memory
-            keeps its own: its arithmetic is always exact.
+        dtype: of the weights of convolutions and linear layers, for use under autocast; None: as they are. Those of the
+            memory stay as they are in any case: its arithmetic is always exact.
     """
     shared: dict[int, Tensor] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
     network = copy.deepcopy(model, shared | {id(buffer): buffer for buffer in model.buffers()}).eval()
@@ -39,12 +39,8 @@ def for_inference(model: MeMOTR, dtype: torch.dtype | None = None) -> MeMOTR:
     for module in network.backbone.resnet.modules():
         _fold(module)
     for part in (network.backbone, network.feature_projs, network.transformer, network.class_embed):
-        for name, module in list(part.named_modules()):
-            if isinstance(module, nn.Conv2d):
-                module.weight = _cast(module.weight, dtype, memory_format=torch.channels_last)
-                module.bias = None if module.bias is None else _cast(module.bias, dtype)
-            elif type(module) in (nn.Linear, Linear):
-                _replace(part, name, _linear(module, dtype))
+        _prepare(part, dtype)
+    _prepare(network.query_updater, None)
     return network
 
 
@@ -70,6 +66,15 @@ class OneDnnLinear(Linear):
             x.to(self.weight.dtype), self.weight, self.bias, then, [], ""
         )
         return fused
+
+
+def _prepare(part: nn.Module, dtype: torch.dtype | None) -> None:
+    for name, module in list(part.named_modules()):
+        if isinstance(module, nn.Conv2d):
+            module.weight = _cast(module.weight, dtype, memory_format=torch.channels_last)
+            module.bias = None if module.bias is None else _cast(module.bias, dtype)
+        elif type(module) in (nn.Linear, Linear):
+            _replace(part, name, _linear(module, dtype))
 
 
 def _fold(module: nn.Module) -> None:

@@ -96,7 +96,7 @@ class Tracker(VideoTracker):
             miss_tolerance=s.miss_tolerance,
             next_id=self.next_id,
         )
-        tracks = self.model.memory(advance(self.tracks, output, choice))
+        tracks = self.network.memory(advance(self.tracks, output, choice))
         if s.motion.enabled:
             tracks = extrapolate(tracks, s.motion.min_length, s.motion.weight)
         self.tracks = tracks
