@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from memotr import cli
 from memotr.errors import UserError
-from memotr.io.mot import read_mot
 from memotr.io.sources import open_source
 from memotr.tracks import Tracks
-from tests.io.results import make_tracks
+from tests.io.results import make_tracks, read_mot
 from tests.io.videos import numbered_video
 
 

@@ -10,6 +10,9 @@ from memotr.errors import UserError
 
 BDD100K_CLASSES = ("pedestrian", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
 
+BDD100K_RENAMED = {"bike": "bicycle", "caravan": "car", "motor": "motorcycle", "person": "pedestrian", "van": "car"}
+"""Names that older label files use → those of today."""
+
 CLASSES = {
     "DanceTrack": ("person",),
     "SportsMOT": ("person",),

@@ -3,7 +3,7 @@ import pytest
 from memotr.demo import run
 from memotr.demo.run import run_demo
 from memotr.errors import UserError
-from memotr.io.mot import read_mot
+from tests.io.results import read_mot
 
 CLIP = "synthdance_demo_0001"
 

@@ -17,8 +17,8 @@ from memotr.evaluation.output import write_scores
 from memotr.evaluation.run_folder import read_run
 from memotr.evaluation.scalabel import BDD100K_CATEGORIES
 from memotr.evaluation.scoring import evaluate
-from memotr.evaluation.teta import evaluate_teta
 from tests.evaluation.generated import scene
+from tests.evaluation.teta_files import evaluate_teta
 from tests.evaluation.trackeval_run import METRICS, assert_equal, run
 
 ALL = (*BDD100K_CATEGORIES, "other person", "trailer")

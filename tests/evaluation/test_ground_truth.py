@@ -73,7 +73,7 @@ def test_flat_layouts(tmp_path: Path) -> None:
 
 def test_a_seqmap_chooses(dancetrack: Path, tmp_path: Path) -> None:
     seqmap = tmp_path / "mine.txt"
-    for text in ("name\nd5\n", "d5\n", "sequences\nd5,0,100\n\n"):
+    for text in ("name\nd5\n", "d5\n", "name\nd5,0,100\n\n"):
         seqmap.write_text(text)
         assert load_ground_truth(dancetrack / "val", seqmap=seqmap).names == ("d5",)
 
@@ -149,6 +149,8 @@ def test_bad_seqmaps(dancetrack: Path, tmp_path: Path) -> None:
     refused("cannot read .*mine.txt", dancetrack / "val", seqmap=seqmap)
     seqmap.write_text("name\n")
     refused("names no sequence", dancetrack / "val", seqmap=seqmap)
+    seqmap.write_text("videos\nd4\n")  # a heading only if it says so: it might be a name that is mistyped
+    refused("mine.txt, line 1: videos is not in", dancetrack / "val", seqmap=seqmap)
     seqmap.write_text("name\nd4\nd9\n")
     refused("mine.txt, line 3: d9 is not in", dancetrack / "val", seqmap=seqmap)
 

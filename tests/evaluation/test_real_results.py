@@ -151,7 +151,7 @@ def test_published_clear_values_of_bdd100k() -> None:
     (truth,) = load_ground_truth(folder / "track_sample_anns.json").sequences
     (found,) = read_scalabel(folder / "track_predictions.json", ground_truth=False).values()
     truth = replace(truth, objects=with_last_pixels(truth.objects), regions=with_last_pixels(truth.regions))
-    classes = [score(data) for data in metric_inputs(truth, found.boxes, 8)]
+    classes = [score(data) for data in metric_inputs(truth, with_last_pixels(found.boxes), 8)]
     pooled, mean = class_pool(classes), class_mean(classes)
     assert 100 * pooled["IDF1"] == pytest.approx(71.01073676, abs=1e-8)
     assert 100 * pooled["MOTA"] == pytest.approx(64.20070762, abs=1e-8)

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from memotr.errors import UserError
+from memotr.evaluation.bdd import with_last_pixels
 from memotr.evaluation.scalabel import BDD100K_CATEGORIES, pair_videos, read_scalabel
-from memotr.evaluation.teta import evaluate_teta, teta_by_video
 from memotr.io.bdd import BddSink
 from memotr.published import BDD100K_CLASSES
+from tests.evaluation.teta_files import evaluate_teta, teta_by_video
 from tests.io.results import make_frame, make_tracks
 
 REAL = Path(os.environ.get("MEMOTR_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "bdd100k_sequence"
@@ -53,11 +54,10 @@ def test_what_is_read(tmp_path: Path) -> None:
     assert video.boxes.frames.tolist() == [0, 0, 2]
     assert video.boxes.ids[1] == video.boxes.ids[2] != video.boxes.ids[0]
     assert [BDD100K_CATEGORIES[c] for c in video.boxes.labels] == ["motorcycle", "truck", "truck"]
-    # The last pixel belongs to the box: one more than the difference of the corners.
-    assert video.boxes.boxes.tolist() == [[0, 0, 10, 10], [1, 2, 4, 5], [5.5, 6, 11, 21]]
     assert not video.boxes.ignore.any()
-    (raw,) = read_scalabel(tmp_path / "a.json", ground_truth=True, inclusive=False).values()
-    assert raw.boxes.boxes.tolist() == [[0, 0, 9, 9], [1, 2, 3, 4], [5.5, 6, 10, 20]]
+    assert video.boxes.boxes.tolist() == [[0, 0, 9, 9], [1, 2, 3, 4], [5.5, 6, 10, 20]]
+    # The last pixel belongs to the box: one more than the difference of the corners.
+    assert with_last_pixels(video.boxes).boxes.tolist() == [[0, 0, 10, 10], [1, 2, 4, 5], [5.5, 6, 11, 21]]
 
 
 def test_ignore_regions_are_crowds_and_distractors_of_the_ground_truth(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ def test_what_the_tracker_writes_is_read(tmp_path: Path) -> None:
     assert video.boxes.frames.tolist() == [0, 0, 2]
     assert video.boxes.ids.tolist() == [0, 1, 0]
     assert [BDD100K_CATEGORIES[c] for c in video.boxes.labels] == ["pedestrian", "rider", "pedestrian"]
-    assert video.boxes.boxes.tolist() == [[1, 2, 12, 23], [-3.5, 0.25, 5, 5], [2, 2, 13, 23]]
+    assert video.boxes.boxes.tolist() == [[1, 2, 11, 22], [-3.5, 0.25, 4, 4], [2, 2, 12, 22]]
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the BDD100K sequence is not here (MEMOTR_TEST_DATA)")

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from memotr.evaluation.teta import ALPHAS, TetaCounts, VideoBoxes, combine, evaluate_teta, teta_by_video, teta_sequence
+from memotr.evaluation.teta import ALPHAS, TetaCounts, VideoBoxes, combine, teta_sequence
+from tests.evaluation.teta_files import evaluate_teta, teta_by_video
 
 REAL = Path(os.environ.get("MEMOTR_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "bdd100k_sequence"
 COUNTS = [f.name for f in fields(TetaCounts)]

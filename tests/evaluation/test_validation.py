@@ -7,10 +7,10 @@ from memotr.config import load_config
 from memotr.data.datasets import load_dataset
 from memotr.evaluation import validation
 from memotr.evaluation.tracking import remove_unfinished, track_sequences
-from memotr.io.mot import read_mot
 from memotr.tracks import Tracks
 from tests.builders import tiny_model
 from tests.data.layouts import write_dancetrack
+from tests.io.results import read_mot
 
 
 class Oracle:

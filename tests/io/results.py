@@ -1,7 +1,12 @@
 """Tracks and frames for the tests of what is written."""
 
-import numpy as np
+from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from memotr.evaluation.mot_rows import SCORE, read_rows
 from memotr.io.frames import Frame
 from memotr.tracks import Tracks
 
@@ -22,3 +27,19 @@ def make_tracks(
 
 def make_frame(index: int = 0, height: int = 48, width: int = 64, level: int = 100) -> Frame:
     return Frame(index, np.full((height, width, 3), level, np.uint8), index / 25, None)
+
+
+class MotFrame(NamedTuple):
+    ids: NDArray[np.int64]
+    boxes: NDArray[np.float64]  # xyxy
+    scores: NDArray[np.float64]
+
+
+def read_mot(path: Path) -> dict[int, MotFrame]:
+    """Frame number, as in the file → its objects; frames without any are missing."""
+    rows = read_rows(path)
+    columns = rows.ids, rows.boxes, rows.column(SCORE, 1.0)
+    return {
+        number: MotFrame(*(column[rows.frames == number] for column in columns))
+        for number in np.unique(rows.frames).tolist()
+    }

@@ -1,7 +1,6 @@
 """MOT text, JSON lines and BDD100K lists: what is written, and that it is whole whenever it stops."""
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from memotr.errors import UserError
 from memotr.io.bdd import BddSink
 from memotr.io.frames import Frame
 from memotr.io.jsonl import JsonLinesSink
-from memotr.io.mot import MotSink, read_mot
+from memotr.io.mot import MotSink
 from memotr.io.sinks import Sink
-from tests.io.results import make_frame, make_tracks
+from tests.io.results import make_frame, make_tracks, read_mot
 
 SINKS: list[Callable[[Path], Sink]] = [MotSink, JsonLinesSink, lambda path: BddSink(path, video_name="b1c6")]
 
@@ -49,56 +48,6 @@ def test_mot_boxes_survive_to_the_last_bit(tmp_path: Path) -> None:
     assert np.array_equal(read.boxes.astype(np.float32), boxes)
     assert np.array_equal(read.ids, np.arange(500))
     assert np.array_equal(read.scores, np.ones(500))
-
-
-def test_reading_what_others_write(tmp_path: Path) -> None:
-    file = tmp_path / "results.txt"
-    file.write_text(
-        "\ufeff2,3,113.84,274.5,57.307,130.05,-1,-1,-1,-1\r\n"
-        "\r\n"
-        "1 4 10 20 30 40 0.5 -1 -1 -1\n"
-        "1.0, 5.0, 1e1, 20, 30, 40\n"
-        "1,-1,1,2,3,4,0.25,1,0.7\n",
-        encoding="utf-8",
-    )
-    read = read_mot(file)
-    assert list(read) == [1, 2]
-    assert read[1].ids.tolist() == [4, 5, -1]
-    assert read[1].boxes.tolist() == [[10, 20, 40, 60], [10, 20, 40, 60], [1, 2, 4, 6]]
-    assert read[1].scores.tolist() == [0.5, 1.0, 0.25]
-    assert read[2].boxes[0].tolist() == pytest.approx([113.84, 274.5, 171.147, 404.55])
-
-
-def test_reading_an_empty_file(tmp_path: Path) -> None:
-    (tmp_path / "empty.txt").write_text("")
-    assert read_mot(tmp_path / "empty.txt") == {}
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("1,2,3", "3 columns"),
-        ("1,2,3,four,5,6", "'four' is not a number"),
-        ("1,2,3,nan,5,6,1", "a value is not finite"),
-        ("1,2,3,4,5,inf,1", "a value is not finite"),
-        ("0,2,3,4,5,6,1", "0 is not a frame number"),
-        ("1.5,2,3,4,5,6,1", "1.5 is not a frame number"),
-        ("1,2.5,3,4,5,6,1", "2.5 is not an id"),
-        ("7,1,1,1,1,1,1", "id 1 is in frame 7 already"),
-    ],
-)
-def test_malformed_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
-    (tmp_path / "bad.txt").write_text(f"7,1,3,4,5,6,1\n\n{line}\n")
-    with pytest.raises(UserError, match=rf"bad\.txt, line 3: {re.escape(message)}.*; expected frame,id,left"):
-        read_mot(tmp_path / "bad.txt")
-
-
-def test_reading_what_is_no_text(tmp_path: Path) -> None:
-    (tmp_path / "video.txt").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(UserError, match=r"video\.txt: it is not text"):
-        read_mot(tmp_path / "video.txt")
-    with pytest.raises(UserError, match=r"missing\.txt: No such file"):
-        read_mot(tmp_path / "missing.txt")
 
 
 def test_json_lines(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from memotr.errors import UserError
 from memotr.io.frames import Frame, Selection, Source
-from memotr.io.mot import MotSink, read_mot
+from memotr.io.mot import MotSink
 from memotr.io.sinks import Sink
 from memotr.tracking.run import AHEAD, BEHIND, track_source
 from memotr.tracks import Tracks
-from tests.io.results import make_frame, make_tracks
+from tests.io.results import make_frame, make_tracks, read_mot
 
 PATIENCE = 30.0  # seconds; only a deadlock takes so long
 

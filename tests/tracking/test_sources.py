@@ -7,9 +7,10 @@ import pytest
 
 from memotr.errors import UserError
 from memotr.io.frames import Frame
-from memotr.io.mot import MotSink, read_mot
+from memotr.io.mot import MotSink
 from memotr.io.sources import open_source
 from memotr.tracking.sources import check_sources, track_sources
+from tests.io.results import read_mot
 from tests.io.videos import numbered_video
 from tests.tracking.test_batch import small_tracker
 

@@ -34,7 +34,7 @@ def load_bdd(path: Path, only: Sequence[str]) -> GroundTruth:
 
     Corners are taken as they are, as TrackEval does for BDD100K; TETA has a pixel more, see :func:`with_last_pixels`.
     """
-    videos = read_scalabel(path, ground_truth=True, inclusive=False)
+    videos = read_scalabel(path, ground_truth=True)
     names = fits(videos, only)
     if not names:
         raise UserError(f"{path}: no video is named {' or '.join(only)}; there are {shortened(videos)}")
@@ -52,7 +52,7 @@ def read_bdd_results(path: Path, truth: GroundTruth, *, allow_missing: bool) -> 
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
     labels = dict(truth.videos or {})
-    found = read_scalabel(path, ground_truth=False, inclusive=False)
+    found = read_scalabel(path, ground_truth=False)
     extra = [name for name in found if name not in labels]
     if len(extra) < len(found):
         found = {name: video for name, video in found.items() if name in labels}
@@ -74,7 +74,8 @@ def in_one_table(truth: SequenceTruth) -> VideoBoxes:
 def with_last_pixels(boxes: VideoBoxes) -> VideoBoxes:
     """Boxes that reach one pixel further: in Scalabel's evaluation and TETA x2 and y2 are the last pixels of a box."""
     low, high = boxes.boxes[:, :2], boxes.boxes[:, 2:]
-    corners = np.concatenate([low, low + (high - low + 1)], axis=1)  # (N, 4), rounded as read_scalabel does
+    # Width first, as the evaluators that write left, top, width, height do: the same rounding.
+    corners = np.concatenate([low, low + (high - low + 1)], axis=1)  # (N, 4)
     return VideoBoxes(boxes.frames, boxes.ids, boxes.labels, corners, boxes.ignore)
 
 

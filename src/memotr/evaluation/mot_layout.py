@@ -9,6 +9,7 @@ from pathlib import Path
 
 from memotr.data.formats.frame_files import images_in, subfolders
 from memotr.data.formats.mot import looks_like_sequence
+from memotr.data.formats.seqmap import read_seqmap
 from memotr.data.layouts import WHOLE, Layout, recognise
 from memotr.errors import UserError
 from memotr.evaluation.names import fits, shortened
@@ -85,7 +86,7 @@ def find_truth(
     if folder is None:
         folder, usual = _recognised(path, split)
         seqmap = seqmap or usual
-    names = list(folder.files) if seqmap is None else read_seqmap(seqmap, folder)
+    names = list(folder.files) if seqmap is None else _named_in(seqmap, folder)
     names = fits(names, only)
     if not names:
         raise UserError(f"{folder.path}: no sequence is named {' or '.join(only)}; there are {shortened(folder.files)}")
@@ -102,26 +103,12 @@ def find_truth(
     return folder, names
 
 
-def read_seqmap(path: Path, folder: TruthFolder) -> list[str]:
-    """Names of sequences, one a line; a first line that is none (usually ``name``) is a heading.
-
-    Raises:
-        UserError: the file cannot be read, names nothing, or names what is not in the folder.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
-    cells = [(number, line.split(",")[0].strip()) for number, line in enumerate(lines, start=1)]
-    named = [(number, name) for number, name in cells if name]
-    if named and named[0][1] not in folder.files:
-        named = named[1:]
-    if not named:
-        raise UserError(f"{path}: names no sequence; one a line is expected, below the heading 'name'")
-    for number, name in named:
+def _named_in(seqmap: Path, folder: TruthFolder) -> list[str]:
+    named = read_seqmap(seqmap)
+    for name, number in named.items():
         if name not in folder.files:
-            raise UserError(f"{path}, line {number}: {name} is not in {folder.path}")
-    return list(dict.fromkeys(name for _, name in named))
+            raise UserError(f"{seqmap}, line {number}: {name} is not in {folder.path}")
+    return list(named)
 
 
 def _flat(path: Path) -> TruthFolder | None:

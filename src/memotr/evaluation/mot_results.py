@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from memotr.data.formats.mot import DETECTOR_COPY
 from memotr.errors import UserError
 from memotr.evaluation.mot_rows import CLASS, MotRows, by_frame, read_rows
-from memotr.evaluation.names import shortened
+from memotr.evaluation.names import TO_ALLOW, shortened
 from memotr.evaluation.teta_boxes import Ints, VideoBoxes
 from memotr.evaluation.truth import GroundTruth, Results, SequenceTruth
-
-DETECTOR_COPY = re.compile(r"(MOT17-\d\d)-(DPM|FRCNN|SDP)")
-TO_ALLOW = "track what is missing, or count it as empty with --allow-missing"
 
 
 def read_mot_results(path: Path, truth: GroundTruth, *, allow_missing: bool = False) -> Results:
@@ -90,10 +87,10 @@ def _files(path: Path, names: Sequence[str]) -> dict[str, Path]:
 def _one_detector(names: Sequence[str], there: Sequence[str]) -> list[str] | None:
     """Where all results are of one detector's copies of MOT17: the names of these copies."""
     copies = {name: match for name in names if (match := DETECTOR_COPY.fullmatch(name))}
-    detectors = {copies[name][2] for name in there if name in copies}
+    detectors = {copies[name]["detector"] for name in there if name in copies}
     if len(copies) < len(names) or len(detectors) != 1:
         return None
-    return [name for name, match in copies.items() if match[2] in detectors]
+    return [name for name, match in copies.items() if match["detector"] in detectors]
 
 
 def _classes(rows: MotRows) -> Ints:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 NAMED_AT_MOST = 5
+TO_ALLOW = "track what is missing, or count it as empty with --allow-missing"
 
 
 def fits(names: Iterable[str], patterns: Sequence[str]) -> list[str]:

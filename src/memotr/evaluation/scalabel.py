@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 
 from memotr.errors import UserError
+from memotr.evaluation.names import TO_ALLOW
 from memotr.evaluation.teta_boxes import VideoBoxes
+from memotr.published import BDD100K_RENAMED
 
 BDD100K_CATEGORIES = ("pedestrian", "rider", "car", "bus", "truck", "train", "motorcycle", "bicycle")
 """The evaluated categories, in the order in which the official evaluation goes through them (TETA depends on it)."""
-
-RENAMED = {"bike": "bicycle", "caravan": "car", "motor": "motorcycle", "person": "pedestrian", "van": "car"}
-"""Names that older label files use."""
 
 DISTRACTORS = ("other person", "other vehicle", "trailer")
 """Categories that are annotated but not evaluated: where they are, nothing is held against a tracker."""
@@ -49,7 +48,7 @@ class ScalabelVideo:
     boxes: VideoBoxes
 
 
-def read_scalabel(path: Path, *, ground_truth: bool, inclusive: bool = True) -> dict[str, ScalabelVideo]:
+def read_scalabel(path: Path, *, ground_truth: bool) -> dict[str, ScalabelVideo]:
     """Read labels or results.
 
     Crowds (attribute ``crowd``), objects with the attribute ``ignored`` and `DISTRACTORS` are ignore regions in ground
@@ -58,11 +57,9 @@ def read_scalabel(path: Path, *, ground_truth: bool, inclusive: bool = True) -> 
     Args:
         path: a JSON file, or a folder whose ``*.json`` are all read.
         ground_truth: labels, not results.
-        inclusive: x2 and y2 are the last pixels of a box, so that it is x2 − x1 + 1 wide. Scalabel and BDD100K's CLEAR
-            and TETA evaluation have it so; false reads the corners as they are (BDD100K's HOTA).
 
     Returns:
-        Name → video, in the order of names.
+        Name → video, in the order of names; corners of boxes as they are written.
 
     Raises:
         UserError: the file (and frame and label) where something is missing, unreadable, no number, of an unknown
@@ -72,7 +69,7 @@ def read_scalabel(path: Path, *, ground_truth: bool, inclusive: bool = True) -> 
     for file in _files(path):
         for number, frame in enumerate(read_frames(file)):
             _add_frame(videos, frame, f"{file}, frame {number} of the list", ground_truth)
-    return {name: videos[name].finish(name, inclusive) for name in sorted(videos)}
+    return {name: videos[name].finish(name) for name in sorted(videos)}
 
 
 def pair_videos(
@@ -101,12 +98,9 @@ def pair_videos(
             _check_frames(video, found, origin, allow_missing)
         elif not allow_missing:
             absent = [other for other in gt if other not in results]
-            raise UserError(f"{origin}: no results for video {name!r}{_more(absent)}; {_TO_ALLOW}")
+            raise UserError(f"{origin}: no results for video {name!r}{_more(absent)}; {TO_ALLOW}")
         pairs[name] = video.boxes, found.boxes if found is not None else VideoBoxes.empty()
     return pairs
-
-
-_TO_ALLOW = "track what is missing, or count it as empty with --allow-missing"
 
 
 def _check_frames(gt: ScalabelVideo, found: ScalabelVideo, origin: Path, allow_missing: bool) -> None:
@@ -118,7 +112,7 @@ def _check_frames(gt: ScalabelVideo, found: ScalabelVideo, origin: Path, allow_m
         )
     absent = sorted(set(gt.frames).difference(found.frames))
     if absent and not allow_missing:
-        raise UserError(f"{origin}: video {gt.name!r} has no frameIndex {absent[0]}{_more(absent)}; {_TO_ALLOW}")
+        raise UserError(f"{origin}: video {gt.name!r} has no frameIndex {absent[0]}{_more(absent)}; {TO_ALLOW}")
 
 
 def _more(names: list[Any]) -> str:
@@ -132,19 +126,15 @@ class _Video:
     frames: dict[int, list[tuple[int, int, float, float, float, float, bool]]] = field(default_factory=dict)
     ids: dict[str, int] = field(default_factory=dict)
 
-    def finish(self, name: str, inclusive: bool) -> ScalabelVideo:
+    def finish(self, name: str) -> ScalabelVideo:
         order = sorted(self.frames)
         counts = [len(self.frames[index]) for index in order]
         table = np.array([row for index in order for row in self.frames[index]], np.float64).reshape(-1, 7)  # (N, 7)
-        corners = table[:, 2:6]
-        if inclusive:
-            # Width first, as the evaluators that write left, top, width, height do: the same rounding.
-            corners[:, 2:] = corners[:, :2] + (corners[:, 2:] - corners[:, :2] + 1)
         boxes = VideoBoxes(
             frames=np.repeat(np.array(order, np.int64), counts),
             ids=table[:, 0].astype(np.int64),
             labels=table[:, 1].astype(np.int64),
-            boxes=np.ascontiguousarray(corners),
+            boxes=np.ascontiguousarray(table[:, 2:6]),
             ignore=table[:, 6] > 0,
         )
         return ScalabelVideo(name, tuple(order), boxes)
@@ -235,7 +225,7 @@ def _corners(box: Any, place: str) -> tuple[float, float, float, float]:
 
 
 def _category(name: Any, place: str) -> int:
-    known = RENAMED.get(name, name) if isinstance(name, str) else name
+    known = BDD100K_RENAMED.get(name, name) if isinstance(name, str) else name
     if known in DISTRACTORS:
         return NOT_EVALUATED
     if known not in BDD100K_CATEGORIES:

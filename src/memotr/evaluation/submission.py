@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from memotr.data.formats.mot import DETECTOR_COPY
 from memotr.data.sequences import Sequence as Video
 from memotr.errors import UserError
-from memotr.evaluation.mot_results import DETECTOR_COPY
 from memotr.evaluation.names import shortened
 from memotr.evaluation.submission_files import CheckedFile, FileCheck, check_bdd, check_mot
 from memotr.files import replacing
@@ -172,7 +172,7 @@ def _not_a_split(server: Server, sequences: Sequence[Video]) -> str | None:
 def _scene(name: str) -> str:
     """The video that a sequence of MOT17 is a copy of; any other is its own."""
     match = DETECTOR_COPY.fullmatch(name)
-    return match[1] if match else name
+    return match["scene"] if match else name
 
 
 def _files(results: Path, suffix: str) -> dict[str, Path]:

@@ -19,8 +19,9 @@ import numpy as np
 from memotr.data.sequences import Sequence
 from memotr.errors import UserError
 from memotr.evaluation.mot_rows import CLASS, FAR, SCORE, MotRows, read_rows
-from memotr.evaluation.scalabel import BDD100K_CATEGORIES, CORNERS, RENAMED, read_frames, read_scalabel
+from memotr.evaluation.scalabel import BDD100K_CATEGORIES, CORNERS, read_frames, read_scalabel
 from memotr.evaluation.teta_boxes import Floats
+from memotr.published import BDD100K_RENAMED
 
 MOT_COLUMNS = 10
 LARGEST_ID = 2**31 - 1  # Scalabel keeps ids in 32 bits; TrackEval makes a table as long as the largest one
@@ -153,7 +154,7 @@ def _label(label: dict[str, Any], place: str) -> dict[str, Any]:
     if not (track.isascii() and track.isdecimal() and int(track) <= LARGEST_ID):
         raise UserError(f"{place}: id is {track!r}; BDD100K's evaluation reads whole numbers from 0 to {LARGEST_ID}")
     number = str(int(track))
-    category = RENAMED.get(label["category"], label["category"])
+    category = BDD100K_RENAMED.get(label["category"], label["category"])
     if category not in BDD100K_CATEGORIES:
         raise UserError(f"{place}: category {category!r} is not evaluated; those are {', '.join(BDD100K_CATEGORIES)}")
     box = {key: label["box2d"][key] for key in CORNERS}

@@ -7,17 +7,12 @@ evaluation of BDD100K; where that does something unexpected, it is followed and 
     counts = [teta_sequence(gt, pred, num_classes=8) for gt, pred in videos]
     scores = combine(counts, classes)
     scores.mean.summary()["TETA"]
-
-or, straight from files, ``evaluate_teta(Path("labels/box_track_20/val"), Path("results"))``.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-from memotr.evaluation.scalabel import BDD100K_CATEGORIES, pair_videos, read_scalabel
 from memotr.evaluation.teta_boxes import EPS, Bools, Ints, Overlaps, VideoBoxes
 from memotr.evaluation.teta_matching import LOCALISED, Matches, match, outside_ignore_regions, track_pairs
 from memotr.evaluation.teta_scores import ALPHAS, CLS_FIRST, TetaCounts, TetaRow, TetaScores, combine
@@ -29,40 +24,10 @@ __all__ = [
     "TetaScores",
     "VideoBoxes",
     "combine",
-    "evaluate_teta",
-    "teta_by_video",
     "teta_sequence",
 ]
 
 UNASSIGNED = -2  # of a prediction that no ground truth holds; −1 is a class that is not evaluated
-
-
-def evaluate_teta(
-    gt_path: Path, results_path: Path, *, exhaustive: bool = True, allow_missing: bool = False
-) -> TetaScores:
-    """TETA of BDD100K box tracking results over all videos.
-
-    Args:
-        gt_path: Scalabel JSON, one file or a folder of them, as BDD100K has it under ``labels/box_track_20/val``.
-        results_path: the same for the predictions.
-        exhaustive: see `teta_sequence`.
-        allow_missing: videos and frames without results count as empty.
-
-    Raises:
-        UserError: see `read_scalabel` and `pair_videos`.
-    """
-    counts = teta_by_video(gt_path, results_path, exhaustive=exhaustive, allow_missing=allow_missing)
-    return combine(list(counts.values()), BDD100K_CATEGORIES)
-
-
-def teta_by_video(
-    gt_path: Path, results_path: Path, *, exhaustive: bool = True, allow_missing: bool = False
-) -> dict[str, TetaCounts]:
-    """Video → its counts, of which `combine` makes a row; arguments and errors are those of `evaluate_teta`."""
-    gt = read_scalabel(gt_path, ground_truth=True)
-    results = read_scalabel(results_path, ground_truth=False)
-    pairs = pair_videos(gt, results, results_path, allow_missing=allow_missing)
-    return {name: teta_sequence(*pair, len(BDD100K_CATEGORIES), exhaustive=exhaustive) for name, pair in pairs.items()}
 
 
 def teta_sequence(gt: VideoBoxes, pred: VideoBoxes, num_classes: int, *, exhaustive: bool = True) -> TetaCounts:
@@ -140,7 +105,7 @@ def _count_wrong_predictions(
     The metric authors' code works through the classes in order, and where c has no ground truth or no local prediction
     in the sequence it sets the class's false positives to this number instead of adding it. What the classes before c
     had added for predictions called c is lost. It is followed here, because published numbers contain it; for the same
-    reason `BDD100K_CATEGORIES` has the order of that code.
+    reason `memotr.evaluation.scalabel.BDD100K_CATEGORIES` has the order of that code.
     """
     if not exhaustive:
         return

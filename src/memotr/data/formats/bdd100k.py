@@ -14,20 +14,13 @@ from memotr.data.formats.frame_files import images_in, list_frames, size_of, sub
 from memotr.data.formats.json_files import numbers, objects, read_json
 from memotr.data.formats.problems import Place, Problems
 from memotr.data.sequences import Sequence
-from memotr.published import BDD100K_CLASSES
+from memotr.published import BDD100K_CLASSES, BDD100K_RENAMED
 
 FPS = 5.0  # of the frames that are annotated and distributed
-OLD_NAMES = {
-    "person": "pedestrian",
-    "motor": "motorcycle",
-    "bike": "bicycle",
-    "van": "car",
-    "caravan": "car",
-}
 OTHERS = {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
 
 # As published: the three other categories, which the benchmark does not score, are no training examples.
-_SCORED = {name: name for name in BDD100K_CLASSES} | OLD_NAMES
+_SCORED = {name: name for name in BDD100K_CLASSES} | BDD100K_RENAMED
 CLASSES = ClassMap.of(_SCORED, left_out=OTHERS)
 CLASSES_WITH_OTHERS = ClassMap.of(_SCORED | OTHERS, left_out=())
 

@@ -19,13 +19,13 @@ from memotr.data.formats.box_table import BoxTable
 from memotr.data.formats.classes import ClassMap
 from memotr.data.formats.frame_files import FrameFiles, images_in, list_frames, size_of, subfolders
 from memotr.data.formats.problems import Problems
+from memotr.data.formats.seqmap import read_seqmap
 from memotr.data.sequences import FrameBoxes, Sequence
-from memotr.errors import UserError
 
 PERSON = ClassMap.of({1: "person"})
 COLUMNS = "frame, id, left, top, width, height[, mark, class, visibility]"
 NO_CLASS = -1
-DETECTOR_COPY = re.compile(r"(?P<scene>.+)-(?P<detector>DPM|FRCNN|SDP)")  # MOT17 has every video three times
+DETECTOR_COPY = re.compile(r"(?P<scene>MOT17-\d+)-(?P<detector>DPM|FRCNN|SDP)")  # MOT17 has every video three times
 
 
 @dataclass(frozen=True)
@@ -343,18 +343,12 @@ def sequences_in(parent: Path, problems: Problems) -> list[Path]:
 
 
 def named_in(seqmap: Path, parent: Path, folders: Many[Path], problems: Problems) -> list[Path]:
-    """Those of the folders that a seqmap names: one a line, below the header ``name`` where it has one.
+    """Those of the folders that a seqmap names.
 
     Raises:
-        UserError: there is no such file.
+        UserError: as :func:`read_seqmap`.
     """
-    try:
-        lines = seqmap.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{seqmap}: cannot be read: {error}") from error
-    wanted = {line.split(",")[0].strip(): number for number, line in enumerate(lines, 1) if line.strip()}
-    if next(iter(wanted), "") == "name":
-        del wanted["name"]
+    wanted = read_seqmap(seqmap)
     there = {folder.name for folder in folders}
     for name, number in wanted.items():
         if name not in there:
