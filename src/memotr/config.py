@@ -183,8 +183,8 @@ class SplitConfig(Settings):
     path: str = "."
     """The data set's folder, counted from the data root."""
     split: str | None = None
-    """``train``, ``val``, ...; ``train_half`` and ``val_half`` halve every sequence of ``train``. By default ``train``,
-    or all there is."""
+    """``train``, ``val``, ...; ``train_half`` and ``val_half`` halve every sequence of ``train``. By default ``train``
+    (``data.val``: ``val``), or all there is."""
     format: DataFormat = "auto"
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from memotr.config import load_config
 from memotr.data.datasets import load_dataset
+from memotr.errors import UserError
 from memotr.evaluation import validation
 from memotr.evaluation.tracking import remove_unfinished, track_sequences
 from memotr.tracks import Tracks
@@ -80,6 +81,18 @@ def test_validation_scores_what_the_tracker_says(data_root, monkeypatch):
     for epoch in (2, 1):  # the second time from an earlier checkpoint: what lies there is another model's
         perfect = validate(model, epoch)
         assert perfect == pytest.approx(dict.fromkeys(perfect, 1.0))
+
+
+def test_of_a_divided_data_set_val_is_taken_where_no_split_is_named(data_root):
+    pytest.importorskip("trackeval")
+    config = load_config("tiny", [f"data.root={data_root}", "data.val={path: DanceTrack}"])
+    scores = validation.make_validation(config, data_root / "validation")(tiny_model(), 1)
+    assert list(scores) == list(validation.SHOWN)
+    names = {sequence.name for sequence in load_dataset("dancetrack", data_root, "val")}
+    assert {path.stem for path in (data_root / "validation" / "epoch_1").glob("*.txt")} == names
+    (data_root / "DanceTrack" / "val").rename(data_root / "DanceTrack" / "valid")
+    with pytest.raises(UserError, match=r"has the splits .*valid.*; say which as data\.val\.split"):
+        validation.make_validation(config, data_root / "validation")
 
 
 def test_without_a_split_there_is_no_validation(tmp_path):

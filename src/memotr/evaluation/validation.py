@@ -6,13 +6,19 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from memotr.config import Config
+from memotr.config import Config, DataFormat, SplitConfig
+from memotr.data.layouts import recognise
+from memotr.errors import UserError
 from memotr.evaluation.benchmark import load_benchmark
+from memotr.evaluation.ground_truth import Format
 from memotr.evaluation.metrics import load_metrics
 from memotr.evaluation.scoring import evaluate
 from memotr.evaluation.tracking import remove_unfinished, track_sequences
 from memotr.models.memotr import MeMOTR
 from memotr.tracking.tracker import Tracker
+
+RULES: dict[DataFormat, Format] = {"mot17": "mot17", "bdd100k": "bdd100k"}
+"""Those of the formats that say by which rules results are scored; names of sequences tell of the others."""
 
 SHOWN = ("HOTA", "DetA", "AssA", "MOTA", "IDF1")
 
@@ -31,7 +37,9 @@ def make_validation(config: Config, folder: Path) -> Callable[[MeMOTR, int], dic
     if val is None:
         return None
     load_metrics()
-    benchmark = load_benchmark(Path(config.data.root) / val.path, split=val.split)
+    path = Path(config.data.root) / val.path
+    split = val.split or _usual_split(path, val)
+    benchmark = load_benchmark(path, split=split, format=RULES.get(val.format, "auto"))
     truth = benchmark.truth
     assert truth is not None
 
@@ -47,3 +55,11 @@ def make_validation(config: Config, folder: Path) -> Callable[[MeMOTR, int], dic
         return {name: combined[name] for name in SHOWN}
 
     return validate
+
+
+def _usual_split(path: Path, val: SplitConfig) -> str | None:
+    """The split that is validated on where none is named: None if there is but one."""
+    splits = recognise(path, val.format).splits
+    if "val" in splits or len(splits) == 1:
+        return "val" if "val" in splits else None
+    raise UserError(f"{path}: has the splits {', '.join(splits)}; say which as data.val.split")
