@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import typer
+from typer.core import TyperGroup
+
+import memotr
+
+USE = ("demo", "track", "train", "eval", "score", "compare", "errors", "submit")
+TOOLS = ("data", "info", "convert", "export", "bench")
+
+
+class Commands(TyperGroup):
+    """In the order in which a user meets them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=(*USE, *TOOLS).index)
+
 
 app = typer.Typer(
     name="memotr",
+    cls=Commands,
     help="End-to-end multi-object tracking with long-term memory (MeMOTR).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"memotr {memotr.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version and exit.")
+    ] = False,
+) -> None:
+    pass

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 import warnings
 from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
 
 from memotr.cli.application import app
 from memotr.errors import UserError
@@ -21,6 +24,9 @@ EXTRAS = {
 }
 """Which extra of this package brings a library that tracking can do without."""
 
+UsageError: Any = typer.BadParameter.__bases__[0]
+"""Of Click, or of the Click that newer versions of Typer hold inside."""
+
 _usual_format = warnings.formatwarning
 
 
@@ -28,7 +34,12 @@ def main() -> None:
     """Run the command that was asked for."""
     warnings.formatwarning = format_warning
     try:
-        app()
+        code = app(standalone_mode=False)
+    except UsageError as error:
+        if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":  # `memotr` alone
+            error.show()
+            sys.exit(error.exit_code)
+        fail(f"{error.format_message().rstrip('.')} ({error.ctx.command_path} --help says what there is)")
     except UserError as error:
         fail(str(error))
     except ImportError as error:
@@ -39,6 +50,7 @@ def main() -> None:
         if package not in EXTRAS:
             raise
         fail(f"this needs {package}, which is not installed: pip install 'memotr[{EXTRAS[package]}]'")
+    sys.exit(code)
 
 
 def format_warning(
@@ -50,7 +62,7 @@ def format_warning(
     return _usual_format(message, category, filename, lineno, line)
 
 
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     """Say what is wrong, and leave."""
     print(f"memotr: {message}", file=sys.stderr)
     sys.exit(2)

@@ -1,98 +1,188 @@
-"""Numbers from result files."""
+"""A checkpoint through a whole benchmark: to its scores, or to the archive that a server scores."""
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from memotr.cli.application import app
+from memotr.cli.score import show_scores
+from memotr.errors import UserError
 
-if TYPE_CHECKING:
-    from memotr.evaluation.scoring import Scores
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        help="Weights of a tracker (the authors' or ours), name of a preset, or a folder that holds one file."
+    ),
+]
+Settings = Annotated[
+    list[str] | None, typer.Argument(help="Single settings as key=value, such as tracking.det_thresh=0.4.")
+]
+DataSet = Annotated[Path, typer.Option(help="Folder of the data set.")]
+Split = Annotated[str | None, typer.Option(help="Part of it: val, val_half, …; needed where there are several.")]
+Seqmap = Annotated[
+    Path | None, typer.Option(help="Text file that names the sequences.", show_default="<split>_seqmap.txt, or all")
+]
+Names = Annotated[list[str] | None, typer.Option(help="Only sequences so named, such as 'MOT17-0*'. Repeatable.")]
+Configuration = Annotated[str | None, typer.Option(help="Preset or YAML file, if it is not found with the weights.")]
+Precision = Annotated[Literal["32", "bf16", "fp16"], typer.Option(help="Of the heavy arithmetic.")]
+Batch = Annotated[int, typer.Option(min=1, help="Sequences that each process tracks at once.")]
+Accelerator = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="What to compute on; auto prefers CUDA.")
+]
+Devices = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes on this machine.", show_default="every CUDA device; one on a CPU"),
+]
+Nodes = Annotated[int | None, typer.Option(min=1, help="Machines.", show_default="1")]
 
 
-@app.command()
-def score(
-    ground_truth: Annotated[Path, typer.Argument(help="A data set, a folder of sequences, or one sequence.")],
-    results: Annotated[Path, typer.Argument(help="Folder of <sequence>.txt (MOTChallenge), or BDD100K's JSON.")],
+@app.command("eval")
+def evaluate_checkpoint(
+    settings: Settings = None,
+    *,
+    dataset: DataSet,
+    checkpoint: Checkpoint = None,
+    watch: Annotated[
+        Path | None, typer.Option(help="In place of --checkpoint: folder of a training, whose every checkpoint counts.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="With --watch: do not wait for checkpoints to come.")] = False,
+    split: Split = None,
+    half: Annotated[bool, typer.Option("--half", help="The second half of every sequence.")] = False,
+    seqmap: Seqmap = None,
+    sequences: Names = None,
     format: Annotated[
         Literal["auto", "mot", "mot15", "mot16", "mot17", "mot20", "bdd100k"],
-        typer.Option(help="Whose rules decide what counts. auto: by the sequences' names; mot: every marked row."),
+        typer.Option(help="Whose rules decide what counts; see `memotr score`."),
     ] = "auto",
-    split: Annotated[str | None, typer.Option(help="Part of the data set, such as val.")] = None,
-    seqmap: Annotated[
-        Path | None, typer.Option(help="Text file that names the sequences.", show_default="<split>_seqmap.txt, or all")
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for results and scores.", show_default="outputs/eval/…; with --watch in that folder"),
     ] = None,
-    sequences: Annotated[
-        list[str] | None, typer.Option(help="Only those so named, such as 'MOT17-*-SDP'. Repeatable.")
-    ] = None,
-    half: Annotated[bool, typer.Option("--half", help="Score the second half of every sequence.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Folder for metrics.json, counts.json, CSV and plot.")] = None,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="A sequence without results counts as empty.")
-    ] = False,
-    workers: Annotated[int | None, typer.Option(help="Processes.", show_default="as many as are worth it")] = None,
+    config: Configuration = None,
+    precision: Precision = "32",
+    batch: Batch = 1,
+    accelerator: Accelerator = "auto",
+    devices: Devices = None,
+    num_nodes: Nodes = None,
 ) -> None:
-    """HOTA, CLEAR and Identity of result files (TETA, too, for BDD100K), as TrackEval computes them."""
-    from memotr.evaluation.ground_truth import load_ground_truth
-    from memotr.evaluation.output import write_scores
-    from memotr.evaluation.progress import ScoringProgress
-    from memotr.evaluation.scoring import evaluate
+    """Track every sequence of a split and score the results.
 
-    with ScoringProgress() as progress:
-        truth = load_ground_truth(
-            ground_truth, split=split, seqmap=seqmap, only=sequences or (), half=half, format=format
-        )
-        scores = evaluate(truth, results, allow_missing=allow_missing, workers=workers, progress=progress)
-    files: list[Path] = []
-    if output is not None:
-        source = {
-            "ground_truth": str(ground_truth.absolute()),
-            "results": str(results.absolute()),
-            "format": format,
-            "split": split,
-            "seqmap": str(seqmap.absolute()) if seqmap else None,
-            "sequences": sequences,
-            "half": half,
-        }
-        files = write_scores(output, scores, title="/".join(results.parts[-2:]), source=source)
-    show_scores(scores, files)
+    A run that was interrupted goes on where it stopped when the same command is given again. The folder holds the
+    results as well as all that `memotr score --output` writes. Sequences are spread over --devices and --num-nodes;
+    works as it is under torchrun and SLURM.
+    """
+    from memotr.evaluation.benchmark import load_benchmark
+    from memotr.evaluation.checkpoints import Evaluation
+    from memotr.evaluation.metrics import load_metrics
+    from memotr.evaluation.watch import watch_training
+    from memotr.training.devices import leave_process_group, make_fabric
 
-
-def show_scores(scores: Scores, files: Sequence[Path]) -> None:
-    """Tables, notes, and what was written."""
-    from memotr.evaluation.tables import print_tables, score_tables
-
-    print_tables(score_tables(scores))
-    for note in scores.notes:
-        print(f"memotr: note: {note}", file=sys.stderr)
-    if files:
-        typer.echo(f"wrote {', '.join(map(str, files))}")
+    if (checkpoint is None) == (watch is None):
+        raise UserError("what is to be evaluated? Give either --checkpoint FILE or --watch FOLDER")
+    load_metrics()  # a package that is not there is to be known before hours of tracking
+    truth = {"split": split, "seqmap": seqmap, "only": sequences or (), "half": half, "format": format}
+    benchmark = load_benchmark(dataset, **truth)  # type: ignore[arg-type]
+    source = {
+        "ground_truth": str(dataset.absolute()),
+        "format": format,
+        "split": split,
+        "seqmap": str(seqmap.absolute()) if seqmap else None,
+        "sequences": sequences,
+        "half": half,
+    }
+    fabric = make_fabric(accelerator, devices, num_nodes)
+    evaluation = Evaluation(fabric, benchmark, source, settings or (), config, precision, batch)
+    part = "-".join(filter(None, [dataset.name, split or ("half" if half else "")]))
+    with to_be_continued():
+        if checkpoint is not None:
+            scored = evaluation.score(checkpoint, output or Path("outputs", "eval", f"{checkpoint.stem}-{part}"))
+            if scored is not None:
+                show_scores(*scored)
+        else:
+            assert watch is not None
+            watch_training(evaluation, watch, output or watch / "eval" / part, once=once, tell=typer.echo)
+        leave_process_group()
 
 
 @app.command()
-def compare(
-    runs: Annotated[
-        list[Path], typer.Argument(help="Folders that `memotr score --output` wrote; the first is the base.")
-    ],
-    output: Annotated[Path | None, typer.Option(help="Folder for compare.json, compare.csv and compare.png.")] = None,
-    resamples: Annotated[int, typer.Option(help="Of the sequences, for the intervals.")] = 10_000,
-    seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
+def submit(
+    settings: Settings = None,
+    *,
+    dataset: DataSet,
+    checkpoint: Checkpoint = None,
+    results: Annotated[
+        Path | None, typer.Option(help="In place of --checkpoint: folder of results that are there already.")
+    ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="Part of the data set. Repeatable.", show_default="test")
+    ] = None,
+    format: Annotated[
+        Literal["auto", "dancetrack", "sportsmot", "mot16", "mot17", "mot20", "bdd100k"],
+        typer.Option(help="Whose server the archive is for. auto: by the names of the sequences."),
+    ] = "auto",
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Take sequences that are not a whole split of the benchmark.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for the results and the archive.", show_default="outputs/submit/…")
+    ] = None,
+    config: Configuration = None,
+    precision: Precision = "32",
+    batch: Batch = 1,
+    accelerator: Accelerator = "auto",
+    devices: Devices = None,
+    num_nodes: Nodes = None,
 ) -> None:
-    """Set scored runs side by side, and say which differences are more than noise."""
-    from memotr.evaluation.compare import compare_runs
-    from memotr.evaluation.comparison_output import comparison_tables, write_comparison
-    from memotr.evaluation.run_folder import read_run
-    from memotr.evaluation.tables import print_tables
+    """Track a test split, and pack and check the archive that its server takes.
 
-    comparison = compare_runs([read_run(run) for run in runs], resamples=resamples, seed=seed)
-    files = write_comparison(output, comparison) if output is not None else []
-    print_tables(comparison_tables(comparison))
-    for line in [*comparison.sentences(), *comparison.notes]:
-        typer.echo(line)
-    if files:
-        typer.echo(f"wrote {', '.join(map(str, files))}")
+    A run that was interrupted goes on where it stopped when the same command is given again.
+    """
+    from memotr.evaluation.benchmark import join_benchmarks, load_benchmark
+    from memotr.evaluation.checkpoints import Evaluation
+    from memotr.evaluation.progress import ScoringProgress
+    from memotr.evaluation.submission import submission_format, write_submission
+    from memotr.training.devices import leave_process_group, make_fabric
+
+    if (checkpoint is None) == (results is None):
+        raise UserError("what is to be submitted? Give either --checkpoint FILE or --results FOLDER")
+    splits = split or ["test"]
+    benchmark = join_benchmarks([load_benchmark(dataset, split=part, scored=False) for part in splits])
+    sequences = sorted(benchmark.sequences, key=lambda sequence: sequence.name)
+    kind = submission_format([sequence.name for sequence in sequences]) if format == "auto" else format
+    origin = (checkpoint or results or dataset).stem
+    output = output or Path("outputs", "submit", "-".join([origin, dataset.name, *splits]))
+    if checkpoint is not None:
+        fabric = make_fabric(accelerator, devices, num_nodes)
+        source = {"dataset": str(dataset.absolute()), "splits": splits}
+        evaluation = Evaluation(fabric, benchmark, source, settings or (), config, precision, batch)
+        with to_be_continued():
+            results = evaluation.track(checkpoint, output)
+            leave_process_group()
+        if not fabric.is_global_zero:
+            return
+    assert results is not None
+    with ScoringProgress("packing") as progress:
+        made = write_submission(kind, sequences, results, output / f"{kind}.zip", partial=partial, progress=progress)
+    for note in made.notes:
+        print(f"memotr: note: {note}", file=sys.stderr)
+    typer.echo(f"wrote {made.path}: {len(made.members)} files, {made.boxes:,} boxes")
+
+
+@contextmanager
+def to_be_continued() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end a run after the frame it is in; nothing that was finished is lost."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("memotr: stopped; the same command goes on with the sequences that are not finished", file=sys.stderr)
+        raise typer.Exit(130) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
