@@ -34,7 +34,7 @@ def main() -> None:
     """Run the command that was asked for."""
     warnings.formatwarning = format_warning
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="memotr", standalone_mode=False)
     except UsageError as error:
         if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":  # `memotr` alone
             error.show()
