@@ -637,6 +637,14 @@ def test_convert_there_and_back(authors, model, tmp_path, monkeypatch, capsys):
     assert describe(tmp_path / "half.pt")["precision"] == "float16"
 
 
+def test_convert_takes_what_ships(tmp_path):
+    convert("synthdance", tmp_path / "theirs.pth")
+    one, other = load_model("synthdance").state_dict(), load_model(tmp_path / "theirs.pth").state_dict()
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    with pytest.raises(UserError, match="synthdancer: no such file, and no preset either"):
+        convert("synthdancer", tmp_path / "theirs.pth")
+
+
 def test_convert_never_overwrites_its_source(authors, detector, tmp_path):
     before = authors.read_bytes()
     (tmp_path / "link.pth").symlink_to(authors)

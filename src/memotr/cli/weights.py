@@ -14,7 +14,8 @@ from memotr.cli.application import app
 @app.command()
 def info(
     file: Annotated[
-        Path, typer.Argument(help="A checkpoint, an exported tracker, or a Hugging Face Deformable DETR folder.")
+        Path,
+        typer.Argument(help="A checkpoint, an exported tracker, a preset with weights, or a Hugging Face folder."),
     ],
 ) -> None:
     """Say what a file of weights is, and which command takes it."""
@@ -27,7 +28,9 @@ def info(
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="A tracker's checkpoint, or a Hugging Face Deformable DETR folder.")],
+    source: Annotated[
+        Path, typer.Argument(help="A tracker's checkpoint, a preset with weights, or a Hugging Face folder.")
+    ],
     target: Annotated[Path, typer.Argument(help="Ends in .safetensors (memotr's layout), .pth or .pt (the authors').")],
     config: Annotated[str | None, typer.Option(help="Configuration, where it is not found.")] = None,
     half: Annotated[bool, typer.Option("--half", help="Store float16: half the size.")] = False,

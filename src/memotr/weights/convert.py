@@ -9,10 +9,10 @@ import torch
 
 from memotr.errors import UserError
 from memotr.weights import huggingface
-from memotr.weights.checkpoint import HEADER, Checkpoint, Kind, make_header, read_checkpoint
+from memotr.weights.checkpoint import HEADER, Checkpoint, Kind, make_header
 from memotr.weights.detector import describe_detector
 from memotr.weights.files import write_torch
-from memotr.weights.tracker import check_tracker, fill_model, find_config, model_state, save_model
+from memotr.weights.tracker import check_tracker, fill_model, find_config, model_state, read_weights, save_model
 
 PYTORCH = (".pth", ".pt")
 
@@ -21,7 +21,8 @@ def convert(source: str | Path, target: str | Path, *, config: str | Path | None
     """Rewrite a tracker in the other layout, or a Hugging Face detector in the official one.
 
     Args:
-        source: a tracker's checkpoint or a Hugging Face model folder; never changed.
+        source: a tracker's checkpoint, the name of a preset that ships with weights, or a Hugging Face model folder;
+            never changed.
         target: ``.safetensors`` for our layout, ``.pth`` or ``.pt`` for the one that the authors' code reads.
         config: the tracker's configuration, where it should not be found as :func:`load_model` finds it.
         half: store float16.
@@ -39,7 +40,7 @@ def convert(source: str | Path, target: str | Path, *, config: str | Path | None
         raise UserError(f"{target}: is a folder; name the file to write")
     if target.exists() and source.exists() and target.samefile(source):
         raise UserError(f"{target}: would overwrite what is to be converted; name another file")
-    checkpoint = read_checkpoint(source)
+    checkpoint = read_weights(source)
     if checkpoint.layout == huggingface.LAYOUT:
         return _convert_detector(checkpoint, target, half)
     check_tracker(checkpoint)

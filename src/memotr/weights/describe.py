@@ -11,9 +11,9 @@ from torch import Tensor
 from memotr.config import Config, preset_names
 from memotr.errors import UserError
 from memotr.weights.architecture import count_parameters, differences, in_words, infer_config, resnet_shape
-from memotr.weights.checkpoint import Checkpoint, Kind, read_checkpoint
+from memotr.weights.checkpoint import Checkpoint, Kind
 from memotr.weights.detector import describe_detector, tracker_names
-from memotr.weights.tracker import find_config, read_tracker
+from memotr.weights.tracker import find_config, read_weights
 
 _RESNETS = {
     (2, 2, 2, 2): "ResNet-18",
@@ -32,8 +32,8 @@ def describe(path: str | Path) -> dict[str, str]:
     Raises:
         UserError: missing, damaged, or nothing that is known here.
     """
-    ships = str(path) in preset_names() and not Path(path).exists()
-    checkpoint = read_tracker(path) if ships else read_checkpoint(path)
+    ships = str(path) in preset_names() and not Path(path).is_file()
+    checkpoint = read_weights(path)
     lines = {
         "file": f"{path} (ships with memotr)" if ships else str(path),
         "size": f"{_size(checkpoint.path) / 1e6:.1f} MB",

@@ -119,14 +119,19 @@ def choose_device(name: str | torch.device) -> torch.device:
 
 def read_tracker(path_or_preset: str | Path) -> Checkpoint:
     """Read a tracker's file, or the weights that ship with a preset. Raises UserError for anything else."""
+    checkpoint = read_weights(path_or_preset)
+    check_tracker(checkpoint)
+    return checkpoint
+
+
+def read_weights(path_or_preset: str | Path) -> Checkpoint:
+    """Read a file of weights of any kind, or those that ship with a preset. Raises UserError where there are none."""
     path = Path(path_or_preset)
     if str(path_or_preset) in preset_names() and not path.is_file():
         return _read_preset(str(path_or_preset))
     if not path.exists() and not path.suffix:
         raise UserError(f"{path}: no such file, and no preset either; presets are {', '.join(preset_names())}")
-    checkpoint = read_checkpoint(path)
-    check_tracker(checkpoint)
-    return checkpoint
+    return read_checkpoint(path)
 
 
 def check_tracker(checkpoint: Checkpoint) -> None:
