@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from memotr.allocation import keep_freed_memory
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -141,6 +143,7 @@ def peak_memory(work: Callable[..., Callable[[], object]], *arguments: object) -
 
 def _peak_alone(threads: int, work: Callable[..., Callable[[], object]], *arguments: object) -> float:
     torch.set_num_threads(threads)
+    keep_freed_memory()  # as the commands do
     run = work(*arguments)
     for _ in range(2):
         run()

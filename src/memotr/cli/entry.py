@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from memotr.allocation import keep_freed_memory
 from memotr.cli.application import app
 from memotr.errors import UserError
 
@@ -33,6 +34,7 @@ _usual_format = warnings.formatwarning
 def main() -> None:
     """Run the command that was asked for."""
     warnings.formatwarning = format_warning
+    keep_freed_memory()
     try:
         code = app(prog_name="memotr", standalone_mode=False)
     except UsageError as error:
