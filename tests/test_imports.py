@@ -29,7 +29,7 @@ ROWS = (
     {"models"},
     {"config"},
     {"files"},
-    {"published", "structures", "boxes", "tracks", "errors"},
+    {"published", "structures", "boxes", "tracks", "errors", "allocation"},
 )
 
 # Rooms that receive numbers: no settings class is defined in them.
