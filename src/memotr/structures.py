@@ -66,6 +66,10 @@ class ImageBatch:
         pixels, mask = self.pixels.to(device, non_blocking=True), self.mask.to(device, non_blocking=True)
         return ImageBatch(pixels, mask, self.sizes)
 
+    def pin_memory(self) -> ImageBatch:
+        """Page-locked copies, from which :meth:`to` copies to CUDA without waiting."""
+        return ImageBatch(self.pixels.pin_memory(), self.mask.pin_memory(), self.sizes)
+
 
 @dataclass(frozen=True, eq=False)
 class TrackState:
@@ -135,6 +139,8 @@ class TrackState:
 
     def __getitem__(self, index: Tensor | slice) -> TrackState:
         """The chosen tracks: boolean mask (N,), indices (M,) or slice."""
+        if isinstance(index, Tensor) and index.dtype == torch.bool:
+            index = index.nonzero()[:, 0]  # once for all fields: on CUDA each time would be waited for
         return TrackState(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
     @property
@@ -253,6 +259,9 @@ class FrameTargets:
     def to(self, device: torch.device | str) -> FrameTargets:
         return FrameTargets(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
 
+    def pin_memory(self) -> FrameTargets:
+        return FrameTargets(*(getattr(self, field.name).pin_memory() for field in fields(self)))
+
 
 @dataclass(frozen=True, eq=False)
 class ClipBatch:
@@ -276,8 +285,8 @@ class ClipBatch:
 
     def pin_memory(self) -> ClipBatch:
         """Page-locked copies, for asynchronous transfer (called by the data loader)."""
-        frames = [ImageBatch(each.pixels.pin_memory(), each.mask.pin_memory(), each.sizes) for each in self.frames]
-        return ClipBatch(frames, self.targets)
+        frames = [images.pin_memory() for images in self.frames]
+        return ClipBatch(frames, [[target.pin_memory() for target in targets] for targets in self.targets])
 
 
 @dataclass(frozen=True, eq=False)

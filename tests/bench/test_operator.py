@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from memotr.bench.baseline import stacked_attention
-from memotr.bench.operator import level_shapes, make_inputs
+from memotr.bench.operator import make_inputs, padded_shapes
 from memotr.bench.per_channel import available, per_channel_attention
 from memotr.models.kernels import deformable_attention
 from tests.models.kernels.problems import Problem, gradients
 
 DIMS = (8, 32, 4)
-SHAPES = level_shapes((64, 96), 4)
+SHAPES = padded_shapes((64, 96), 4)
 
 
 @pytest.mark.parametrize("queries", [None, 20])
@@ -37,6 +37,6 @@ def test_a_thread_for_each_channel_gives_the_same_numbers():
 
 
 def test_levels_are_those_of_a_padded_image():
-    assert level_shapes((448, 800), 4) == ((56, 100), (28, 50), (14, 25), (7, 13))
-    assert level_shapes((800, 1422), 4) == level_shapes((800, 1440), 4) == ((100, 180), (50, 90), (25, 45), (13, 23))
-    assert level_shapes((64, 96), 2) == ((8, 12), (4, 6))
+    assert padded_shapes((448, 800), 4) == ((56, 100), (28, 50), (14, 25), (7, 13))
+    assert padded_shapes((800, 1422), 4) == padded_shapes((800, 1440), 4) == ((100, 180), (50, 90), (25, 45), (13, 23))
+    assert padded_shapes((64, 96), 2) == ((8, 12), (4, 6))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from memotr.errors import UserError
 from memotr.tracking import compiled
@@ -93,12 +94,70 @@ def test_the_motion_model_moves_with_it():
 def test_it_is_one_graph_without_a_break():
     """What `torch.compile` and CUDA graphs need; the graph is then run as it is, which needs no C++ compiler."""
 
+    graphs = []
+
+    def keep(graph, inputs):
+        graphs.append(graph)
+        return graph
+
     def one_graph(step):
-        return torch.compile(step, fullgraph=True, dynamic=False, backend="eager")
+        return torch.compile(step, fullgraph=True, dynamic=False, backend=keep)
 
     model = small_model()
     tracker, other = Tracker(model, **LIVELY), CompiledTracker(model, **LIVELY, compile=one_graph)
-    compare(tracker, other, video(3))
+    for _ in range(2):
+        tracker.reset()
+        other.reset()
+        compare(tracker, other, video(3))
+    (graph,) = graphs  # for the first frame, for all others, and for another video
+    (results,) = graph.graph.find_nodes(op="output")[0].args
+    assert len(results) == 4 + len(compiled.FIELDS), "nothing is kept that the next replay would overwrite"
+
+
+def test_a_frame_of_the_step_asks_the_device_nothing():
+    """On CUDA the host would wait: for a number of rows, for a value, or for a tensor made of a list."""
+
+    class Asked(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            name = func.overloadpacket.__name__
+            by_mask = name in ("index", "index_put") and any(
+                index is not None and index.dtype == torch.bool for index in args[1]
+            )
+            asking = ("nonzero", "masked_select", "_local_scalar_dense", "unique_dim", "_unique2", "lift_fresh")
+            assert name not in asking, name
+            assert not by_mask, name
+            return func(*args, **(kwargs or {}))
+
+    other = CompiledTracker(small_model(), **LIVELY, compile=eager)
+    frames = [other.prepare(frame).images for frame in video(2)]
+    other.step(frames[0], 64, 96)
+    run = other._run
+
+    def watched(*inputs):
+        with Asked():
+            return run(*inputs)
+
+    other._run = watched
+    assert len(other.step(frames[1], 64, 96))
+
+
+def test_many_sizes_are_compiled_for(monkeypatch):
+    count = 0
+
+    def backend(graph, inputs):
+        nonlocal count
+        count += 1
+        return graph
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda step, fullgraph, dynamic, mode: real(step, backend=backend))
+    other = CompiledTracker(small_model(), **LIVELY)
+    for k in range(10):
+        other.reset()
+        for frame in video(2, width=96 + 32 * k):
+            other.update(frame)
+    torch._dynamo.reset()
+    assert count == 10
 
 
 def test_where_compiling_fails_the_reason_is_said():

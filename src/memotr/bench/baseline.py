@@ -15,7 +15,7 @@ from torch import Tensor
 from memotr.bench.scene import another_network
 from memotr.models.deformable_attention import DeformableAttention
 from memotr.models.kernels import deformable_attention
-from memotr.models.levels import Shapes
+from memotr.models.levels import Levels
 from memotr.models.memotr import MeMOTR
 from memotr.structures import FrameOutput, ImageBatch, TrackState
 from memotr.tracking.video_tracker import VideoTracker, as_table
@@ -42,7 +42,8 @@ def stacked_attention(value: Tensor, shapes: Sequence[tuple[int, int]], location
 class PlainAttention(DeformableAttention):
     """The attention module as it is usually written: padding blanked in a copy, locations in separate operations."""
 
-    def forward(self, query: Tensor, reference: Tensor, source: Tensor, shapes: Shapes, mask: Tensor | None) -> Tensor:
+    def forward(self, query: Tensor, reference: Tensor, source: Tensor, levels: Levels) -> Tensor:
+        shapes, mask = levels.shapes, levels.mask
         assert mask is not None  # the plain formulation does not ask whether there is padding
         B, Lq, _ = query.shape
         M, L, P = self.num_heads, self.num_levels, self.num_points

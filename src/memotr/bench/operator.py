@@ -15,6 +15,7 @@ from memotr.bench.options import Options, Size
 from memotr.bench.per_channel import available, per_channel_attention
 from memotr.bench.report import Table
 from memotr.models.kernels import deformable_attention
+from memotr.models.levels import Shapes, level_shapes
 
 Operator = Callable[[Tensor, Sequence[tuple[int, int]], Tensor, Tensor], Tensor]
 
@@ -54,7 +55,7 @@ class Backward:
 def measure(options: Options) -> Iterator[Table]:
     c = options.config.model
     for size in options.sizes:
-        shapes = level_shapes(size, c.num_levels)
+        shapes = padded_shapes(size, c.num_levels)
         pixels = sum(height * width for height, width in shapes)
         for layer, queries in (("encoder", None), ("decoder", c.num_queries + options.crowd)):
             points = c.num_encoder_points if layer == "encoder" else c.num_decoder_points
@@ -98,13 +99,10 @@ def contenders_on(device: torch.device) -> dict[str, Operator]:
     return operators | {"ours": deformable_attention}
 
 
-def level_shapes(size: Size, num_levels: int) -> tuple[tuple[int, int], ...]:
-    """(H_l, W_l) of an image of this size after its padding: strides 8, 16 and 32, then convolutions of stride 2."""
+def padded_shapes(size: Size, num_levels: int) -> Shapes:
+    """(H_l, W_l) of an image of this size after its padding."""
     height, width = (-(-side // 32) * 32 for side in size)
-    shapes = [(height // stride, width // stride) for stride in (8, 16, 32)][:num_levels]
-    while len(shapes) < num_levels:
-        shapes.append(((shapes[-1][0] + 1) // 2, (shapes[-1][1] + 1) // 2))
-    return tuple(shapes)
+    return level_shapes(height, width, num_levels)
 
 
 def make_inputs(

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from memotr.bench.frame import BASELINE, OURS, OURS_BF16, time_frames
 from memotr.bench.measure import Contender, Row, alternate
-from memotr.bench.operator import level_shapes
+from memotr.bench.operator import padded_shapes
 from memotr.bench.options import Options, Size
 from memotr.bench.report import Table
 from memotr.bench.scene import make_crowd, make_model
@@ -131,7 +131,7 @@ def frame_work(options: Options, size: Size, item_size: int) -> dict[str, Work]:
 
 def sampling_work(c: ModelConfig, size: Size, tracks: int, item_size: int) -> dict[str, Work]:
     """That of deformable attention in all layers, but for its linear layers."""
-    pixels = sum(height * width for height, width in level_shapes(size, c.num_levels))
+    pixels = sum(height * width for height, width in padded_shapes(size, c.num_levels))
     encoder = attention_work(pixels, pixels, c.num_heads, c.num_levels * c.num_encoder_points, c.hidden_dim, item_size)
     decoder = [
         attention_work(
@@ -174,7 +174,7 @@ def measure_ceilings(options: Options, size: Size) -> tuple[Ceilings, Table]:
     """By the linear layers of the encoder as inference has them, and by copying."""
     model = make_model(options, size)
     found: list[Row] = []
-    pixels = sum(height * width for height, width in level_shapes(size, options.config.model.num_levels))
+    pixels = sum(height * width for height, width in padded_shapes(size, options.config.model.num_levels))
     best: dict[str, float] = {}
     for precision, dtype in DTYPES.items():
         encoder = for_inference(model, dtype).transformer.encoder

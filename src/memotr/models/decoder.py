@@ -43,7 +43,7 @@ class DecoderLayer(nn.Module):
         q = x + position
         y, _ = self.self_attn(q, q, x, key_padding_mask=padding, need_weights=False)
         x = self.norm2(x + self.dropout(y))
-        y = self.cross_attn(x + position, reference, memory, levels.shapes, levels.mask)
+        y = self.cross_attn(x + position, reference, memory, levels)
         x = self.norm1(x + self.dropout(y))
         y = self.linear2(self.dropout(self.linear1.relu(x)))
         x = self.norm3(x + self.dropout(y))

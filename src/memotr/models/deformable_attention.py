@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from memotr.models.kernels import Kernel, deformable_attention
-from memotr.models.levels import Shapes
+from memotr.models.levels import Levels
 
 
 class DeformableAttention(nn.Module):
@@ -47,7 +47,7 @@ class DeformableAttention(nn.Module):
             nn.init.xavier_uniform_(projection.weight)
             nn.init.zeros_(projection.bias)
 
-    def forward(self, query: Tensor, reference: Tensor, source: Tensor, shapes: Shapes, mask: Tensor | None) -> Tensor:
+    def forward(self, query: Tensor, reference: Tensor, source: Tensor, levels: Levels) -> Tensor:
         """Sample ``source`` around each query's reference.
 
         Args:
@@ -55,8 +55,7 @@ class DeformableAttention(nn.Module):
             reference: (B, Lq, L, 2) points or (B, Lq, L, 4) cxcywh boxes, in [0, 1] of the padded map; or what
                 :meth:`spread` makes of points, where several layers look from the same.
             source: (B, S, C).
-            shapes: (H_l, W_l) of the levels.
-            mask: (B, S) bool, True on padding; None where there is none.
+            levels: layout of the source.
 
         Returns:
             (B, Lq, C).
@@ -64,22 +63,22 @@ class DeformableAttention(nn.Module):
         B, Lq, _ = query.shape
         M, L, P = self.num_heads, self.num_levels, self.num_points
         value = self.value_proj(source)
-        if mask is not None:
-            value = value.masked_fill_(mask[..., None], 0.0)
+        if levels.mask is not None:
+            value = value.masked_fill_(levels.mask[..., None], 0.0)
         value = value.unflatten(-1, (M, -1))  # (B, S, M, D)
         weights = self.attention_weights(query).view(B, Lq, M, L * P).softmax(-1).view(B, Lq, M, L, P)
-        locations = self.sampling_locations(query, reference, shapes)  # (B, Lq, M, L, P, 2)
-        output: Tensor = self.output_proj(deformable_attention(value, shapes, locations, weights, kernel=self.kernel))
+        locations = self.sampling_locations(query, reference, levels.pixel)  # (B, Lq, M, L, P, 2)
+        sampled = deformable_attention(value, levels.shapes, locations, weights, kernel=self.kernel)  # (B, Lq, C)
+        output: Tensor = self.output_proj(sampled)
         return output
 
-    def sampling_locations(self, query: Tensor, reference: Tensor, shapes: Shapes) -> Tensor:
-        """(B, Lq, M, L, P, 2) where each head looks, x then y, in [0, 1] of the padded map."""
+    def sampling_locations(self, query: Tensor, reference: Tensor, pixel: Tensor) -> Tensor:
+        """(B, Lq, M, L, P, 2) where each head looks, x then y, in [0, 1] of the padded map; ``pixel`` (L, 2) of it."""
         M, L, P = self.num_heads, self.num_levels, self.num_points
         offsets: Tensor = self.sampling_offsets(query)  # (B, Lq, M*L*P*2)
         if reference.shape[-1] == 2:  # offsets count pixels of the level
             centre = reference if reference.ndim == 6 else self.spread(reference)
-            size = torch.tensor([(w, h) for h, w in shapes], dtype=centre.dtype, device=centre.device)  # (L, 2)
-            step = (1 / size)[:, None].expand(M, L, P, 2).flatten()
+            step = pixel[:, None].expand(M, L, P, 2).flatten()
             locations: Tensor = torch.addcmul(centre.flatten(2), offsets, step).view_as(centre)
             return locations
         # offsets count P-th parts of half the box

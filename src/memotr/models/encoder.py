@@ -24,7 +24,7 @@ class EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, levels: Levels, centres: Tensor) -> Tensor:
-        y = self.self_attn(x + levels.positions, centres, x, levels.shapes, levels.mask)
+        y = self.self_attn(x + levels.positions, centres, x, levels)
         x = self.norm1(x + self.dropout(y))
         y = self.linear2(self.dropout(self.linear1.relu(x)))
         x = self.norm2(x + self.dropout(y))

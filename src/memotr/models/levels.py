@@ -28,6 +28,7 @@ class Levels:
         shapes: (H_l, W_l) of every level.
         valid_ratios: (B, L, 2) share of every level's width and height that is not padding.
         centres: (B, S, L, 2) the centre of every pixel of every level, in [0, 1] of each padded level.
+        pixel: (L, 2) width and height of one pixel of every level, in the same unit.
     """
 
     positions: Tensor
@@ -35,6 +36,15 @@ class Levels:
     shapes: Shapes
     valid_ratios: Tensor
     centres: Tensor
+    pixel: Tensor
+
+
+def level_shapes(height: int, width: int, num_levels: int) -> Shapes:
+    """(H_l, W_l) of a padded image: strides 8, 16 and 32, then convolutions of stride 2."""
+    shapes = [(height // stride, width // stride) for stride in (8, 16, 32)][:num_levels]
+    while len(shapes) < num_levels:
+        shapes.append(((shapes[-1][0] + 1) // 2, (shapes[-1][1] + 1) // 2))
+    return tuple(shapes)
 
 
 def lay_out(images: ImageBatch, shapes: Shapes, level_embed: Tensor, temperature: float) -> Levels:
@@ -51,6 +61,7 @@ def lay_out(images: ImageBatch, shapes: Shapes, level_embed: Tensor, temperature
         shapes=shapes,
         valid_ratios=ratios,
         centres=pixel_centres(shapes, ratios),
+        pixel=1 / _sizes(shapes, ratios),
     )
 
 
@@ -83,10 +94,15 @@ def valid_ratio(mask: Tensor) -> Tensor:
 def pixel_centres(shapes: Shapes, ratios: Tensor) -> Tensor:
     """(B, S, L, 2): the centre of every pixel of every level, in [0, 1] of each padded level; ``ratios`` (B, L, 2)."""
     centres = []
+    sizes = _sizes(shapes, ratios)
     for level, (height, width) in enumerate(shapes):
         y = torch.arange(height, dtype=ratios.dtype, device=ratios.device) + 0.5  # (H,)
         x = torch.arange(width, dtype=ratios.dtype, device=ratios.device) + 0.5  # (W,)
         grid = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1).flatten(0, 1)  # (HW, 2)
-        size = torch.tensor((width, height), dtype=ratios.dtype, device=ratios.device)  # (2,)
-        centres.append(grid / (ratios[:, level, None, :] * size))  # (B, HW, 2), in [0, 1] of the unpadded image
+        centres.append(grid / (ratios[:, level, None, :] * sizes[level]))  # (B, HW, 2), in [0, 1] of the unpadded image
     return torch.cat(centres, dim=1)[:, :, None, :] * ratios[:, None, :, :]  # (B, S, L, 2)
+
+
+def _sizes(shapes: Shapes, like: Tensor) -> Tensor:
+    """(L, 2) width and height of every level; filled in on the device, for a copy from the host would be waited for."""
+    return torch.stack([torch.stack([like.new_full((), side) for side in (w, h)]) for h, w in shapes])

@@ -19,7 +19,7 @@ from memotr.models.deformable_attention import DeformableAttention
 from memotr.models.encoder import Encoder
 from memotr.models.kernels import Kernel
 from memotr.models.layers import MLP
-from memotr.models.levels import Levels, Shapes, flatten_maps, lay_out
+from memotr.models.levels import Levels, Shapes, flatten_maps, lay_out, level_shapes
 from memotr.models.memory import TemporalInteraction
 from memotr.models.queries import QueryVariant
 from memotr.models.resnet import ResNet
@@ -147,6 +147,11 @@ class MeMOTR(nn.Module):
         renewed: TrackState = self.query_updater(tracks, vacant)
         return renewed
 
+    def prepare_layout(self, images: ImageBatch) -> None:
+        """Have the layout of images of this size ready, where layouts are remembered."""
+        height, width = images.pixels.shape[2:]
+        self._lay_out(images, level_shapes(height, width, len(self.transformer.level_embed)))
+
     def _lay_out(self, images: ImageBatch, shapes: Shapes) -> Levels:
         """The layout of the levels: computed, or remembered from the last images of these sizes."""
         key = (images.sizes, shapes)
@@ -171,7 +176,8 @@ class MeMOTR(nn.Module):
             return embed, ref_pts, F.pad(vacant, (self.num_queries, 0))
         if min(counts) == max(counts):
             return embed, ref_pts, None
-        lengths = torch.tensor(counts, device=embed.device) + self.num_queries
+        # Filled in on the device, for a copy from the host would be waited for.
+        lengths = torch.stack([torch.full((), self.num_queries + n, device=embed.device) for n in counts])
         return embed, ref_pts, torch.arange(embed.shape[1], device=embed.device) >= lengths[:, None]
 
     def _output(self, steps: list[DecoderStep], embed: Tensor, num_tracks: list[int]) -> FrameOutput:

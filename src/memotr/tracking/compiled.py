@@ -27,6 +27,7 @@ from memotr.tracks import Tracks
 
 FIELDS = tuple(field.name for field in fields(TrackState))
 SLOTS = 64  # to begin with; twice as many whenever there are not enough
+MOST_SIZES = 64  # of frames and of slots, that one process compiles for
 
 
 class SlotStep(nn.Module):
@@ -117,6 +118,7 @@ class CompiledTracker(Tracker):
         super().__init__(model, **settings)
         self._run = (compile or _compiled)(SlotStep(self.network, self.settings, self.dtype))
 
+    @torch.inference_mode()  # tensors of the other kind would be compiled for once more
     def reset(self) -> None:
         super().reset()
         self.slots = _grown(self.tracks, SLOTS)
@@ -126,6 +128,7 @@ class CompiledTracker(Tracker):
     @torch.inference_mode()
     def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
         images = images.to(self.model.device)
+        self.network.prepare_layout(images)  # not in the graph, whose results the next replay overwrites
         while True:
             torch.compiler.cudagraph_mark_step_begin()
             table, count, *state = self._take(images)
@@ -166,7 +169,10 @@ def _grown(slots: TrackState, more: int) -> TrackState:
 
 def _compiled(step: SlotStep) -> Callable[..., tuple[Tensor, ...]]:
     on_cuda = step.network.device.type == "cuda"
-    compiled: Callable[..., tuple[Tensor, ...]] = torch.compile(
-        step, fullgraph=True, dynamic=False, mode="reduce-overhead" if on_cuda else "default"
-    )
-    return compiled
+    compiled = torch.compile(step, fullgraph=True, dynamic=False, mode="reduce-overhead" if on_cuda else "default")
+
+    def run(*inputs: Any) -> tuple[Tensor, ...]:
+        with torch._dynamo.config.patch(recompile_limit=MOST_SIZES):
+            return compiled(*inputs)  # type: ignore[no-any-return]
+
+    return run

@@ -51,7 +51,7 @@ def give_birth(output: FrameOutput, choice: Assignment, history: int) -> TrackSt
     output_embed, query_embed, boxes = output.output_embed[q], output.query_embed[q], output.boxes[q]
     fresh = choice.birth_from_initial[:, None]
     seen_boxes = boxes.detach()[:, None].repeat(1, history, 1)
-    seen_boxes[:, :-1] = torch.nan
+    seen_boxes[:, :-1].fill_(torch.nan)
     return TrackState(
         ids=choice.birth_ids,
         labels=choice.birth_labels,

@@ -172,7 +172,7 @@ class ClipRunner(nn.Module):
 
 def mean_over_ranks(count: int, device: torch.device) -> Tensor:
     """Mean of a number over the ranks of a distributed run, at least 1."""
-    total = torch.tensor(float(count), device=device)
+    total = torch.full((), float(count), device=device)
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(total)
         total = total / dist.get_world_size()

@@ -154,7 +154,7 @@ class Training:
 
     def agree(self, values: Tensor) -> tuple[bool, bool]:
         """Whether all is finite on all ranks, and whether one of them is asked to stop: one look at the device."""
-        broken, asked = (~values.isfinite()).any().float(), values.new_tensor(float(bool(self.stop)))
+        broken, asked = (~values.isfinite()).any().float(), values.new_full((), float(bool(self.stop)))
         flags = torch.stack((broken, asked))
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(flags, op=dist.ReduceOp.MAX)

@@ -112,7 +112,8 @@ class Sums:
 
     def state_dict(self) -> dict[str, Any]:
         """Of this rank."""
-        return {"values": self._values.clone(), "count": self._count, "steps": self._steps}
+        # On the host: whoever unpickled a tensor of another rank's device would open a context on it.
+        return {"values": self._values.cpu().clone(), "count": self._count, "steps": self._steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._values.copy_(state["values"])
