@@ -87,6 +87,8 @@ def train(
         except (RuntimeError, ConnectionError, EOFError) as error:
             if not lost_worker(error):
                 raise
+            if hasattr(signal, "SIGCHLD"):  # PyTorch would say it again, in the midst of what is said now
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             few = f"is there too little memory for {config.data.workers} of them (data.workers)?"
             raise UserError(f"a process that reads clips was killed; {few} Go on with --resume {folder}") from None
     stopped, steps = training.stopping, training.progress.steps
