@@ -8,7 +8,7 @@ import torch
 from memotr.build import build_model
 from memotr.config import load_config
 from memotr.models import inference
-from memotr.models.inference import OneDnnLinear, for_inference
+from memotr.models.inference import CublasLinear, OneDnnLinear, for_inference
 from tests.builders import random_images, random_tracks, tiny_model
 
 OVERRIDES = ["model.backbone.width=8", "model.backbone.depths=[1, 2, 1, 1]", "model.hidden_dim=64"]
@@ -101,9 +101,18 @@ def test_without_the_operator_of_onednn(monkeypatch):
     torch.testing.assert_close(looked(network).logits, looked(model).logits, atol=2e-5, rtol=2e-5)
 
 
-def test_linear_and_relu_in_one():
+def test_weights_of_attention_are_cast_once():
+    network = for_inference(small_model("dancetrack", "frozen"), torch.bfloat16)
+    attention = network.transformer.decoder.layers[0].self_attn
+    for tensor in (attention.in_proj_weight, attention.in_proj_bias, attention.out_proj.weight):
+        assert tensor.dtype == torch.bfloat16
+    assert network.query_updater.memory_attn.in_proj_weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("kind", [OneDnnLinear, CublasLinear])
+def test_linear_and_relu_in_one(kind):
     linear = torch.nn.Linear(7, 5)
-    fast = OneDnnLinear(linear.weight, linear.bias)
+    fast = kind(linear.weight, linear.bias)
     x = torch.randn(2, 3, 7)
     with torch.no_grad():
         torch.testing.assert_close(fast(x), linear(x))

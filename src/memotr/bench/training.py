@@ -62,7 +62,9 @@ class Step:
         self.model = build_model(options.config).to(options.device).train()
         self.model.set_kernel(way.kernel).recompute_activations(way.recompute)
         self.runner = ClipRunner(self.model)
-        self.optimizer = make_optimizer(self.model, options.config.training.optimizer)
+        self.optimizer = make_optimizer(
+            self.model, options.config.training.optimizer, fused=self.model.device.type == "cuda"
+        )
         self.clip, self.half = make_clip(options).to(options.device), way.precision == "bf16"
 
     def __call__(self) -> float:

@@ -21,7 +21,7 @@ from memotr.structures import Assignment, FrameOutput, ImageBatch, TrackState
 from memotr.tracking.gate import judge
 from memotr.tracking.lifecycle import carry_on, give_birth
 from memotr.tracking.motion import extrapolate
-from memotr.tracking.tracker import Tracker
+from memotr.tracking.tracker import Tracker, exact_convolutions
 from memotr.tracking.video_tracker import as_table
 from memotr.tracks import Tracks
 
@@ -147,7 +147,8 @@ class CompiledTracker(Tracker):
 
     def _take(self, images: ImageBatch) -> tuple[Tensor, ...]:
         try:
-            return self._run(images, self.vacant, self.next_birth, self.slots)
+            with exact_convolutions(self.dtype is None):
+                return self._run(images, self.vacant, self.next_birth, self.slots)
         except Exception as error:  # PyTorch promises no class for what may go wrong
             if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 cause = getattr(error, "inner_exception", error)

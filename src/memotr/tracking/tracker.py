@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Literal, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from memotr.data.preprocess import preprocess_on
 from memotr.errors import UserError
@@ -17,7 +22,7 @@ from memotr.structures import FrameOutput, ImageBatch, TrackState
 from memotr.tracking.gate import gate
 from memotr.tracking.lifecycle import advance
 from memotr.tracking.motion import extrapolate
-from memotr.tracking.video_tracker import VideoTracker, as_table
+from memotr.tracking.video_tracker import PreparedFrame, VideoTracker, as_table
 from memotr.tracks import Tracks
 
 Precision = Literal["32", "bf16", "fp16"]
@@ -39,7 +44,7 @@ class Tracker(VideoTracker):
         result_thresh: only tracks that score more are reported, in [0, 1].
         miss_tolerance: frames in a row after which an unseen track ends.
         min_area: boxes are reported above this area, in square pixels of the frame.
-        precision: "32", or "bf16" / "fp16" for the heavy arithmetic.
+        precision: "32" (exact: no TF32), or "bf16" / "fp16" for the heavy arithmetic.
         preprocess_on_device: resize and normalise frames where the network is: quicker on a GPU, and not to the same
             bits.
 
@@ -76,6 +81,12 @@ class Tracker(VideoTracker):
         other.reset()
         return other
 
+    def prepare(self, frame: NDArray[np.uint8] | Tensor) -> PreparedFrame:
+        prepared = super().prepare(frame)
+        if self.model.device.type == "cuda" and prepared.images.pixels.device.type == "cpu":
+            return replace(prepared, images=prepared.images.pin_memory())
+        return prepared
+
     def reset(self) -> None:
         """Forget everything: the next frame begins a new video, with ids from 0."""
         motion = self.settings.motion
@@ -107,9 +118,25 @@ class Tracker(VideoTracker):
 
     @torch.inference_mode()
     def _look(self, images: ImageBatch, tracks: Sequence[TrackState]) -> list[FrameOutput]:
-        with torch.autocast(self.model.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None):
+        autocast = torch.autocast(self.model.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None)
+        with autocast, exact_convolutions(self.dtype is None):
             output: FrameOutput = self.network(images, tracks)
         return [output[b] for b in range(len(tracks))]
+
+
+@contextmanager
+def exact_convolutions(wanted: bool) -> Iterator[None]:
+    """On NVIDIA GPUs cuDNN rounds float32 to TF32, three digits, unless it is told not to: not where "32" is asked for."""
+    try:
+        before = torch.backends.cudnn.allow_tf32
+    except RuntimeError:  # set by PyTorch's newer names, for each operation apart: somebody knows what they want
+        yield
+        return
+    torch.backends.cudnn.allow_tf32 = before and not wanted
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def autocast_dtype(precision: Precision) -> torch.dtype | None:

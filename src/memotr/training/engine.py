@@ -73,7 +73,9 @@ class Training:
         self.fabric, self.config, self.settings, self.output = fabric, config, config.training, config.training.output
         self.folder, self.stop, self.shown, self.validate = folder, stop, shown, validate
         self.model = model.recompute_activations(self.settings.checkpoint_activations)
-        loss, optimizer = make_clip_loss(model, self.settings), make_optimizer(model, self.settings.optimizer)
+        fused = fabric.device.type == "cuda" and getattr(fabric.strategy.precision, "scaler", None) is None
+        loss = make_clip_loss(model, self.settings)
+        optimizer = make_optimizer(model, self.settings.optimizer, fused=fused)
         self.loss, self.optimizer = fabric.setup(loss, optimizer)
         self.average = MovingAverage(model, self.settings.ema_decay) if self.settings.ema_decay else None
         self.loader, self.sampler = make_loader(dataset, config, fabric.global_rank, fabric.world_size, fabric.device)

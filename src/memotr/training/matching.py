@@ -67,7 +67,8 @@ def match(
         costs: of a detection query being an object.
     """
     n, device = output.num_detections, output.logits.device
-    of_tracks = index_of_ids(tracks.ids.cpu().numpy(), targets.ids.cpu().numpy())  # (N,)
+    ids = torch.cat((tracks.ids, targets.ids)).cpu().numpy()
+    of_tracks = index_of_ids(ids[: len(tracks)], ids[len(tracks) :])  # (N,)
     everything = np.arange(len(targets))
     untracked = np.setdiff1d(everything, of_tracks)
     layers: list[LayerOutput | FrameOutput] = [*output.aux, output]
@@ -146,6 +147,7 @@ def _detection_costs(
 
 def _matched_iou(boxes: Tensor, target_boxes: Tensor, matched: Tensor) -> Tensor:
     """(Q,) overlap of every box with its ground truth, 0 on background."""
-    queries = (matched >= 0).nonzero()[:, 0]
-    iou, _ = paired_iou(boxes[queries].detach().float(), target_boxes[matched[queries]])
-    return boxes.new_zeros(len(matched), dtype=torch.float32).index_copy(0, queries, iou)
+    if len(target_boxes) == 0:
+        return boxes.new_zeros(len(matched), dtype=torch.float32)
+    iou, _ = paired_iou(boxes.detach().float(), target_boxes[matched.clamp(min=0)])
+    return torch.where(matched >= 0, iou, 0)

@@ -25,8 +25,12 @@ def group_of(name: str) -> str:
     return "lr"
 
 
-def make_optimizer(model: nn.Module, settings: OptimizerConfig) -> AdamW:
-    """AdamW over the parameters of ``model`` that train; ``param_groups[i]["name"]`` is ``GROUPS[i]``."""
+def make_optimizer(model: nn.Module, settings: OptimizerConfig, *, fused: bool = False) -> AdamW:
+    """AdamW over the parameters of ``model`` that train; ``param_groups[i]["name"]`` is ``GROUPS[i]``.
+
+    ``fused``: in one kernel; not where gradients are of a scaled loss (float16), because such an optimiser takes the
+    scale off itself, too late for clipping.
+    """
     members: dict[str, list[nn.Parameter]] = {group: [] for group in GROUPS}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -36,7 +40,7 @@ def make_optimizer(model: nn.Module, settings: OptimizerConfig) -> AdamW:
         for group, params in members.items()
         if params
     ]
-    return AdamW(groups, weight_decay=settings.weight_decay)
+    return AdamW(groups, weight_decay=settings.weight_decay, fused=fused or None)
 
 
 def learning_rate(settings: OptimizerConfig, group: str, epoch: int) -> float:
