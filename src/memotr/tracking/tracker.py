@@ -126,7 +126,7 @@ class Tracker(VideoTracker):
 
 @contextmanager
 def exact_convolutions(wanted: bool) -> Iterator[None]:
-    """On NVIDIA GPUs cuDNN rounds float32 to TF32, three digits, unless it is told not to: not where "32" is asked for."""
+    """On NVIDIA GPUs cuDNN rounds float32 to TF32 (three digits) unless told not to, as it is where ``wanted``."""
     try:
         before = torch.backends.cudnn.allow_tf32
     except RuntimeError:  # set by PyTorch's newer names, for each operation apart: somebody knows what they want

@@ -158,33 +158,27 @@ def test_nothing_to_do(everywhere, sizes):
     everywhere(check_random, sizes, torch.float32, 0.0)
 
 
-def check_measured(favourite):
-    """Has the interpreter tune as a device does, by a clock that prefers one of the candidates."""
-    import triton
-
-    from memotr.models.kernels import triton_kernels
-
-    def time_of(function, quantiles):
-        function()
-        function()
-        calls.append(function)
-        return [float(len(calls) % len(cuda.CANDIDATES) != favourite)] * 3
-
-    cuda._compiled.cache_clear()
+def check_few(device, many, sizes):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(triton, "JITFunction", type(triton_kernels.forward_kernel))
-        calls: list[object] = []
-        for direction in ("forward", "backward"):
-            cuda._compiled(direction, 8, 3, True).do_bench = time_of
-        check_random("cpu", {"D": 8, "P": 3, "M": 1, "B": 1}, torch.float32, 1e-6)
-        assert len(calls) == 2 * len(cuda.CANDIDATES)
-    cuda._compiled.cache_clear()
+        patch.setattr(cuda, "MANY", many)
+        check_random(device, sizes, torch.float32, 1e-6)
 
 
-@pytest.mark.parametrize("favourite", range(len(cuda.CANDIDATES)))
-def test_measuring_leaves_the_numbers_alone(interpreter, favourite):
-    """Whichever blocks win; and gradients are not added up while they are tried out."""
-    interpreter.submit(check_measured, favourite).result()
+@pytest.mark.parametrize("many", [0, 10_000])
+@pytest.mark.parametrize(
+    "sizes", [{"D": 8, "P": 3}, {"D": 32, "L": 4, "P": 9, "B": 1}, {"D": 80, "L": 2, "P": 2}], ids=str
+)
+def test_whatever_the_blocks(everywhere, many, sizes):
+    everywhere(check_few, many, sizes)
+
+
+def test_blocks():
+    encoder, decoder = (23_924, 32, 4, 4), (330, 32, 4, 4)
+    assert cuda._blocks("forward", *encoder) == {"BLOCK_Q": 32, "BLOCK_P": 1, "BLOCK_D": 32}
+    assert cuda._blocks("forward", *decoder) == {"BLOCK_Q": 8, "BLOCK_P": 4, "BLOCK_D": 32}
+    assert cuda._blocks("backward", *encoder) == {"BLOCK_Q": 2, "BLOCK_P": 16, "BLOCK_D": 32}
+    assert cuda._blocks("backward", 5, 1, 1, 1) == {"BLOCK_Q": 1024, "BLOCK_P": 1, "BLOCK_D": 1}
+    assert cuda._blocks("backward", 5, 300, 4, 4) == {"BLOCK_Q": 1, "BLOCK_P": 2, "BLOCK_D": 512}
 
 
 def check_layouts(device):
@@ -292,9 +286,9 @@ def compile_for(tmp_path, monkeypatch):
         if direction == "backward":
             kernel, tensors = triton_kernels.backward_kernel, (output, *tensors[:3], value.float(), locations, weights)
         constants = {"M": M, "D": D, "L": L, "P": P, "REAL": triton.language.float32}
-        blocks = {"BLOCK_Q": 8, "BLOCK_P": 4, "BLOCK_D": 32}
+        blocks = cuda._blocks(direction, Lq, D, L, P)
         sizes = tuple(float(size) for shape in shapes for size in shape)
-        return kernel.warmup(*tensors, sizes, S, Lq, **constants, **blocks, num_warps=4, grid=(1, 1, 1))
+        return kernel.warmup(*tensors, sizes, S, Lq, **constants, **blocks, num_warps=cuda.WARPS, grid=(1, 1, 1))
 
     with triton.knobs.cache.scope():
         triton.knobs.cache.dir = str(tmp_path)
@@ -309,7 +303,7 @@ def layer(shapes, Lq, dtype=torch.float32) -> Problem:
 @pytest.mark.parametrize("capability", [80, 90])
 def test_compiles_without_a_device(compile_for, capability):
     """For Ampere and Hopper; rows of channels are read, and on Hopper added to, in pieces of 16 bytes."""
-    problem = layer(SHAPES, 7, torch.bfloat16)
+    problem = layer(SHAPES, 2048, torch.bfloat16)
     forward, backward = (compile_for(capability, way, problem).asm["ptx"] for way in ("forward", "backward"))
     assert "ld.global.v4.b32" in forward
     assert "ld.global.v4.b32" in backward

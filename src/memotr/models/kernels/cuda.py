@@ -6,21 +6,19 @@ encoder at 800×1422 in bfloat16) stay in the second-level cache, so memory sees
 the gather from that cache, of 4·D·(bytes a number) for a point, and the instructions around it. Hence
 - the channels of a pixel lie innermost: neighbouring threads read them in pieces of 16 bytes, in half precision if the
   values are, and a point's location, weight and pixel addresses are computed for a piece and not for a channel;
-- the points of a level lie beside them, so that their locations are read together and many loads are under way at once;
+- many loads are under way at once: where queries are few, those of a level's points; in the backward pass those of all;
 - sums stay in registers, in float32: nothing is written but results.
 The backward pass gathers the same pixels and adds their gradients up in a float32 buffer by atomic additions, whose
 order changes from run to run and with it the last bits. The gradients of a point are sums over its channels, within one
-program. How many queries a program takes is measured at the first call for each D, L, P and dtype: call once before
-capturing a CUDA graph.
+program. The forward pass is the same to the bit every time. Call once before capturing a CUDA graph: the first call of
+a D, L, P and dtype compiles.
 """
 
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,19 +27,25 @@ from memotr.models.kernels.fused import BACKWARD, FORWARD
 from memotr.models.kernels.shapes import check_shapes
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# Of a program: points of a level side by side, warps, and numbers of a sum that a thread holds. One is taken.
-CANDIDATES = ((8, 4, 8), (8, 4, 16), (8, 8, 8), (1, 4, 8))
-# Triton's tuner keeps the arguments of a call in itself, and autograd has a thread for every device.
-LAUNCHING = threading.Lock()
+WARPS, NUMBERS = 4, 1024  # of a program; a number is one channel of one point of one query
+MANY = 2048  # queries, from which on there are programs enough for every multiprocessor without points side by side
 
 
 @functools.cache
 def triton_problem(device: torch.device, dtype: torch.dtype, channels: int) -> str | None:
-    """Why the kernel cannot run there, in a line; None if it can. Compiles it, or loads it from the disk."""
+    """Why the kernel cannot run there, in a line; None if it can. Compiles it, or loads it from the disk.
+
+    Raises:
+        RuntimeError: a CUDA graph is being captured, or the device is full: then there is no telling.
+    """
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        raise RuntimeError("deformable attention: call it once before a CUDA graph is captured")
     try:
         # In a thread of its own: while PyTorch traces, tensors made in this one may have no memory.
         with ThreadPoolExecutor(1) as thread:
             thread.submit(_try, device, dtype, channels).result()
+    except torch.OutOfMemoryError:
+        raise
     except Exception as problem:  # an import, the driver or a compiler may fail in any way: there is another kernel
         return f"{type(problem).__name__}: {problem}".splitlines()[0]
     return None
@@ -51,46 +55,40 @@ def _try(device: torch.device, dtype: torch.dtype, channels: int) -> None:
     """Run the kernel for one pixel and one point at its centre."""
     value = torch.ones((1, 1, 1, channels), dtype=dtype, device=device)
     locations = torch.full((1, 1, 1, 1, 1, 2), 0.5, device=device)
-    output = _forward(value, (1, 1), locations, torch.ones_like(locations[..., 0]), tuned=False)
+    output = _forward(value, (1, 1), locations, torch.ones_like(locations[..., 0]))
     if not output.eq(1).all():
         raise RuntimeError("wrong result")
 
 
-@functools.cache
-def _compiled(direction: str, channels: int, points: int, tuned: bool) -> Any:
-    """The kernel with the sizes of its blocks; `tuned` takes those that are fastest at the first call."""
-    import triton
-
-    from memotr.models.kernels import triton_kernels  # not before it is needed: Triton may be missing
-
-    kernel = {"forward": triton_kernels.forward_kernel, "backward": triton_kernels.backward_kernel}[direction]
-    interpreted = not isinstance(kernel, triton.JITFunction)  # there is nothing to be measured
-    block_d = triton.next_power_of_2(channels)
-    configs = []
-    for most_points, warps, numbers in CANDIDATES if tuned and not interpreted else CANDIDATES[:1]:
-        block_p = min(most_points, triton.next_power_of_2(points))
-        block_q = max(1, 32 * warps * numbers // (block_p * block_d))
-        blocks = {"BLOCK_Q": block_q, "BLOCK_P": block_p, "BLOCK_D": block_d}
-        configs.append(triton.Config(blocks, num_warps=warps))
-    added_to = ["grad_value"] if direction == "backward" else None  # or every measurement would add to it
-    return triton.autotune(configs, key=["L", "P", "D"], reset_to_zero=added_to)(kernel)
+def _blocks(direction: str, Lq: int, D: int, L: int, P: int) -> dict[str, int]:
+    """Queries, points and channels of a program: channels all, points as many as wait for memory together."""
+    channels = _power_of_2(D)
+    together = 16 if direction == "backward" else 1 if Lq >= MANY else 4
+    points = min(_power_of_2(L * P if direction == "backward" else P), together, max(1, NUMBERS // channels))
+    return {"BLOCK_Q": max(1, NUMBERS // (points * channels)), "BLOCK_P": points, "BLOCK_D": channels}
 
 
-def _launch(
-    direction: str, tensors: Sequence[Tensor], value: Tensor, sizes: Sequence[int], weights: Tensor, tuned: bool
-) -> None:
+def _power_of_2(number: int) -> int:
+    """The least that is not below."""
+    return 1 << (number - 1).bit_length()
+
+
+def _launch(direction: str, tensors: Sequence[Tensor], value: Tensor, sizes: Sequence[int], weights: Tensor) -> None:
     """Run the kernel on contiguous tensors, for the shapes of `value` and `weights`."""
+    import triton  # not before it is needed: it may be missing
+
+    from memotr.models.kernels import triton_kernels
+
     (B, S, M, D), (_, Lq, _, L, P) = value.shape, weights.shape
-    kernel = _compiled(direction, D, P, tuned)
-    import triton.language as tl
-
-    real = tl.float64 if value.dtype == torch.float64 else tl.float32
-
-    def grid(blocks: dict[str, Any]) -> tuple[int, int, int]:
-        return -(-Lq // blocks["BLOCK_Q"]), M, B
-
-    with LAUNCHING, torch.cuda.device_of(value):
-        kernel[grid](*tensors, tuple(map(float, sizes)), S, Lq, M=M, D=D, L=L, P=P, REAL=real)
+    kernel = {"forward": triton_kernels.forward_kernel, "backward": triton_kernels.backward_kernel}[direction]
+    blocks, real = (
+        _blocks(direction, Lq, D, L, P),
+        triton.language.float64 if value.dtype == torch.float64 else triton.language.float32,
+    )
+    grid = (-(-Lq // blocks["BLOCK_Q"]), M, B)
+    constants = {"M": M, "D": D, "L": L, "P": P, "REAL": real, **blocks}
+    with torch.cuda.device_of(value):
+        kernel[grid](*tensors, tuple(map(float, sizes)), S, Lq, **constants, num_warps=WARPS)
 
 
 def _check(value: Tensor, sizes: Sequence[int], locations: Tensor, weights: Tensor) -> None:
@@ -104,9 +102,7 @@ def _check(value: Tensor, sizes: Sequence[int], locations: Tensor, weights: Tens
         )
 
 
-def _forward(
-    value: Tensor, spatial_shapes: Sequence[int], locations: Tensor, weights: Tensor, tuned: bool = True
-) -> Tensor:
+def _forward(value: Tensor, spatial_shapes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
     _check(value, spatial_shapes, locations, weights)
     B, _, M, D = value.shape
     shape = (B, weights.shape[1], M * D)
@@ -114,7 +110,7 @@ def _forward(
         return value.new_zeros(shape)
     output = value.new_empty(shape)
     tensors = (*(t.contiguous() for t in (value, locations, weights)), output)
-    _launch("forward", tensors, value, spatial_shapes, weights, tuned)
+    _launch("forward", tensors, value, spatial_shapes, weights)
     return output
 
 
@@ -129,7 +125,7 @@ def _backward(
     if weights.numel():
         inputs = [t.contiguous() for t in (grad_output, value, locations, weights)]
         tensors = (*inputs, grad_value, grad_locations, grad_weights)
-        _launch("backward", tensors, value, spatial_shapes, weights, tuned=True)
+        _launch("backward", tensors, value, spatial_shapes, weights)
     return grad_value.to(value.dtype), grad_locations, grad_weights
 
 

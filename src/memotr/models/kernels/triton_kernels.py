@@ -45,11 +45,15 @@ def _weighted(maps, pixel, exists, weight, channel, M: tl.constexpr, D: tl.const
 
 
 @triton.jit
-def _dot_and_add(maps, grad_maps, gradient, pixel, exists, weight, channel, M: tl.constexpr, D: tl.constexpr):
-    """The products g · v (BLOCK_Q, BLOCK_P), zero where there is no pixel; adds weight · g to the pixels' gradients."""
-    offsets, mask = _offsets(pixel, exists, channel, M, D)
-    tl.atomic_add(grad_maps + offsets, weight[:, :, None] * gradient, mask=mask, sem="relaxed")
-    return tl.sum(gradient * tl.load(maps + offsets, mask=mask, other=0.0).to(gradient.dtype), axis=2)
+def _maps_of(level, shapes, L: tl.constexpr):
+    """Height, width and first pixel of the map that each point reads; `level` says which it is."""
+    height, width = tl.full(level.shape, 1.0, tl.float32), tl.full(level.shape, 1.0, tl.float32)
+    first, start = tl.zeros(level.shape, tl.int32), 0
+    for i in tl.static_range(L):
+        height, width = tl.where(level == i, shapes[2 * i], height), tl.where(level == i, shapes[2 * i + 1], width)
+        first = tl.where(level == i, start, first)
+        start += tl.cast(shapes[2 * i], tl.int32) * tl.cast(shapes[2 * i + 1], tl.int32)
+    return height[None, :], width[None, :], first[None, :]  # (1, BLOCK_P) each
 
 
 @triton.jit(do_not_specialize=["S", "Lq"])
@@ -122,47 +126,60 @@ def backward_kernel(
     BLOCK_P: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Add to the gradient of value, of type REAL, and fill those of locations and weights; grid as above."""
+    """Add to the gradient of value, of type REAL, and fill those of locations and weights; grid as above.
+
+    Points of all levels lie side by side, and all that they read is asked for before anything is added: a program waits
+    for the memory once, not once for each pixel.
+    """
     query, channel = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q), tl.arange(0, BLOCK_D)
     head, image = tl.program_id(1), tl.program_id(2).to(tl.int64)
     row = (image * Lq + query) * M + head  # (BLOCK_Q,)
     start = (image * S * M + head) * D
     maps, grad_maps = value + start, grad_value + start
     mask = (query < Lq)[:, None] & (channel < D)[None, :]
-    gradient = tl.load(grad_output + row[:, None] * D + channel[None, :], mask=mask, other=0.0).to(REAL)[:, None, :]
-    for level in tl.static_range(L):
-        height, width = shapes[2 * level], shapes[2 * level + 1]
-        columns = tl.cast(width, tl.int32)
-        for first in range(0, P, BLOCK_P):
-            point = first + tl.arange(0, BLOCK_P)
-            wanted = (query < Lq)[:, None] & (point < P)[None, :]  # (BLOCK_Q, BLOCK_P)
-            index = row[:, None] * (L * P) + (level * P + point)[None, :]
-            x = tl.load(locations + 2 * index, mask=wanted, other=-1.0).to(REAL)
-            y = tl.load(locations + 2 * index + 1, mask=wanted, other=-1.0).to(REAL)
-            weight = tl.load(weights + index, mask=wanted, other=0.0).to(REAL)
-            left, at_left, at_right, has_left, has_right = _interpolate(x, width)
-            top, at_top, at_bottom, has_top, has_bottom = _interpolate(y, height)
-            pixel, on_top, on_bottom = top * columns + left, weight * at_top, weight * at_bottom
-            top_left = _dot_and_add(
-                maps, grad_maps, gradient, pixel, has_top & has_left, on_top * at_left, channel, M, D
-            )
-            top_right = _dot_and_add(
-                maps, grad_maps, gradient, pixel + 1, has_top & has_right, on_top * at_right, channel, M, D
-            )
-            pixel += columns
-            bottom_left = _dot_and_add(
-                maps, grad_maps, gradient, pixel, has_bottom & has_left, on_bottom * at_left, channel, M, D
-            )
-            bottom_right = _dot_and_add(
-                maps, grad_maps, gradient, pixel + 1, has_bottom & has_right, on_bottom * at_right, channel, M, D
-            )
-            by_x = width * (on_top * (top_right - top_left) + on_bottom * (bottom_right - bottom_left))
-            by_y = height * weight * (at_left * (bottom_left - top_left) + at_right * (bottom_right - top_right))
-            mean = at_top * (at_left * top_left + at_right * top_right)
-            mean += at_bottom * (at_left * bottom_left + at_right * bottom_right)
-            tl.store(grad_locations + 2 * index, by_x.to(grad_locations.dtype.element_ty), mask=wanted)
-            tl.store(grad_locations + 2 * index + 1, by_y.to(grad_locations.dtype.element_ty), mask=wanted)
-            tl.store(grad_weights + index, mean.to(grad_weights.dtype.element_ty), mask=wanted)
-        step = tl.cast(height, tl.int64) * columns * (M * D)
-        maps += step
-        grad_maps += step
+    g = tl.load(grad_output + row[:, None] * D + channel[None, :], mask=mask, other=0.0).to(REAL)[:, None, :]
+    for begin in range(0, L * P, BLOCK_P):
+        point = begin + tl.arange(0, BLOCK_P)
+        wanted = (query < Lq)[:, None] & (point < L * P)[None, :]  # (BLOCK_Q, BLOCK_P)
+        index = row[:, None] * (L * P) + point[None, :]
+        # −1 lies off every map, so that nothing is read for points that are not wanted.
+        x = tl.load(locations + 2 * index, mask=wanted, other=-1.0).to(REAL)
+        y = tl.load(locations + 2 * index + 1, mask=wanted, other=-1.0).to(REAL)
+        weight = tl.load(weights + index, mask=wanted, other=0.0).to(REAL)
+        height, width, first = _maps_of(point // P, shapes, L)
+        left, at_left, at_right, has_left, has_right = _interpolate(x, width)
+        top, at_top, at_bottom, has_top, has_bottom = _interpolate(y, height)
+        columns = width.to(tl.int32)
+        pixel = first + top * columns + left
+        top_left, in_top_left = _offsets(pixel, has_top & has_left, channel, M, D)
+        top_right, in_top_right = _offsets(pixel + 1, has_top & has_right, channel, M, D)
+        bottom_left, in_bottom_left = _offsets(pixel + columns, has_bottom & has_left, channel, M, D)
+        bottom_right, in_bottom_right = _offsets(pixel + columns + 1, has_bottom & has_right, channel, M, D)
+        v_top_left = tl.load(maps + top_left, mask=in_top_left, other=0.0)
+        v_top_right = tl.load(maps + top_right, mask=in_top_right, other=0.0)
+        v_bottom_left = tl.load(maps + bottom_left, mask=in_bottom_left, other=0.0)
+        v_bottom_right = tl.load(maps + bottom_right, mask=in_bottom_right, other=0.0)
+        on_top, on_bottom = weight * at_top, weight * at_bottom
+        _add(grad_maps + top_left, on_top * at_left, g, in_top_left)
+        _add(grad_maps + top_right, on_top * at_right, g, in_top_right)
+        _add(grad_maps + bottom_left, on_bottom * at_left, g, in_bottom_left)
+        _add(grad_maps + bottom_right, on_bottom * at_right, g, in_bottom_right)
+        top_left = tl.sum(g * v_top_left.to(REAL), axis=2)  # (BLOCK_Q, BLOCK_P): of the gradient and the pixel
+        top_right = tl.sum(g * v_top_right.to(REAL), axis=2)
+        bottom_left = tl.sum(g * v_bottom_left.to(REAL), axis=2)
+        bottom_right = tl.sum(g * v_bottom_right.to(REAL), axis=2)
+        by_x = width * (on_top * (top_right - top_left) + on_bottom * (bottom_right - bottom_left))
+        by_y = height * weight * (at_left * (bottom_left - top_left) + at_right * (bottom_right - top_right))
+        mean = at_top * (at_left * top_left + at_right * top_right)
+        mean += at_bottom * (at_left * bottom_left + at_right * bottom_right)
+        tl.store(grad_weights + index, mean.to(grad_weights.dtype.element_ty), mask=wanted)
+        number = 2 * begin + tl.arange(0, 2 * BLOCK_P)  # x and y of all points in turns
+        places = grad_locations + row[:, None] * (2 * L * P) + number[None, :]
+        both = tl.interleave(by_x, by_y).to(grad_locations.dtype.element_ty)  # (BLOCK_Q, 2 BLOCK_P)
+        tl.store(places, both, mask=(query < Lq)[:, None] & (number < 2 * L * P)[None, :])
+
+
+@triton.jit
+def _add(places, weight, gradient, exists):
+    """Add weight · gradient to the gradients of pixels; programs meet there."""
+    tl.atomic_add(places, weight[:, :, None] * gradient, mask=exists, sem="relaxed")
