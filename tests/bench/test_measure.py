@@ -27,7 +27,7 @@ def test_the_ratio_is_of_medians_and_its_spread_of_pairs():
 
 
 def test_times_are_of_one_thing(monkeypatch):
-    monkeypatch.setattr("memotr.bench.measure.seconds_of", lambda run, device: (6.0, run()))
+    monkeypatch.setattr("memotr.bench.measure.seconds_of", lambda run, device, kernels_alone: (6.0, run()))
     (timed,) = alternate([Contender("videos", lambda: None, amount=3)], rounds=1)
     assert timed.seconds == (2.0,)
 

@@ -15,6 +15,8 @@ import torch
 
 from memotr.allocation import keep_freed_memory
 
+SLEEP = 2_000_000  # cycles of a GPU: about a millisecond
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -79,7 +81,12 @@ class Timed:
 
 
 def alternate(
-    contenders: Sequence[Contender], rounds: int, device: torch.device | str = "cpu", warm_up: int = 1
+    contenders: Sequence[Contender],
+    rounds: int,
+    device: torch.device | str = "cpu",
+    warm_up: int = 1,
+    *,
+    kernels_alone: bool = False,
 ) -> list[Timed]:
     """Run all contenders in turns, so that what else the machine does meets all of them alike.
 
@@ -88,6 +95,8 @@ def alternate(
         rounds: of them that count.
         device: whose work is waited for.
         warm_up: rounds before them.
+        kernels_alone: on CUDA count what the device does, not how long Python takes to ask for it; only for what never
+            waits for the device.
     """
     seconds: list[list[float]] = [[] for _ in contenders]
     results: list[object] = [None for _ in contenders]
@@ -95,17 +104,19 @@ def alternate(
         for i, contender in enumerate(contenders):
             results[i] = None  # its memory may be needed
             contender.prepare()
-            taken, results[i] = seconds_of(contender.run, torch.device(device))
+            taken, results[i] = seconds_of(contender.run, torch.device(device), kernels_alone)
             if number >= warm_up:
                 seconds[i].append(taken / contender.amount)
     return [Timed(*each) for each in zip(contenders, map(tuple, seconds), results, strict=True)]
 
 
-def seconds_of(run: Callable[[], object], device: torch.device) -> tuple[float, object]:
+def seconds_of(run: Callable[[], object], device: torch.device, kernels_alone: bool = False) -> tuple[float, object]:
     """How long a call takes, on CUDA until the last of its kernels has ended, and what it returns."""
     if device.type == "cuda":
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize(device)
+        if kernels_alone:
+            torch.cuda._sleep(SLEEP)  # meanwhile all kernels are asked for
         start.record()
         result = run()
         end.record()

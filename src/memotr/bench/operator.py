@@ -81,7 +81,7 @@ def compare(inputs: Inputs, rounds: int) -> list[Row]:
             else:
                 backward = Backward(operator, inputs)
                 contenders.append(Contender(name, backward, backward.prepare))
-        timed = alternate(contenders, rounds, device)
+        timed = alternate(contenders, rounds, device, kernels_alone=True)
         about: Row = {"direction": direction, "values": str(inputs.value.dtype).removeprefix("torch.")}
         found += [
             about | row | {"largest difference": _difference(each, timed[0])}

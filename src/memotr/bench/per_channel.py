@@ -35,10 +35,12 @@ extern "C" __global__ void per_channel_forward(
             Point at = point_at(locations, weights, (row * L + l) * P + p, H, W);
             if (!at.near) continue;
             int top = floorf(at.y), left = floorf(at.x);
-            for (int i = top; i <= top + 1; ++i)
-                for (int j = left; j <= left + 1; ++j)
-                    if (i >= 0 && i < H && j >= 0 && j < W)
-                        sum += at.weight * (1 - fabsf(at.y - i)) * (1 - fabsf(at.x - j)) * map[(i * W + j) * M * D];
+            #pragma unroll
+            for (int corner = 0; corner < 4; ++corner) {  // unrolled, four loads are under way at once
+                int i = top + corner / 2, j = left + corner % 2;
+                float pixel = i >= 0 && i < H && j >= 0 && j < W ? map[(i * W + j) * M * D] : 0.f;
+                sum += at.weight * (1 - fabsf(at.y - i)) * (1 - fabsf(at.x - j)) * pixel;
+            }
         }
         map += H * W * M * D;
     }
@@ -61,17 +63,18 @@ extern "C" __global__ void per_channel_backward(
             float by_x = 0, by_y = 0, by_weight = 0;
             if (at.near) {
                 int top = floorf(at.y), left = floorf(at.x);
-                for (int i = top; i <= top + 1; ++i)
-                    for (int j = left; j <= left + 1; ++j)
-                        if (i >= 0 && i < H && j >= 0 && j < W) {
-                            long long pixel = start + (long long)(i * W + j) * M * D;
-                            float on_y = 1 - fabsf(at.y - i), on_x = 1 - fabsf(at.x - j);
-                            float product = gradient * value[pixel];
-                            by_weight += on_y * on_x * product;
-                            by_x += (j > left ? W : -W) * at.weight * on_y * product;
-                            by_y += (i > top ? H : -H) * at.weight * on_x * product;
-                            atomicAdd(grad_value + pixel, at.weight * on_y * on_x * gradient);
-                        }
+                #pragma unroll
+                for (int corner = 0; corner < 4; ++corner) {
+                    int i = top + corner / 2, j = left + corner % 2;
+                    bool there = i >= 0 && i < H && j >= 0 && j < W;
+                    long long pixel = start + (long long)(i * W + j) * M * D;
+                    float on_y = 1 - fabsf(at.y - i), on_x = 1 - fabsf(at.x - j);
+                    float product = there ? gradient * value[pixel] : 0.f;
+                    by_weight += on_y * on_x * product;
+                    by_x += (j > left ? W : -W) * at.weight * on_y * product;
+                    by_y += (i > top ? H : -H) * at.weight * on_x * product;
+                    if (there) atomicAdd(grad_value + pixel, at.weight * on_y * on_x * gradient);
+                }
             }
             parts[channel] = by_x; parts[D + channel] = by_y; parts[2 * D + channel] = by_weight;
             __syncthreads();
@@ -92,9 +95,17 @@ extern "C" __global__ void per_channel_backward(
 """
 
 
+@functools.cache
 def available() -> bool:
-    """Whether this PyTorch compiles CUDA C."""
-    return torch.cuda.is_available() and hasattr(torch.cuda, "_compile_kernel")
+    """Whether this PyTorch compiles CUDA C on this machine: it may need files of a CUDA toolkit."""
+    if not torch.cuda.is_available() or not hasattr(torch.cuda, "_compile_kernel"):
+        return False
+    try:
+        for name in ("per_channel_forward", "per_channel_backward"):
+            _kernel(name)
+    except (OSError, RuntimeError):
+        return False
+    return True
 
 
 def per_channel_attention(

@@ -84,9 +84,17 @@ class CrowdTracker(Tracker):
         prepared: whether the network is made ready for inference; otherwise it is taken as it was built.
     """
 
-    def __init__(self, model: MeMOTR, first: TrackState, precision: Precision = "32", *, prepared: bool = True) -> None:
+    def __init__(
+        self,
+        model: MeMOTR,
+        first: TrackState,
+        precision: Precision = "32",
+        *,
+        prepared: bool = True,
+        preprocess_on_device: bool = False,
+    ) -> None:
         self.first = first
-        super().__init__(model, precision=precision)
+        super().__init__(model, precision=precision, preprocess_on_device=preprocess_on_device)
         if not prepared:
             self.network = self.model
 

@@ -15,8 +15,7 @@ from memotr.bench.baseline import PlainTracker
 from memotr.bench.measure import Contender, alternate, rows
 from memotr.bench.options import Options
 from memotr.bench.report import Table
-from memotr.bench.scene import CrowdTracker, make_crowd, make_model, write_video
-from memotr.data.preprocess import preprocess_on
+from memotr.bench.scene import CompiledCrowdTracker, CrowdTracker, make_crowd, make_model, write_video
 from memotr.io.outputs import open_outputs
 from memotr.io.sources import open_source
 from memotr.tracking.batch import side_by_side
@@ -44,11 +43,14 @@ def measure(options: Options) -> Iterator[Table]:
             Contender("ours, bf16", partial(track, half, [video], folder)),
             Contender("ours, bf16, two videos at once", partial(track, half, videos, folder), amount=2),
         ]
-        if model.device.type == "cuda":
-            on_device = half.another()
-            on_device.preprocess = partial(preprocess_on, model.device)
-            contenders.append(Contender("ours, bf16, preprocessed there", partial(track, on_device, [video], folder)))
-        timed = alternate(contenders, options.rounds, model.device)
+        if options.compile:
+            compiled = CompiledCrowdTracker(model, first=crowd, precision="bf16", preprocess_on_device=True)
+            name = "ours, bf16, compiled, preprocessed on the device"
+            contenders += [
+                Contender(name, partial(track, compiled, [video], folder)),
+                Contender(f"{name}, text alone", partial(track, compiled, [video], folder, annotated=False)),
+            ]
+        timed = alternate(contenders, options.rounds, model.device, warm_up=3 if options.compile else 1)
     found = [
         row | {"frames/s": options.video_frames / each.spread.middle}
         for row, each in zip(rows(timed, " a video"), timed, strict=True)

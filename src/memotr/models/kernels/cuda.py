@@ -81,10 +81,8 @@ def _launch(direction: str, tensors: Sequence[Tensor], value: Tensor, sizes: Seq
 
     (B, S, M, D), (_, Lq, _, L, P) = value.shape, weights.shape
     kernel = {"forward": triton_kernels.forward_kernel, "backward": triton_kernels.backward_kernel}[direction]
-    blocks, real = (
-        _blocks(direction, Lq, D, L, P),
-        triton.language.float64 if value.dtype == torch.float64 else triton.language.float32,
-    )
+    blocks = _blocks(direction, Lq, D, L, P)
+    real = triton.language.float64 if value.dtype == torch.float64 else triton.language.float32
     grid = (-(-Lq // blocks["BLOCK_Q"]), M, B)
     constants = {"M": M, "D": D, "L": L, "P": P, "REAL": real, **blocks}
     with torch.cuda.device_of(value):
