@@ -42,10 +42,13 @@ class ImageBatch:
             raise ValueError(f"ImageBatch: expected pixels (B, 3, H, W) and mask (B, H, W), got {pixels} and {mask}")
 
     @classmethod
-    def from_images(cls, images: Sequence[Tensor], stride: int = 32) -> ImageBatch:
-        """Pad images (3, h, w), each of its own size, to the smallest common multiple of ``stride``."""
-        height = max(image.shape[1] for image in images)
-        width = max(image.shape[2] for image in images)
+    def from_images(cls, images: Sequence[Tensor], stride: int = 32, smallest: int = 1) -> ImageBatch:
+        """Pad images (3, h, w), each of its own size, to the smallest common multiple of ``stride``.
+
+        Sides are at least ``smallest``.
+        """
+        height = max(smallest, *(image.shape[1] for image in images))
+        width = max(smallest, *(image.shape[2] for image in images))
         height, width = (-(-side // stride) * stride for side in (height, width))
         pixels = images[0].new_zeros(len(images), 3, height, width)
         mask = torch.ones(len(images), height, width, dtype=torch.bool, device=pixels.device)

@@ -26,6 +26,14 @@ def test_takes_the_steps_of_a_tracker(variant, classes):
         two.reset()
 
 
+def test_a_narrow_frame_is_padded_to_what_exported_programs_take():
+    tracker = ExportedTracker(EagerEngine(tiny_model()))
+    for size in ((20, 640), (500, 1), (3, 3)):
+        prepared = tracker.prepare(np.zeros((*size, 3), np.uint8))
+        assert min(prepared.images.pixels.shape[2:]) >= 64
+        tracker.step(prepared.images, prepared.height, prepared.width)
+
+
 def test_a_threshold_out_of_range_is_refused():
     with pytest.raises(UserError, match="det_thresh"):
         ExportedTracker(EagerEngine(tiny_model()), det_thresh=2)

@@ -43,6 +43,12 @@ def test_nobody_at_the_address(scheme: str) -> None:
     assert "secret" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["http://[::1/x", "a" * 5000])
+def test_names_that_nothing_can_have(name: str) -> None:
+    with pytest.raises(UserError, match="cannot open"):
+        open_source(name)
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no file or folder .*nothing\.mp4"):
         open_source(tmp_path / "nothing.mp4")

@@ -88,6 +88,21 @@ def test_variable_frame_rate(tmp_path: Path) -> None:
     assert source.notes == []
 
 
+def test_a_video_that_does_not_begin_at_0_is_whole(tmp_path: Path) -> None:
+    times = [4000 + 40 * i for i in range(10)]
+    source, frames = read(numbered_video(tmp_path / "v.mkv", 10, times=times, time_base=Fraction(1, 1000)))
+    assert numbers(frames) == list(range(10))
+    assert source.notes == []
+    assert source.frame_count == pytest.approx(10, abs=1)
+
+
+def test_an_estimated_length_refuses_no_start(tmp_path: Path) -> None:
+    times = [10 * i for i in range(30)]  # more frames than its rate and its length say
+    video = numbered_video(tmp_path / "v.mkv", 30, times=times, time_base=Fraction(1, 1000))
+    _, frames = read(video, start=29)
+    assert numbers(frames) == [29]
+
+
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("degrees", [0, 90, 180, -90])
 def test_rotation(tmp_path: Path, degrees: int, mirror: bool) -> None:

@@ -1,9 +1,13 @@
 import math
 
+import pytest
 import torch
 
+from memotr.build import build_model
+from memotr.config import load_config
+from memotr.models.backbone import project_features
 from memotr.models.inference import for_inference
-from memotr.models.levels import lay_out, sine_positions, valid_ratio
+from memotr.models.levels import lay_out, level_shapes, sine_positions, valid_ratio
 from memotr.structures import ImageBatch
 from tests.builders import random_images, tiny_model
 
@@ -71,3 +75,12 @@ def test_images_without_padding_need_no_mask():
         wanted = network(ImageBatch(images.pixels, images.mask), [network.no_tracks()])
     assert found.boxes.equal(wanted.boxes)
     assert found.logits.equal(wanted.logits)
+
+
+@pytest.mark.parametrize("num_levels", [2, 3, 4, 5])
+def test_shapes_are_those_of_the_maps(num_levels):
+    config = load_config("tiny", [f"model.num_levels={num_levels}", "model.backbone.width=8", "model.hidden_dim=32"])
+    model = build_model(config).eval()
+    pixels = torch.zeros(1, 3, 96, 160)
+    maps = project_features(model.feature_projs, model.backbone(pixels))
+    assert level_shapes(96, 160, num_levels) == tuple((m.shape[2], m.shape[3]) for m in maps)

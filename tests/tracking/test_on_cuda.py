@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from memotr.tracking import tracker as tracker_module
+from memotr.tracking import precision as precision_module
 from memotr.tracking.batch import batched
 from memotr.tracking.compiled import CompiledTracker
-from memotr.tracking.tracker import Tracker, exact_convolutions
+from memotr.tracking.precision import exact_convolutions
+from memotr.tracking.tracker import Tracker
 from tests.builders import tiny_model
 from tests.tracking.test_compiled import LIVELY, compare, small_model, video
 
@@ -99,12 +100,23 @@ def test_float32_is_not_rounded_to_tf32(precision, rounded, monkeypatch):
     assert torch.backends.cudnn.allow_tf32
 
 
+def test_threads_that_want_it_do_not_take_it_from_each_other(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    one, other = exact_convolutions(True), exact_convolutions(True)
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    assert not torch.backends.cudnn.allow_tf32
+    other.__exit__(None, None, None)
+    assert torch.backends.cudnn.allow_tf32
+
+
 def test_settings_of_somebody_else_stay(monkeypatch):
     class Mixed:
         @property
         def allow_tf32(self):
             raise RuntimeError("set for each operation apart")
 
-    monkeypatch.setattr(tracker_module.torch.backends, "cudnn", Mixed())
+    monkeypatch.setattr(precision_module.torch.backends, "cudnn", Mixed())
     with exact_convolutions(True):
         pass

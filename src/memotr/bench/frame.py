@@ -16,7 +16,7 @@ from memotr.bench.scene import CompiledCrowdTracker, CrowdTracker, another_netwo
 from memotr.models.kernels import Kernel
 from memotr.models.memotr import MeMOTR
 from memotr.structures import ImageBatch, TrackState
-from memotr.tracking.tracker import Precision
+from memotr.tracking.precision import Precision
 from memotr.tracks import Tracks
 
 

@@ -23,7 +23,8 @@ from memotr.models.kernels import Kernel
 from memotr.models.memotr import MeMOTR
 from memotr.structures import TrackState
 from memotr.tracking.compiled import CompiledTracker
-from memotr.tracking.tracker import Precision, Tracker
+from memotr.tracking.precision import Precision
+from memotr.tracking.tracker import Tracker
 from memotr.tracks import Tracks
 
 STEADY = TrackingConfig(det_thresh=1.0, track_thresh=0.0, result_thresh=0.0, min_area=0.0)

@@ -18,7 +18,8 @@ from memotr.evaluation.tracking import remove_unfinished, result_file, track_seq
 from memotr.io.frames import Frame
 from memotr.models.memotr import MeMOTR
 from memotr.tracking.batch import side_by_side
-from memotr.tracking.tracker import Precision, Tracker
+from memotr.tracking.precision import Precision
+from memotr.tracking.tracker import Tracker
 from memotr.tracks import Tracks
 
 GLANCE = 0.2  # seconds between two looks at what other ranks do

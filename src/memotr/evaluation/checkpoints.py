@@ -17,7 +17,7 @@ from memotr.evaluation.progress import ScoringProgress
 from memotr.evaluation.run_record import open_run
 from memotr.evaluation.scoring import Scores, evaluate
 from memotr.models.memotr import MeMOTR
-from memotr.tracking.tracker import Precision
+from memotr.tracking.precision import Precision
 from memotr.weights.tracker import load_model
 
 

@@ -13,7 +13,7 @@ import torch
 from memotr.errors import UserError
 from memotr.evaluation.run_folder import write_json
 from memotr.models.memotr import MeMOTR
-from memotr.tracking.tracker import Precision
+from memotr.tracking.precision import Precision
 
 RECORD = "run.json"
 

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from memotr.errors import UserError
 from memotr.export.engines import Engine
-from memotr.export.frame_step import INPUTS, OUTPUTS, STATE, FrameStep, empty_state, thresholds
+from memotr.export.frame_step import INPUTS, OUTPUTS, SMALLEST, STATE, FrameStep, empty_state, thresholds
 from memotr.structures import ImageBatch
 
 TOLERANCE = 1e-3
 """Largest difference of an embedding, a box or a score. What tracks carry is of the order of 1."""
 
-SIZES = ((150, 224), (224, 150), (128, 200))
+SIZES = ((150, 224), (224, 150), (30, 200))
 """Of the frames, by turns, in pixels before they are padded."""
 
 EMPTY_AFTER = 4
@@ -52,7 +52,7 @@ def _frames(count: int) -> Iterator[ImageBatch]:
     ]
     for t in range(count):
         height, width = SIZES[t % len(SIZES)]
-        yield ImageBatch.from_images([scene.roll(6 * t, dims=2)[:, :height, :width]])
+        yield ImageBatch.from_images([scene.roll(6 * t, dims=2)[:, :height, :width]], smallest=SMALLEST)
 
 
 def _limits(step: FrameStep, images: ImageBatch, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

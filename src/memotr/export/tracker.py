@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from memotr.export.engines import Engine
-from memotr.export.frame_step import STATE, empty_state, thresholds
+from memotr.export.frame_step import SMALLEST, STATE, empty_state, thresholds
 from memotr.structures import ImageBatch
 from memotr.tracking.video_tracker import VideoTracker, as_table
 from memotr.tracks import Tracks
@@ -26,6 +26,8 @@ class ExportedTracker(VideoTracker):
     Raises:
         memotr.errors.UserError: a threshold is out of range.
     """
+
+    smallest = SMALLEST
 
     def __init__(
         self,

@@ -102,14 +102,24 @@ class Source(ABC):
     file: Path | None = None
     pixel_aspect: Fraction | None = None
 
-    def __init__(self, name: str, kind: str, fps: Fraction, frame_count: int | None, selection: Selection) -> None:
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        fps: Fraction,
+        frame_count: int | None,
+        selection: Selection,
+        *,
+        exact: bool = True,
+    ) -> None:
+        """Args: exact: ``frame_count`` (of all frames) is no estimate."""
         self.name = name
         self.kind = kind
         self.fps = fps / selection.stride
         self.selection = selection
         self.frame_count = None if frame_count is None else len(selection.indices(frame_count))
         self.notes: list[str] = []
-        if selection.start and frame_count is not None and selection.start >= frame_count:
+        if exact and selection.start and frame_count is not None and selection.start >= frame_count:
             raise UserError(
                 f"{name} has {frame_count} frames, numbered from 0; start {selection.start} is behind the last"
             )

@@ -28,6 +28,7 @@ ENCODERS = {
     "h264_videotoolbox": {},
     "h264_mf": {},
 }
+SLOWEST = Fraction(1, 1000)  # frames per second
 BITS_PER_PIXEL = 0.15  # for encoders that take a bit rate rather than a quality
 BT709 = 1  # H.264's number for the colours of HD video, which browsers assume
 LIMITED_RANGE = 1
@@ -60,7 +61,7 @@ class VideoSink(Sink):
         pixel_aspect: Fraction | None = None,
         annotator: Annotator | None = None,
     ) -> None:
-        self.fps = fps
+        self.fps = max(SLOWEST, fps.limit_denominator(100_000))  # H.264's clock has 32 bits
         self.stride = stride
         self.pixel_aspect = pixel_aspect
         self.annotator = annotator or Annotator()

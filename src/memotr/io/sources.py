@@ -49,12 +49,15 @@ def open_source(
     """
     selection = Selection(start, end, stride, max_frames)
     text, path = str(source), Path(source)
-    address = urlsplit(text)
+    try:
+        address, exists = urlsplit(text), path.exists()
+    except (ValueError, OSError) as error:  # brackets in an address; a name that no file can have
+        raise UserError(f"cannot open {text}: {error}") from error
     if address.scheme in SCHEMES and address.netloc:
         return _open_stream(text, address, selection)
     if path.is_dir():
         return open_folder(path, selection, skip_bad=skip_bad)
-    if path.exists():
+    if exists:
         return open_image(path, selection) if path.suffix.lower() in IMAGE_SUFFIXES else _open_video(path, selection)
     if is_live(text):
         camera = open_camera(int(text))

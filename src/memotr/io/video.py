@@ -59,7 +59,8 @@ class VideoSource(Source):
         self._stream = container.streams.video[0]
         self._stream.thread_type = "SLICE" if live else "AUTO"  # frames decoded side by side come late
         self._rate = _frame_rate(self._stream)
-        super().__init__(name, kind, self._rate, None if live else self._count(), selection)
+        exact = bool(self._stream.frames)
+        super().__init__(name, kind, self._rate, None if live else self._count(), selection, exact=exact)
         self.live = live
         self._place = place
         self._harmed = False  # something in the container could not be decoded
@@ -141,8 +142,16 @@ class VideoSource(Source):
         text = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))  # Matroska
         if text:
             hours, minutes, seconds = text.groups()
-            return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+            end = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+            return max(0.0, end - self._beginning())  # it is counted from 0, wherever the video begins
         return None
+
+    def _beginning(self) -> float:
+        """Time stamp of the first frame in seconds, as far as the container says."""
+        stream = self._stream
+        if stream.start_time is not None and stream.time_base:
+            return float(stream.start_time * stream.time_base)
+        return (self._container.start_time or 0) / av.time_base
 
     def _look_for_loss(self, read: int, end: float) -> None:
         """Notes whether the video stopped before its announced end, or was damaged on the way."""

@@ -40,8 +40,8 @@ class Levels:
 
 
 def level_shapes(height: int, width: int, num_levels: int) -> Shapes:
-    """(H_l, W_l) of a padded image: strides 8, 16 and 32, then convolutions of stride 2."""
-    shapes = [(height // stride, width // stride) for stride in (8, 16, 32)][:num_levels]
+    """(H_l, W_l) of a padded image: the last of the strides 8, 16 and 32, then convolutions of stride 2."""
+    shapes = [(height // stride, width // stride) for stride in (8, 16, 32)[-num_levels:]]
     while len(shapes) < num_levels:
         shapes.append(((shapes[-1][0] + 1) // 2, (shapes[-1][1] + 1) // 2))
     return tuple(shapes)

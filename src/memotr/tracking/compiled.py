@@ -21,7 +21,8 @@ from memotr.structures import Assignment, FrameOutput, ImageBatch, TrackState
 from memotr.tracking.gate import judge
 from memotr.tracking.lifecycle import carry_on, give_birth
 from memotr.tracking.motion import extrapolate
-from memotr.tracking.tracker import Tracker, exact_convolutions
+from memotr.tracking.precision import exact_convolutions
+from memotr.tracking.tracker import Tracker
 from memotr.tracking.video_tracker import as_table
 from memotr.tracks import Tracks
 

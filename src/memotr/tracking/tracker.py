@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -15,17 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from memotr.data.preprocess import preprocess_on
-from memotr.errors import UserError
 from memotr.models.inference import for_inference
 from memotr.models.memotr import MeMOTR
 from memotr.structures import FrameOutput, ImageBatch, TrackState
 from memotr.tracking.gate import gate
 from memotr.tracking.lifecycle import advance
 from memotr.tracking.motion import extrapolate
+from memotr.tracking.precision import Precision, autocast_dtype, exact_convolutions
 from memotr.tracking.video_tracker import PreparedFrame, VideoTracker, as_table
 from memotr.tracks import Tracks
 
-Precision = Literal["32", "bf16", "fp16"]
 Look = Callable[[ImageBatch, Sequence[TrackState]], list[FrameOutput]]
 """From B images and the tracks followed in each to what the model says of each."""
 
@@ -122,25 +119,3 @@ class Tracker(VideoTracker):
         with autocast, exact_convolutions(self.dtype is None):
             output: FrameOutput = self.network(images, tracks)
         return [output[b] for b in range(len(tracks))]
-
-
-@contextmanager
-def exact_convolutions(wanted: bool) -> Iterator[None]:
-    """On NVIDIA GPUs cuDNN rounds float32 to TF32 (three digits) unless told not to, as it is where ``wanted``."""
-    try:
-        before = torch.backends.cudnn.allow_tf32
-    except RuntimeError:  # set by PyTorch's newer names, for each operation apart: somebody knows what they want
-        yield
-        return
-    torch.backends.cudnn.allow_tf32 = before and not wanted
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
-
-
-def autocast_dtype(precision: Precision) -> torch.dtype | None:
-    """Of the heavy arithmetic; None for float32. Raises UserError where there is no such precision."""
-    if precision not in get_args(Precision):
-        raise UserError(f"there is no precision {precision!r}: take {', '.join(get_args(Precision))}")
-    return {"32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]

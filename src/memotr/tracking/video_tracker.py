@@ -65,6 +65,9 @@ class VideoTracker(ABC):
         self.frame = 0
         self.preprocess: Callable[[NDArray[np.uint8], int, int], Tensor] = preprocess
 
+    smallest = 1
+    """Sides of a padded frame are at least so many pixels."""
+
     @abstractmethod
     def reset(self) -> None:
         """Forget everything: the next frame begins a new video, with ids from 0."""
@@ -105,7 +108,7 @@ class VideoTracker(ABC):
             raise ValueError(f"expected an RGB frame (H, W, 3) of uint8, got {image.dtype} {tuple(image.shape)}")
         size = self.config.input
         pixels = self.preprocess(image, size.short_side, size.longest_side)
-        return PreparedFrame(ImageBatch.from_images([pixels]), image.shape[0], image.shape[1])
+        return PreparedFrame(ImageBatch.from_images([pixels], smallest=self.smallest), image.shape[0], image.shape[1])
 
     def track(self, source: str | Path) -> Iterator[Tracks]:
         """Follow the objects of a whole source, frame by frame, from a fresh memory.
@@ -150,5 +153,7 @@ def as_table(boxes: Tensor, scores: Tensor, ids: Tensor, labels: Tensor) -> Tens
 
     Boxes (N, 4) come as cxcywh in [0, 1], scores, ids and labels are (N,).
     """
+    if boxes.device.type == "mps":  # which has no float64
+        boxes, scores, ids, labels = (each.cpu() for each in (boxes, scores, ids, labels))
     columns = (cxcywh_to_xyxy(boxes.float()), scores.float()[:, None], ids[:, None], labels[:, None])
     return torch.cat([column.double() for column in columns], dim=1)
