@@ -17,14 +17,14 @@ from tests.io.videos import number_of, numbered
 FPS = Fraction(25, 2)
 
 
-def write(path: Path, frames: list[Frame], *, fps: Fraction = FPS, stride: int = 1) -> None:
-    with VideoSink(path, fps=fps, stride=stride) as sink:
+def write(path: Path, frames: list[Frame], *, fps: Fraction = FPS) -> None:
+    with VideoSink(path, fps=fps) as sink:
         for frame in frames:
             sink.write(frame, make_tracks([], frame=frame.index))
 
 
-def numbered_frames(indices: list[int], height: int = 64, width: int = 96) -> list[Frame]:
-    return [Frame(i, numbered(i, height, width), i / 25) for i in indices]
+def numbered_frames(indices: list[int], height: int = 64, width: int = 96, rate: Fraction = FPS) -> list[Frame]:
+    return [Frame(i, numbered(i, height, width), i / float(rate)) for i in indices]
 
 
 def times(path: Path) -> list[Fraction]:
@@ -50,15 +50,24 @@ def test_what_a_browser_needs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fps", [Fraction(30000, 1001), Fraction(25, 2), Fraction(1, 4), Fraction(5, 3), Fraction(240)])
 def test_every_rate_is_constant(tmp_path: Path, fps: Fraction) -> None:
-    write(tmp_path / "a.mp4", numbered_frames(list(range(20))), fps=fps)
+    write(tmp_path / "a.mp4", numbered_frames(list(range(20)), rate=fps), fps=fps)
     shown = times(tmp_path / "a.mp4")
     assert [float(t) for t in shown] == pytest.approx([i / float(fps) for i in range(20)], rel=1e-3, abs=1e-4)
 
 
 def test_lost_frames_leave_their_time_behind(tmp_path: Path) -> None:
     """Started at 4 with stride 2, frame 8 could not be read: frame 10 comes two steps after frame 6."""
-    write(tmp_path / "a.mp4", numbered_frames([4, 6, 10, 12]), stride=2)
+    write(tmp_path / "a.mp4", numbered_frames([4, 6, 10, 12], rate=2 * FPS))
     assert [t * FPS for t in times(tmp_path / "a.mp4")] == [0, 1, 3, 4]
+
+
+def test_a_variable_rate_stays_one(tmp_path: Path) -> None:
+    seconds = [3.0, 3.02, 3.1, 5.0, 5.5, 5.5, 4.0]  # the last two cannot be shown when they say
+    frames = [Frame(i, numbered(i, 64, 96), time) for i, time in enumerate(seconds)]
+    write(tmp_path / "a.mp4", frames)
+    tick = 1 / (16 * float(FPS))
+    shown = [0, 0.02, 0.1, 2.0, 2.5, 2.5 + tick, 2.5 + 2 * tick]
+    assert [float(t) for t in times(tmp_path / "a.mp4")] == pytest.approx(shown, abs=tick / 2 + 1e-4)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (63, 96), (64, 95), (33, 17), (2, 640)])

@@ -28,6 +28,7 @@ ENCODERS = {
     "h264_videotoolbox": {},
     "h264_mf": {},
 }
+TICKS = 16  # of a frame's time at the average rate
 SLOWEST = Fraction(1, 1000)  # frames per second
 BITS_PER_PIXEL = 0.15  # for encoders that take a bit rate rather than a quality
 BT709 = 1  # H.264's number for the colours of HD video, which browsers assume
@@ -38,13 +39,13 @@ class VideoSink(Sink):
     """Frames with their tracks drawn on them.
 
     The picture has the size of the first frame, with a row or column repeated where that is odd (4:2:0 colour needs
-    even sizes); later frames of another size are fitted into it between black bars. A frame's place in time is its
-    number in the source, so that frames lost on the way (skipped images, a busy camera) leave their time behind.
+    even sizes); later frames of another size are fitted into it between black bars. Each is shown at its own time, to a
+    sixteenth of a frame: a variable rate stays one, and frames lost on the way (skipped images, a busy camera) leave
+    their time behind.
 
     Args:
         path: where the video goes.
-        fps: frames per second, of those that are written.
-        stride: step between the numbers of frames that follow one another.
+        fps: frames per second, of those that are written, on average.
         pixel_aspect: width of a pixel divided by its height, as the source says.
         annotator: draws the tracks; a plain one by default.
 
@@ -57,12 +58,10 @@ class VideoSink(Sink):
         path: Path,
         *,
         fps: Fraction,
-        stride: int = 1,
         pixel_aspect: Fraction | None = None,
         annotator: Annotator | None = None,
     ) -> None:
         self.fps = max(SLOWEST, fps.limit_denominator(100_000))  # H.264's clock has 32 bits
-        self.stride = stride
         self.pixel_aspect = pixel_aspect
         self.annotator = annotator or Annotator()
         if not any(name in av.codecs_available for name in ENCODERS):
@@ -72,19 +71,21 @@ class VideoSink(Sink):
         super().__init__(path)
         self._container: av.container.OutputContainer | None = None
         self._stream: av.video.stream.VideoStream | None = None
-        self._first = 0  # number in the source of the first frame written
+        self._beginning = 0.0  # time of the first frame written
+        self._last = -1  # ticks at which the last one is shown
 
     def _write(self, frame: Frame, tracks: Tracks) -> None:
         image = self.annotator.annotate(frame.image, tracks)
         try:
             if self._container is None or self._stream is None:
-                self._first = tracks.frame
+                self._beginning = frame.time
                 self._container, self._stream = self._open(image.shape[0], image.shape[1])
             pixels = fit(image, self._stream.height, self._stream.width)
             picture = VideoFrame.from_numpy_buffer(pixels, format="rgb24")
             picture = picture.reformat(format="yuv420p", dst_colorspace=BT709, dst_color_range=LIMITED_RANGE)
-            picture.pts = (tracks.frame - self._first) // self.stride
-            picture.time_base = 1 / self.fps
+            ticks = round((frame.time - self._beginning) * float(self.fps) * TICKS)
+            self._last = picture.pts = max(ticks, self._last + 1)
+            picture.time_base = 1 / (self.fps * TICKS)
             self._container.mux(self._stream.encode(picture))
         except av.error.FFmpegError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror}") from error
@@ -96,7 +97,7 @@ class VideoSink(Sink):
         assert isinstance(stream, av.video.stream.VideoStream)
         stream.height, stream.width = height + height % 2, width + width % 2
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = 1 / self.fps
+        stream.codec_context.time_base = 1 / (self.fps * TICKS)
         if not ENCODERS[encoder]:
             stream.bit_rate = round(stream.height * stream.width * self.fps * BITS_PER_PIXEL)
         if self.pixel_aspect is not None:

@@ -28,7 +28,6 @@ def open_outputs(source: Source, folder: Path, *, video: bool = True) -> list[Si
     with ExitStack() as opened:
         sinks: list[Sink] = [opened.enter_context(MotSink(text)), opened.enter_context(JsonLinesSink(lines))]
         if video:
-            stride, aspect = source.selection.stride, source.pixel_aspect
-            sinks.append(opened.enter_context(VideoSink(annotated, fps=source.fps, stride=stride, pixel_aspect=aspect)))
+            sinks.append(opened.enter_context(VideoSink(annotated, fps=source.fps, pixel_aspect=source.pixel_aspect)))
         opened.pop_all()  # they stay open: all could be made
     return sinks
