@@ -140,9 +140,9 @@ def test_an_exported_tracker(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert not run.loaded
     capsys.readouterr()
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.onnx", "--precision", "bf16") == 2
-    assert "a.onnx: the export settled --config, --precision and --kernel, --compile" in capsys.readouterr().err
-    assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.onnx", "--batch", "2") == 2
-    assert "a.onnx: an export takes one frame at a time: leave out --batch" in capsys.readouterr().err
+    assert "a.onnx: is an export, in which this is settled: leave out --precision\n" in capsys.readouterr().err
+    assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.onnx", "--batch", "2", "--compile") == 2
+    assert "leave out --compile, --batch\n" in capsys.readouterr().err
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.pth", "--engine", "onnx") == 2
     assert "engine onnx does not run a.pth: memotr export a.pth FILE.onnx" in capsys.readouterr().err
 

@@ -108,6 +108,20 @@ def test_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert err == f"memotr: {tmp_path}: 1 error, told above: training would fail\n"
 
 
+def test_a_picture_that_cannot_be_written_says_nothing_of_the_data(tmp_path: Path) -> None:
+    write_sequence(tmp_path / "data" / "a", Scene(length=2))
+    (tmp_path / "taken").touch()
+    result = CliRunner().invoke(
+        app, ["data", "check", str(tmp_path / "data"), "--sheet", str(tmp_path / "taken/s.png")]
+    )
+    assert result.exit_code == 0
+    assert "memotr: warning: cannot write" in result.output
+    result = CliRunner().invoke(app, ["data", "check", str(tmp_path / "data"), "--no-sheet"])
+    assert "annotated frames" not in result.output
+    result = CliRunner().invoke(app, ["data", "check", str(tmp_path / "data"), "--sheet", "s.jpg"])
+    assert isinstance(result.exception, UserError)
+
+
 @pytest.mark.parametrize("full", [False, True])
 def test_damaged_images_are_errors(tmp_path: Path, full: bool, capfd: pytest.CaptureFixture[str]) -> None:
     """Cut short: seen at the end mark. Scrambled inside: seen only where it is decoded."""

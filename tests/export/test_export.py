@@ -123,3 +123,10 @@ def test_what_cannot_be_exported_is_refused_before_anything_takes_time(tmp_path)
     model.config = model.config.model_copy(update={"tracking": tracking})
     with pytest.raises(UserError, match="the motion model cannot be exported"):
         export_model(model, [tmp_path / "a.onnx"])
+
+
+def test_a_place_that_cannot_be_written_is_known_before_tracing(tmp_path, monkeypatch):
+    (tmp_path / "taken").touch()
+    monkeypatch.setattr("memotr.export.run.trace", lambda model: pytest.fail("traced"))
+    with pytest.raises(UserError, match=r"cannot write .*a\.onnx"):
+        export_model(tiny_model(), [tmp_path / "taken" / "a.onnx"])

@@ -1,6 +1,6 @@
 import pytest
 
-from memotr.io.progress import pace
+from memotr.io.progress import NAME_LENGTH, pace, shortened
 
 
 @pytest.mark.parametrize(
@@ -8,3 +8,9 @@ from memotr.io.progress import pace
 )
 def test_slow_is_told_from_nothing(speed: float, words: str) -> None:
     assert pace(speed) == f"{words} frames/s"
+
+
+def test_long_names_keep_both_ends() -> None:
+    assert shortened("short.mp4") == "short.mp4"
+    assert shortened("a" * NAME_LENGTH) == "a" * NAME_LENGTH
+    assert shortened("yfcc_v_acef1cb6_0123456789.mp4") == "yfcc_v_ac…56789.mp4"

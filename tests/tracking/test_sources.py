@@ -47,6 +47,29 @@ def test_a_second_stream_of_the_same_name_does_not_overwrite_the_first(clips, tm
     assert len(read_mot(tmp_path / "a.txt")) == 5
 
 
+def test_a_file_that_cannot_be_finished_is_not_said_to_be_written(clips, tmp_path, capsys):
+    class Full(MotSink):
+        def _finish(self) -> None:
+            super()._finish()
+            raise OSError(28, "No space left on device")
+
+    def make(source):
+        return [Full(tmp_path / "full.txt"), MotSink(tmp_path / "whole.txt")]
+
+    with pytest.raises(UserError, match=r"cannot write .*full.txt: No space left on device"):
+        track_sources(small_tracker(), clips[:1], open_source, make)
+    assert f"wrote {tmp_path / 'whole.txt'}\n" in capsys.readouterr().out
+
+
+def test_where_nothing_was_tracked_it_is_said(clips, tmp_path, capsys):
+    tracker = small_tracker()
+    tracker.settings = tracker.settings.override({"det_thresh": 1.0})
+    track_sources(tracker, clips[:1], open_source, partial(outputs, tmp_path))
+    told = capsys.readouterr()
+    assert told.out.startswith("5 frames, 0 ids")
+    assert "memotr: nothing was tracked: the checkpoint may not know" in told.err
+
+
 def test_an_interruption_ends_all_and_leaves_whole_files(clips, tmp_path, monkeypatch):
     class Interrupting(MotSink):
         def write(self, frame: Frame, tracks) -> None:

@@ -115,8 +115,16 @@ def test_a_misspelt_precision_is_refused():
         np.zeros((4, 4, 4), np.uint8),
         np.zeros((4, 4, 3), np.float32),
         np.zeros((0, 4, 3), np.uint8),
+        [[[0, 0, 0]]],
+        torch.zeros(4, 4, 3, dtype=torch.bfloat16),
     ],
+    ids=str,
 )
 def test_what_is_not_an_rgb_frame_is_refused(frame):
     with pytest.raises(ValueError, match="expected an RGB frame"):
         Tracker(tiny_model()).update(frame)
+
+
+def test_what_opencv_gives_at_the_end_of_a_video_is_said():
+    with pytest.raises(ValueError, match="got NoneType; OpenCV gives None where a video has ended"):
+        Tracker(tiny_model()).update(None)

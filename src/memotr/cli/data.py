@@ -10,6 +10,8 @@ import typer
 from memotr.cli.application import app
 from memotr.errors import UserError
 
+SHEET = Path("outputs/data-check.png")
+
 data_commands = typer.Typer(help="Look at data sets, and make one.", no_args_is_help=True)
 app.add_typer(data_commands, name="data")
 
@@ -22,7 +24,8 @@ def check_data(
         typer.Option(help="auto: what it looks like, or what its dataset.yaml says."),
     ] = "auto",
     split: Annotated[str | None, typer.Option(help="One split of PATH.", show_default="all")] = None,
-    sheet: Annotated[Path, typer.Option(help="Picture of annotated frames to write.")] = Path("data-check.png"),
+    sheet: Annotated[Path, typer.Option(help="Picture (.png) of annotated frames to write.")] = SHEET,
+    no_sheet: Annotated[bool, typer.Option("--no-sheet", help="Write no picture.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Decode every image, not a sample.")] = False,
 ) -> None:
     """Say what a data set holds and all that is wrong with it; exit code 2 where training would fail."""
@@ -32,11 +35,16 @@ def check_data(
     from memotr.data.contact_sheet import contact_sheet, write_png
     from memotr.data.report import print_report
 
+    if sheet.suffix.lower() != ".png":
+        raise UserError(f"--sheet {sheet}: end the name in .png")
     report = check(path, format=format, split=split, full=full, progress=Console(stderr=True))
     print_report(report)
-    if report.sequences:
-        write_png(contact_sheet(report.sequences), sheet)
-        typer.echo(f"annotated frames: {sheet}")
+    if report.sequences and not no_sheet:
+        try:
+            write_png(contact_sheet(report.sequences), sheet)
+            typer.echo(f"annotated frames: {sheet}")
+        except UserError as error:  # nothing is wrong with the data
+            typer.echo(f"memotr: warning: {error}; name another place with --sheet", err=True)
     if errors := len(report.problems.errors):
         raise UserError(f"{path}: {errors} error{'s' if errors > 1 else ''}, told above: training would fail")
 

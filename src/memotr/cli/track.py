@@ -105,14 +105,17 @@ def track(
             precision=precision,
             preprocess_on_device=preprocess_on_device,
         )
-    elif config is not None or precision != "32" or kernel != "auto" or compile or preprocess_on_device:
-        raise UserError(
-            f"{checkpoint}: the export settled --config, --precision and --kernel, --compile and "
-            "--preprocess-on-device are not for it: leave them out"
-        )
-    elif batch > 1:
-        raise UserError(f"{checkpoint}: an export takes one frame at a time: leave out --batch")
     else:
+        given = {
+            "--config": config is not None,
+            "--precision": precision != "32",
+            "--kernel": kernel != "auto",
+            "--compile": compile,
+            "--preprocess-on-device": preprocess_on_device,
+            "--batch": batch > 1,
+        }
+        if settled := [option for option, is_given in given.items() if is_given]:
+            raise UserError(f"{checkpoint}: is an export, in which this is settled: leave out {', '.join(settled)}")
         tracker = ExportedTracker(open_engine(checkpoint, device), **thresholds, miss_tolerance=miss_tolerance)
     try:
         track_sources(

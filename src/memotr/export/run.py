@@ -10,7 +10,7 @@ from memotr.export.check import check
 from memotr.export.description import describe
 from memotr.export.engines import choose_engine, open_engine
 from memotr.export.program import trace, write_onnx, write_program
-from memotr.files import replacing
+from memotr.files import check_writable, replacing
 from memotr.models.memotr import MeMOTR
 
 
@@ -30,8 +30,9 @@ def export_model(model: MeMOTR, paths: Sequence[Path], say: Callable[[str], None
     for path, engine in zip(paths, engines, strict=True):
         if engine == "torch":
             raise UserError(f"{path}: expected a file that ends in .onnx or .pt2")
+        check_writable(path)  # before the minutes that tracing takes
     if "onnx" in engines:
-        import onnxruntime  # noqa: F401  missing, it is to be said before the minutes that tracing takes
+        import onnxruntime  # noqa: F401  missing, it is to be said now, too
         import onnxscript  # noqa: F401
     say("tracing the frame step, which takes a few minutes")
     step, program = trace(model)

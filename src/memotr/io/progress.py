@@ -14,6 +14,8 @@ from memotr.io.frames import Frame, Source
 from memotr.io.sinks import Sink
 from memotr.tracks import Tracks
 
+NAME_LENGTH = 19
+
 
 class TrackingBars:
     """Progress bars on stderr, one for each source that is being tracked; they stand as long as the context lasts."""
@@ -57,7 +59,7 @@ class TrackingProgress:
         self.ids: set[int] = set()
         self._began = time.monotonic()
         self._bars = bars
-        self._task = bars.add_task(source.name, total=source.frame_count, speed=pace(0.0), now=0, ids=0)
+        self._task = bars.add_task(shortened(source.name), total=source.frame_count, speed=pace(0.0), now=0, ids=0)
 
     def __call__(self, frame: Frame, tracks: Tracks) -> None:
         """One more frame is tracked."""
@@ -67,15 +69,21 @@ class TrackingProgress:
         self._bars.update(self._task, advance=1, speed=pace(speed), now=len(tracks), ids=len(self.ids))
 
     def summary(self, sinks: Sequence[Sink]) -> str:
-        """Two lines: frames, identities, time and speed so far; the files that were made."""
+        """Two lines: frames, identities, time and speed; the files that were made, once the sinks are closed."""
         seconds = time.monotonic() - self._began
-        totals = (
-            f"{self.frames} frames, {len(self.ids)} ids in {seconds:.1f} s ({pace(self.frames / max(seconds, 1e-9))})"
-        )
-        made = [sink for sink in sinks if sink.frames]
+        self._bars.update(self._task, total=self.frames)  # known now, whatever was announced
+        frames = f"{self.frames} frame{'s' * (self.frames != 1)}"
+        totals = f"{frames}, {len(self.ids)} ids in {seconds:.1f} s ({pace(self.frames / max(seconds, 1e-9))})"
+        made = [sink for sink in sinks if sink.finished]
         files = ", ".join(str(sink.path) for sink in made) or "nothing"
         older = " (in place of older ones)" if any(sink.replaces for sink in made) else ""
         return f"{totals}\nwrote {files}{older}"
+
+
+def shortened(name: str) -> str:
+    """A name that leaves room for a bar in a terminal of 80 columns: both its ends."""
+    half = (NAME_LENGTH - 1) // 2
+    return name if len(name) <= NAME_LENGTH else f"{name[:half]}…{name[-half:]}"
 
 
 def pace(speed: float) -> str:

@@ -23,6 +23,7 @@ class Sink(ABC):
         part: where it is written meanwhile.
         frames: number of frames written.
         replaces: an older file of that name was there.
+        finished: the file is in its place.
 
     Raises:
         UserError: the file cannot be written (also from ``write`` and ``close``).
@@ -33,6 +34,7 @@ class Sink(ABC):
         self.part = path.with_name(path.name + ".part")
         self.frames = 0
         self.replaces = path.exists()
+        self.finished = False
         self._closed = False
         if path.is_dir():
             raise UserError(f"cannot write {path}: a folder has that name")
@@ -59,6 +61,7 @@ class Sink(ABC):
             self._finish()
             if self.frames:
                 self.part.replace(self.path)
+                self.finished = True
             else:
                 self.part.unlink(missing_ok=True)
         except OSError as error:

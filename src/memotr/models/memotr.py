@@ -17,7 +17,7 @@ from memotr.models.backbone import Backbone, make_feature_projections, project_f
 from memotr.models.decoder import Decoder, DecoderStep
 from memotr.models.deformable_attention import DeformableAttention
 from memotr.models.encoder import Encoder
-from memotr.models.kernels import Kernel
+from memotr.models.kernels import Kernel, check_kernel
 from memotr.models.layers import MLP
 from memotr.models.levels import Levels, Shapes, flatten_maps, lay_out, level_shapes
 from memotr.models.memory import TemporalInteraction
@@ -99,7 +99,12 @@ class MeMOTR(nn.Module):
         return self.transformer.level_embed.device
 
     def set_kernel(self, kernel: Kernel) -> MeMOTR:
-        """Choose the operator behind deformable attention; returns the model."""
+        """Choose the operator behind deformable attention, for the device that the model is on; returns the model.
+
+        Raises:
+            memotr.errors.UserError: there is no such kernel, or not for that device.
+        """
+        check_kernel(kernel, self.device)
         for module in self.modules():
             if isinstance(module, DeformableAttention):
                 module.kernel = kernel

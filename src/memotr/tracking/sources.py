@@ -17,6 +17,11 @@ from memotr.tracking.run import FrameTracker, track_source
 from memotr.tracking.tracker import Tracker
 from memotr.tracks import Tracks
 
+NOTHING_FOUND = (
+    "nothing was tracked: the checkpoint may not know what is to be seen here (see memotr info), "
+    "or --det-thresh is too high"
+)
+
 Open = Callable[[str], Source]
 OpenOutputs = Callable[[Source], list[Sink]]
 
@@ -123,3 +128,5 @@ class _Work:
                     print(f"memotr: warning: {note}", file=sys.stderr)
                 if progress.frames:
                     print(progress.summary(sinks))
+                if progress.frames and not progress.ids:
+                    print(f"memotr: {NOTHING_FOUND}", file=sys.stderr)

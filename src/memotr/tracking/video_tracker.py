@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,9 +104,7 @@ class VideoTracker(ABC):
         Raises:
             ValueError: the frame has another shape or type.
         """
-        image = frame.cpu().numpy() if isinstance(frame, Tensor) else frame
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-            raise ValueError(f"expected an RGB frame (H, W, 3) of uint8, got {image.dtype} {tuple(image.shape)}")
+        image = _as_image(frame)
         size = self.config.input
         pixels = self.preprocess(image, size.short_side, size.longest_side)
         return PreparedFrame(ImageBatch.from_images([pixels], smallest=self.smallest), image.shape[0], image.shape[1])
@@ -146,6 +145,19 @@ class VideoTracker(ABC):
             frame=self.frame - 1,
             class_names=self.config.classes,
         )
+
+
+def _as_image(frame: Any) -> NDArray[np.uint8]:
+    """The frame as an array. Raises ValueError for what is no RGB frame."""
+    if isinstance(frame, Tensor) and frame.dtype == torch.uint8:
+        frame = frame.cpu().numpy()
+    if not isinstance(frame, np.ndarray):
+        found = f"a tensor of {frame.dtype}" if isinstance(frame, Tensor) else type(frame).__name__
+        ended = "; OpenCV gives None where a video has ended or a file is not there" if frame is None else ""
+        raise ValueError(f"expected an RGB frame (H, W, 3) of uint8, got {found}{ended}")
+    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
+        raise ValueError(f"expected an RGB frame (H, W, 3) of uint8, got {frame.dtype} {tuple(frame.shape)}")
+    return frame
 
 
 def as_table(boxes: Tensor, scores: Tensor, ids: Tensor, labels: Tensor) -> Tensor:

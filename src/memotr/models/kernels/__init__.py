@@ -32,7 +32,7 @@ from memotr.models.kernels.shapes import check_shapes
 
 Kernel = Literal["auto", "reference", "numba", "triton"]
 
-__all__ = ["Kernel", "deformable_attention"]
+__all__ = ["Kernel", "check_kernel", "deformable_attention"]
 
 
 def deformable_attention(
@@ -71,22 +71,27 @@ def deformable_attention(
     return output.to(value.dtype)  # (B, Lq, M*D)
 
 
-def _choose(kernel: Kernel, value: Tensor) -> Literal["reference", "numba", "triton"]:
-    """Which kernel is meant, for features like these."""
+def check_kernel(kernel: Kernel, device: torch.device) -> None:
+    """Raises UserError if there is no such kernel, or not for such a device."""
     if kernel not in get_args(Kernel):
         raise UserError(
             f"there is no kernel {kernel!r} for deformable attention: take auto, reference, numba or triton"
         )
+    needed, place = {"numba": ("cpu", "the CPU"), "triton": ("cuda", "CUDA devices")}.get(kernel, (device.type, ""))
+    if device.type != needed:
+        raise UserError(f"kernel {kernel!r} runs on {place}, but the tensors are on {device}: take kernel 'auto'")
+
+
+def _choose(kernel: Kernel, value: Tensor) -> Literal["reference", "numba", "triton"]:
+    """Which kernel is meant, for features like these."""
     device, dtype, channels = value.device, value.dtype, value.shape[-1]
+    check_kernel(kernel, device)
     if kernel == "auto":
         if device.type == "cpu":
             return "numba" if _numba_works(channels) else "reference"
         return "triton" if device.type == "cuda" and _triton_works(device, dtype, channels) else "reference"
     if kernel == "reference":
         return "reference"
-    needed, place = {"numba": ("cpu", "the CPU"), "triton": ("cuda", "CUDA devices")}[kernel]
-    if device.type != needed:
-        raise UserError(f"kernel {kernel!r} runs on {place}, but the tensors are on {device}: take kernel 'auto'")
     problem = cpu.numba_problem(channels) if kernel == "numba" else cuda.triton_problem(device, dtype, channels)
     if problem is not None:
         raise UserError(
