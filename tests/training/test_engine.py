@@ -226,13 +226,26 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(data, tmp_path, monkey
 
 
 def test_ten_steps_in_a_row_end_the_run(data, tmp_path, monkeypatch):
+    """Here over the ends of two epochs, which are saved with the weights of the last good step."""
     made = break_loss(monkeypatch, lambda number: number >= 3)
     with pytest.raises(UserError, match="not finite in 10 steps in a row, the last one 13; the last good checkpoint"):
         train(small(data, "training.epochs=9", "training.output.save_every=1"), tmp_path)
     assert len(made) == 13
     state = read_state(tmp_path)
-    assert state.progress.steps == 3, "weights of a bad row are not saved, not even at the end of an epoch"
-    assert all(tensor.isfinite().all() for tensor in state.model.values())
+    assert (state.progress.epoch, state.progress.clips) == (2, 0), "within an epoch a bad row is not saved"
+    assert (state.progress.steps, state.progress.skipped_in_a_row) == (9, 6)
+    first = read_state(tmp_path / "epoch_0001.pt")
+    assert first.progress.steps == 5
+    assert all(tensor.isfinite().all() and tensor.equal(first.model[name]) for name, tensor in state.model.items())
+
+
+def test_an_epoch_whose_last_step_is_skipped_is_saved(data, tmp_path, monkeypatch):
+    break_loss(monkeypatch, lambda number: number == 4)
+    train(small(data, "training.epochs=1"), tmp_path)
+    assert lines(tmp_path)[-1]["skipped"] == 1
+    for file in ("last.pt", "epoch_0001.pt"):
+        progress = read_state(tmp_path / file).progress
+        assert (progress.epoch, progress.clips, progress.outcome_due) == (1, 0, False), file
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes as Linux lists them")
