@@ -305,9 +305,12 @@ class Training:
         self.optimizer.load_state_dict(state.optimizer)
         for group in self.optimizer.param_groups:
             group["weight_decay"] = self.settings.optimizer.weight_decay  # as it is now, like the learning rates
-        self.fabric.strategy.precision.load_state_dict(state.scaler)
+        if state.scaler:  # a run in another precision had none: it begins as in a new run
+            self.fabric.strategy.precision.load_state_dict(state.scaler)
         if self.average and state.average:
             self.average.load_state_dict(state.average)
+        elif self.average:  # first wanted now: the one of the constructor is of weights from before the run
+            self.average = MovingAverage(self.model, self.settings.ema_decay)
         if len(state.ranks) == self.fabric.world_size:
             own = state.ranks[self.fabric.global_rank]
             set_generator_states(own["generators"])
