@@ -282,6 +282,27 @@ def test_a_signal_saves_and_stops(data, tmp_path, monkeypatch, number, code):
     assert not (tmp_path / "last.safetensors").exists()
 
 
+WITHOUT_POSIX = """
+import signal, sys, torch
+sys.modules["resource"] = None
+del signal.SIGUSR1
+import memotr.training.run
+from memotr.data.clips import _begin_worker
+from memotr.training.metrics import peak_memory
+from memotr.training.signals import stop_on_signals
+with stop_on_signals() as stop:
+    signal.raise_signal(signal.SIGTERM)
+_begin_worker(0)
+print(peak_memory(torch.device("cpu")), stop.signal.name)
+"""
+
+
+def test_nothing_needs_what_windows_lacks():
+    command = [sys.executable, "-c", WITHOUT_POSIX]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("0.0 SIGTERM\n", 0), done.stderr
+
+
 def test_validation_keeps_the_best(data, tmp_path):
     scores, modes = iter([0.2, 0.5, 0.3]), []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Mapping
@@ -34,7 +33,8 @@ class StepMetrics:
         rates: learning rate of every group.
         skipped: steps without effect since the run began.
         seconds: per step.
-        memory: peak of the first process in MB: of the GPU, or of the main memory where there is none.
+        memory: peak of the first process in MB: of the GPU, or of the main memory where there is none; 0 on Windows,
+            which does not tell.
         left: seconds until the last epoch ends, if all goes on like this.
     """
 
@@ -127,8 +127,12 @@ class Sums:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Peak memory of this process in MB: allocated on a CUDA device, else resident."""
+    """Peak memory of this process in MB: allocated on a CUDA device, else resident; 0 where nothing tells."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return 0.0
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
