@@ -310,9 +310,7 @@ def test_a_detector_beyond_half_precision(tmp_path):
     state["model.level_embed"][0, 0] = 1e6
     save_file({name: tensor.clone() for name, tensor in state.items()}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({"model_type": "deformable_detr", "decoder_layers": 2}))
-    with pytest.raises(
-        UserError, match=r"half\.pth: not written, transformer\.level_embed has .* torch\.float16"
-    ):
+    with pytest.raises(UserError, match=r"half\.pth: not written, transformer\.level_embed has .* torch\.float16"):
         convert(folder, tmp_path / "half.pth", half=True)
     assert not (tmp_path / "half.pth").exists()
     convert(folder, tmp_path / "full.pth")

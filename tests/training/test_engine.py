@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from memotr.training import engine, run
 from memotr.training.checkpoint import read_state
 from memotr.training.clip_loss import ClipLoss
 from memotr.training.engine import Training
+from memotr.training.inputs import settle_classes
 from memotr.weights import load_model
 from tests.data.layouts import (
     scenes,
@@ -138,6 +140,9 @@ def test_classes_are_those_of_the_data(tmp_path):
     assert load_model(tmp_path / "run" / "last.safetensors").config.classes == ("cat", "dog")
     with pytest.raises(UserError, match=r"the data has the classes cat, dog, the configuration bird, fish"):
         train(small(data, "classes=[bird, fish]"), tmp_path / "other")
+    twice = SimpleNamespace(sequences=[SimpleNamespace(classes=("cat", "cat"))])
+    with pytest.raises(UserError, match=r"classes cat, cat; give each a name of its own"):
+        settle_classes(small(data), [twice])
 
 
 @pytest.fixture
