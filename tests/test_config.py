@@ -157,9 +157,18 @@ def test_synthetic_clips_join_at_their_rate(tmp_path):
         ("tracking: {motion: {enable: true}}", "did you mean 'enabled'?"),
         ("model: {num_heads: 7}", "hidden_dim 256 is not divisible by num_heads 7"),
         ("tracking: {det_thresh: 1.5}", "tracking.det_thresh: Input should be less than or equal to 1, found 1.5"),
+        ("tracking: {motion: {min_length: 6}}", "tracking.motion: min_length 6 exceeds max_length 5"),
+        ("classes: [cat, dog, cat]", "classes: every class has a name of its own, found 'cat' 2 times"),
+        ("name: ../../x", "name: '../../x' would be a folder outside of runs/"),
+        ("name: /x", "name: '/x' would be a folder outside of runs/"),
+        (r"name: c:\x", r"name: 'c:\\x' would be a folder outside of runs/"),
+        ("name: ''", "name: '' would be a folder outside of runs/"),
+        ("training: {seed: 9223372036854775808}", "training.seed: Input should be less than 9223372036854775808"),
+        ("data: {train: {path: x}}", "data.train: expected a list, given as a whole as [...], found {'path': 'x'}"),
         ("model: [1", "not valid YAML"),
         ("just text", "expected settings as 'key: value' lines"),
         ("DATASET: KITTI", "DATASET 'KITTI' is not one of DanceTrack"),
+        ("DATASET: [x]", "DATASET ['x'] is not one of DanceTrack"),
         ("data: {train: [{path: x, splitt: y}]}", "unknown key 'data.train.0.splitt'; did you mean 'split'?"),
         ("data: {sampling: {lengths: [2, 3], steps: [1, 2]}}", "2 lengths need 1 steps"),
         ("training: {no_grad_frames: [1]}", "1 no_grad_frames for 0 no_grad_steps"),
@@ -208,6 +217,19 @@ def test_bad_overrides_are_named(override):
         load_config("tiny", [override])
 
 
+@pytest.mark.parametrize("preset", ["dancetrack", "tiny"])
+@pytest.mark.parametrize("key", ["data.train.0.path", "data.train.0", "data.train.path"])
+def test_a_list_is_overridden_as_a_whole(preset, key):
+    """Whether the preset says something of the list or leaves it as it is by default."""
+    with pytest.raises(UserError, match=r"data.train.* a list, .*given as a whole"):
+        load_config(preset, [f"{key}=X"])
+    assert load_config(preset, ["data.train=[{path: X}]"]).data.train[0].path == "X"
+
+
+def test_the_largest_seed():
+    assert load_config("tiny", [f"training.seed={2**63 - 1}"]).training.seed == 2**63 - 1
+
+
 @pytest.mark.parametrize(
     ("key", "meant"),
     [("HIDEN_DIM", "HIDDEN_DIM"), ("miss_tolerance", "MISS_TOLERANCE"), ("NUM_ENC_LAYER", "NUM_ENC_LAYERS")],
@@ -227,6 +249,20 @@ def test_the_authors_intervals_hold_for_their_lengths(tmp_path):
     assert (several.lengths, several.intervals) == ((2, 3, 4), (10, 5, 5))
     single = read_published(tmp_path, SAMPLE_LENGTHS=[4], SAMPLE_STEPS=[], SAMPLE_INTERVALS=[3]).data.sampling
     assert (single.lengths, single.interval, single.intervals) == ((4,), 3, ())
+
+
+def test_the_authors_interval_holds_without_their_lengths(tmp_path):
+    sampling = read_published(tmp_path, SAMPLE_LENGTHS=None, SAMPLE_STEPS=None, SAMPLE_INTERVALS=[7, 7]).data.sampling
+    assert (sampling.lengths, sampling.interval, sampling.intervals) == ((2, 3, 4, 5), 7, ())
+    with pytest.raises(UserError, match=r"published.yaml: SAMPLE_INTERVALS is \[7, 3\], but SAMPLE_LENGTHS"):
+        read_published(tmp_path, SAMPLE_LENGTHS=None, SAMPLE_INTERVALS=[7, 3])
+
+
+@pytest.mark.parametrize("key", ["SAMPLE_LENGTHS", "SAMPLE_STEPS", "SAMPLE_INTERVALS"])
+@pytest.mark.parametrize("value", [3, "3", [[3]]])
+def test_the_authors_lists_are_lists(tmp_path, key, value):
+    with pytest.raises(UserError, match=f"published.yaml: {key} is .*; it is a list of whole numbers"):
+        read_published(tmp_path, **{key: value})
 
 
 def test_the_authors_can_leave_crowdhuman_out(tmp_path):

@@ -28,6 +28,7 @@ from memotr.models.deformable_attention import DeformableAttention
 from memotr.published import BDD100K_CLASSES
 from memotr.weights import Kind, convert, describe, load_detector, read_checkpoint, save_model
 from memotr.weights.checkpoint import SHARED_BOX_HEADS
+from memotr.weights.huggingface import to_huggingface
 
 BACKBONE = {"depths": [1, 2, 1, 1], "width": 8}
 
@@ -300,6 +301,20 @@ def test_beyond_half_precision(tmp_path):
     with pytest.raises(UserError, match=r"bn1\.running_var has values beyond the range of torch\.float16"):
         save_model(model, tmp_path / "half.safetensors", dtype=torch.float16)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_detector_beyond_half_precision(tmp_path):
+    folder = tmp_path / "detector"
+    folder.mkdir()
+    state = to_huggingface(detector_state(variant="deformable-detr"))
+    state["model.level_embed"][0, 0] = 1e6
+    save_file({name: tensor.clone() for name, tensor in state.items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"model_type": "deformable_detr", "decoder_layers": 2}))
+    with pytest.raises(UserError, match=r"half\.pth: not written, transformer\.level_embed has .* torch\.float16"):
+        convert(folder, tmp_path / "half.pth", half=True)
+    assert not (tmp_path / "half.pth").exists()
+    convert(folder, tmp_path / "full.pth")
+    assert torch.load(tmp_path / "full.pth")["model"]["transformer.level_embed"][0, 0] == 1e6
 
 
 def test_failure_leaves_the_old_file(model, tmp_path, monkeypatch):

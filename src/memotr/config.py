@@ -7,7 +7,7 @@ from bisect import bisect_right
 from copy import deepcopy
 from importlib import resources
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
@@ -21,6 +21,7 @@ Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0)]
 Level = Annotated[int, Field(ge=0, le=255)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 DataFormat = Literal["auto", "mot", "mot17", "motsynth", "crowdhuman", "bdd100k", "coco-video", "generated"]
 
 
@@ -90,6 +91,12 @@ class MotionConfig(Settings):
     min_length: Annotated[int, Field(ge=2)] = 3
     max_length: Annotated[int, Field(ge=2)] = 5
     weight: Annotated[float, Field(ge=0)] = 0.5
+
+    @model_validator(mode="after")
+    def _ordered(self) -> MotionConfig:
+        if self.min_length > self.max_length:
+            raise ValueError(f"min_length {self.min_length} exceeds max_length {self.max_length}")
+        return self
 
 
 class TrackingConfig(Settings):
@@ -270,7 +277,7 @@ class TrainingConfig(Settings):
     """One for each of ``data.sampling.lengths``, in the place of ``batch_size``: short clips want more at a time."""
     accumulation: Positive = 1
     """Batches per step of the optimiser."""
-    seed: Count = 42
+    seed: Seed = 42
     precision: Literal["32", "bf16", "fp16"] = "32"
     optimizer: OptimizerConfig = OptimizerConfig()
     loss: LossConfig = LossConfig()
@@ -306,12 +313,28 @@ class Config(Settings):
     """Everything that makes a tracker: the network, its classes, its input, its lifecycle and how it was trained."""
 
     name: str = "memotr"
+    """Of the folder in ``runs/`` that a training writes to, unless another is named."""
     classes: Annotated[tuple[str, ...], Field(min_length=1)] = ("person",)
     model: ModelConfig = ModelConfig()
     input: InputConfig = InputConfig()
     tracking: TrackingConfig = TrackingConfig()
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _within(cls, name: str) -> str:
+        place = PureWindowsPath(name)  # knows both slashes
+        if place.anchor or ".." in place.parts or not place.name:
+            raise ValueError(f"{name!r} would be a folder outside of runs/; take a plain name such as 'memotr'")
+        return name
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := [name for name in classes if classes.count(name) > 1]:
+            raise ValueError(f"every class has a name of its own, found {twice[0]!r} {classes.count(twice[0])} times")
+        return classes
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
@@ -403,10 +426,13 @@ def _override(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
             raise UserError(f"{item!r}: expected key=value, for example tracking.det_thresh=0.4")
         node = raw
         *parents, leaf = key.split(".")
-        for parent in parents:
+        for depth, parent in enumerate(parents, start=1):
             node = node.setdefault(parent, {})
+            place, rest = ".".join(parents[:depth]), [*parents, leaf][depth]
+            if isinstance(node, list):
+                raise UserError(f"{item!r}: {place} is a list, which is given as a whole: {place}=[...]")
             if not isinstance(node, dict):
-                raise UserError(f"{item!r}: {parent} is a single value and has no key {leaf}")
+                raise UserError(f"{item!r}: {place} is a single value and has no key {rest}")
         try:
             node[leaf] = yaml.safe_load(text)
         except yaml.YAMLError:
@@ -420,6 +446,8 @@ def _explain(error: ValidationError) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
         message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "tuple_type":
+            message = "expected a list, given as a whole as [...]"
         found = "" if problem["type"] == "value_error" else f", found {problem['input']!r}"
         return f"{place or 'settings'}: {message}{found}"
     *parents, key = (str(part) for part in problem["loc"])

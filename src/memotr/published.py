@@ -125,12 +125,12 @@ def read_published_config(raw: dict[str, Any], origin: str) -> dict[str, Any]:
         if raw.get(key, value) != value:
             warnings.warn(f"{origin}: {key} is {raw[key]!r}; training would take {value!r}", stacklevel=2)
     dataset = raw.get("DATASET", "DanceTrack")
-    if dataset not in CLASSES:
+    if not isinstance(dataset, str) or dataset not in CLASSES:
         known = ", ".join(CLASSES)
         raise UserError(f"{origin}: DATASET {dataset!r} is not one of {known}; write a configuration of ours instead")
-    settings: dict[str, Any] = {"name": str(dataset), "classes": list(CLASSES[dataset])}
+    settings: dict[str, Any] = {"name": dataset, "classes": list(CLASSES[dataset])}
     _set(settings, "model.variant", "dab" if raw.get("USE_DAB", False) else "deformable-detr")
-    settings["data"] = _data(raw, dataset)
+    settings["data"] = _data(raw, dataset, origin)
     for key, path in _KEYS.items():
         if raw.get(key) is not None:
             _set(settings, path, raw[key])
@@ -150,7 +150,7 @@ def _refuse_misspelt(raw: dict[str, Any], origin: str) -> None:
             raise UserError(f"{origin}: unknown key {key!r}; did you mean {near[0]!r}?")
 
 
-def _data(raw: dict[str, Any], dataset: str) -> dict[str, Any]:
+def _data(raw: dict[str, Any], dataset: str, origin: str) -> dict[str, Any]:
     """What the published code trains on, and how it varies it: partly by the name of the data set."""
     data: dict[str, Any] = {"train": [dict(split) for split in _TRAINED_ON[dataset]], "augmentation": {}}
     data["train"][0]["join_epoch"] = raw.get("SAMPLE_MOT17_JOIN") or 0
@@ -165,18 +165,33 @@ def _data(raw: dict[str, Any], dataset: str) -> dict[str, Any]:
         data["augmentation"] |= COCO_CROP | sizes
     if raw.get("USE_CROWDHUMAN") is False:
         data["train"] = [split for split in data["train"] if split["format"] != "crowdhuman"]
-    if raw.get("SAMPLE_LENGTHS") and raw.get("SAMPLE_STEPS") is not None:
-        data["sampling"] = _sampling(raw["SAMPLE_LENGTHS"], raw["SAMPLE_STEPS"], raw.get("SAMPLE_INTERVALS") or [])
+    if sampling := _sampling(raw, origin):
+        data["sampling"] = sampling
     return data
 
 
-def _sampling(lengths: list[int], steps: list[int], intervals: list[int]) -> dict[str, Any]:
+def _sampling(raw: dict[str, Any], origin: str) -> dict[str, Any]:
     """Lengths beyond the last step are never reached; the last interval holds for all lengths after it."""
+    lengths, steps, intervals = (_numbers(raw, f"SAMPLE_{key}", origin) for key in ("LENGTHS", "STEPS", "INTERVALS"))
+    if not lengths or raw.get("SAMPLE_STEPS") is None:
+        if len(set(intervals)) > 1:
+            raise UserError(f"{origin}: SAMPLE_INTERVALS is {intervals}, but SAMPLE_LENGTHS or SAMPLE_STEPS is missing")
+        return {"interval": intervals[0]} if intervals else {}
     lengths = lengths[: len(steps) + 1]
     intervals = [intervals[min(i, len(intervals) - 1)] for i in range(len(lengths))] if intervals else []
     if len(set(intervals)) > 1:
         return {"lengths": lengths, "intervals": intervals}
     return {"lengths": lengths} | ({"interval": intervals[0]} if intervals else {})
+
+
+def _numbers(raw: dict[str, Any], key: str, origin: str) -> list[int]:
+    """A list of whole numbers, empty where nothing is said. Raises UserError for anything else."""
+    value = raw.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(number, int) for number in value):
+        raise UserError(f"{origin}: {key} is {value!r}; it is a list of whole numbers, such as [2, 3, 4]")
+    return value
 
 
 def _set(settings: dict[str, Any], path: str, value: Any) -> None:

@@ -86,6 +86,14 @@ def test_the_command(tmp_path):
     assert "## Operator" in (tmp_path / "bench.md").read_text()
 
 
+@pytest.mark.parametrize("size", ["0x0", "64x0"])
+def test_a_size_without_pixels_is_refused(size, tmp_path):
+    arguments = ["bench", "operator", "--quick", "--size", "32x64", "--size", size, "--output", str(tmp_path)]
+    with pytest.raises(UserError, match=f"size '{size}': a frame has at least one pixel"):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unknown_part_is_refused():
     with pytest.raises(UserError, match=r"no part 'frames': take operator, frame, "):
         CliRunner().invoke(app, ["bench", "frames"], catch_exceptions=False)

@@ -85,6 +85,13 @@ def test_comparing_what_was_not_scored(memotr: Command, tmp_path: Path) -> None:
     assert "no metrics.json" in errors
 
 
+@pytest.mark.parametrize("option", ["--seed=-1", "--resamples=0"])
+def test_numbers_that_nothing_can_be_drawn_with(memotr: Command, folders: tuple[Path, Path], option: str) -> None:
+    code, _, errors = memotr("compare", *folders, option)
+    assert code == 2
+    assert f"Invalid value for '{option.partition('=')[0]}'" in errors
+
+
 def with_module(folder: Path, text: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Run the command in a process that finds another cv2."""
     folder.mkdir(exist_ok=True)

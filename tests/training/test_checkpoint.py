@@ -158,6 +158,24 @@ def test_other_files_are_told_what_takes_them(tmp_path):
         read_state(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda content: content.pop("progress"), "it has no 'progress'"),
+        (lambda content: content.pop("ranks"), "it has no 'ranks'"),
+        (lambda content: content["progress"].update(phase=1), "progress: .*'phase'"),
+        (lambda content: content.update(progress=None), "progress: .*NoneType"),
+    ],
+)
+def test_a_state_of_another_version_is_one_line(tmp_path, change, problem):
+    write_state(tmp_path / LAST, state_of(tiny_model()))
+    content = torch.load(tmp_path / LAST)
+    change(content)
+    torch.save(content, tmp_path / LAST)
+    with pytest.raises(UserError, match=rf"{LAST}: the state .* \({problem}.*\); .* --pretrained .*{LAST}$"):
+        read_state(tmp_path)
+
+
 class TestMovingAverage:
     def test_follows_the_formula(self):
         model = torch.nn.Linear(2, 2)

@@ -7,7 +7,7 @@ from memotr.structures import ClipBatch, FrameTargets, ImageBatch
 from memotr.tracking.gate import gate
 from memotr.tracking.lifecycle import advance
 from memotr.training.clip_runner import ClipRunner, LossWeights
-from memotr.training.matching import MatchCosts, carry_on, match
+from memotr.training.matching import MatchCosts, assign, match
 from tests.builders import random_images, tiny_model
 from tests.training.builders import random_clip, targets_of
 
@@ -128,7 +128,7 @@ def test_inference_with_perfect_scores_decides_as_training(variant):
         perfect = torch.where((wanted >= 0)[:, None] & (torch.arange(2) == labels[:, None]), 10.0, -10.0)
         perfect = replace(output, logits=perfect, boxes=_overlapping(output.boxes, truth, wanted))
         exact = match(perfect, trained, truth, 1, MatchCosts())
-        by_truth = carry_on(perfect, trained, exact, truth, keep=0.5)
+        by_truth = assign(perfect, trained, exact, truth, keep=0.5)
         limits = {"det_thresh": 0.5, "track_thresh": 0.5, "miss_tolerance": 30, "next_id": len(names)}
         by_score = gate(perfect, inferred, **limits)
 

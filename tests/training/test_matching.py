@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from memotr.boxes import cxcywh_to_xyxy, generalized_box_iou
-from memotr.training.matching import MatchCosts, carry_on, index_of_ids, match
+from memotr.training.matching import MatchCosts, assign, index_of_ids, match
 from tests.builders import random_tracks
 from tests.training.builders import layered_output, targets_of
 
@@ -75,7 +75,7 @@ def test_index_of_ids():
     assert index_of_ids(np.array([4, 5]), np.zeros(0, np.int64)).tolist() == [-1, -1]
 
 
-def frame_to_carry_on():
+def frame_to_assign():
     """Tracks: well found, badly found, not in the frame, a likely false positive, an unlikely one. Four detections."""
     targets = targets_of([20, 21, 22, 23])
     tracks = random_tracks(5).replace(
@@ -91,8 +91,8 @@ def frame_to_carry_on():
 
 
 def test_what_is_carried_on():
-    output, tracks, targets = frame_to_carry_on()
-    choice = carry_on(output, tracks, match(output, tracks, targets, 1, COSTS), targets, keep=0.5)
+    output, tracks, targets = frame_to_assign()
+    choice = assign(output, tracks, match(output, tracks, targets, 1, COSTS), targets, keep=0.5)
     # a bad overlap loses the id; an object that is not in the frame keeps it
     assert choice.track_ids.tolist() == [20, -1, 77, -1, -1]
     assert choice.track_keep.tolist() == [True, True, True, True, False]

@@ -12,11 +12,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from lightning_fabric import Fabric
 
 from memotr import load_model
 from memotr.config import Config, load_config
 from memotr.errors import UserError
+from memotr.training import run
 from memotr.training.checkpoint import LAST, read_state
+from memotr.training.devices import Autocast
+from memotr.training.ema import MovingAverage
 from memotr.training.engine import Training
 from memotr.training.options import settle
 from memotr.training.run import train
@@ -224,6 +229,30 @@ def test_what_has_changed_is_told(data, tmp_path, capsys):
     assert {group["weight_decay"] for group in read_state(tmp_path).optimizer["param_groups"]} == {0.5}
     with pytest.raises(UserError, match=r"another network than the checkpoint's: model.num_queries 8 → 9"):
         resume(tmp_path, "training.epochs=3", "model.num_queries=9")
+
+
+def test_an_average_that_is_first_wanted_at_a_resume_begins_with_the_weights_there(data, tmp_path, monkeypatch):
+    assert train(settings(data, "training.epochs=1", "training.ema_decay=0"), tmp_path, accelerator="cpu") == 0
+    before = read_state(tmp_path).model
+    monkeypatch.setattr(MovingAverage, "update", lambda *_: None)
+    assert resume(tmp_path, "training.epochs=2", "training.ema_decay=0.9") == 0
+    average = read_state(tmp_path).average["average"]
+    assert all(tensor.equal(before[name]) for name, tensor in average.items())
+
+
+def test_a_loss_scale_that_is_first_wanted_at_a_resume_begins_anew(data, tmp_path, monkeypatch):
+    """As float16 has on CUDA; bfloat16 stands in for it here."""
+    assert train(settings(data, "training.epochs=1"), tmp_path, accelerator="cpu") == 0
+
+    def make_fabric(*_arguments, **_options):
+        fabric = Fabric(accelerator="cpu", devices=1, plugins=[Autocast("bf16-mixed", "cpu")])
+        fabric.strategy.precision.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+        return fabric
+
+    monkeypatch.setattr(run, "make_fabric", make_fabric)
+    assert resume(tmp_path, "training.epochs=2") == 0
+    assert read_state(tmp_path).scaler["scale"] == 8
+    assert resume(tmp_path, "training.epochs=3") == 0, "and goes on with its own"
 
 
 def test_other_ranks_or_batches_go_on_where_the_clips_ended(data, tmp_path, capsys, monkeypatch):

@@ -59,6 +59,9 @@ def bench(
     chosen = [part for part in PARTS if parts is None or part in parts]
     if unknown := set(parts or ()) - set(PARTS):
         raise UserError(f"there is no part {sorted(unknown)[0]!r}: take {', '.join(PARTS)}")
+    sizes = tuple(parse_pair("size", text, "x") for text in size or ())
+    if empty := [text for text, pair in zip(size or (), sizes, strict=True) if 0 in pair]:
+        raise UserError(f"size {empty[0]!r}: a frame has at least one pixel; write height and width, such as 448x800")
     if threads is not None:
         torch.set_num_threads(threads)
     options = Options(load_config(preset or (QUICK_PRESET if quick else PRESET)), str(choose_device(device)))
@@ -67,7 +70,7 @@ def bench(
         options,
         memory=memory,
         compile=compile,
-        sizes=tuple(parse_pair("size", text, "x") for text in size) if size else options.sizes,
+        sizes=sizes or options.sizes,
         tracks=tuple(tracks) if tracks else options.tracks,
         rounds=rounds or options.rounds,
     )

@@ -80,8 +80,8 @@ def compare(
         list[Path], typer.Argument(help="Folders that `memotr score --output` wrote; the first is the base.")
     ],
     output: Annotated[Path | None, typer.Option(help="Folder for compare.json, compare.csv and compare.png.")] = None,
-    resamples: Annotated[int, typer.Option(help="Of the sequences, for the intervals.")] = 10_000,
-    seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
+    resamples: Annotated[int, typer.Option(min=1, help="Of the sequences, for the intervals.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the resampling.")] = 0,
 ) -> None:
     """Set scored runs side by side, and say which differences are more than noise."""
     from memotr.evaluation.compare import compare_runs

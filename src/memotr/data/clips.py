@@ -423,8 +423,9 @@ def _begin_worker(_worker: int) -> None:
     """One thread, and deaf to what asks the training to stop: it saves first, and needs its workers till then."""
     # Workers already share the processor. In a forked one OpenCV waits forever for its parent's threads; 0 works.
     cv2.setNumThreads(0)
-    for number in (signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):  # Windows has no SIGUSR1
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     # The first SIGTERM may have gone to the whole group of processes. A second one is the parent's own, which waits at
     # its end until its workers are gone: a worker that ignored that one, too, would hang it.
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 
 from memotr.errors import UserError
@@ -19,6 +20,10 @@ from memotr.evaluation.scoring import Scores, evaluate
 from memotr.models.memotr import MeMOTR
 from memotr.tracking.precision import Precision
 from memotr.weights.tracker import load_model
+
+
+class GoneError(UserError):
+    """A checkpoint was deleted before every rank had read it. Raised on all of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,34 +48,42 @@ class Evaluation:
     precision: Precision = "32"
     batch: int = 1
 
-    def track(self, checkpoint: Path, folder: Path) -> Path:
+    def track(self, checkpoint: Path, folder: Path, *, fleeting: bool = False) -> Path:
         """The folder of the results; sequences that have theirs already are not tracked again. Called by every rank.
+
+        Args:
+            checkpoint: weights of a tracker.
+            folder: of the run.
+            fleeting: a training may delete the checkpoint meanwhile; the fabric is launched.
 
         Raises:
             UserError: a checkpoint, an image or a setting is wrong, or the folder holds results of something else.
             SystemExit: the same, on other ranks than the first.
+            GoneError: a fleeting checkpoint is not there any more.
         """
         try:
-            model, results = self._open(checkpoint, folder)
+            model, results = (self._open_fleeting if fleeting else self._open)(checkpoint, folder)
             self.fabric.launch()  # after all that can be wrong is told; once launched, it does nothing
             failure = track_benchmark(
                 self.fabric, model, self.benchmark, results, precision=self.precision, batch=self.batch
             )
             if failure is not None:
                 raise UserError(failure)
+        except GoneError:
+            raise
         except (UserError, KeyboardInterrupt):
             if self.fabric.is_global_zero:
                 raise
             raise SystemExit(0) from None  # the first rank says it, and its exit code counts
         return results
 
-    def score(self, checkpoint: Path, folder: Path) -> tuple[Scores, list[Path]] | None:
+    def score(self, checkpoint: Path, folder: Path, *, fleeting: bool = False) -> tuple[Scores, list[Path]] | None:
         """Results and their scores, written to ``folder``; scores and files on the first rank, None on the others.
 
         Raises:
-            UserError, SystemExit: as :meth:`track`.
+            UserError, SystemExit, GoneError: as :meth:`track`.
         """
-        results = self.track(checkpoint, folder)
+        results = self.track(checkpoint, folder, fleeting=fleeting)
         if not self.fabric.is_global_zero:
             return None
         assert self.benchmark.truth is not None
@@ -83,3 +96,16 @@ class Evaluation:
         model = load_model(checkpoint, config=self.config, settings=self.settings, device="cpu")
         self.benchmark.class_numbers(model.config.classes)
         return model, open_run(folder, model, self.source, self.precision)
+
+    def _open_fleeting(self, checkpoint: Path, folder: Path) -> tuple[MeMOTR, Path]:
+        """All ranks have the checkpoint, or none goes on with it: those that went on would wait for the others."""
+        opened = None
+        try:
+            opened = self._open(checkpoint, folder)
+        except (UserError, FileNotFoundError):
+            if checkpoint.exists():
+                raise
+        missing = self.fabric.all_reduce(torch.tensor(float(opened is None)), reduce_op="sum")
+        if opened is None or missing:
+            raise GoneError(f"{checkpoint}: was deleted before it was read")
+        return opened

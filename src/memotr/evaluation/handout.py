@@ -46,8 +46,8 @@ class Handout:
         return self._store.add(f"count {what}", amount)
 
     def fail(self, message: str) -> None:
-        """Say what went wrong; nothing is handed out any more."""
-        self._store.set("failure", message)
+        """Say what went wrong, unless something did before; nothing is handed out any more."""
+        self._store.compare_set("failure", "", message)  # "": only where there is none yet
         self._store.add("given", self.size)
 
     def stop(self) -> None:

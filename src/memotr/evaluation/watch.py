@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from memotr.config import load_config
 from memotr.errors import UserError
-from memotr.evaluation.checkpoints import Evaluation
+from memotr.evaluation.checkpoints import Evaluation, GoneError
 from memotr.evaluation.run_folder import METRICS
 from memotr.evaluation.scoring import Scores
 from memotr.weights.tracker import PUBLISHED_CONFIGS
@@ -47,7 +47,7 @@ def watch_training(
         folder: of the training.
         output: checkpoints that have their scores here are not evaluated again.
         once: end when there is no more checkpoint; otherwise when the training has come to its end.
-        tell: takes a line for each checkpoint.
+        tell: takes a line for each checkpoint, also for one that is gone before it was evaluated.
 
     Raises:
         UserError, SystemExit: as :meth:`memotr.evaluation.checkpoints.Evaluation.track`.
@@ -55,7 +55,15 @@ def watch_training(
     numbered_checkpoints(folder)  # a folder that is not there is to be known before processes are started
     evaluation.fabric.launch()
     for checkpoint in follow(evaluation.fabric, folder, output, once=once):
-        scored = evaluation.score(checkpoint.path, output / checkpoint.path.stem)
+        try:
+            scored = evaluation.score(checkpoint.path, output / checkpoint.path.stem, fleeting=True)
+        except GoneError:  # the oldest is what comes next, here and where a training makes room
+            if evaluation.fabric.is_global_zero:
+                if checkpoint.path.exists():  # another machine does not see it yet
+                    time.sleep(POLL)
+                else:
+                    tell(f"{checkpoint.path.name}: was deleted before it was evaluated")
+            continue
         if scored is not None:
             values = main_scores(scored[0])
             with closing(SummaryWriter(str(output / "tensorboard"))) as board:
@@ -119,6 +127,7 @@ def follow(fabric: Fabric, folder: Path, output: Path, *, once: bool) -> Iterato
 def _settled(file: Path) -> bool:
     """Files of this project appear whole."""
     try:
-        return file.suffix != ".pth" or time.time() - file.stat().st_mtime > SETTLED
+        changed = file.stat().st_mtime
     except FileNotFoundError:
         return False
+    return file.suffix != ".pth" or time.time() - changed > SETTLED

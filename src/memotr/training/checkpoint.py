@@ -81,7 +81,8 @@ def read_state(path: Path) -> RunState:
     """Read the checkpoint of a run, or the last one in the folder of a run.
 
     Raises:
-        UserError: nothing there, or a file of weights that is no checkpoint of a run: what it is, and what takes it.
+        UserError: nothing there, or a file of weights that is no checkpoint of a run: what it is, and what takes it; or
+            a checkpoint of a version of this package that kept something else.
     """
     if path.is_dir():
         if not (path / LAST).is_file():
@@ -96,7 +97,16 @@ def read_state(path: Path) -> RunState:
     content = read_torch(path)
     settings = content[HEADER]["config"]
     known = [field.name for field in fields(RunState) if field.name not in ("settings", "progress")]
-    return RunState(settings, Progress(**content["progress"]), **{name: content[name] for name in known})
+    try:
+        return RunState(settings, Progress(**content["progress"]), **{name: content[name] for name in known})
+    except KeyError as error:
+        problem = f"it has no {error}"
+    except TypeError as error:
+        problem = f"progress: {str(error).removeprefix('Progress.__init__() ')}"
+    raise UserError(
+        f"{path}: the state of its training is not one that this memotr can go on from ({problem}); take the version "
+        f"that wrote it, or start a new training from its weights with --pretrained {path}"
+    )
 
 
 def keep_epoch(folder: Path, epoch: int, keep_last: int, keep_every: int) -> None:

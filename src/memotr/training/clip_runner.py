@@ -14,7 +14,7 @@ from memotr.structures import ClipBatch, FrameOutput, FrameTargets, TrackState
 from memotr.tracking.lifecycle import advance
 from memotr.training.criterion import LOSS_NAMES, frame_losses
 from memotr.training.identity import Sightings, identity_loss, sightings
-from memotr.training.matching import MatchCosts, Matching, carry_on, match
+from memotr.training.matching import MatchCosts, Matching, assign, match
 from memotr.training.perturb import perturb
 
 ALWAYS_USED = (
@@ -124,7 +124,7 @@ class ClipRunner(nn.Module):
                     losses = losses + frame_losses(one, matching, truth)
                     if self.identity_weight:
                         seen[b].append(sightings(one, matching, truth, self.merge_layer, t))
-                    choices.append(self._carry_on(one, tracks[b], matching, truth, generator if perturbing else None))
+                    choices.append(self._assign(one, tracks[b], matching, truth, generator if perturbing else None))
                 if t < num_frames - 1:
                     tracks = [self.model.memory(carried) for carried in choices]
                     history.append(tracks)
@@ -136,7 +136,7 @@ class ClipRunner(nn.Module):
             identity = torch.stack([identity_loss(clip) for clip in seen]).mean()
         return self._result(losses, identity, history)
 
-    def _carry_on(
+    def _assign(
         self,
         output: FrameOutput,
         tracks: TrackState,
@@ -145,7 +145,7 @@ class ClipRunner(nn.Module):
         generator: torch.Generator | None,
     ) -> TrackState:
         """The tracks that one frame of one video leaves."""
-        choice = carry_on(output, tracks, matching, truth, keep=self.model.query_updater.update_threshold)
+        choice = assign(output, tracks, matching, truth, keep=self.model.query_updater.update_threshold)
         if self.drop_rate or self.insert_rate:
             drop, insert = (self.drop_rate, self.insert_rate) if generator is not None else (0.0, 0.0)
             choice = perturb(choice, output, drop, insert, generator or torch.Generator(), self.keep_strays)

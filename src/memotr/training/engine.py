@@ -118,7 +118,7 @@ class Training:
             self.step(clips)
             if self.progress.steps % self.output.log_every == 0:
                 self.log()
-            if self.stopping or self.save_is_due():
+            if self.save_is_due():
                 self.save()
             if self.stopping:
                 return
@@ -262,16 +262,16 @@ class Training:
     # Saving
 
     def save_is_due(self) -> bool:
-        """Within an epoch."""
-        return 0 < self.output.save_every <= self.progress.steps - self.saved_at
+        """Within an epoch: every so many steps, and when asked to stop.
+
+        Not while steps are skipped: the present weights may be what makes the loss infinite, those saved are good. The
+        end of an epoch does not ask: its checkpoint is what others wait for, and skipped steps change no weights.
+        """
+        due = self.stopping or 0 < self.output.save_every <= self.progress.steps - self.saved_at
+        return due and not self.progress.skipped_in_a_row
 
     def save(self, *, of_epoch: bool = False) -> None:
-        """Write the checkpoint from which the run can go on; an epoch's is kept under its number, too.
-
-        Not while steps are skipped: the present weights may be what makes the loss infinite, those saved are good.
-        """
-        if self.progress.skipped_in_a_row:
-            return
+        """Write the checkpoint from which the run can go on; an epoch's is kept under its number, too."""
         self.saved_at = self.progress.steps
         own = {"generators": generator_states(), "sums": self.sums.state_dict()}
         ranks = [own]
@@ -305,9 +305,12 @@ class Training:
         self.optimizer.load_state_dict(state.optimizer)
         for group in self.optimizer.param_groups:
             group["weight_decay"] = self.settings.optimizer.weight_decay  # as it is now, like the learning rates
-        self.fabric.strategy.precision.load_state_dict(state.scaler)
+        if state.scaler:  # a run in another precision had none: it begins as in a new run
+            self.fabric.strategy.precision.load_state_dict(state.scaler)
         if self.average and state.average:
             self.average.load_state_dict(state.average)
+        elif self.average:  # first wanted now: the one of the constructor is of weights from before the run
+            self.average = MovingAverage(self.model, self.settings.ema_decay)
         if len(state.ranks) == self.fabric.world_size:
             own = state.ranks[self.fabric.global_rank]
             set_generator_states(own["generators"])

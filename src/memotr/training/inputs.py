@@ -30,9 +30,11 @@ def settle_classes(config: Config, sources: Iterable[Source]) -> Config:
     """The configuration with the classes of the data, unless it names its own.
 
     Raises:
-        UserError: it names others than the data has (a single class may have any name).
+        UserError: it names others than the data has (a single class may have any name), or the data has one twice.
     """
     found = next(sequence.classes for source in sources for sequence in source.sequences)
+    if len(set(found)) < len(found):  # the weights would carry a configuration that is refused
+        raise UserError(f"the data has the classes {', '.join(found)}; give each a name of its own in its dataset.yaml")
     if "classes" not in config.model_fields_set:
         return config.model_copy(update={"classes": found})
     if found != config.classes and not len(found) == len(config.classes) == 1:

@@ -94,7 +94,7 @@ def index_of_ids(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np
     return np.where((known[place] == ids) & (ids >= 0), place, -1)
 
 
-def carry_on(
+def assign(
     output: FrameOutput, tracks: TrackState, matching: Matching, targets: FrameTargets, keep: float
 ) -> Assignment:
     """What goes on to the next frame, by ground truth: what :func:`memotr.tracking.gate.gate` decides by scores.

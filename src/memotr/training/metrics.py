@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Mapping
@@ -34,7 +33,8 @@ class StepMetrics:
         rates: learning rate of every group.
         skipped: steps without effect since the run began.
         seconds: per step.
-        memory: peak of the first process in MB: of the GPU, or of the main memory where there is none.
+        memory: peak of the first process in MB: of the GPU, or of the main memory where there is none; 0 on Windows,
+            which does not tell.
         left: seconds until the last epoch ends, if all goes on like this.
     """
 
@@ -76,8 +76,8 @@ class Sums:
         self._values = torch.zeros(len(NAMES), device=device)
         self._count = 0  # steps that had an effect
         self._steps = 0
-        self._seconds = 0.0
-        self.start_clock()
+        self._seconds = 0.0  # of them, until the clock was started last
+        self._started: float | None = None  # when that was; None while it stands
 
     def __len__(self) -> int:
         """Steps since the last line."""
@@ -95,34 +95,44 @@ class Sums:
 
     def stop_clock(self) -> None:
         """What comes now is no step."""
-        self._seconds += time.perf_counter() - self._started
+        self._seconds, self._started = self._elapsed(), None
+
+    def _elapsed(self) -> float:
+        """Seconds of the steps since the last line."""
+        return self._seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
 
     def finish(self) -> tuple[dict[str, float], float]:
-        """Means by name, the same on all ranks, and seconds per step; then it all begins anew."""
+        """Means by name, the same on all ranks, and seconds per step; then it begins anew, with the clock as it was."""
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(self._values)
             self._values /= dist.get_world_size()
         means = [value / self._count if self._count else float("nan") for value in self._values.tolist()]
-        self.stop_clock()
-        seconds = self._seconds / max(1, self._steps)
+        seconds = self._elapsed() / max(1, self._steps)
         self._values.zero_()
         self._count, self._steps, self._seconds = 0, 0, 0.0
-        self.start_clock()
+        if self._started is not None:
+            self.start_clock()
         return dict(zip(NAMES, means, strict=True)), seconds
 
     def state_dict(self) -> dict[str, Any]:
         """Of this rank."""
         # On the host: whoever unpickled a tensor of another rank's device would open a context on it.
-        return {"values": self._values.cpu().clone(), "count": self._count, "steps": self._steps}
+        values = self._values.cpu().clone()
+        return {"values": values, "count": self._count, "steps": self._steps, "seconds": self._elapsed()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._values.copy_(state["values"])
         self._count, self._steps = state["count"], state["steps"]
+        self._seconds = state.get("seconds", 0.0)  # runs of before did not keep them
 
 
 def peak_memory(device: torch.device) -> float:
-    """Peak memory of this process in MB: allocated on a CUDA device, else resident."""
+    """Peak memory of this process in MB: allocated on a CUDA device, else resident; 0 where nothing tells."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return 0.0
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

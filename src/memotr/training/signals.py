@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+# Windows has no SIGUSR1.
+STOPPING = tuple(signal.Signals[name] for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name))
 
 
 class StopRequest:
@@ -27,7 +28,7 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Within the context SIGTERM, SIGUSR1 and Ctrl-C are requests, not the end (main thread only)."""
+    """Within the context SIGTERM, SIGUSR1 (where it exists) and Ctrl-C are requests, not the end (main thread only)."""
     request = StopRequest()
     before = {number: signal.signal(number, request) for number in STOPPING}
     try:

@@ -11,7 +11,7 @@ from memotr.errors import UserError
 from memotr.weights import huggingface
 from memotr.weights.checkpoint import HEADER, Checkpoint, Kind, make_header
 from memotr.weights.detector import describe_detector
-from memotr.weights.files import write_torch
+from memotr.weights.files import cast, write_torch
 from memotr.weights.tracker import check_tracker, fill_model, find_config, model_state, read_weights, save_model
 
 PYTORCH = (".pth", ".pt")
@@ -31,7 +31,8 @@ def convert(source: str | Path, target: str | Path, *, config: str | Path | None
         What was written, in words.
 
     Raises:
-        UserError: a source of another kind, a target of unknown layout or equal to the source.
+        UserError: a source of another kind, a target of unknown layout or equal to the source, a weight that is beyond
+            the range of float16.
     """
     source, target = Path(source), Path(target)
     if target.suffix not in (*PYTORCH, ".safetensors"):
@@ -65,6 +66,6 @@ def _convert_detector(checkpoint: Checkpoint, target: Path, half: bool) -> str:
     if target.suffix not in PYTORCH:
         raise UserError(f"{target}: a detector is written in its official layout; end the name in .pth or .pt")
     dtype = torch.float16 if half else torch.float32
-    write_torch(target, {"model": {name: tensor.to(dtype) for name, tensor in checkpoint.state.items()}})
+    write_torch(target, {"model": cast(checkpoint.state, dtype, target)})
     what = describe_detector(checkpoint).removeprefix("a ")
     return f"{target}: {what}; use: memotr train ... --pretrained {shlex.quote(str(target))}"

@@ -78,6 +78,15 @@ def read_torch(path: Path) -> Any:
         ) from None
 
 
+def cast(state: Mapping[str, Tensor], dtype: torch.dtype, path: Path) -> dict[str, Tensor]:
+    """Tensors for the file ``path``, floating ones as ``dtype``. Raises UserError where one is beyond its range."""
+    tensors = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    for name, tensor in tensors.items():
+        if state[name].isfinite().all() and not tensor.isfinite().all():
+            raise UserError(f"{path}: not written, {name} has values beyond the range of {dtype}; keep full precision")
+    return tensors
+
+
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Write a safetensors file. Raises UserError where that is not possible."""
     with replacing(path) as beside:  # safetensors' own save_file makes files that only their owner can read

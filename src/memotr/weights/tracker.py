@@ -29,7 +29,7 @@ from memotr.weights.checkpoint import (
     shared_heads_once,
 )
 from memotr.weights.detector import describe_detector
-from memotr.weights.files import write_safetensors
+from memotr.weights.files import cast, write_safetensors
 
 PUBLISHED_CONFIGS = ("config.yaml", "train/config.yaml", "train/train.yaml")
 """Where, beside a checkpoint, its configuration may lie; the authors' code wrote each of the last two for a while."""
@@ -91,13 +91,7 @@ def save_model(model: MeMOTR, path: str | Path, *, epoch: int | None = None, dty
 def model_state(model: MeMOTR, dtype: torch.dtype | None, path: Path) -> dict[str, Tensor]:
     """The model's tensors on the CPU, floating ones as ``dtype``. Raises UserError where one is beyond its range."""
     state = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
-    if dtype is None:
-        return state
-    cast = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    for name, tensor in cast.items():
-        if state[name].isfinite().all() and not tensor.isfinite().all():
-            raise UserError(f"{path}: not written, {name} has values beyond the range of {dtype}; keep full precision")
-    return cast
+    return state if dtype is None else cast(state, dtype, path)
 
 
 def choose_device(name: str | torch.device) -> torch.device:

@@ -1,0 +1,67 @@
+"""What a line of metrics says of time, by a clock that the test sets."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from memotr.training.metrics import Sums
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(time, "perf_counter", made)
+    return made
+
+
+def sums() -> Sums:
+    return Sums(torch.device("cpu"))
+
+
+def steps(of: Sums, clock: Clock, count: int) -> None:
+    """Each takes a tenth of a second."""
+    for _ in range(count):
+        clock.now += 0.1
+        of.add(None)
+
+
+def test_time_counts_once_and_only_that_of_steps(clock: Clock) -> None:
+    ours = sums()
+    clock.now += 7  # until the first epoch begins
+    ours.start_clock()
+    steps(ours, clock, 4)
+    assert ours.finish()[1] == pytest.approx(0.1)
+    steps(ours, clock, 3)
+    ours.stop_clock()
+    clock.now += 50  # a validation, between two epochs
+    ours.start_clock()
+    steps(ours, clock, 2)
+    ours.stop_clock()
+    clock.now += 50
+    assert ours.finish()[1] == pytest.approx(0.1), "the last line of a run comes when its clock stands"
+    clock.now += 50
+    ours.start_clock()
+    steps(ours, clock, 1)
+    assert ours.finish()[1] == pytest.approx(0.1)
+
+
+def test_time_goes_on_after_a_resume(clock: Clock) -> None:
+    before, after = sums(), sums()
+    before.start_clock()
+    steps(before, clock, 3)
+    after.load_state_dict(before.state_dict())
+    clock.now += 1000
+    after.start_clock()
+    steps(after, clock, 1)
+    assert len(after) == 4
+    assert after.finish()[1] == pytest.approx(0.1)
