@@ -397,7 +397,10 @@ def make_config(raw: dict[str, Any], origin: str, overrides: list[str] | None = 
     try:
         return Config.model_validate(_override(deepcopy(raw), overrides or []))
     except ValidationError as error:
-        raise UserError(f"{origin}: {_explain(error)}") from None
+        place = ".".join(str(part) for part in error.errors()[0]["loc"]) + "."
+        given = (item for item in overrides or () if place.startswith(item.partition("=")[0] + "."))
+        culprit = next(map(repr, given), origin)
+        raise UserError(f"{culprit}: {_explain(error)}") from None
 
 
 def _presets() -> Any:

@@ -63,7 +63,7 @@ def train(
     Works as it is under torchrun and SLURM.
     """
     from memotr.evaluation.validation import make_validation
-    from memotr.training.options import settle
+    from memotr.training.options import settle, with_validation
     from memotr.training.run import train as run
 
     given = {
@@ -78,6 +78,7 @@ def train(
             "leave one of them out"
         )
     chosen, folder, state = settle(config, settings or [], given, output, resume)
+    chosen = with_validation(chosen)
     wanted = chosen.training.output.val_every > 0
     code = run(
         chosen,

@@ -34,6 +34,6 @@ def plot_thresholds(path: Path, scores: Scores, title: str) -> None:
     axes.set_xticks(np.arange(0, 1.01, 0.1))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower left", frameon=False)
+    axes.legend(loc="best", frameon=False)
     with replacing(path) as beside:
         figure.savefig(beside, dpi=150)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from memotr.config import Config, load_config, make_config
+from memotr.config import Config, SplitConfig, load_config, make_config
+from memotr.data.layouts import recognise
 from memotr.errors import UserError
 from memotr.training.checkpoint import LAST, RunState, read_state
 
@@ -48,3 +49,22 @@ def settle(
     elif own is not None and output.resolve() != own.resolve() and (output / LAST).is_file():
         raise UserError(f"{output}: holds another run than {resume}; choose another --output")
     return config, output, state
+
+
+def with_validation(config: Config) -> Config:
+    """The same with a split to validate on, where validation is wanted: of divided training data it is ``val``.
+
+    Raises:
+        UserError: there is none.
+    """
+    every, source = config.training.output.val_every, config.data.train[0]
+    if not every or config.data.val is not None:
+        return config
+    path = Path(config.data.root) / source.path
+    if path.exists() and "val" in recognise(path, source.format).splits:
+        val = SplitConfig(path=source.path, split="val", format=source.format)
+        return config.model_copy(update={"data": config.data.model_copy(update={"val": val})})
+    raise UserError(
+        f"--val-every {every}: {path} has no split val to validate on; name one, its path counted from the data root: "
+        f"data.val='{{path: {source.path}, split: val_half}}'"
+    )

@@ -88,7 +88,7 @@ class Report:
 
     def validation(self, values: Mapping[str, float], step: int, epochs: int) -> None:
         """What validation after so many epochs gave."""
-        self.say(f"after epoch {epochs}: " + " · ".join(f"{name} {value:.3f}" for name, value in values.items()))
+        self.say(f"after epoch {epochs}: " + " · ".join(f"{name} {100 * value:.1f}" for name, value in values.items()))
         self._write({"step": step, "epochs": epochs, "validation": dict(values)})
         for name, value in values.items():
             self._board.add_scalar(f"validation/{name}", value, step)

@@ -25,8 +25,8 @@ from memotr.training.environment import append_environment, describe_environment
 from memotr.training.figure import ShownClip
 from memotr.training.inputs import make_dataset, read_sources, read_split, settle_classes
 from memotr.training.signals import stop_on_signals
-from memotr.weights import Kind, load_detector, read_checkpoint
-from memotr.weights.tracker import fill_model
+from memotr.weights import Kind, load_detector
+from memotr.weights.tracker import fill_model, read_weights
 
 
 def train(
@@ -63,8 +63,8 @@ def train(
     dataset = make_dataset(config, sources)
     if state is not None:
         check_resumable(state, config)
-    prepare_folder(folder, resuming=state is not None)
     model, origin = start_model(config, pretrained if state is None else None)
+    prepare_folder(folder, resuming=state is not None)
     fabric = make_fabric(
         accelerator, devices, num_nodes, config.training.precision, statistics=config.model.backbone.norm == "batch"
     )
@@ -78,10 +78,6 @@ def train(
         training.on_first_rank(lambda: write_beginning(fabric, config, folder))
         if fabric.is_global_zero:
             tell(origin, describe(fabric, config, model, dataset, folder))
-            if config.training.output.val_every and validate is None:
-                tell(
-                    "nothing is validated: there is no split to do it on; name one as data.val={path: ..., split: ...}"
-                )
         try:
             training.run()
         except (RuntimeError, ConnectionError, EOFError) as error:
@@ -95,6 +91,9 @@ def train(
     del training
     leave_process_group()
     if not stopped or not fabric.is_global_zero:
+        if fabric.is_global_zero:
+            made = [folder / name for name in ("best.safetensors", "last.safetensors") if (folder / name).is_file()]
+            tell(f"wrote {' and '.join(map(str, made))}; see it at work: memotr track VIDEO --checkpoint {made[0]}")
         return 0
     asked = stop.signal or signal.SIGTERM  # on another rank
     how = f"go on with --resume {folder}" if (folder / LAST).is_file() else "nothing was saved yet"
@@ -129,7 +128,7 @@ def start_model(config: Config, pretrained: Path | None) -> tuple[MeMOTR, str]:
     torch.manual_seed(config.training.seed)
     if pretrained is None:
         return build_model(anywhere), "starting from random weights"
-    checkpoint = read_checkpoint(pretrained)
+    checkpoint = read_weights(pretrained)
     if checkpoint.kind in (Kind.TRACKER, Kind.TRAINING):
         return fill_model(
             checkpoint, anywhere, config.name
@@ -145,7 +144,7 @@ def choose_clip(config: Config, sources: list[Source]) -> ShownClip | None:
         try:
             sequences = read_split(config.data, config.data.val) + sequences
         except UserError as error:
-            tell(f"figures will show a training clip: {error}")
+            tell(f"data.val cannot be read ({error}): figures show a training clip instead")
     usual = (
         config.data.sampling.largest_interval(config.training.epochs) + 1
     ) // 2  # between the frames of a clip to train on

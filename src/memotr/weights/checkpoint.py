@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +18,9 @@ from memotr.weights.files import check_file, is_safetensors, read_safetensors, r
 
 FORMAT = 1
 """Version of the header that this package writes."""
+
+OF_A_RUN = ("best.safetensors", "last.safetensors")
+"""What training leaves to be used, the better one first."""
 
 HEADER = "memotr"
 """Key of that header: an entry of a ``torch.save`` dictionary, or JSON text in a safetensors file's metadata."""
@@ -70,7 +74,15 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def only_weights_in(folder: Path) -> Path:
-    """The one file of weights in a folder. Raises UserError where there is none, or one has to be chosen."""
+    """The one file of weights in a folder; in that of a run the best, else the last.
+
+    Raises:
+        UserError: there is none, or one has to be chosen.
+    """
+    for name in OF_A_RUN:
+        if (folder / name).is_file():
+            warnings.warn(f"{folder}: is a folder, of which {name} is taken", stacklevel=3)
+            return folder / name
     files = sorted(file.name for file in folder.iterdir() if file.suffix in (".pth", ".pt", ".safetensors"))
     if len(files) != 1:
         found = f"holds {_some(files)}" if files else "no .pth, .pt or .safetensors is in it"
@@ -141,7 +153,11 @@ def _recognise(path: Path, payload: Any) -> Checkpoint:
         _check_format(path, header)
         kind = Kind.TRAINING if "optimizer" in payload else kind
         progress = _integer(header, "epoch"), _integer(header, "iterations")
-        return Checkpoint(path, kind, "memotr", _averaged(state, payload, path), header["config"], *progress)
+        published = kind is Kind.TRACKER and not is_safetensors(
+            path
+        )  # as `memotr convert` writes for the authors' code
+        layout = "published MeMOTR code, with memotr's configuration" if published else "memotr"
+        return Checkpoint(path, kind, layout, _averaged(state, payload, path), header["config"], *progress)
     if kind is Kind.TRACKER:
         states = payload.get("states")
         progress = _integer(states, "start_epoch"), _integer(states, "global_iters")

@@ -148,7 +148,7 @@ def find_config(checkpoint: Checkpoint, given: str | Path | Config | None = None
     if given is not None:
         return load_config(given), str(given)
     if checkpoint.settings is not None:
-        return make_config(checkpoint.settings, str(path)), "in the file"
+        return make_config(checkpoint.settings, str(path)), f"in {path}"
     places = (path.with_suffix(".yaml"), *(path.parent / name for name in PUBLISHED_CONFIGS))
     for candidate in places:
         if candidate.is_file():
