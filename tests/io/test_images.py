@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from memotr.data.formats.frame_files import list_frames
 from memotr.errors import UserError
 from memotr.io.frames import Frame, Source
 from memotr.io.image_files import read_image
@@ -45,6 +46,20 @@ def test_natural_order_and_every_format(tmp_path: Path) -> None:
     assert [number_of(frame.image) for frame in frames] == [frame.index for frame in frames] == list(range(6))
     assert (source.name, source.kind, source.fps, source.frame_count) == ("holiday.v2", "images", 25, 6)
     assert [frame.time for frame in frames] == pytest.approx([i / 25 for i in range(6)])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["1_cam1.png", "2_cam1.png", "10_cam1.png"],  # the last number is the same in all
+        ["cam10_f1.png", "cam2_f2.png", "cam1_f10.png"],
+        ["a.png", "b2.png", "b10.png"],  # not all have one
+    ],
+)
+def test_tracking_and_training_have_one_order(tmp_path: Path, names: list[str]) -> None:
+    folder = write_folder(tmp_path / "f", names)
+    _, frames = read(folder)
+    assert [frame.file_name for frame in frames] == [file.name for file in list_frames(folder).files] == names
 
 
 def test_selection(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -82,6 +84,36 @@ def is_rotated(file: Path) -> bool:
             return tagged and image.getexif().get(EXIF_ORIENTATION, 1) != 1
     except OSError:
         return False
+
+
+def in_order(names: Iterable[str]) -> tuple[list[str], list[int] | None]:
+    """The one order of a folder's images, for tracking, training and evaluation alike.
+
+    Args:
+        names: of image files, in any order.
+
+    Returns:
+        The names, and their numbers, ascending: the last number in each (000012.jpg is 12, cam2_f7.png is 7). Where one
+        has no number, or two have the same, None, and the names are in natural order (2_cam1 before 10_cam1).
+    """
+    natural = sorted(names, key=_natural)
+    numbers = [_last_number(name) for name in natural]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        return natural, None
+    pairs = sorted((number, name) for number, name in zip(numbers, natural, strict=True) if number is not None)
+    return [name for _, name in pairs], [number for number, _ in pairs]
+
+
+def _natural(name: str) -> tuple[list[str | int], str]:
+    """Sort key in which numbers count as numbers: frame2 before frame10."""
+    parts = re.split(r"([0-9]+)", name.casefold())
+    return [int(part) if position % 2 else part for position, part in enumerate(parts)], name
+
+
+def _last_number(name: str) -> int | None:
+    """None where there is none, or one beyond 64 bits."""
+    digits = re.findall(r"[0-9]+", name.rpartition(".")[0])
+    return int(digits[-1]) if digits and len(digits[-1]) < 19 else None
 
 
 def _cut_short(head: bytes, tail: bytes) -> bool:
