@@ -87,6 +87,9 @@ def test_the_length_of_a_sequence(tmp_path: Path) -> None:
     for number in range(1, 4):
         (folder / "img1" / f"{number:06d}.jpg").touch()
     assert load_ground_truth(folder).sequences[0].length == 3
+    for text, length in (("seqLength=4.0", 4), ("name=a", 3), ("seqLength=", 3), ("imDir=elsewhere", 1)):
+        (folder / "seqinfo.ini").write_text(f"[Sequence]\n{text}\n")
+        assert load_ground_truth(folder).sequences[0].length == length, text
 
 
 def test_the_second_half_is_centertracks() -> None:
@@ -166,11 +169,12 @@ def test_bad_ground_truth(tmp_path: Path) -> None:
     refused("gt.txt, line 1: the class .column 8. is not a whole number", folder)
     sequence(folder, rows=[(2, 1, 0, 0, 9, 9, float("nan"), 1, 1)])
     refused("gt.txt, line 1: the mark .column 7. is not a number", folder)
-    for text in ("[Sequence]\nname=a\n", "[Sequence]\nseqLength=many\n", "seqLength=3", ""):
+    for text in ("seqLength=3", ""):
         (folder / "seqinfo.ini").write_text(text)
-        refused(r"seqinfo.ini: no \[Sequence\] with seqLength", folder)
-    (folder / "seqinfo.ini").write_text("[Sequence]\nseqLength=0\n")
-    refused("seqLength=0", folder)
+        refused(r"cannot read .*seqinfo.ini: .*; correct it, or remove it", folder)
+    for text in ("many", "0", "4.5"):
+        (folder / "seqinfo.ini").write_text(f"[Sequence]\nseqLength={text}\n")
+        refused(f"seqinfo.ini: seqLength={text} is not a number of frames; correct it", folder)
 
 
 def test_halves_that_cannot_be(tmp_path: Path) -> None:

@@ -130,6 +130,8 @@ def test_mot_sequence(tmp_path: Path) -> None:
         (None, "img1", "seq", 25),
         ("[Sequence]\nframeRate=14\n", "img1", "seq", 14),
         ("\ufeff[Sequence]\r\nName=abc\r\nFRAMERATE=12.5\r\nimDir=frames\r\n", "frames", "abc", Fraction(25, 2)),
+        ("[Sequence]\nframeRate=29.97002997\n", "img1", "seq", Fraction(30000, 1001)),
+        ("[Sequence]\nframeRate=30000/1001\n", "img1", "seq", Fraction(30000, 1001)),
         ("[Sequence]\nname=../../evil\n", "img1", "seq", 25),  # it becomes a file name
         ("[Sequence]\nname=..\n", "img1", "seq", 25),
     ],
@@ -143,9 +145,10 @@ def test_incomplete_seqinfo(tmp_path: Path, info: str | None, images: str, name:
     ("info", "message"),
     [
         ("[Sequence]\nframeRate=fast\n", r"seqinfo\.ini: frameRate=fast is not a number"),
+        ("[Sequence]\nframeRate=1e999999999\n", r"seqinfo\.ini: frameRate=1e999999999 is not"),
         ("[Sequence]\nframeRate=0\n", r"seqinfo\.ini: frameRate=0 is not"),
         ("frameRate=20\n", r"cannot read .*seqinfo\.ini: File contains no section headers"),
-        ("[Other]\nframeRate=20\n", r"cannot read .*seqinfo\.ini: 'Sequence'"),
+        ("[Other]\nframeRate=20\n", r"cannot read .*seqinfo\.ini: no section 'Sequence'"),
         ("[Sequence]\nimDir=elsewhere\n", r"no image folder .*elsewhere; imDir in seqinfo\.ini"),
     ],
 )

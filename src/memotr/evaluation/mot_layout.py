@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from memotr.data.formats.seqmap import read_seqmap
 from memotr.data.layouts import WHOLE, Layout, recognise
 from memotr.errors import UserError
 from memotr.evaluation.names import fits, shortened
+from memotr.io.seqinfo import read_seqinfo
 
 TRUTH_FILES = ("gt/gt.txt", "gt.txt")  # in the folder of a sequence
 
@@ -32,21 +32,18 @@ class TruthFile:
     folder: Path | None
 
     def length(self) -> int | None:
-        """Number of frames: ``seqLength`` of seqinfo.ini, else the number of images; None where neither is there."""
+        """Number of frames: ``seqLength`` of seqinfo.ini, else the number of images; None where neither is there.
+
+        Raises:
+            UserError: seqinfo.ini cannot be read, or its seqLength is no number of frames.
+        """
         if self.folder is None:
             return None
-        info = self.folder / "seqinfo.ini"
-        if not info.is_file():
-            return len(images_in(self.folder / "img1")) or None
-        ini = configparser.ConfigParser(interpolation=None)
-        try:
-            ini.read_string(info.read_text(encoding="utf-8-sig"))
-            length = int(ini["Sequence"]["seqLength"])
-        except (OSError, ValueError, KeyError, configparser.Error):
-            raise UserError(f"{info}: no [Sequence] with seqLength=<number of frames>") from None
-        if length < 1:
-            raise UserError(f"{info}: seqLength={length}; it is the number of frames")
-        return length
+        file = self.folder / "seqinfo.ini"
+        info = read_seqinfo(file)
+        if "seqLength" in info.unusable:
+            raise UserError(f"{file}: {info.unusable['seqLength']}; correct it, or remove the line to count the images")
+        return info.length or len(images_in(self.folder / info.image_folder)) or None
 
 
 @dataclass(frozen=True)

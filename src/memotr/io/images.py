@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from memotr.errors import UserError
 from memotr.io.frames import DEFAULT_FPS, Frame, Selection, Source
 from memotr.io.image_files import IMAGE_SUFFIXES, in_order, read_image
+from memotr.io.seqinfo import read_seqinfo
 
 NAMED_AT_MOST = 5  # skipped files that a closing note lists by name
 
@@ -81,15 +81,17 @@ def open_folder(folder: Path, selection: Selection, *, skip_bad: bool) -> ImageS
             selection=selection,
             skip_bad=skip_bad,
         )
-    info = _read_seqinfo(info_file) if info_file.is_file() else {}
+    info = read_seqinfo(info_file)
+    if "frameRate" in info.unusable:
+        raise UserError(f"{info_file}: {info.unusable['frameRate']}; correct it, or remove the line")
     # seqLength is not used: in shortened copies of a data set it still counts the frames of the full sequence.
-    images = _images_in(sequence / info.get("imdir", "img1"))
-    name = info.get("name", "")
+    images = _images_in(sequence / info.image_folder)
+    name = info.name or ""
     return ImageSource(
         images,
         name=name if name == Path(name).name and name not in ("", "..") else sequence.resolve().name,
         kind="sequence",
-        fps=_frame_rate(info, info_file),
+        fps=info.fps or DEFAULT_FPS,
         selection=selection,
         skip_bad=skip_bad,
     )
@@ -108,25 +110,3 @@ def _images_in(folder: Path) -> list[Path]:
     raise UserError(
         f"there is no image in {folder} (looked for {', '.join(sorted(IMAGE_SUFFIXES))}); a video is named by its file"
     )
-
-
-def _read_seqinfo(file: Path) -> dict[str, str]:
-    """The ``[Sequence]`` section of a MOTChallenge seqinfo.ini, keys in lower case."""
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read_string(file.read_text(encoding="utf-8-sig"))
-        return dict(parser["Sequence"])
-    except (configparser.Error, KeyError, UnicodeDecodeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"cannot read {file}: {reason}; correct it, or remove it to track the images alone") from error
-
-
-def _frame_rate(info: dict[str, str], file: Path) -> Fraction:
-    text = info.get("framerate", str(DEFAULT_FPS))
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if not 0 < rate <= 1000:
-        raise UserError(f"{file}: frameRate={text} is not a number of frames per second")
-    return rate

@@ -5,7 +5,6 @@ DanceTrack, SportsMOT, MOT17, MOT20 and MOTSynth come like this, and it is the e
 
 from __future__ import annotations
 
-import configparser
 import re
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Many
@@ -21,6 +20,7 @@ from memotr.data.formats.frame_files import FrameFiles, images_in, list_frames, 
 from memotr.data.formats.problems import Problems
 from memotr.data.formats.seqmap import read_seqmap
 from memotr.data.sequences import FrameBoxes, Sequence
+from memotr.io.seqinfo import SeqInfo, SeqInfoError, read_seqinfo
 
 PERSON = ClassMap.of({1: "person"})
 COLUMNS = "frame, id, left, top, width, height[, mark, class, visibility]"
@@ -93,14 +93,15 @@ def read_sequence(folder: Path, rules: MotRules, problems: Problems, *, images: 
         problems: takes what is wrong.
         images: folder of the images where that is not ``img1`` (or ``imDir`` of seqinfo.ini) in ``folder``.
     """
-    info = SeqInfo.read(folder / "seqinfo.ini", problems)
+    info_file = folder / "seqinfo.ini"
+    info = _info_of(info_file, problems)
     images = images or folder / info.image_folder
     frames = list_frames(images)
     if not len(frames):
         problems.error(images, "no images here; copy the images of the sequence to this folder")
         return None
     size = size_of(frames.files, problems) or info.size
-    info.compare(frames, size, problems)
+    _compare(info, info_file, frames, size, problems)
     file = folder / "gt" / "gt.txt"
     boxes = _read_boxes(file, frames, size, rules, problems) if file.is_file() else None
     return Sequence(
@@ -108,57 +109,36 @@ def read_sequence(folder: Path, rules: MotRules, problems: Problems, *, images: 
         frames.files,
         boxes,
         rules.classes.names,
-        info.fps,
+        None if info.fps is None else float(info.fps),
         size,
         first_frame=int(frames.numbers[0]),
     )
 
 
-@dataclass(frozen=True)
-class SeqInfo:
-    """What seqinfo.ini says. The images that are there count, so most of it is only compared with them."""
+def _info_of(file: Path, problems: Problems) -> SeqInfo:
+    """What seqinfo.ini says; the images that are there count, so what cannot be understood is only noted."""
+    try:
+        info = read_seqinfo(file)
+    except SeqInfoError as error:
+        problems.note(file, f"cannot be understood ({error.reason}): not used")
+        return SeqInfo()
+    for message in info.unusable.values():
+        problems.note(file, f"{message}: not used")
+    return info
 
-    file: Path
-    fps: float | None = None
-    image_folder: str = "img1"
-    length: int | None = None
-    size: tuple[int, int] | None = None
 
-    @classmethod
-    def read(cls, file: Path, problems: Problems) -> SeqInfo:
-        """All of it is optional, the file too; what cannot be understood is noted."""
-        parser = configparser.ConfigParser(interpolation=None)
-        try:
-            parser.read_string(file.read_text(encoding="utf-8-sig"))
-            section = parser["Sequence"]
-        except FileNotFoundError:
-            return cls(file)
-        except (configparser.Error, KeyError, UnicodeDecodeError, OSError) as error:
-            problems.note(file, f"cannot be understood ({str(error).splitlines()[0]}): not used")
-            return cls(file)
-        numbers: dict[str, float] = {}
-        for key in ("frameRate", "seqLength", "imWidth", "imHeight"):
-            text = section.get(key, "").strip()
-            if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) and float(text) > 0:
-                numbers[key] = float(text)
-            elif text:
-                problems.note(file, f"{key}={text} is not a number above 0: not used")
-        size = (int(numbers["imHeight"]), int(numbers["imWidth"])) if {"imHeight", "imWidth"} <= set(numbers) else None
-        length = int(numbers["seqLength"]) if "seqLength" in numbers else None
-        return cls(file, numbers.get("frameRate"), section.get("imDir", "img1"), length, size)
-
-    def compare(self, frames: FrameFiles, size: tuple[int, int] | None, problems: Problems) -> None:
-        """Notes where the images say something else."""
-        missing = int(frames.numbers[-1] - frames.numbers[0]) + 1 - len(frames)
-        if missing:
-            folder = frames.files[0].parent
-            problems.note(folder, f"images missing between the others, which count as neighbours: {missing:,}")
-        if self.length is not None and self.length > len(frames):
-            message = f"seqLength={self.length}, but there are {len(frames):,} images: those that are there are used"
-            problems.note(self.file, message)
-        if self.size is not None and size is not None and self.size != size:
-            found, said = f"{size[1]}×{size[0]}", f"{self.size[1]}×{self.size[0]}"
-            problems.note(self.file, f"says {said}, images are {found}: boxes are taken to be in pixels of the images")
+def _compare(info: SeqInfo, file: Path, frames: FrameFiles, size: tuple[int, int] | None, problems: Problems) -> None:
+    """Notes where the images say something else than each other, or than seqinfo.ini (``file``)."""
+    missing = int(frames.numbers[-1] - frames.numbers[0]) + 1 - len(frames)
+    if missing:
+        folder = frames.files[0].parent
+        problems.note(folder, f"images missing between the others, which count as neighbours: {missing:,}")
+    if info.length is not None and info.length > len(frames):
+        message = f"seqLength={info.length}, but there are {len(frames):,} images: those that are there are used"
+        problems.note(file, message)
+    if info.size is not None and size is not None and info.size != size:
+        found, said = f"{size[1]}×{size[0]}", f"{info.size[1]}×{info.size[0]}"
+        problems.note(file, f"says {said}, images are {found}: boxes are taken to be in pixels of the images")
 
 
 def one_copy_each(folders: Many[Path], detector: str | None = None) -> list[Path]:

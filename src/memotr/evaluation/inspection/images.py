@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from memotr.data.formats.frame_files import FrameFiles, list_frames
-from memotr.data.formats.mot import SeqInfo
-from memotr.data.formats.problems import Problems
 from memotr.errors import UserError
 from memotr.evaluation.names import shortened
 from memotr.evaluation.truth import GroundTruth, SequenceTruth
+from memotr.io.seqinfo import SeqInfoError, read_seqinfo
 
 FrameImages = Mapping[int, Path]
 """Frame, counted from 0 in what is scored → image file; frames without an image are not in it."""
@@ -60,7 +60,9 @@ def _folders(truth: GroundTruth, sequence: SequenceTruth, root: Path | None) -> 
 
 
 def _inside(folder: Path) -> Iterator[Path]:
-    yield folder / SeqInfo.read(folder / "seqinfo.ini", Problems()).image_folder
+    with suppress(SeqInfoError):
+        yield folder / read_seqinfo(folder / "seqinfo.ini").image_folder
+    yield folder / "img1"
     yield folder
 
 
