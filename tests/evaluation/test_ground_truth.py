@@ -114,6 +114,17 @@ def test_marks_classes_and_distractors(tmp_path: Path) -> None:
     assert not truth.distractors.any()
 
 
+def test_a_split_that_counts_from_0(tmp_path: Path) -> None:
+    """One row of frame 0 in it says so for all its sequences, whichever of them are scored."""
+    sequence(tmp_path / "a", rows=[(frame, 1, frame, 0, 9, 9, 1, 1, 1) for frame in (0, 3)])
+    sequence(tmp_path / "b", rows=[(frame, 1, frame, 0, 9, 9, 1, 1, 1) for frame in (1, 2)])
+    for truth in (*load_ground_truth(tmp_path).sequences, *load_ground_truth(tmp_path, only=["b"]).sequences):
+        assert truth.frames.tolist() == [1, 2, 3, 4]
+        assert truth.objects.frames.tolist() == truth.objects.boxes[:, 0].tolist()
+    (tmp_path / "a" / "seqinfo.ini").unlink()
+    assert load_ground_truth(tmp_path).sequences[0].length == 4  # the last annotated frame is 3
+
+
 def test_classes_are_named_by_dataset_yaml_and_others_are_not_scored(tmp_path: Path) -> None:
     sequence(tmp_path / "a", rows=[(1, k, 0, 0, 9, 9, 1, kind, 1) for k, kind in enumerate([1, 2, 3])])
     assert load_ground_truth(tmp_path).classes == ("class 1", "class 2", "class 3")
@@ -161,8 +172,10 @@ def test_bad_seqmaps(dancetrack: Path, tmp_path: Path) -> None:
 def test_bad_ground_truth(tmp_path: Path) -> None:
     folder = sequence(tmp_path / "MOT17-02", rows=[ROW, (5, 1, 0, 0, 9, 9, 1, 1, 1)])
     refused("gt.txt, line 2: frame 5 is beyond the sequence, which has 4", folder)
-    sequence(folder, rows=[(0, 1, 0, 0, 9, 9, 1, 1, 1)])
-    refused("gt.txt, line 1: frame 0: frames are counted from 1", folder)
+    sequence(folder, rows=[(-1, 1, 0, 0, 9, 9, 1, 1, 1)])
+    refused("gt.txt, line 1: frame -1: frames are counted from 1", folder)
+    sequence(folder, rows=[(0, 1, 0, 0, 9, 9, 1, 1, 1), (4, 1, 0, 0, 9, 9, 1, 1, 1)])
+    refused("gt.txt, line 2: frame 4 is beyond the sequence, which has 4, counted from 0", folder)
     sequence(folder, rows=[ROW, (2, 1, 0, 0, 9, 9, 1, 14, 1)])
     refused(r"gt.txt, line 2: the class is none of MOT17's \(1 to 13\); for other data say --format mot", folder)
     sequence(folder, rows=[(2, 1, 0, 0, 9, 9, 1, 1.5, 1)])

@@ -58,4 +58,5 @@ def _truth(sequence: Sequence, half: bool) -> SequenceTruth:
     nothing = np.zeros(len(ids), np.bool_)
     objects = VideoBoxes(np.repeat(np.arange(len(counts)), counts), ids, labels, boxes.astype(np.float64), nothing)
     folder = sequence.frames[0].parent
-    return SequenceTruth(sequence.name, frames, objects, nothing, VideoBoxes.empty(), length, folder)
+    images = tuple(file.name for file in sequence.frames)
+    return SequenceTruth(sequence.name, frames, objects, nothing, VideoBoxes.empty(), length, folder, images)

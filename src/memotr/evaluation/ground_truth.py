@@ -42,7 +42,7 @@ def load_ground_truth(
     half: bool = False,
     format: Format = "auto",
 ) -> GroundTruth:
-    """Read the ground truth of a split.
+    """Read the ground truth of a split; frames count from 1 in it, also where files begin with frame 0.
 
     Args:
         path: a data set, a folder of sequences, a sequence, or its file; see the documentation for the layouts.
@@ -77,7 +77,8 @@ def load_ground_truth(
         numbers, classes = _own_classes(rows, folder.layout)
     else:
         numbers, classes = None, PEDESTRIANS
-    sequences = [_sequence(*each, numbers, half) for each in zip(files, rows, protocols, strict=True)]
+    first = folder.first_frame
+    sequences = [_sequence(*each, first, numbers, half) for each in zip(files, rows, protocols, strict=True)]
     several = numbers if len(classes) > 1 else None
     only_class = None if set(protocols) == {"mot"} else PEDESTRIAN
     return GroundTruth(path, tuple(sequences), classes, several, only_class)
@@ -115,14 +116,17 @@ def _own_classes(files: Sequence[MotRows], layout: Layout | None) -> tuple[dict[
 
 
 def _sequence(
-    source: TruthFile, rows: MotRows, protocol: Protocol, numbers: Mapping[int, int] | None, half: bool
+    source: TruthFile, rows: MotRows, protocol: Protocol, first: int, numbers: Mapping[int, int] | None, half: bool
 ) -> SequenceTruth:
+    """``first`` is what the file counts frames from; the truth counts them from 1, as results do."""
     said = source.length()
     if said is None and half:
         raise UserError(f"{source.file}: --half needs the number of frames; put a seqinfo.ini with seqLength beside it")
-    length = int(rows.frames.max(initial=0)) if said is None else said
-    rows.refuse(rows.frames < 1, "frame {frame}: frames are counted from 1")
-    rows.refuse(rows.frames > length, f"frame {{frame}} is beyond the sequence, which has {length}")
+    length = int(rows.frames.max(initial=first - 1)) - first + 1 if said is None else said
+    rows.refuse(rows.frames < first, f"frame {{frame}}: frames are counted from {first}")
+    beyond = f"frame {{frame}} is beyond the sequence, which has {length}" + (", counted from 0" if first == 0 else "")
+    rows.refuse(rows.frames - first >= length, beyond)
+    rows = rows.later(1 - first)
     labels, scored, distractors = _judge(rows, protocol, numbers)
     frames = second_half(length) if half else np.arange(1, length + 1)
     if not len(frames):

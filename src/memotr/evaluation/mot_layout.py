@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memotr.data.formats.frame_files import images_in, subfolders
+from memotr.data.formats.frame_numbers import first_in_truth
 from memotr.data.formats.mot import looks_like_sequence
 from memotr.data.formats.seqmap import read_seqmap
 from memotr.data.layouts import WHOLE, Layout, recognise
@@ -54,11 +55,13 @@ class TruthFolder:
         path: folder they lie in.
         files: name → ground truth, by name; None for sequences that have none.
         layout: what the folder was recognised as; None for flat ones.
+        first_frame: what the files count frames from, 0 or 1.
     """
 
     path: Path
     files: Mapping[str, TruthFile | None]
     layout: Layout | None
+    first_frame: int = 1
 
 
 def find_truth(
@@ -84,6 +87,9 @@ def find_truth(
         folder, usual = _recognised(path, split)
         seqmap = seqmap or usual
     names = list(folder.files) if seqmap is None else _named_in(seqmap, folder)
+    # Before patterns choose among them: one sequence cannot tell what the split counts from.
+    truths = [file.file for name in names if (file := folder.files[name]) is not None]
+    folder = replace(folder, first_frame=first_in_truth(truths))
     names = fits(names, only)
     if not names:
         raise UserError(f"{folder.path}: no sequence is named {' or '.join(only)}; there are {shortened(folder.files)}")

@@ -123,8 +123,6 @@ def _numbered_as_source(rows: MotRows, sequence: SequenceTruth) -> MotRows:
         return rows
     shift = int(sequence.frames[0]) - 1
     if (rows.frames <= len(sequence.frames)).all():
-        values = rows.values.copy()
-        values[:, 0] += shift
-        return MotRows(rows.path, values)
+        return rows.later(shift)
     scored = f"frames {shift + 1} to {sequence.length} (or the same numbered from 1)"
     raise rows.error(int(np.flatnonzero(outside)[0]), f"frame {{frame}} is in the first half; only {scored} are scored")

@@ -37,7 +37,7 @@ class MotRows:
 
     @property
     def frames(self) -> Ints:
-        """(N,) frame numbers, from 1."""
+        """(N,) frame numbers."""
         return self.values[:, 0].astype(np.int64)
 
     @property
@@ -50,6 +50,14 @@ class MotRows:
         """(N, 4) xyxy in pixels."""
         corner, size = self.values[:, 2:4], self.values[:, 4:6]
         return np.concatenate([corner, corner + size], axis=1)
+
+    def later(self, frames: int) -> MotRows:
+        """The same rows, so many frames later."""
+        if not frames:
+            return self
+        values = self.values.copy()
+        values[:, 0] += frames
+        return MotRows(self.path, values)
 
     def column(self, index: int, missing: float) -> Floats:
         """(N,) a column that not every file has; ``missing`` where it is not there."""

@@ -6,7 +6,7 @@ DanceTrack, SportsMOT, MOT17, MOT20 and MOTSynth come like this, and it is the e
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from memotr.data.formats.box_table import BoxTable
 from memotr.data.formats.classes import ClassMap
 from memotr.data.formats.frame_files import FrameFiles, images_in, list_frames, size_of, subfolders
+from memotr.data.formats.frame_numbers import FrameNumbers
 from memotr.data.formats.problems import Problems
 from memotr.data.formats.seqmap import read_seqmap
 from memotr.data.sequences import FrameBoxes, Sequence
@@ -76,42 +77,74 @@ class GroundTruthRows:
         return GroundTruthRows(self.values[index], self.lines[index])
 
 
-def read_sequences(folders: Iterable[Path], rules: MotRules, problems: Problems) -> Iterator[Sequence]:
-    """The sequences of ``folders``, each read when asked for. Those without images are errors and not returned."""
-    for folder in folders:
-        sequence = read_sequence(folder, rules, problems)
-        if sequence is not None:
-            yield sequence
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A sequence before its boxes are read."""
+
+    folder: Path
+    info: SeqInfo
+    images: Path
+    frames: FrameFiles
+
+    @property
+    def truth(self) -> Path:
+        return self.folder / "gt" / "gt.txt"
 
 
-def read_sequence(folder: Path, rules: MotRules, problems: Problems, *, images: Path | None = None) -> Sequence | None:
-    """One sequence folder; None where it has no image.
+def read_sequences(
+    folders: Many[Path],
+    rules: MotRules,
+    problems: Problems,
+    *,
+    only: Many[Path] | None = None,
+    images: Callable[[Path], Path] | None = None,
+) -> Iterator[Sequence]:
+    """The sequences of a split, each read when asked for. Those without images are errors and not returned.
 
     Args:
-        folder: holds ``gt/gt.txt`` (without it the sequence has no ground truth), perhaps ``seqinfo.ini``, and images.
+        folders: all of the split, for they decide together what frames are counted from. Each holds ``gt/gt.txt``
+            (without it the sequence has no ground truth), perhaps ``seqinfo.ini``, and images.
         rules: which rows count, and as what.
         problems: takes what is wrong.
-        images: folder of the images where that is not ``img1`` (or ``imDir`` of seqinfo.ini) in ``folder``.
+        only: those that are returned; None: all.
+        images: folder of a sequence's images where that is not ``img1`` (or ``imDir`` of seqinfo.ini) in its own.
     """
-    info_file = folder / "seqinfo.ini"
-    info = _info_of(info_file, problems)
-    images = images or folder / info.image_folder
-    frames = list_frames(images)
-    if not len(frames):
-        problems.error(images, "no images here; copy the images of the sequence to this folder")
-        return None
-    size = size_of(frames.files, problems) or info.size
-    _compare(info, info_file, frames, size, problems)
-    file = folder / "gt" / "gt.txt"
-    boxes = _read_boxes(file, frames, size, rules, problems) if file.is_file() else None
+    wanted = list(folders if only is None else only)
+    found = [_find(folder, images, problems) for folder in wanted]
+    others = [_find(folder, images, Problems()) for folder in folders if folder not in set(wanted)]
+    numbers = FrameNumbers.of((one.truth for one in found + others), (one.frames for one in found + others))
+    annotated = [one.truth for one in found if one.truth.is_file()]
+    if numbers.truth != numbers.images and annotated:
+        first = f"frame {numbers.truth} is image {numbers.images}"
+        message = f"frames are numbered from {numbers.truth}, images from {numbers.images}, in the whole split: {first}"
+        problems.note(annotated[0], message)
+    for one in found:
+        if len(one.frames):
+            yield _read(one, rules, numbers, problems)
+        else:
+            problems.error(one.images, "no images here; copy the images of the sequence to this folder")
+
+
+def _find(folder: Path, images: Callable[[Path], Path] | None, problems: Problems) -> _Found:
+    info = _info_of(folder / "seqinfo.ini", problems)
+    place = folder / info.image_folder if images is None else images(folder)
+    return _Found(folder, info, place, list_frames(place))
+
+
+def _read(found: _Found, rules: MotRules, numbers: FrameNumbers, problems: Problems) -> Sequence:
+    folder, frames = found.folder, found.frames
+    size = size_of(frames.files, problems) or found.info.size
+    _compare(found.info, folder / "seqinfo.ini", frames, size, problems)
+    boxes = _read_boxes(found.truth, frames, numbers, size, rules, problems) if found.truth.is_file() else None
     return Sequence(
         folder.name or folder.absolute().name,  # "." has none
         frames.files,
         boxes,
         rules.classes.names,
-        None if info.fps is None else float(info.fps),
+        None if found.info.fps is None else float(found.info.fps),
         size,
         first_frame=int(frames.numbers[0]),
+        gapless=numbers.gapless(frames),
     )
 
 
@@ -223,7 +256,12 @@ def _number(text: str) -> float:
 
 
 def _read_boxes(
-    file: Path, frames: FrameFiles, size: tuple[int, int] | None, rules: MotRules, problems: Problems
+    file: Path,
+    frames: FrameFiles,
+    numbers: FrameNumbers,
+    size: tuple[int, int] | None,
+    rules: MotRules,
+    problems: Problems,
 ) -> tuple[FrameBoxes, ...]:
     rows = read_rows(file, problems)
     if not len(rows.values):
@@ -231,7 +269,7 @@ def _read_boxes(
     rows = _whole_numbers(file, rows, problems)
     rows = rows[(rows.marks != 0) & ((rows.visibility > 0) | (not rules.visible_only))]
     rows, labels = _label(file, rows, rules.classes, problems)
-    position, with_image = _frame_positions(file, rows.values[:, 0].astype(np.int64), frames, problems)
+    position, with_image = _frame_positions(file, rows.values[:, 0].astype(np.int64), numbers, frames, problems)
     rows, labels = rows[with_image], labels[with_image]
     xywh = np.trunc(rows.values[:, 2:6]) if rules.whole_pixels else rows.values[:, 2:6]
     boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
@@ -274,29 +312,18 @@ def _label(
 
 
 def _frame_positions(
-    file: Path, numbers: NDArray[np.int64], frames: FrameFiles, problems: Problems
+    file: Path, frame: NDArray[np.int64], numbers: FrameNumbers, frames: FrameFiles, problems: Problems
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Where in the sequence the frames with these numbers stand (of those that have an image), and which have one."""
-    if _count_from_one_apart(numbers, frames):
-        problems.note(file, f"frames are numbered from 1, images from 0: frame 1 is {frames.files[0].name}")
-        numbers = numbers - 1
-    position = np.minimum(np.searchsorted(frames.numbers, numbers), len(frames) - 1)
-    found = frames.numbers[position] == numbers
-    if len(numbers) and not found.any():
+    position, found = numbers.positions(frame, frames)
+    if len(frame) and not found.any():
         images = f"{frames.files[0].name} to {frames.files[-1].name}"
-        problems.error(file, f"has frames {numbers.min()} to {numbers.max()}, none of which is an image ({images})")
+        problems.error(file, f"has frames {frame.min()} to {frame.max()}, none of which is an image ({images})")
     elif not found.all():
-        lost = numbers[~found]
+        lost = frame[~found]
         span = f"{lost.min()} to {lost.max()}" if lost.min() < lost.max() else f"{lost.min()}"
         problems.note(file, f"{len(lost):,} boxes are of frames without an image (frames {span}): left out")
-    return position[found], found
-
-
-def _count_from_one_apart(numbers: NDArray[np.int64], frames: FrameFiles) -> bool:
-    """Whether images are numbered from 0 and ground truth from 1, as MOTChallenge does, with the same frames meant."""
-    if not len(numbers) or frames.numbers[0] != 0:
-        return False
-    return bool(numbers.min() >= 1 and numbers.max() > frames.numbers[-1])
+    return position, found
 
 
 def missing_ground_truth(folders: Many[Path]) -> list[Path]:
