@@ -160,6 +160,20 @@ def test_classes_keep_their_numbers(memotr: Command, weights: Path, tmp_path: Pa
     assert {row.split(",")[7] for row in rows} <= {"1", "2"}
 
 
+def test_videos_of_coco_with_folders_in_their_names(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+    layouts.write_coco_video(tmp_path, length=3)
+    file = tmp_path / "annotations" / "val.json"
+    file.write_text(file.read_text().replace('"name": "clip0001"', '"name": "val/YFCC100M/v_1"'))
+    arguments = ["eval", "--checkpoint", weights / "two.safetensors", "--dataset", tmp_path, "--output", "out"]
+    code, _, errors = memotr(*arguments)
+    assert (code, errors) == (2, f"memotr: {tmp_path}: has the splits train, val; say which with --split\n")
+    code, _, errors = memotr(*arguments, "--split", "val")
+    assert (code, errors) == (0, "")
+    assert list(results_of(tmp_path / "out")) == ["clip0002.txt", "val_YFCC100M_v_1.txt"]
+    halves = load_benchmark(tmp_path, split="val_half")  # of train
+    assert {s.name for s in halves.sequences} == {"clip0001", "clip0002"}
+
+
 def test_class_numbers_follow_names(tmp_path: Path) -> None:
     scenes = layouts.scenes("video", 2, classes=2)
     for name, scene in scenes.items():

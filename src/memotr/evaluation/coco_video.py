@@ -34,8 +34,11 @@ def load_coco_video(path: Path, *, split: str | None, only: Many[str], half: boo
     out, as training does.
 
     Raises:
-        UserError: no such split, or anything that is wrong in it.
+        UserError: no such split, none named where there are several, or anything that is wrong in it.
     """
+    splits = recognise(path).splits
+    if split is None and len(splits) > 1:
+        raise UserError(f"{path}: has the splits {', '.join(splits)}; say which with --split")
     found = {sequence.name: sequence for sequence in load_split(DatasetSpec(path, split))}
     names = fits(found, only)
     if not names:

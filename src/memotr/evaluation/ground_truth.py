@@ -56,11 +56,12 @@ def load_ground_truth(
     Raises:
         UserError: there is none, or something in it is wrong (with file and line).
     """
-    if split == VAL_HALF:
+    val_half = split == VAL_HALF
+    if format == "auto" and seqmap is None and is_coco_video(path):
+        return load_coco_video(path, split="train" if val_half else split, only=only, half=half or val_half)
+    if val_half:
         half = True
         split = "train" if any((path / base / "train").is_dir() for base in ("", "images")) else None
-    if format == "auto" and seqmap is None and is_coco_video(path):
-        return load_coco_video(path, split=split, only=only, half=half)
     labels = bdd_labels(path, split, forced=format == "bdd100k")
     if labels is not None:
         if half or seqmap is not None:
