@@ -249,6 +249,8 @@ GOOD = "1,1,10,10,20,20,1,1,1"
         ("1.5,2,10,10,20,20,1,1,1", "frame 1.5 is not a whole number"),
         ("1,2.5,10,10,20,20,1,1,1", "id 2.5 is not a whole number"),
         ("1,2,10,10,20,20,1,nan,1", "class nan is not a whole number"),
+        ("1,2,10,10,20,20,1,inf,1", "class inf is not a whole number"),
+        ("1,2,10,10,20,20,nan,1,1", r"mark nan \(column 7\) is not a number"),
         ("1,-1,10,10,20,20,1,1,1", "negative id"),
         (GOOD, "id 1 is in the same frame twice"),
     ],
@@ -366,6 +368,12 @@ def test_own_classes_by_dataset_yaml(tmp_path: Path) -> None:
     assert sequence.classes == ("pet", "horse")
     assert {label for frame in found_in(sequence) for _, label, *_ in frame} == {0}
     assert {i for frame in found_in(sequence) for i, *_ in frame} == {2, 3}  # class 1 is left out
+    write_text(tmp_path / "dataset.yaml", ['classes: {"1": person, 2: dog, "3": cat}'])
+    assert found_in(one(tmp_path)[0]) == expected_of(Scene(length=3, classes=3))
+    for text, message in (("{one: person}", "'one' is not a number"), ('{"1": a, 1: b}', r"1 is there twice \(a, b\)")):
+        write_text(tmp_path / "dataset.yaml", [f"classes: {text}"])
+        with pytest.raises(UserError, match=f"dataset.yaml: classes: {message}"):
+            one(tmp_path)
     write_text(tmp_path / "dataset.yaml", ["classes: [person, dog]"])
     with pytest.raises(UserError, match=r"gt.txt:\d+: class 3 has no name; the classes are person, dog"):
         one(tmp_path)

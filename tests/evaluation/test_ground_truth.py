@@ -144,6 +144,8 @@ def test_classes_of_dataset_yaml_that_mot_text_cannot_have_are_named(tmp_path: P
     sequence(tmp_path / "a", rows=[(1, 1, 0, 0, 9, 9, 1, 1, 1)])
     (tmp_path / "dataset.yaml").write_text("classes: {person: person}")
     refused("dataset.yaml: classes: 'person' is not a number", tmp_path)
+    (tmp_path / "dataset.yaml").write_text('classes: {"1": person, 2: car}')
+    assert load_ground_truth(tmp_path).numbers == {1: 0, 2: 1}
 
 
 def test_what_is_not_there(dancetrack: Path, tmp_path: Path) -> None:
@@ -178,8 +180,9 @@ def test_bad_ground_truth(tmp_path: Path) -> None:
     refused("gt.txt, line 2: frame 4 is beyond the sequence, which has 4, counted from 0", folder)
     sequence(folder, rows=[ROW, (2, 1, 0, 0, 9, 9, 1, 14, 1)])
     refused(r"gt.txt, line 2: the class is none of MOT17's \(1 to 13\); for other data say --format mot", folder)
-    sequence(folder, rows=[(2, 1, 0, 0, 9, 9, 1, 1.5, 1)])
-    refused("gt.txt, line 1: the class .column 8. is not a whole number", folder)
+    for number in (1.5, float("inf"), 1e300):
+        sequence(folder, rows=[(2, 1, 0, 0, 9, 9, 1, number, 1)])
+        refused("gt.txt, line 1: the class .column 8. is not a whole number", folder)
     sequence(folder, rows=[(2, 1, 0, 0, 9, 9, float("nan"), 1, 1)])
     refused("gt.txt, line 1: the mark .column 7. is not a number", folder)
     for text in ("seqLength=3", ""):

@@ -14,7 +14,7 @@ from typing import Literal
 
 from memotr.config import DataFormat
 from memotr.data.formats import bdd100k, coco_video, crowdhuman, generated, mot
-from memotr.data.formats.classes import ClassMap
+from memotr.data.formats.classes import ClassMap, numbered_classes
 from memotr.data.formats.frame_files import subfolders
 from memotr.data.formats.problems import Problems
 from memotr.data.layouts import DATASET_FILE, WHOLE, Format, Layout, recognise
@@ -224,12 +224,12 @@ def _refuse_meaningless(layout: Layout, spec: DatasetSpec) -> None:
 
 
 def _read_mot(layout: Layout, choice: _Choice, spec: DatasetSpec, problems: Problems) -> Iterator[Sequence]:
-    classes = _classes_in(layout, problems) if spec.classes is None else _numbered(spec.classes)
+    classes = _classes_in(layout, problems) if spec.classes is None else _numbered(spec.classes, layout)
     return _read_mot_folders(layout, choice, spec, mot.MotRules(classes), problems)
 
 
 def _read_mot17(layout: Layout, choice: _Choice, spec: DatasetSpec, problems: Problems) -> Iterator[Sequence]:
-    classes = mot.PERSON if spec.classes is None else _numbered(spec.classes)
+    classes = mot.PERSON if spec.classes is None else _numbered(spec.classes, layout)
     rules = mot.MotRules(classes, whole_pixels=True)
     return _read_mot_folders(layout, choice, spec, rules, problems)
 
@@ -314,11 +314,10 @@ def _classes_in(layout: Layout, problems: Problems) -> ClassMap:
     return ClassMap.of({number: f"class {number}" for number in numbers}, left_out=())
 
 
-def _numbered(classes: Classes) -> ClassMap:
+def _numbered(classes: Classes, layout: Layout) -> ClassMap:
     """Classes of a format that numbers them."""
-    if isinstance(classes, Mapping):
-        return ClassMap.of(classes)
-    return ClassMap.of(dict(enumerate(classes, 1)), left_out=())
+    place = layout.root / DATASET_FILE if classes is layout.settings.classes else layout.root
+    return ClassMap.of(numbered_classes(classes, place), left_out=None if isinstance(classes, Mapping) else ())
 
 
 def _named(classes: Classes) -> ClassMap:

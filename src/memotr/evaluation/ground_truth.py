@@ -9,12 +9,13 @@ from typing import Literal
 
 import numpy as np
 
+from memotr.data.formats.classes import numbered_classes
 from memotr.data.layouts import DATASET_FILE, Layout
 from memotr.errors import UserError
 from memotr.evaluation.bdd import bdd_labels, load_bdd
 from memotr.evaluation.coco_video import is_coco_video, load_coco_video
 from memotr.evaluation.mot_layout import TruthFile, find_truth
-from memotr.evaluation.mot_rows import CLASS, SCORE, MotRows, by_frame, read_rows
+from memotr.evaluation.mot_rows import CLASS, SCORE, MotRows, by_frame, read_rows, whole
 from memotr.evaluation.teta_boxes import Bools, Ints, VideoBoxes
 from memotr.evaluation.truth import OBJECTS, GroundTruth, SequenceTruth, second_half
 
@@ -92,21 +93,11 @@ def _protocol(name: str, format: Format) -> Protocol:
     return {"MOT16": "mot16", "MOT17": "mot17", "MOT20": "mot20"}[known[1]] if known else "mot"  # type: ignore[return-value]
 
 
-def _class_number(key: int | str, layout: Layout | None) -> int:
-    """A key of ``classes`` in dataset.yaml, where MOT text has numbers."""
-    try:
-        return int(key)
-    except ValueError:
-        file = DATASET_FILE if layout is None else layout.root / DATASET_FILE
-        raise UserError(f"{file}: classes: {key!r} is not a number, as the class column has them") from None
-
-
 def _own_classes(files: Sequence[MotRows], layout: Layout | None) -> tuple[dict[int, int], tuple[str, ...]]:
     """Number in the class column → label, and the names: those of dataset.yaml, else of all numbers that count."""
     named = layout.settings.classes if layout is not None else None
-    if named is not None:
-        pairs = enumerate(named, start=1) if isinstance(named, tuple) else named.items()
-        by_number = {_class_number(number, layout): name for number, name in pairs}
+    if layout is not None and named is not None:
+        by_number = numbered_classes(named, layout.root / DATASET_FILE)
     else:
         found = {number for rows in files for number in np.unique(_classes(rows)[_marked(rows)]).tolist()}
         by_number = {number: f"class {number}" for number in sorted(found)}
@@ -166,5 +157,5 @@ def _classes(rows: MotRows) -> Ints:
     if rows.values.shape[1] not in WITH_CLASS:
         return np.ones(len(rows), np.int64)
     values = rows.values[:, CLASS]
-    rows.refuse(~(values == np.floor(values)), "the class (column 8) is not a whole number")
+    rows.refuse(~whole(values), "the class (column 8) is not a whole number")
     return values.astype(np.int64)

@@ -279,7 +279,7 @@ def _read_boxes(
 
 
 def _whole_numbers(file: Path, rows: GroundTruthRows, problems: Problems) -> GroundTruthRows:
-    """Rows whose frame, id and class are whole numbers."""
+    """Rows whose frame, id and class are whole numbers, and whose mark is a number."""
     checked = {0: "frame", 1: "id"} | ({7: "class"} if rows.values.shape[1] in (8, 9) else {})
     good = np.ones(len(rows.values), bool)
     for column, name in checked.items():
@@ -288,7 +288,10 @@ def _whole_numbers(file: Path, rows: GroundTruthRows, problems: Problems) -> Gro
         for k in np.flatnonzero(~whole).tolist():
             problems.error(file, f"{name} {values[k]:g} is not a whole number", int(rows.lines[k]))
         good &= whole
-    return rows[good]
+    unmarked = ~np.isfinite(rows.marks)
+    for k in np.flatnonzero(unmarked).tolist():
+        problems.error(file, f"mark {rows.marks[k]:g} (column 7) is not a number", int(rows.lines[k]))
+    return rows[good & ~unmarked]
 
 
 def _label(
