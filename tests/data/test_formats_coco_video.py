@@ -8,6 +8,7 @@ import pytest
 from memotr.data.datasets import DatasetSpec, load_split
 from memotr.data.formats.problems import Problems
 from memotr.errors import UserError
+from memotr.evaluation.coco_video import is_coco_video
 from tests.data.layouts import expected_of, found_in, write_coco_video, write_json, write_text
 
 
@@ -177,3 +178,8 @@ def test_broken_json(tmp_path: Path) -> None:
     file.write_text('{"videos": [],\n"images": [}')
     with pytest.raises(UserError, match=rf"{file}:2: not valid JSON: .* \(column 12\)"):
         load_split(DatasetSpec(tmp_path))
+    for text in ("[" * 100_000, f'{{"videos": {"9" * 5000}}}'):
+        file.write_text(text)
+        with pytest.raises(UserError, match=rf"{file}: cannot be read: "):
+            load_split(DatasetSpec(tmp_path))
+        assert not is_coco_video(file)

@@ -23,8 +23,8 @@ def is_coco_video(path: Path) -> bool:
         layout = recognise(path)
         if layout.format != "coco-video":
             return False
-        content = json.loads(next(iter(layout.splits.values())).read_text(encoding="utf-8"))
-    except (UserError, OSError, ValueError):
+        content = json.loads(next(iter(layout.splits.values())).read_bytes())
+    except (UserError, OSError, ValueError, RecursionError):
         return False  # whoever reads it says what is wrong
     return isinstance(content, dict) and "videos" in content
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -18,6 +20,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 EXIF_ORIENTATION = 0x0112
 JPEG_END = b"\xff\xd9"
 JPEG_TAIL = 4096  # bytes in which the end mark is looked for: some cameras pad their files
+_LIMIT = Lock()  # Pillow's is one for all threads
 
 
 class ImageError(UserError):
@@ -67,7 +70,7 @@ def image_size(file: Path) -> tuple[int, int]:
             stream.seek(max(0, stream.seek(0, 2) - JPEG_TAIL))
             tail = stream.read()
             stream.seek(0)
-            with Image.open(stream) as image:
+            with _opened(stream) as image:
                 width, height = image.size
     except OSError as error:
         raise ImageError(file, error.strerror or "it is damaged or not an image; copy it again") from error
@@ -79,11 +82,24 @@ def image_size(file: Path) -> tuple[int, int]:
 def is_rotated(file: Path) -> bool:
     """Whether viewers turn or mirror this image because its EXIF data asks them to; False where it cannot be read."""
     try:
-        with Image.open(file) as image:
+        with file.open("rb") as stream, _opened(stream) as image:
             tagged = "exif" in image.info or image.format == "TIFF"  # looking for it where it is not takes longer
             return tagged and image.getexif().get(EXIF_ORIENTATION, 1) != 1
     except OSError:
         return False
+
+
+def _opened(stream: BinaryIO) -> Image.Image:
+    """The header of an image of any size: Pillow refuses those above 179 megapixels, lest they be decoded."""
+    try:
+        return Image.open(stream)
+    except Image.DecompressionBombError:
+        with _LIMIT:
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                return Image.open(stream)
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
 
 
 def in_order(names: Iterable[str]) -> tuple[list[str], list[int] | None]:
