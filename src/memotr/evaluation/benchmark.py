@@ -6,6 +6,7 @@ from collections.abc import Sequence as Many
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from memotr.config import DataFormat
 from memotr.data.datasets import DatasetSpec, load_split, spec_at
 from memotr.data.layouts import recognise
 from memotr.data.sequences import Sequence
@@ -70,13 +71,15 @@ def load_benchmark(
     only: Many[str] = (),
     half: bool = False,
     format: Format = "auto",
+    layout: DataFormat = "auto",
     scored: bool = True,
 ) -> Benchmark:
     """The images of a split and, to be scored, their ground truth.
 
     Args:
-        path, split, seqmap, only, half, format: as in :func:`memotr.evaluation.ground_truth.load_ground_truth`; of
-            those of MOT17's three copies of a video that ``only`` fits one is taken.
+        path, split, seqmap, only, half, format, layout: as in
+            :func:`memotr.evaluation.ground_truth.load_ground_truth`; of those of MOT17's three copies of a video that
+            ``only`` fits one is taken.
         scored: ground truth is needed.
 
     Raises:
@@ -85,8 +88,8 @@ def load_benchmark(
     split = VAL_HALF if half else split
     truth = None
     if scored:  # quick to read, and where it is absent nothing should be tracked for hours
-        truth = load_ground_truth(path, split=split, seqmap=seqmap, only=only, format=format)
-    spec = spec_at(path) if split is None else DatasetSpec(path, split)
+        truth = load_ground_truth(path, split=split, seqmap=seqmap, only=only, format=format, layout=layout)
+    spec = spec_at(path, layout) if split is None else DatasetSpec(path, split, layout)
     found = {s.name: s for s in load_split(replace(spec, seqmap=seqmap, only=tuple(only)), ground_truth=False)}
     names = [name for name in found if truth is None or name in truth.names]
     if truth is not None and not names:
@@ -102,7 +105,7 @@ def load_benchmark(
         _check_lengths(sequences, truth)
     for sequence in sequences:
         _check_images(sequence)
-    as_bdd = recognise(spec.root).format == "bdd100k"
+    as_bdd = recognise(spec.root, layout).format == "bdd100k"
     return Benchmark(tuple(sorted(sequences, key=len, reverse=True)), truth, as_bdd)
 
 

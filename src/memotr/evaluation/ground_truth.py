@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from memotr.config import DataFormat
 from memotr.data.formats.classes import numbered_classes
 from memotr.data.layouts import DATASET_FILE, Layout
 from memotr.errors import UserError
@@ -42,6 +43,7 @@ def load_ground_truth(
     only: Sequence[str] = (),
     half: bool = False,
     format: Format = "auto",
+    layout: DataFormat = "auto",
 ) -> GroundTruth:
     """Read the ground truth of a split; frames count from 1 in it, also where files begin with frame 0.
 
@@ -53,22 +55,25 @@ def load_ground_truth(
         half: score the second half of every sequence: of n frames those from n // 2 + 2 on, counted from 1.
         format: whose rules decide what counts; ``auto``: by the names of the sequences (MOT16-…, MOT17-…, MOT20-…),
             ``mot`` (every row with a mark other than 0) where they say nothing, and BDD100K or COCO video for JSON.
+        layout: how the files lie, where that is not to be seen from the folder.
 
     Raises:
         UserError: there is none, or something in it is wrong (with file and line).
     """
     val_half = split == VAL_HALF
-    if format == "auto" and seqmap is None and is_coco_video(path):
-        return load_coco_video(path, split="train" if val_half else split, only=only, half=half or val_half)
+    if format == "auto" and seqmap is None and is_coco_video(path, layout):
+        split = "train" if val_half else split
+        return load_coco_video(path, split=split, only=only, half=half or val_half, layout=layout)
     if val_half:
         half = True
         split = "train" if any((path / base / "train").is_dir() for base in ("", "images")) else None
-    labels = bdd_labels(path, split, forced=format == "bdd100k")
+    forced = "bdd100k" in (format, layout)
+    labels = bdd_labels(path, split, forced=forced) if forced or layout == "auto" else None
     if labels is not None:
         if half or seqmap is not None:
             raise UserError(f"{labels}: --half and --seqmap are for MOTChallenge text, not for BDD100K labels")
         return load_bdd(labels, only)
-    folder, names = find_truth(path, split=split, seqmap=seqmap, only=only)
+    folder, names = find_truth(path, split=split, seqmap=seqmap, only=only, layout=layout)
     if folder.layout is not None and folder.layout.format not in ("mot", "mot17"):
         known = "MOTChallenge text, BDD100K and COCO-video JSON"
         raise UserError(f"{path}: is {folder.layout.format}; what can be scored is {known}")

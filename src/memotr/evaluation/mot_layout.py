@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from memotr.config import DataFormat
 from memotr.data.formats.frame_files import images_in, subfolders
 from memotr.data.formats.frame_numbers import first_in_truth
 from memotr.data.formats.mot import looks_like_sequence
@@ -65,7 +66,7 @@ class TruthFolder:
 
 
 def find_truth(
-    path: Path, *, split: str | None, seqmap: Path | None, only: Sequence[str]
+    path: Path, *, split: str | None, seqmap: Path | None, only: Sequence[str], layout: DataFormat = "auto"
 ) -> tuple[TruthFolder, list[str]]:
     """Files of ground truth.
 
@@ -75,6 +76,7 @@ def find_truth(
         split: a part of the data set, such as ``val``.
         seqmap: text file that names the sequences to score; None: ``<split>_seqmap.txt`` of the data set, else all.
         only: patterns of names (``MOT17-*-SDP``): sequences that none of them fits are left out; empty: all.
+        layout: how the files lie, where that is not to be seen from the folder.
 
     Returns:
         The folder, and the names of the sequences to score; each of them has a file.
@@ -84,7 +86,7 @@ def find_truth(
     """
     folder = _flat(path) if split is None else None
     if folder is None:
-        folder, usual = _recognised(path, split)
+        folder, usual = _recognised(path, split, layout)
         seqmap = seqmap or usual
     names = list(folder.files) if seqmap is None else _named_in(seqmap, folder)
     # Before patterns choose among them: one sequence cannot tell what the split counts from.
@@ -137,9 +139,9 @@ def _flat(path: Path) -> TruthFolder | None:
     return TruthFolder(path, {file.stem: TruthFile(file.stem, file, None) for file in files}, None) if files else None
 
 
-def _recognised(path: Path, split: str | None) -> tuple[TruthFolder, Path | None]:
+def _recognised(path: Path, split: str | None, format: DataFormat) -> tuple[TruthFolder, Path | None]:
     """A folder of the data set's layout, and the seqmap of the split where there is one."""
-    layout = recognise(path)
+    layout = recognise(path, format)
     if split is None:
         if len(layout.splits) > 1:
             raise UserError(f"{path}: has the splits {', '.join(layout.splits)}; say which with --split")
