@@ -112,6 +112,8 @@ def test_test_split_without_labels(tmp_path: Path) -> None:
             lambda c: first_label(c).update(category="tree"),
             "label a-00001: unknown category 'tree'; the classes are ped",
         ),
+        (lambda c: first_label(c).update(category=["car"]), """label a-00001: "category" is .'car'., not a text"""),
+        (lambda c: first_label(c).update(attributes=[1]), 'label a-00001: "attributes" is not an object'),
         (lambda c: first_label(c).pop("id"), 'label None: has no "id"'),
         (lambda c: first_label(c).pop("box2d"), 'label a-00001: has no "box2d"'),
         (lambda c: first_label(c)["box2d"].update(x1="4"), 'label a-00001: has no "box2d" with numbers'),

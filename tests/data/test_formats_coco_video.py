@@ -8,6 +8,7 @@ import pytest
 from memotr.data.datasets import DatasetSpec, load_split
 from memotr.data.formats.problems import Problems
 from memotr.errors import UserError
+from memotr.evaluation.coco_video import is_coco_video
 from tests.data.layouts import expected_of, found_in, write_coco_video, write_json, write_text
 
 
@@ -31,6 +32,25 @@ def test_as_written(tmp_path: Path, key: str) -> None:
             assert sequence.classes == ("car", "bus")
             assert sequence.frames[-1] == tmp_path / "images" / split / sequence.name / f"img_{scene.length - 1}.jpg"
             assert (sequence.fps, sequence.size, sequence.first_frame) == (10, (96, 160), 0)
+
+
+def test_names_with_folders_become_names_of_files(tmp_path: Path) -> None:
+    write_coco_video(tmp_path)
+    names = {1: "train/YFCC100M/v_1", 2: "train\\v_2"}
+    edit(tmp_path, lambda content: [video.update(name=names[video["id"]]) for video in content["videos"]] and None)
+    assert [s.name for s in load_split(DatasetSpec(tmp_path))] == ["train_YFCC100M_v_1", "train_v_2"]
+
+
+@pytest.mark.parametrize(
+    ("said", "fps"),
+    [(0, None), (-5, None), (float("nan"), None), (float("inf"), None), (True, None), ("30", None), (29.5, 29.5)],
+)
+def test_frame_rates(tmp_path: Path, said, fps: float | None) -> None:
+    write_coco_video(tmp_path)
+    edit(tmp_path, lambda content: content["videos"][0].update(fps=said))
+    assert load_split(DatasetSpec(tmp_path))[0].fps == fps
+    edit(tmp_path, lambda content: content["videos"][0].update(frame_rate=15))
+    assert load_split(DatasetSpec(tmp_path))[0].fps == (fps or 15)
 
 
 def test_a_json_by_itself(tmp_path: Path) -> None:
@@ -108,6 +128,11 @@ def first(content):
         (lambda c: c.update(frames=[{"name": "1.jpg", "labels": []}]), "is a Scalabel JSON; BDD100K's are read as"),
         (lambda c: c["categories"][0].pop("id"), r'categories\[0\]: has no "id"'),
         (lambda c: c["images"][0].update(video_id=7), r"image \d+: video_id 7 is not in videos"),
+        (lambda c: c["images"][1].update(id=c["images"][0]["id"]), r"images\[1\]: another of the images has the id 17"),
+        (lambda c: c["videos"][1].update(id=1), r"videos\[1\]: another of the videos has the id 1, too"),
+        (lambda c: c["videos"][1].update(name="clip0001"), "video 2: another video is named 'clip0001', too"),
+        (lambda c: c["videos"][1].update(name="a/../b"), "video 2: the name 'a/../b' cannot be that of a file"),
+        (lambda c: c["videos"][1].update(name=""), "video 2: the name '' cannot be that of a file"),
         (lambda c: c["images"][0].pop("frame_id"), r"image \d+: needs file_name \(text\) and frame_id"),
         (lambda c: c["images"][0].update(frame_id=0), r"image \d+: another image is frame 0 of video 2"),
         (lambda c: first(c).update(image_id=999), "annotation 1 of image 999: image_id 999 is not in images"),
@@ -153,3 +178,8 @@ def test_broken_json(tmp_path: Path) -> None:
     file.write_text('{"videos": [],\n"images": [}')
     with pytest.raises(UserError, match=rf"{file}:2: not valid JSON: .* \(column 12\)"):
         load_split(DatasetSpec(tmp_path))
+    for text in ("[" * 100_000, f'{{"videos": {"9" * 5000}}}'):
+        file.write_text(text)
+        with pytest.raises(UserError, match=rf"{file}: cannot be read: "):
+            load_split(DatasetSpec(tmp_path))
+        assert not is_coco_video(file)

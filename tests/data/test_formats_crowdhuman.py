@@ -40,6 +40,7 @@ def test_boxes_may_reach_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ("[" * 100_000, "cannot be read: "),
         ('{"ID": "273271,0001", "gtboxes": [', "not valid JSON: .* is the file cut short?"),
         ("[]", 'expected {"ID"'),
         ('{"ID": "273271,0001"}', 'expected {"ID"'),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from memotr.data.datasets import DatasetSpec, load_dataset, load_split
+from memotr.data.formats.frame_numbers import first_in_truth
 from memotr.data.formats.mot import one_copy_each, read_rows
 from memotr.data.formats.problems import Problems
 from memotr.data.sequences import Sequence
@@ -39,6 +40,12 @@ def tall_orders(root: Path, *lines: str) -> Path:
     write_sequence(root / "seq", Scene(length=3), ground_truth=False)
     write_text(root / "seq" / "gt" / "gt.txt", list(lines))
     return root / "seq" / "gt" / "gt.txt"
+
+
+def images_from_0(folder: Path) -> None:
+    """Names the images of a sequence that were written with numbers from 1."""
+    for file in sorted((folder / "img1").iterdir()):
+        file.rename(file.with_stem(f"{int(file.stem) - 1:06d}"))
 
 
 def test_dancetrack_as_written(tmp_path: Path) -> None:
@@ -120,22 +127,57 @@ def test_any_file_names(tmp_path: Path, name: str) -> None:
 def test_images_from_0_ground_truth_from_1(tmp_path: Path) -> None:
     scene = Scene(length=4)
     write_sequence(tmp_path / "seq", scene)
-    for k in range(4):
-        images = tmp_path / "seq" / "img1"
-        (images / f"{k + 1:06d}.jpg").rename(images / f"{k:06d}.jpg")
+    images_from_0(tmp_path / "seq")
     sequence, problems = one(tmp_path)
     assert found_in(sequence) == expected_of(scene)
-    assert "frame 1 is 000000.jpg" in str(problems.notes[0])
-
-
-def test_images_and_ground_truth_from_0(tmp_path: Path) -> None:
-    tall_orders(tmp_path, "1,5,1,1,20,20", "2,5,2,1,20,20")  # the first frame, 0, is empty
-    for k in range(3):
-        images = tmp_path / "seq" / "img1"
-        (images / f"{k + 1:06d}.jpg").rename(images / f"{k:06d}.jpg")
-    sequence, _ = one(tmp_path)
-    assert [len(boxes) for boxes in sequence.boxes] == [0, 1, 1]
     assert sequence.first_frame == 0
+    assert "from 1, images from 0, in the whole split: frame 1 is image 0" in str(problems.notes[0])
+
+
+@pytest.mark.parametrize("truth", [0, 1])
+@pytest.mark.parametrize("images", [0, 1])
+def test_a_split_counts_in_one_way(tmp_path: Path, truth: int, images: int) -> None:
+    """Sequences whose first, or last, frame is without objects, or without its image, cannot tell by themselves."""
+    for name, frames in {"all": (0, 1, 2), "no first": (1, 2), "no last": (0, 1)}.items():
+        write_sequence(tmp_path / name, Scene(length=3), ground_truth=False)
+        if not images:
+            images_from_0(tmp_path / name)
+        write_text(tmp_path / name / "gt" / "gt.txt", [f"{truth + k},{k},1,1,20,20" for k in frames])
+    sequences, problems = read(tmp_path)
+    ids = {s.name: [[i for i, *_ in boxes] for boxes in found_in(s)] for s in sequences}
+    assert ids == {"all": [[0], [1], [2]], "no first": [[], [1], [2]], "no last": [[0], [1], []]}
+    assert len(problems.notes) == (truth != images)
+    (tmp_path / "no first" / "img1" / f"{images:06d}.jpg").unlink()
+    sequences, _ = read(tmp_path)
+    assert {s.name: s.gapless for s in sequences} == {"all": True, "no first": False, "no last": True}
+    assert [[i for i, *_ in boxes] for boxes in found_in(sequences[1])] == [[1], [2]]
+    ((alone, *_), _) = read(tmp_path, only=("no first",))
+    assert found_in(alone) == found_in(sequences[1])  # the others of its split still say how to count
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("1,1,2,3\n0,1,2,3\n", 0),
+        ("\ufeff0 1 2 3\n", 0),
+        ("1,0,0,0\r\n 0.000e+00, 1, 2\r\n", 0),
+        ("0.5,1,2\n10,0,0\n-1,0\n00001,0\n", 1),
+        ("", 1),
+    ],
+)
+def test_whether_a_row_is_of_frame_0(tmp_path: Path, text: str, first: int) -> None:
+    (tmp_path / "gt.txt").write_text(text, newline="")
+    assert first_in_truth([tmp_path / "missing.txt", tmp_path / "gt.txt"]) == first
+
+
+def test_images_whose_names_tell_nothing_count_from_1(tmp_path: Path) -> None:
+    write_sequence(tmp_path / "a", Scene(length=2))
+    images_from_0(tmp_path / "a")
+    scene = Scene(length=2)
+    write_sequence(tmp_path / "b", scene)
+    for k, name in ((1, "left.jpg"), (2, "right.jpg")):
+        (tmp_path / "b" / "img1" / f"{k:06d}.jpg").rename(tmp_path / "b" / "img1" / name)
+    assert [found_in(sequence) for sequence in read(tmp_path)[0]] == [expected_of(scene)] * 2
 
 
 def test_fewer_images_than_ground_truth(tmp_path: Path) -> None:
@@ -207,6 +249,8 @@ GOOD = "1,1,10,10,20,20,1,1,1"
         ("1.5,2,10,10,20,20,1,1,1", "frame 1.5 is not a whole number"),
         ("1,2.5,10,10,20,20,1,1,1", "id 2.5 is not a whole number"),
         ("1,2,10,10,20,20,1,nan,1", "class nan is not a whole number"),
+        ("1,2,10,10,20,20,1,inf,1", "class inf is not a whole number"),
+        ("1,2,10,10,20,20,nan,1,1", r"mark nan \(column 7\) is not a number"),
         ("1,-1,10,10,20,20,1,1,1", "negative id"),
         (GOOD, "id 1 is in the same frame twice"),
     ],
@@ -324,6 +368,12 @@ def test_own_classes_by_dataset_yaml(tmp_path: Path) -> None:
     assert sequence.classes == ("pet", "horse")
     assert {label for frame in found_in(sequence) for _, label, *_ in frame} == {0}
     assert {i for frame in found_in(sequence) for i, *_ in frame} == {2, 3}  # class 1 is left out
+    write_text(tmp_path / "dataset.yaml", ['classes: {"1": person, 2: dog, "3": cat}'])
+    assert found_in(one(tmp_path)[0]) == expected_of(Scene(length=3, classes=3))
+    for text, message in (("{one: person}", "'one' is not a number"), ('{"1": a, 1: b}', r"1 is there twice \(a, b\)")):
+        write_text(tmp_path / "dataset.yaml", [f"classes: {text}"])
+        with pytest.raises(UserError, match=f"dataset.yaml: classes: {message}"):
+            one(tmp_path)
     write_text(tmp_path / "dataset.yaml", ["classes: [person, dog]"])
     with pytest.raises(UserError, match=r"gt.txt:\d+: class 3 has no name; the classes are person, dog"):
         one(tmp_path)

@@ -239,6 +239,14 @@ def test_which_image_is_which_frame(tmp_path: Path, numbers: range, expected: di
         assert images["a"][frame].name == f"{number:06d}.jpg"
 
 
+def test_a_copy_that_lacks_its_first_image_counts_as_its_split_does(tmp_path: Path) -> None:
+    gt, _ = write_split(tmp_path, ("a", "b"), frames=20)
+    write_images(gt, "a", range(20))
+    write_images(gt, "b", range(1, 4))
+    images, _ = find_images(load_ground_truth(gt))
+    assert {k: file.stem for k, file in images["b"].items()} == {1: "000001", 2: "000002", 3: "000003"}
+
+
 def test_images_of_the_second_half(tmp_path: Path) -> None:
     gt, _ = write_split(tmp_path, ("a",), frames=20)
     write_images(gt, "a", range(1, 21))
@@ -272,6 +280,8 @@ def test_images_of_coco_video(tmp_path: Path) -> None:
     found, notes = find_images(load_ground_truth(tmp_path, split="val"))
     assert not notes
     assert [file.stem for file in found["v"].values()] == ["000001", "000002", "000003"]
+    (tmp_path / "val" / "v" / "000009.jpg").write_bytes(b"")  # of no frame
+    assert find_images(load_ground_truth(tmp_path, split="val"))[0] == found
 
 
 def test_images_that_cannot_belong(tmp_path: Path) -> None:

@@ -160,6 +160,20 @@ def test_classes_keep_their_numbers(memotr: Command, weights: Path, tmp_path: Pa
     assert {row.split(",")[7] for row in rows} <= {"1", "2"}
 
 
+def test_videos_of_coco_with_folders_in_their_names(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+    layouts.write_coco_video(tmp_path, length=3)
+    file = tmp_path / "annotations" / "val.json"
+    file.write_text(file.read_text().replace('"name": "clip0001"', '"name": "val/YFCC100M/v_1"'))
+    arguments = ["eval", "--checkpoint", weights / "two.safetensors", "--dataset", tmp_path, "--output", "out"]
+    code, _, errors = memotr(*arguments)
+    assert (code, errors) == (2, f"memotr: {tmp_path}: has the splits train, val; say which with --split\n")
+    code, _, errors = memotr(*arguments, "--split", "val")
+    assert (code, errors) == (0, "")
+    assert list(results_of(tmp_path / "out")) == ["clip0002.txt", "val_YFCC100M_v_1.txt"]
+    halves = load_benchmark(tmp_path, split="val_half")  # of train
+    assert {s.name for s in halves.sequences} == {"clip0001", "clip0002"}
+
+
 def test_class_numbers_follow_names(tmp_path: Path) -> None:
     scenes = layouts.scenes("video", 2, classes=2)
     for name, scene in scenes.items():
@@ -180,6 +194,45 @@ def test_missing_images_are_told_before_anything_is_tracked(memotr: Command, wei
     assert (code, errors.count("\n")) == (2, 1)
     assert "has 7 images for the 8 frames of dancetrack0001" in errors
     assert not (tmp_path / "outputs").exists()
+
+
+def number_images(folder: Path, numbers: list[int]) -> None:
+    """New numbers for the images of a sequence, in their order."""
+    files = sorted((folder / "img1").iterdir())
+    for file in files:
+        file.rename(file.with_suffix(".old"))
+    for file, number in zip(files, numbers, strict=True):
+        file.with_suffix(".old").rename(file.with_stem(f"{number:08d}"))
+
+
+@pytest.mark.parametrize("split", ["val", "val_half"])
+def test_results_count_as_ground_truth_does_whatever_images_are_numbered_from(tmp_path: Path, split: str) -> None:
+    layouts.write_dancetrack(tmp_path, length=4)
+    root = tmp_path / "DanceTrack"
+    (root / "train").rename(root / "other")
+    (root / "val").rename(root / ("train" if split == "val_half" else "val"))
+    (root / "val_seqmap.txt").rename(root / "val.txt")
+    folder = root / ("train" if split == "val_half" else "val") / "dancetrack0001"
+    expected = load_benchmark(root, split=split)
+    number_images(folder, [0, 1, 2, 3])
+    with pytest.raises(UserError, match=r"dancetrack0002/img1: the numbers of its images have gaps or begin elsewhere"):
+        load_benchmark(root, split=split)  # one of the split has an image 0, and so has this one to have
+    number_images(folder.with_name("dancetrack0002"), [0, 1, 2, 3, 4])
+    found = load_benchmark(root, split=split)
+    assert [len(s) for s in found.sequences] == [len(s) for s in expected.sequences]
+    number_images(folder, [0, 1, 3, 4])
+    with pytest.raises(UserError, match=r"dancetrack0001/img1: the numbers of its images have gaps"):
+        load_benchmark(root, split=split)
+    with pytest.raises(UserError, match=r"dancetrack0001/img1: the numbers of its images have gaps"):
+        load_benchmark(root, split=split, scored=False)
+
+
+def test_any_detectors_copy_may_be_asked_for(tmp_path: Path) -> None:
+    layouts.write_mot17(tmp_path, length=3)
+    for pattern, detector in (("MOT17-*-FRCNN", "FRCNN"), ("*-[DF]*", "FRCNN"), ("MOT17-*", "SDP")):
+        for scored in (True, False):
+            found = load_benchmark(tmp_path / "MOT17", split="train", only=[pattern], scored=scored)
+            assert {s.name for s in found.sequences} == {f"MOT17-000{k}-{detector}" for k in (1, 2)}
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,9 @@ def test_the_length_of_a_sequence(tmp_path: Path) -> None:
     for number in range(1, 4):
         (folder / "img1" / f"{number:06d}.jpg").touch()
     assert load_ground_truth(folder).sequences[0].length == 3
+    for text, length in (("seqLength=4.0", 4), ("name=a", 3), ("seqLength=", 3), ("imDir=elsewhere", 1)):
+        (folder / "seqinfo.ini").write_text(f"[Sequence]\n{text}\n")
+        assert load_ground_truth(folder).sequences[0].length == length, text
 
 
 def test_the_second_half_is_centertracks() -> None:
@@ -111,6 +114,17 @@ def test_marks_classes_and_distractors(tmp_path: Path) -> None:
     assert not truth.distractors.any()
 
 
+def test_a_split_that_counts_from_0(tmp_path: Path) -> None:
+    """One row of frame 0 in it says so for all its sequences, whichever of them are scored."""
+    sequence(tmp_path / "a", rows=[(frame, 1, frame, 0, 9, 9, 1, 1, 1) for frame in (0, 3)])
+    sequence(tmp_path / "b", rows=[(frame, 1, frame, 0, 9, 9, 1, 1, 1) for frame in (1, 2)])
+    for truth in (*load_ground_truth(tmp_path).sequences, *load_ground_truth(tmp_path, only=["b"]).sequences):
+        assert truth.frames.tolist() == [1, 2, 3, 4]
+        assert truth.objects.frames.tolist() == truth.objects.boxes[:, 0].tolist()
+    (tmp_path / "a" / "seqinfo.ini").unlink()
+    assert load_ground_truth(tmp_path).sequences[0].length == 4  # the last annotated frame is 3
+
+
 def test_classes_are_named_by_dataset_yaml_and_others_are_not_scored(tmp_path: Path) -> None:
     sequence(tmp_path / "a", rows=[(1, k, 0, 0, 9, 9, 1, kind, 1) for k, kind in enumerate([1, 2, 3])])
     assert load_ground_truth(tmp_path).classes == ("class 1", "class 2", "class 3")
@@ -130,6 +144,8 @@ def test_classes_of_dataset_yaml_that_mot_text_cannot_have_are_named(tmp_path: P
     sequence(tmp_path / "a", rows=[(1, 1, 0, 0, 9, 9, 1, 1, 1)])
     (tmp_path / "dataset.yaml").write_text("classes: {person: person}")
     refused("dataset.yaml: classes: 'person' is not a number", tmp_path)
+    (tmp_path / "dataset.yaml").write_text('classes: {"1": person, 2: car}')
+    assert load_ground_truth(tmp_path).numbers == {1: 0, 2: 1}
 
 
 def test_what_is_not_there(dancetrack: Path, tmp_path: Path) -> None:
@@ -158,19 +174,23 @@ def test_bad_seqmaps(dancetrack: Path, tmp_path: Path) -> None:
 def test_bad_ground_truth(tmp_path: Path) -> None:
     folder = sequence(tmp_path / "MOT17-02", rows=[ROW, (5, 1, 0, 0, 9, 9, 1, 1, 1)])
     refused("gt.txt, line 2: frame 5 is beyond the sequence, which has 4", folder)
-    sequence(folder, rows=[(0, 1, 0, 0, 9, 9, 1, 1, 1)])
-    refused("gt.txt, line 1: frame 0: frames are counted from 1", folder)
+    sequence(folder, rows=[(-1, 1, 0, 0, 9, 9, 1, 1, 1)])
+    refused("gt.txt, line 1: frame -1: frames are counted from 1", folder)
+    sequence(folder, rows=[(0, 1, 0, 0, 9, 9, 1, 1, 1), (4, 1, 0, 0, 9, 9, 1, 1, 1)])
+    refused("gt.txt, line 2: frame 4 is beyond the sequence, which has 4, counted from 0", folder)
     sequence(folder, rows=[ROW, (2, 1, 0, 0, 9, 9, 1, 14, 1)])
     refused(r"gt.txt, line 2: the class is none of MOT17's \(1 to 13\); for other data say --format mot", folder)
-    sequence(folder, rows=[(2, 1, 0, 0, 9, 9, 1, 1.5, 1)])
-    refused("gt.txt, line 1: the class .column 8. is not a whole number", folder)
+    for number in (1.5, float("inf"), 1e300):
+        sequence(folder, rows=[(2, 1, 0, 0, 9, 9, 1, number, 1)])
+        refused("gt.txt, line 1: the class .column 8. is not a whole number", folder)
     sequence(folder, rows=[(2, 1, 0, 0, 9, 9, float("nan"), 1, 1)])
     refused("gt.txt, line 1: the mark .column 7. is not a number", folder)
-    for text in ("[Sequence]\nname=a\n", "[Sequence]\nseqLength=many\n", "seqLength=3", ""):
+    for text in ("seqLength=3", ""):
         (folder / "seqinfo.ini").write_text(text)
-        refused(r"seqinfo.ini: no \[Sequence\] with seqLength", folder)
-    (folder / "seqinfo.ini").write_text("[Sequence]\nseqLength=0\n")
-    refused("seqLength=0", folder)
+        refused(r"cannot read .*seqinfo.ini: .*; correct it, or remove it", folder)
+    for text in ("many", "0", "4.5"):
+        (folder / "seqinfo.ini").write_text(f"[Sequence]\nseqLength={text}\n")
+        refused(f"seqinfo.ini: seqLength={text} is not a number of frames; correct it", folder)
 
 
 def test_halves_that_cannot_be(tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ def test_results_of_one_detector_are_scored_on_its_copies_of_mot17(tmp_path: Pat
         ((0, *FOUND[1:]), "frame 0: frames are counted from 1"),
         ((5, *FOUND[1:]), "frame 5 is beyond the sequence, which has 4"),
         ((2, *FOUND[1:7], 3, -1, -1), "column 8 is a class other than 1, the one scored"),
+        ((2, *FOUND[1:7], float("inf"), -1, -1), "column 8 is a class other than 1, the one scored"),
         ((2, 5, 1, 1, float("nan"), 9, 1, -1, -1, -1), "width is nan"),
         (FOUND, "id 5 is in frame 1 already"),
     ],
@@ -107,6 +108,9 @@ def test_classes_that_the_ground_truth_has_not(tmp_path: Path) -> None:
     there = load_ground_truth(tmp_path / "gt")
     write_rows(tmp_path / "results" / "a.txt", [(*FOUND[:7], 4), (2, *FOUND[1:7], 3)])
     refused(r"a.txt, line 2: column 8 is no class of the ground truth \(1, 4\)", tmp_path / "results", there)
+    for number in (1.5, float("inf")):
+        write_rows(tmp_path / "results" / "a.txt", [(*FOUND[:7], 4), (2, *FOUND[1:7], number)])
+        refused(r"a.txt, line 2: the class \(column 8\) is not a whole number", tmp_path / "results", there)
 
 
 def test_a_half_has_results_of_that_half_only(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 from collections import Counter, defaultdict
 from dataclasses import fields
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from memotr.evaluation.teta import ALPHAS, TetaCounts, VideoBoxes, combine, teta_sequence
+from memotr.evaluation.teta import TetaCounts, VideoBoxes, combine, teta_sequence
 from tests.evaluation.teta_files import evaluate_teta, teta_by_video
 
 REAL = Path(os.environ.get("MEMOTR_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "bdd100k_sequence"
@@ -491,16 +490,6 @@ def test_the_order_of_classes_matters_to_the_restart_only(seed: int) -> None:
         expected, counts = count(gt, pred, 3, exhaustive), count(*moved, 3, exhaustive)
         for name in names:
             np.testing.assert_allclose(getattr(counts, name)[new[:3]], getattr(expected, name), err_msg=name)
-
-
-def test_scores_as_json() -> None:
-    gt, pred = random_video(3, 2)
-    scores = combine([count(gt, pred, 2)], ["car", "bus"])
-    written = json.loads(json.dumps(scores.to_dict(), allow_nan=False))
-    assert written["mean"]["TETA"] == np.mean(written["per_alpha"]["mean"]["TETA"])
-    assert list(written["classes"]) == list(written["per_alpha"]["classes"]) == ["car", "bus"]
-    assert written["per_alpha"]["alphas"] == [round(float(alpha), 2) for alpha in ALPHAS]
-    assert [len(values) for values in written["per_alpha"]["classes"]["bus"].values()] == [20] * 7 + [10] * 3
 
 
 def test_wrong_arguments() -> None:

@@ -10,7 +10,7 @@ from memotr.evaluation import validation
 from memotr.evaluation.tracking import remove_unfinished, track_sequences
 from memotr.tracks import Tracks
 from tests.builders import tiny_model
-from tests.data.layouts import write_dancetrack
+from tests.data.layouts import write_coco_video, write_dancetrack
 from tests.io.results import read_mot
 
 
@@ -93,6 +93,21 @@ def test_of_a_divided_data_set_val_is_taken_where_no_split_is_named(data_root):
     (data_root / "DanceTrack" / "val").rename(data_root / "DanceTrack" / "valid")
     with pytest.raises(UserError, match=r"has the splits .*valid.*; say which as data\.val\.split"):
         validation.make_validation(config, data_root / "validation")
+
+
+def test_the_format_that_the_configuration_names_is_read(tmp_path):
+    """Not the one that the folder looks like: other trackers leave such JSON beside MOT sequences."""
+    pytest.importorskip("trackeval")
+    write_coco_video(tmp_path / "own", length=3)
+    write_dancetrack(tmp_path, length=2)
+    (tmp_path / "DanceTrack" / "val").rename(tmp_path / "own" / "val")
+    model = tiny_model(classes=2)
+    model.config = model.config.model_copy(update={"classes": ("car", "bus")})
+    for format, names in (("coco-video", {"clip0001", "clip0002"}), ("mot", {"dancetrack0001", "dancetrack0002"})):
+        overrides = [f"data.root={tmp_path}", f"data.val={{path: own, split: val, format: {format}}}"]
+        validate = validation.make_validation(load_config("tiny", overrides), tmp_path / format)
+        validate(model, 1)
+        assert {path.stem for path in (tmp_path / format / "epoch_1").glob("*.txt")} == names
 
 
 def test_without_a_split_there_is_no_validation(tmp_path):

@@ -1,6 +1,7 @@
 """Image files: always (H, W, 3) uint8 RGB, as stored or upright, or one line that names the file."""
 
 import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -51,6 +52,17 @@ def test_exif_rotation_is_obeyed_on_request(tmp_path: Path) -> None:
     assert read_image(tmp_path / "turned.jpg", upright=True).shape == (30, 20, 3)
     assert image_size(tmp_path / "turned.jpg") == (20, 30)
     assert [is_rotated(tmp_path / name) for name in ("turned.jpg", "plain.jpg")] == [True, False]
+
+
+def test_the_size_of_an_image_that_pillow_takes_for_a_bomb(tmp_path: Path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    file, limit = tmp_path / "large.png", Image.MAX_IMAGE_PIXELS
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 20_000, 10_000, 8, 2, 0, 0, 0))
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+    assert (image_size(file), is_rotated(file)) == ((10_000, 20_000), False)
+    assert limit == Image.MAX_IMAGE_PIXELS
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.999])

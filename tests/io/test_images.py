@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from memotr.data.formats.frame_files import list_frames
 from memotr.errors import UserError
 from memotr.io.frames import Frame, Source
 from memotr.io.image_files import read_image
@@ -45,6 +46,20 @@ def test_natural_order_and_every_format(tmp_path: Path) -> None:
     assert [number_of(frame.image) for frame in frames] == [frame.index for frame in frames] == list(range(6))
     assert (source.name, source.kind, source.fps, source.frame_count) == ("holiday.v2", "images", 25, 6)
     assert [frame.time for frame in frames] == pytest.approx([i / 25 for i in range(6)])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["1_cam1.png", "2_cam1.png", "10_cam1.png"],  # the last number is the same in all
+        ["cam10_f1.png", "cam2_f2.png", "cam1_f10.png"],
+        ["a.png", "b2.png", "b10.png"],  # not all have one
+    ],
+)
+def test_tracking_and_training_have_one_order(tmp_path: Path, names: list[str]) -> None:
+    folder = write_folder(tmp_path / "f", names)
+    _, frames = read(folder)
+    assert [frame.file_name for frame in frames] == [file.name for file in list_frames(folder).files] == names
 
 
 def test_selection(tmp_path: Path) -> None:
@@ -115,6 +130,8 @@ def test_mot_sequence(tmp_path: Path) -> None:
         (None, "img1", "seq", 25),
         ("[Sequence]\nframeRate=14\n", "img1", "seq", 14),
         ("\ufeff[Sequence]\r\nName=abc\r\nFRAMERATE=12.5\r\nimDir=frames\r\n", "frames", "abc", Fraction(25, 2)),
+        ("[Sequence]\nframeRate=29.97002997\n", "img1", "seq", Fraction(30000, 1001)),
+        ("[Sequence]\nframeRate=30000/1001\n", "img1", "seq", Fraction(30000, 1001)),
         ("[Sequence]\nname=../../evil\n", "img1", "seq", 25),  # it becomes a file name
         ("[Sequence]\nname=..\n", "img1", "seq", 25),
     ],
@@ -128,9 +145,10 @@ def test_incomplete_seqinfo(tmp_path: Path, info: str | None, images: str, name:
     ("info", "message"),
     [
         ("[Sequence]\nframeRate=fast\n", r"seqinfo\.ini: frameRate=fast is not a number"),
+        ("[Sequence]\nframeRate=1e999999999\n", r"seqinfo\.ini: frameRate=1e999999999 is not"),
         ("[Sequence]\nframeRate=0\n", r"seqinfo\.ini: frameRate=0 is not"),
         ("frameRate=20\n", r"cannot read .*seqinfo\.ini: File contains no section headers"),
-        ("[Other]\nframeRate=20\n", r"cannot read .*seqinfo\.ini: 'Sequence'"),
+        ("[Other]\nframeRate=20\n", r"cannot read .*seqinfo\.ini: no section 'Sequence'"),
         ("[Sequence]\nimDir=elsewhere\n", r"no image folder .*elsewhere; imDir in seqinfo\.ini"),
     ],
 )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
 from memotr.config import DataFormat
 from memotr.data.formats import bdd100k, coco_video, crowdhuman, generated, mot
-from memotr.data.formats.classes import ClassMap
+from memotr.data.formats.classes import ClassMap, numbered_classes
 from memotr.data.formats.frame_files import subfolders
 from memotr.data.formats.problems import Problems
 from memotr.data.layouts import DATASET_FILE, WHOLE, Format, Layout, recognise
@@ -39,6 +40,8 @@ class DatasetSpec:
             (elsewhere); or category → class name, and all other categories are left out. None: as the data says.
         seqmap: text file that names the sequences to read, one a line; None: ``{split}_seqmap.txt`` where it exists.
         detector: which of MOT17's three copies of a video: DPM, FRCNN, SDP or ``all``; None: one, SDP where it is.
+        only: patterns of sequence names (``MOT17-*-SDP``): those that none of them fits are left out, before one copy
+            of each video is taken; empty: all.
         other_categories: BDD100K: "other person", "other vehicle" and "trailer" count as pedestrian, car and truck.
     """
 
@@ -49,6 +52,11 @@ class DatasetSpec:
     seqmap: Path | None = None
     detector: Literal["DPM", "FRCNN", "SDP", "all"] | None = None
     other_categories: bool = False
+    only: tuple[str, ...] = ()
+
+    def wants(self, name: str) -> bool:
+        """Whether a sequence of this name is to be read."""
+        return not self.only or any(fnmatchcase(name, pattern) for pattern in self.only)
 
 
 _PERSON: Classes = {1: "person"}
@@ -135,6 +143,8 @@ def read_split(spec: DatasetSpec, problems: Problems, *, ground_truth: bool = Tr
     choice = _choose(layout, spec)
     sequences = boxes = without = 0
     for whole in _READERS[layout.format](layout, choice, spec, problems):
+        if not spec.wants(whole.name):
+            continue
         if choice.half and whole.still:
             raise UserError(f"{spec.root}: {choice.half} halves videos, and these are single images")
         sequence = half_of(whole, choice.half) if choice.half else whole
@@ -148,7 +158,8 @@ def read_split(spec: DatasetSpec, problems: Problems, *, ground_truth: bool = Tr
     if without:
         problems.error(place, f"no ground truth in {without:,} of its sequences: they can be tracked, not trained on")
     elif not sequences and not problems.errors:
-        problems.error(place, "no sequences here")
+        named = f" named {' or '.join(spec.only)}" if spec.only else ""
+        problems.error(place, f"no sequences{named} here")
     elif sequences and not boxes and ground_truth:
         problems.error(place, f"not one box in {sequences:,} sequences")
 
@@ -213,23 +224,21 @@ def _refuse_meaningless(layout: Layout, spec: DatasetSpec) -> None:
 
 
 def _read_mot(layout: Layout, choice: _Choice, spec: DatasetSpec, problems: Problems) -> Iterator[Sequence]:
-    classes = _classes_in(layout, problems) if spec.classes is None else _numbered(spec.classes)
-    return mot.read_sequences(_mot_folders(layout, choice, spec, problems), mot.MotRules(classes), problems)
+    classes = _classes_in(layout, problems) if spec.classes is None else _numbered(spec.classes, layout)
+    return _read_mot_folders(layout, choice, spec, mot.MotRules(classes), problems)
 
 
 def _read_mot17(layout: Layout, choice: _Choice, spec: DatasetSpec, problems: Problems) -> Iterator[Sequence]:
-    classes = mot.PERSON if spec.classes is None else _numbered(spec.classes)
+    classes = mot.PERSON if spec.classes is None else _numbered(spec.classes, layout)
     rules = mot.MotRules(classes, whole_pixels=True)
-    return mot.read_sequences(_mot_folders(layout, choice, spec, problems), rules, problems)
+    return _read_mot_folders(layout, choice, spec, rules, problems)
 
 
 def _read_motsynth(layout: Layout, choice: _Choice, spec: DatasetSpec, problems: Problems) -> Iterator[Sequence]:
     rules = mot.MotRules(visible_only=True)
-    for frames in subfolders(layout.root / "frames"):
-        folder = layout.splits[choice.split] / frames.name
-        sequence = mot.read_sequence(folder, rules, problems, images=frames / "rgb")
-        if sequence is not None:
-            yield sequence
+    images = layout.root / "frames"
+    folders = [layout.splits[choice.split] / frames.name for frames in subfolders(images)]
+    return mot.read_sequences(folders, rules, problems, images=lambda folder: images / folder.name / "rgb")
 
 
 def _read_crowdhuman(layout: Layout, choice: _Choice, spec: DatasetSpec, problems: Problems) -> Iterator[Sequence]:
@@ -276,19 +285,22 @@ _OPTIONS: dict[Format, set[str]] = {
 }
 
 
-def _mot_folders(layout: Layout, choice: _Choice, spec: DatasetSpec, problems: Problems) -> list[Path]:
+def _read_mot_folders(
+    layout: Layout, choice: _Choice, spec: DatasetSpec, rules: mot.MotRules, problems: Problems
+) -> Iterator[Sequence]:
     """The sequences of a split: those that its seqmap names, one copy of each, all with ground truth or none."""
     parent = layout.splits[choice.split]
     folders = mot.sequences_in(parent, problems)
     if choice.seqmap is not None:
         folders = mot.named_in(choice.seqmap, parent, folders, problems)
-    folders = mot.one_copy_each(folders, spec.detector)
-    missing = mot.missing_ground_truth(folders)
-    if len(missing) < len(folders):
+    wanted = [folder for folder in folders if spec.wants(folder.name or folder.absolute().name)]
+    wanted = mot.one_copy_each(wanted, spec.detector)
+    missing = mot.missing_ground_truth(wanted)
+    if len(missing) < len(wanted):
         for file in missing:
             problems.error(file, "is missing, while other sequences of the split have theirs")
-        folders = [folder for folder in folders if folder not in {file.parent.parent for file in missing}]
-    return folders
+        wanted = [folder for folder in wanted if folder not in {file.parent.parent for file in missing}]
+    return mot.read_sequences(folders, rules, problems, only=wanted)
 
 
 def _classes_in(layout: Layout, problems: Problems) -> ClassMap:
@@ -302,11 +314,10 @@ def _classes_in(layout: Layout, problems: Problems) -> ClassMap:
     return ClassMap.of({number: f"class {number}" for number in numbers}, left_out=())
 
 
-def _numbered(classes: Classes) -> ClassMap:
+def _numbered(classes: Classes, layout: Layout) -> ClassMap:
     """Classes of a format that numbers them."""
-    if isinstance(classes, Mapping):
-        return ClassMap.of(classes)
-    return ClassMap.of(dict(enumerate(classes, 1)), left_out=())
+    place = layout.root / DATASET_FILE if classes is layout.settings.classes else layout.root
+    return ClassMap.of(numbered_classes(classes, place), left_out=None if isinstance(classes, Mapping) else ())
 
 
 def _named(classes: Classes) -> ClassMap:

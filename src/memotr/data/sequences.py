@@ -57,6 +57,8 @@ class Sequence:
         size: (height, width) in pixels, where known without opening an image.
         still: a single image of which training makes a clip by shifting it (CrowdHuman).
         first_frame: number of ``frames[0]`` in the source's own counting (a second half begins later).
+        gapless: no image is missing between the others, nor before them: their positions are frame numbers, which those
+            who write or score results by position depend on.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Sequence:
     size: tuple[int, int] | None = None
     still: bool = False
     first_frame: int = 1
+    gapless: bool = True
 
     def __post_init__(self) -> None:
         if self.boxes is not None and len(self.boxes) != len(self.frames):

@@ -6,12 +6,13 @@ from collections.abc import Sequence as Many
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from memotr.config import DataFormat
 from memotr.data.datasets import DatasetSpec, load_split, spec_at
 from memotr.data.layouts import recognise
 from memotr.data.sequences import Sequence
 from memotr.errors import UserError
 from memotr.evaluation.ground_truth import VAL_HALF, Format, load_ground_truth
-from memotr.evaluation.names import fits, shortened
+from memotr.evaluation.names import shortened
 from memotr.evaluation.scalabel import BDD100K_CATEGORIES
 from memotr.evaluation.truth import GroundTruth
 
@@ -70,13 +71,15 @@ def load_benchmark(
     only: Many[str] = (),
     half: bool = False,
     format: Format = "auto",
+    layout: DataFormat = "auto",
     scored: bool = True,
 ) -> Benchmark:
     """The images of a split and, to be scored, their ground truth.
 
     Args:
-        path, split, seqmap, only, half, format: as in :func:`memotr.evaluation.ground_truth.load_ground_truth`; of
-            MOT17's three copies of a video one is taken.
+        path, split, seqmap, only, half, format, layout: as in
+            :func:`memotr.evaluation.ground_truth.load_ground_truth`; of those of MOT17's three copies of a video that
+            ``only`` fits one is taken.
         scored: ground truth is needed.
 
     Raises:
@@ -85,22 +88,24 @@ def load_benchmark(
     split = VAL_HALF if half else split
     truth = None
     if scored:  # quick to read, and where it is absent nothing should be tracked for hours
-        truth = load_ground_truth(path, split=split, seqmap=seqmap, only=only, format=format)
-    spec = spec_at(path) if split is None else DatasetSpec(path, split)
-    found = {s.name: s for s in load_split(replace(spec, seqmap=seqmap), ground_truth=False)}
-    names = fits(found, only)
-    if truth is not None:
-        names = [name for name in names if name in truth.names]
-    if not names:
-        wanted = " or ".join(only) if not truth else f"one of those with ground truth ({shortened(truth.names)})"
-        raise UserError(f"{path}: no sequence with images is {wanted}; there are {shortened(found)}")
+        truth = load_ground_truth(path, split=split, seqmap=seqmap, only=only, format=format, layout=layout)
+    spec = spec_at(path, layout) if split is None else DatasetSpec(path, split, layout)
+    found = {s.name: s for s in load_split(replace(spec, seqmap=seqmap, only=tuple(only)), ground_truth=False)}
+    names = [name for name in found if truth is None or name in truth.names]
+    if truth is not None and not names:
+        raise UserError(
+            f"{path}: no sequence with images is one of those with ground truth ({shortened(truth.names)}); there are "
+            f"{shortened(found)}"
+        )
     sequences = [found[name] for name in names]
     if any(sequence.still for sequence in sequences):
         raise UserError(f"{path}: holds single images; what can be tracked are videos")
     if truth is not None:
         truth = truth.select(names)
-        _check_frames(sequences, truth)
-    as_bdd = recognise(spec.root).format == "bdd100k"
+        _check_lengths(sequences, truth)
+    for sequence in sequences:
+        _check_images(sequence)
+    as_bdd = recognise(spec.root, layout).format == "bdd100k"
     return Benchmark(tuple(sorted(sequences, key=len, reverse=True)), truth, as_bdd)
 
 
@@ -110,7 +115,7 @@ def join_benchmarks(parts: Many[Benchmark]) -> Benchmark:
     return Benchmark(tuple(sorted(sequences, key=len, reverse=True)), None, parts[0].as_bdd)
 
 
-def _check_frames(sequences: Many[Sequence], truth: GroundTruth) -> None:
+def _check_lengths(sequences: Many[Sequence], truth: GroundTruth) -> None:
     """Raise UserError where images are missing: frames would be counted wrongly from there on."""
     lengths = {one.name: len(one.frames) for one in truth.sequences}
     for sequence in sequences:
@@ -119,3 +124,13 @@ def _check_frames(sequences: Many[Sequence], truth: GroundTruth) -> None:
                 f"{sequence.frames[0].parent}: has {len(sequence):,} images for the {lengths[sequence.name]:,} frames "
                 f"of {sequence.name} that are scored; copy the missing ones, or correct seqLength in its seqinfo.ini"
             )
+
+
+def _check_images(sequence: Sequence) -> None:
+    """Raise UserError where a frame's place in the sequence is not its number, which results say."""
+    if not sequence.gapless:
+        folder = sequence.frames[0].parent
+        raise UserError(
+            f"{folder}: the numbers of its images have gaps or begin elsewhere than those of the split (0 or 1), and "
+            "results would count frames otherwise than ground truth does; copy the missing images, or number them anew"
+        )

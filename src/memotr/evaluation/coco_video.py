@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from memotr.config import DataFormat
 from memotr.data.datasets import DatasetSpec, load_split
 from memotr.data.layouts import recognise
 from memotr.data.sequences import Sequence
@@ -17,26 +18,31 @@ from memotr.evaluation.teta_boxes import VideoBoxes
 from memotr.evaluation.truth import GroundTruth, SequenceTruth, second_half
 
 
-def is_coco_video(path: Path) -> bool:
-    """Whether a data set, or a file, is in this format, and not in Scalabel's."""
+def is_coco_video(path: Path, layout: DataFormat = "auto") -> bool:
+    """Whether a data set, or a file, is in this format, and not in Scalabel's; ``layout`` is what it is said to be."""
     try:
-        layout = recognise(path)
-        if layout.format != "coco-video":
+        found = recognise(path, layout)
+        if found.format != "coco-video":
             return False
-        content = json.loads(next(iter(layout.splits.values())).read_text(encoding="utf-8"))
-    except (UserError, OSError, ValueError):
+        content = json.loads(next(iter(found.splits.values())).read_bytes())
+    except (UserError, OSError, ValueError, RecursionError):
         return False  # whoever reads it says what is wrong
     return isinstance(content, dict) and "videos" in content
 
 
-def load_coco_video(path: Path, *, split: str | None, only: Many[str], half: bool) -> GroundTruth:
+def load_coco_video(
+    path: Path, *, split: str | None, only: Many[str], half: bool, layout: DataFormat = "auto"
+) -> GroundTruth:
     """Every video whose name fits. Results name a class by its position among the categories, from 1; crowds are left
     out, as training does.
 
     Raises:
-        UserError: no such split, or anything that is wrong in it.
+        UserError: no such split, none named where there are several, or anything that is wrong in it.
     """
-    found = {sequence.name: sequence for sequence in load_split(DatasetSpec(path, split))}
+    splits = recognise(path, layout).splits
+    if split is None and len(splits) > 1:
+        raise UserError(f"{path}: has the splits {', '.join(splits)}; say which with --split")
+    found = {sequence.name: sequence for sequence in load_split(DatasetSpec(path, split, layout))}
     names = fits(found, only)
     if not names:
         raise UserError(f"{path}: no video is named {' or '.join(only)}; there are {shortened(found)}")
@@ -58,4 +64,5 @@ def _truth(sequence: Sequence, half: bool) -> SequenceTruth:
     nothing = np.zeros(len(ids), np.bool_)
     objects = VideoBoxes(np.repeat(np.arange(len(counts)), counts), ids, labels, boxes.astype(np.float64), nothing)
     folder = sequence.frames[0].parent
-    return SequenceTruth(sequence.name, frames, objects, nothing, VideoBoxes.empty(), length, folder)
+    images = tuple(file.name for file in sequence.frames)
+    return SequenceTruth(sequence.name, frames, objects, nothing, VideoBoxes.empty(), length, folder, images)

@@ -9,12 +9,14 @@ from typing import Literal
 
 import numpy as np
 
+from memotr.config import DataFormat
+from memotr.data.formats.classes import numbered_classes
 from memotr.data.layouts import DATASET_FILE, Layout
 from memotr.errors import UserError
 from memotr.evaluation.bdd import bdd_labels, load_bdd
 from memotr.evaluation.coco_video import is_coco_video, load_coco_video
 from memotr.evaluation.mot_layout import TruthFile, find_truth
-from memotr.evaluation.mot_rows import CLASS, SCORE, MotRows, by_frame, read_rows
+from memotr.evaluation.mot_rows import CLASS, SCORE, MotRows, by_frame, read_rows, whole
 from memotr.evaluation.teta_boxes import Bools, Ints, VideoBoxes
 from memotr.evaluation.truth import OBJECTS, GroundTruth, SequenceTruth, second_half
 
@@ -41,8 +43,9 @@ def load_ground_truth(
     only: Sequence[str] = (),
     half: bool = False,
     format: Format = "auto",
+    layout: DataFormat = "auto",
 ) -> GroundTruth:
-    """Read the ground truth of a split.
+    """Read the ground truth of a split; frames count from 1 in it, also where files begin with frame 0.
 
     Args:
         path: a data set, a folder of sequences, a sequence, or its file; see the documentation for the layouts.
@@ -52,21 +55,25 @@ def load_ground_truth(
         half: score the second half of every sequence: of n frames those from n // 2 + 2 on, counted from 1.
         format: whose rules decide what counts; ``auto``: by the names of the sequences (MOT16-…, MOT17-…, MOT20-…),
             ``mot`` (every row with a mark other than 0) where they say nothing, and BDD100K or COCO video for JSON.
+        layout: how the files lie, where that is not to be seen from the folder.
 
     Raises:
         UserError: there is none, or something in it is wrong (with file and line).
     """
-    if split == VAL_HALF:
+    val_half = split == VAL_HALF
+    if format == "auto" and seqmap is None and is_coco_video(path, layout):
+        split = "train" if val_half else split
+        return load_coco_video(path, split=split, only=only, half=half or val_half, layout=layout)
+    if val_half:
         half = True
         split = "train" if any((path / base / "train").is_dir() for base in ("", "images")) else None
-    if format == "auto" and seqmap is None and is_coco_video(path):
-        return load_coco_video(path, split=split, only=only, half=half)
-    labels = bdd_labels(path, split, forced=format == "bdd100k")
+    forced = "bdd100k" in (format, layout)
+    labels = bdd_labels(path, split, forced=forced) if forced or layout == "auto" else None
     if labels is not None:
         if half or seqmap is not None:
             raise UserError(f"{labels}: --half and --seqmap are for MOTChallenge text, not for BDD100K labels")
         return load_bdd(labels, only)
-    folder, names = find_truth(path, split=split, seqmap=seqmap, only=only)
+    folder, names = find_truth(path, split=split, seqmap=seqmap, only=only, layout=layout)
     if folder.layout is not None and folder.layout.format not in ("mot", "mot17"):
         known = "MOTChallenge text, BDD100K and COCO-video JSON"
         raise UserError(f"{path}: is {folder.layout.format}; what can be scored is {known}")
@@ -77,7 +84,8 @@ def load_ground_truth(
         numbers, classes = _own_classes(rows, folder.layout)
     else:
         numbers, classes = None, PEDESTRIANS
-    sequences = [_sequence(*each, numbers, half) for each in zip(files, rows, protocols, strict=True)]
+    first = folder.first_frame
+    sequences = [_sequence(*each, first, numbers, half) for each in zip(files, rows, protocols, strict=True)]
     several = numbers if len(classes) > 1 else None
     only_class = None if set(protocols) == {"mot"} else PEDESTRIAN
     return GroundTruth(path, tuple(sequences), classes, several, only_class)
@@ -90,21 +98,11 @@ def _protocol(name: str, format: Format) -> Protocol:
     return {"MOT16": "mot16", "MOT17": "mot17", "MOT20": "mot20"}[known[1]] if known else "mot"  # type: ignore[return-value]
 
 
-def _class_number(key: int | str, layout: Layout | None) -> int:
-    """A key of ``classes`` in dataset.yaml, where MOT text has numbers."""
-    try:
-        return int(key)
-    except ValueError:
-        file = DATASET_FILE if layout is None else layout.root / DATASET_FILE
-        raise UserError(f"{file}: classes: {key!r} is not a number, as the class column has them") from None
-
-
 def _own_classes(files: Sequence[MotRows], layout: Layout | None) -> tuple[dict[int, int], tuple[str, ...]]:
     """Number in the class column → label, and the names: those of dataset.yaml, else of all numbers that count."""
     named = layout.settings.classes if layout is not None else None
-    if named is not None:
-        pairs = enumerate(named, start=1) if isinstance(named, tuple) else named.items()
-        by_number = {_class_number(number, layout): name for number, name in pairs}
+    if layout is not None and named is not None:
+        by_number = numbered_classes(named, layout.root / DATASET_FILE)
     else:
         found = {number for rows in files for number in np.unique(_classes(rows)[_marked(rows)]).tolist()}
         by_number = {number: f"class {number}" for number in sorted(found)}
@@ -115,14 +113,17 @@ def _own_classes(files: Sequence[MotRows], layout: Layout | None) -> tuple[dict[
 
 
 def _sequence(
-    source: TruthFile, rows: MotRows, protocol: Protocol, numbers: Mapping[int, int] | None, half: bool
+    source: TruthFile, rows: MotRows, protocol: Protocol, first: int, numbers: Mapping[int, int] | None, half: bool
 ) -> SequenceTruth:
+    """``first`` is what the file counts frames from; the truth counts them from 1, as results do."""
     said = source.length()
     if said is None and half:
         raise UserError(f"{source.file}: --half needs the number of frames; put a seqinfo.ini with seqLength beside it")
-    length = int(rows.frames.max(initial=0)) if said is None else said
-    rows.refuse(rows.frames < 1, "frame {frame}: frames are counted from 1")
-    rows.refuse(rows.frames > length, f"frame {{frame}} is beyond the sequence, which has {length}")
+    length = int(rows.frames.max(initial=first - 1)) - first + 1 if said is None else said
+    rows.refuse(rows.frames < first, f"frame {{frame}}: frames are counted from {first}")
+    beyond = f"frame {{frame}} is beyond the sequence, which has {length}" + (", counted from 0" if first == 0 else "")
+    rows.refuse(rows.frames - first >= length, beyond)
+    rows = rows.later(1 - first)
     labels, scored, distractors = _judge(rows, protocol, numbers)
     frames = second_half(length) if half else np.arange(1, length + 1)
     if not len(frames):
@@ -161,5 +162,5 @@ def _classes(rows: MotRows) -> Ints:
     if rows.values.shape[1] not in WITH_CLASS:
         return np.ones(len(rows), np.int64)
     values = rows.values[:, CLASS]
-    rows.refuse(~(values == np.floor(values)), "the class (column 8) is not a whole number")
+    rows.refuse(~whole(values), "the class (column 8) is not a whole number")
     return values.astype(np.int64)

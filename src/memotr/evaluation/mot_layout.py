@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import configparser
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from memotr.config import DataFormat
 from memotr.data.formats.frame_files import images_in, subfolders
+from memotr.data.formats.frame_numbers import first_in_truth
 from memotr.data.formats.mot import looks_like_sequence
 from memotr.data.formats.seqmap import read_seqmap
 from memotr.data.layouts import WHOLE, Layout, recognise
 from memotr.errors import UserError
 from memotr.evaluation.names import fits, shortened
+from memotr.io.seqinfo import read_seqinfo
 
 TRUTH_FILES = ("gt/gt.txt", "gt.txt")  # in the folder of a sequence
 
@@ -32,21 +34,18 @@ class TruthFile:
     folder: Path | None
 
     def length(self) -> int | None:
-        """Number of frames: ``seqLength`` of seqinfo.ini, else the number of images; None where neither is there."""
+        """Number of frames: ``seqLength`` of seqinfo.ini, else the number of images; None where neither is there.
+
+        Raises:
+            UserError: seqinfo.ini cannot be read, or its seqLength is no number of frames.
+        """
         if self.folder is None:
             return None
-        info = self.folder / "seqinfo.ini"
-        if not info.is_file():
-            return len(images_in(self.folder / "img1")) or None
-        ini = configparser.ConfigParser(interpolation=None)
-        try:
-            ini.read_string(info.read_text(encoding="utf-8-sig"))
-            length = int(ini["Sequence"]["seqLength"])
-        except (OSError, ValueError, KeyError, configparser.Error):
-            raise UserError(f"{info}: no [Sequence] with seqLength=<number of frames>") from None
-        if length < 1:
-            raise UserError(f"{info}: seqLength={length}; it is the number of frames")
-        return length
+        file = self.folder / "seqinfo.ini"
+        info = read_seqinfo(file)
+        if "seqLength" in info.unusable:
+            raise UserError(f"{file}: {info.unusable['seqLength']}; correct it, or remove the line to count the images")
+        return info.length or len(images_in(self.folder / info.image_folder)) or None
 
 
 @dataclass(frozen=True)
@@ -57,15 +56,17 @@ class TruthFolder:
         path: folder they lie in.
         files: name → ground truth, by name; None for sequences that have none.
         layout: what the folder was recognised as; None for flat ones.
+        first_frame: what the files count frames from, 0 or 1.
     """
 
     path: Path
     files: Mapping[str, TruthFile | None]
     layout: Layout | None
+    first_frame: int = 1
 
 
 def find_truth(
-    path: Path, *, split: str | None, seqmap: Path | None, only: Sequence[str]
+    path: Path, *, split: str | None, seqmap: Path | None, only: Sequence[str], layout: DataFormat = "auto"
 ) -> tuple[TruthFolder, list[str]]:
     """Files of ground truth.
 
@@ -75,6 +76,7 @@ def find_truth(
         split: a part of the data set, such as ``val``.
         seqmap: text file that names the sequences to score; None: ``<split>_seqmap.txt`` of the data set, else all.
         only: patterns of names (``MOT17-*-SDP``): sequences that none of them fits are left out; empty: all.
+        layout: how the files lie, where that is not to be seen from the folder.
 
     Returns:
         The folder, and the names of the sequences to score; each of them has a file.
@@ -84,9 +86,12 @@ def find_truth(
     """
     folder = _flat(path) if split is None else None
     if folder is None:
-        folder, usual = _recognised(path, split)
+        folder, usual = _recognised(path, split, layout)
         seqmap = seqmap or usual
     names = list(folder.files) if seqmap is None else _named_in(seqmap, folder)
+    # Before patterns choose among them: one sequence cannot tell what the split counts from.
+    truths = [file.file for name in names if (file := folder.files[name]) is not None]
+    folder = replace(folder, first_frame=first_in_truth(truths))
     names = fits(names, only)
     if not names:
         raise UserError(f"{folder.path}: no sequence is named {' or '.join(only)}; there are {shortened(folder.files)}")
@@ -134,9 +139,9 @@ def _flat(path: Path) -> TruthFolder | None:
     return TruthFolder(path, {file.stem: TruthFile(file.stem, file, None) for file in files}, None) if files else None
 
 
-def _recognised(path: Path, split: str | None) -> tuple[TruthFolder, Path | None]:
+def _recognised(path: Path, split: str | None, format: DataFormat) -> tuple[TruthFolder, Path | None]:
     """A folder of the data set's layout, and the seqmap of the split where there is one."""
-    layout = recognise(path)
+    layout = recognise(path, format)
     if split is None:
         if len(layout.splits) > 1:
             raise UserError(f"{path}: has the splits {', '.join(layout.splits)}; say which with --split")

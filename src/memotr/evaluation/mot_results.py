@@ -9,10 +9,12 @@ import numpy as np
 
 from memotr.data.formats.mot import DETECTOR_COPY
 from memotr.errors import UserError
-from memotr.evaluation.mot_rows import CLASS, MotRows, by_frame, read_rows
+from memotr.evaluation.mot_rows import CLASS, MotRows, by_frame, read_rows, whole
 from memotr.evaluation.names import TO_ALLOW, shortened
 from memotr.evaluation.teta_boxes import Ints, VideoBoxes
 from memotr.evaluation.truth import GroundTruth, Results, SequenceTruth
+
+FARTHEST = 2**53  # of classes: beyond it float64 cannot tell them apart, and what is infinite has no integer
 
 
 def read_mot_results(path: Path, truth: GroundTruth, *, allow_missing: bool = False) -> Results:
@@ -94,17 +96,19 @@ def _one_detector(names: Sequence[str], there: Sequence[str]) -> list[str] | Non
 
 
 def _classes(rows: MotRows) -> Ints:
-    """(N,) numbers in the class column; −1 where there is none."""
+    """(N,) numbers in the class column; −1 where there is none, and the greatest of all for what lies beyond."""
     values = rows.column(CLASS, -1)
-    return np.where(np.isfinite(values), values, -1).astype(np.int64)
+    return np.clip(np.where(np.isnan(values), -1, values), -FARTHEST, FARTHEST).astype(np.int64)
 
 
 def _labels(rows: MotRows, truth: GroundTruth) -> Ints:
-    classes = _classes(rows)
+    """(N,) Raises UserError: a class that is not scored, where classes count."""
+    values, classes = rows.column(CLASS, -1), _classes(rows)
     if truth.only_class is not None:
         rows.refuse(classes > truth.only_class, f"column 8 is a class other than {truth.only_class}, the one scored")
     if truth.numbers is None:
         return np.zeros(len(rows), np.int64)
+    rows.refuse(~whole(values) & ~np.isnan(values), "the class (column 8) is not a whole number")
     known = ", ".join(map(str, truth.numbers))
     rows.refuse(~np.isin(classes, list(truth.numbers)), f"column 8 is no class of the ground truth ({known})")
     return np.array([truth.numbers[number] for number in classes.tolist()], np.int64)
@@ -123,8 +127,6 @@ def _numbered_as_source(rows: MotRows, sequence: SequenceTruth) -> MotRows:
         return rows
     shift = int(sequence.frames[0]) - 1
     if (rows.frames <= len(sequence.frames)).all():
-        values = rows.values.copy()
-        values[:, 0] += shift
-        return MotRows(rows.path, values)
+        return rows.later(shift)
     scored = f"frames {shift + 1} to {sequence.length} (or the same numbered from 1)"
     raise rows.error(int(np.flatnonzero(outside)[0]), f"frame {{frame}} is in the first half; only {scored} are scored")

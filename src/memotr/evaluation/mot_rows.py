@@ -37,7 +37,7 @@ class MotRows:
 
     @property
     def frames(self) -> Ints:
-        """(N,) frame numbers, from 1."""
+        """(N,) frame numbers."""
         return self.values[:, 0].astype(np.int64)
 
     @property
@@ -50,6 +50,14 @@ class MotRows:
         """(N, 4) xyxy in pixels."""
         corner, size = self.values[:, 2:4], self.values[:, 4:6]
         return np.concatenate([corner, corner + size], axis=1)
+
+    def later(self, frames: int) -> MotRows:
+        """The same rows, so many frames later."""
+        if not frames:
+            return self
+        values = self.values.copy()
+        values[:, 0] += frames
+        return MotRows(self.path, values)
 
     def column(self, index: int, missing: float) -> Floats:
         """(N,) a column that not every file has; ``missing`` where it is not there."""
@@ -110,6 +118,12 @@ def by_frame(rows: MotRows, frames: Ints, labels: Ints, ignore: Bools) -> tuple[
     return VideoBoxes(position[order], rows.ids[order], labels[order], rows.boxes[order], ignore[order]), order
 
 
+def whole(values: Floats) -> Bools:
+    """(N,) which are whole numbers that float64 can tell apart."""
+    found: Bools = (values == np.floor(values)) & (np.abs(values) < 2**53)
+    return found
+
+
 def line_of(path: Path, row: int) -> int:
     """Number of the line, from 1, that a row (from 0) of a file stands in."""
     filled = (number for number, line in enumerate(_text(path).split("\n"), start=1) if line.strip())
@@ -156,16 +170,11 @@ def _check(rows: MotRows) -> None:
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise rows.error(row, f"{name} is {values[row, column]:g}; boxes are in pixels")
-    rows.refuse(~_whole(values[:, 0]), "{frame} is not a frame number")
-    rows.refuse(~_whole(values[:, 1]), "{id} is not an id")
+    rows.refuse(~whole(values[:, 0]), "{frame} is not a frame number")
+    rows.refuse(~whole(values[:, 1]), "{id} is not an id")
     rows.refuse(values[:, 1] < 0, "id {id}: is this a file of detections? ids of tracks begin at 0")
     again = _seen_before(rows.frames, rows.ids)
     rows.refuse(again, "id {id} is in frame {frame} already")
-
-
-def _whole(values: Floats) -> Bools:
-    whole: Bools = (values == np.floor(values)) & (np.abs(values) < 2**53)
-    return whole
 
 
 def _seen_before(frames: Ints, ids: Ints) -> Bools:

@@ -120,10 +120,6 @@ class TetaRow:
         """The table's name of a score → its mean over α."""
         return {title: float(getattr(self, name).mean()) for name, title in NAMES.items()}
 
-    def per_alpha(self) -> dict[str, list[float]]:
-        """The table's name of a score → its 20 values, or 10 for classification."""
-        return {title: getattr(self, name).tolist() for name, title in NAMES.items()}
-
 
 @dataclass(frozen=True, eq=False)
 class TetaScores:
@@ -138,19 +134,6 @@ class TetaScores:
     classes: dict[str, TetaRow]
     present: tuple[str, ...]
     mean: TetaRow
-
-    def to_dict(self) -> dict[str, object]:
-        """Ready for JSON: means over α as ``mean`` and ``classes``, every threshold under ``per_alpha``."""
-        return {
-            "mean": self.mean.summary(),
-            "classes": {name: row.summary() for name, row in self.classes.items()},
-            "present": list(self.present),
-            "per_alpha": {
-                "alphas": ALPHAS.round(2).tolist(),
-                "mean": self.mean.per_alpha(),
-                "classes": {name: row.per_alpha() for name, row in self.classes.items()},
-            },
-        }
 
 
 def combine(counts: Sequence[TetaCounts], classes: Sequence[str]) -> TetaScores:

@@ -37,6 +37,7 @@ class SequenceTruth:
         regions: ignore regions: predictions in them that match nothing are no errors.
         length: number of frames of the sequence, whether all are scored or not.
         folder: of the sequence on disk, where its images may be; None where there is none.
+        images: names of the image files of all ``length`` frames where the ground truth has them; else empty.
     """
 
     name: str
@@ -46,6 +47,7 @@ class SequenceTruth:
     regions: VideoBoxes
     length: int
     folder: Path | None = None
+    images: tuple[str, ...] = ()
 
     def blind(self) -> SequenceTruth:
         """With all classes as one."""

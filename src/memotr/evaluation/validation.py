@@ -39,7 +39,7 @@ def make_validation(config: Config, folder: Path) -> Callable[[MeMOTR, int], dic
     load_metrics()
     path = Path(config.data.root) / val.path
     split = val.split or _usual_split(path, val)
-    benchmark = load_benchmark(path, split=split, format=RULES.get(val.format, "auto"))
+    benchmark = load_benchmark(path, split=split, format=RULES.get(val.format, "auto"), layout=val.format)
     truth = benchmark.truth
     assert truth is not None
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import configparser
-import re
 from collections.abc import Generator
 from fractions import Fraction
 from pathlib import Path
 
 from memotr.errors import UserError
 from memotr.io.frames import DEFAULT_FPS, Frame, Selection, Source
-from memotr.io.image_files import IMAGE_SUFFIXES, read_image
+from memotr.io.image_files import IMAGE_SUFFIXES, in_order, read_image
+from memotr.io.seqinfo import read_seqinfo
 
 NAMED_AT_MOST = 5  # skipped files that a closing note lists by name
 
@@ -65,7 +64,7 @@ def open_image(file: Path, selection: Selection) -> ImageSource:
 
 
 def open_folder(folder: Path, selection: Selection, *, skip_bad: bool) -> ImageSource:
-    """A folder of images in natural order (2 before 10), or a MOT sequence folder (``img1/``, ``seqinfo.ini``).
+    """A folder of images by their numbers (2 before 10), or a MOT sequence folder (``img1/``, ``seqinfo.ini``).
 
     Raises:
         UserError: there is no image in it, or ``seqinfo.ini`` cannot be understood.
@@ -82,15 +81,17 @@ def open_folder(folder: Path, selection: Selection, *, skip_bad: bool) -> ImageS
             selection=selection,
             skip_bad=skip_bad,
         )
-    info = _read_seqinfo(info_file) if info_file.is_file() else {}
+    info = read_seqinfo(info_file)
+    if "frameRate" in info.unusable:
+        raise UserError(f"{info_file}: {info.unusable['frameRate']}; correct it, or remove the line")
     # seqLength is not used: in shortened copies of a data set it still counts the frames of the full sequence.
-    images = _images_in(sequence / info.get("imdir", "img1"))
-    name = info.get("name", "")
+    images = _images_in(sequence / info.image_folder)
+    name = info.name or ""
     return ImageSource(
         images,
         name=name if name == Path(name).name and name not in ("", "..") else sequence.resolve().name,
         kind="sequence",
-        fps=_frame_rate(info, info_file),
+        fps=info.fps or DEFAULT_FPS,
         selection=selection,
         skip_bad=skip_bad,
     )
@@ -100,40 +101,12 @@ def _images_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"there is no image folder {folder}; imDir in seqinfo.ini names it")
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    images = sorted((e for e in entries if e.suffix.lower() in IMAGE_SUFFIXES and e.is_file()), key=_natural)
+    images, _ = in_order(e.name for e in entries if e.suffix.lower() in IMAGE_SUFFIXES and e.is_file())
     if images:
-        return images
+        return [folder / name for name in images]
     sequences = sorted(entry.name for entry in entries if (entry / "img1").is_dir())
     if sequences:
         raise UserError(f"{folder} holds {len(sequences)} sequences ({sequences[0]}, …); name one of them")
     raise UserError(
         f"there is no image in {folder} (looked for {', '.join(sorted(IMAGE_SUFFIXES))}); a video is named by its file"
     )
-
-
-def _natural(file: Path) -> tuple[list[str | int], str]:
-    """Sort key in which numbers count as numbers: frame2 before frame10."""
-    parts = re.split(r"([0-9]+)", file.name.casefold())
-    return [int(part) if position % 2 else part for position, part in enumerate(parts)], file.name
-
-
-def _read_seqinfo(file: Path) -> dict[str, str]:
-    """The ``[Sequence]`` section of a MOTChallenge seqinfo.ini, keys in lower case."""
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read_string(file.read_text(encoding="utf-8-sig"))
-        return dict(parser["Sequence"])
-    except (configparser.Error, KeyError, UnicodeDecodeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"cannot read {file}: {reason}; correct it, or remove it to track the images alone") from error
-
-
-def _frame_rate(info: dict[str, str], file: Path) -> Fraction:
-    text = info.get("framerate", str(DEFAULT_FPS))
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if not 0 < rate <= 1000:
-        raise UserError(f"{file}: frameRate={text} is not a number of frames per second")
-    return rate

@@ -148,9 +148,13 @@ def _place(frame: Frame, entry: dict[str, Any]) -> Place:
 def _label(entry: dict[str, Any], classes: ClassMap) -> tuple[int, list[float]] | str | None:
     """Label and xyxy box; None where it does not count; or what is wrong with it."""
     attributes = entry.get("attributes") or {}
+    if not isinstance(attributes, dict):
+        return '"attributes" is not an object such as {"crowd": false}'
     if attributes.get("crowd") or attributes.get("Crowd"):
         return None
     category = entry.get("category")
+    if not isinstance(category, str):
+        return f'"category" is {category!r}, not a text'
     label = classes.labels.get(category)
     if label is None:
         if classes.drops(category):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from memotr.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -31,3 +34,30 @@ class ClassMap:
     def drops(self, category: Hashable) -> bool:
         """Whether a category without a class is left out rather than an error."""
         return self.left_out is None or category in self.left_out
+
+
+def numbered_classes(classes: tuple[str, ...] | Mapping[int | str, str], place: Path) -> dict[int, str]:
+    """Number in a class column → class name.
+
+    Args:
+        classes: names of 1, 2, …; or by number, which YAML may hold as text (``"1": person``).
+        place: where they are from, for messages.
+
+    Raises:
+        UserError: a key that is no number, or a number that is there twice.
+    """
+    if not isinstance(classes, Mapping):
+        return dict(enumerate(classes, start=1))
+    numbered: dict[int, str] = {}
+    for key, name in classes.items():
+        try:
+            number = int(key)
+        except ValueError:
+            raise UserError(
+                f"{place}: classes: {key!r} is not a number, as the class column has them; name classes as "
+                "{1: person, …} or [person, …]"
+            ) from None
+        if number in numbered:
+            raise UserError(f"{place}: classes: {number} is there twice ({numbered[number]}, {name}); remove one")
+        numbered[number] = name
+    return numbered

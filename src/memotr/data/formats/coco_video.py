@@ -5,6 +5,8 @@ The layout of MOT conversions in common use and of TAO; tracks are numbered by `
 
 from __future__ import annotations
 
+import math
+import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
 from collections.abc import Sequence as Many
@@ -44,11 +46,14 @@ def read_sequences(
     folder = _image_folder(file, frames, image_folders, problems)
     if folder is None:
         return
+    names = _names(file, content["videos"], problems)
+    if names is None:
+        return
     listed: dict[Path, set[str]] = {}
     for video in content["videos"]:
         images = _with_file(file, video, frames[video["id"]], folder, listed, problems)
         if images:
-            yield _sequence(file, video, images, folder, boxes, classes, problems)
+            yield _sequence(file, names[video["id"]], video, images, folder, boxes, classes, problems)
 
 
 def _read(file: Path, problems: Problems) -> dict[str, list[Entry]] | None:
@@ -67,10 +72,15 @@ def _read(file: Path, problems: Problems) -> dict[str, list[Entry]] | None:
         problems.error(file, f"has no list {', '.join(repr(key) for key in missing)}{hint}")
         return None
     for key in ("videos", "images", "categories"):
+        seen: set[Hashable] = set()
         for k, entry in enumerate(lists[key] or []):
             if not isinstance(entry.get("id"), int | str):
                 problems.error(file, 'has no "id"', f"{key}[{k}]")
                 return None
+            if entry["id"] in seen:
+                problems.error(file, f"another of the {key} has the id {entry['id']!r}, too", f"{key}[{k}]")
+                return None
+            seen.add(entry["id"])
     return {key: value for key, value in lists.items() if value is not None}
 
 
@@ -88,6 +98,25 @@ def _classes(file: Path, categories: list[Entry], by_name: ClassMap | None) -> C
         return ClassMap.of(names, left_out=())
     chosen: dict[Hashable, int] = {key: by_name.labels[name] for key, name in names.items() if name in by_name.labels}
     return ClassMap(by_name.names, chosen, frozenset(key for key in names if key not in chosen))
+
+
+def _names(file: Path, videos: list[Entry], problems: Problems) -> dict[Hashable, str] | None:
+    """Id of a video → the name of its sequence, and so of files: without the folders that TAO's names have."""
+    names: dict[Hashable, str] = {}
+    taken: set[str] = set()
+    for video in videos:
+        said = str(video.get("name", video["id"]))
+        parts = re.split(r"[/\\]", said)
+        name = "_".join(parts)
+        if ".." in parts or "\0" in name or name.strip() in ("", "."):
+            problems.error(file, f"the name {said!r} cannot be that of a file: give it another", f"video {video['id']}")
+            return None
+        if name in taken:
+            problems.error(file, f"another video is named {name!r}, too: give it another name", f"video {video['id']}")
+            return None
+        names[video["id"]] = name
+        taken.add(name)
+    return names
 
 
 def _frames_of_videos(file: Path, content: dict[str, list[Entry]], problems: Problems) -> dict[Hashable, list[Entry]]:
@@ -194,6 +223,7 @@ def _with_file(
 
 def _sequence(
     file: Path,
+    name: str,
     video: Entry,
     images: list[Entry],
     folder: Path,
@@ -202,17 +232,25 @@ def _sequence(
     problems: Problems,
 ) -> Sequence:
     size = _size(images[0]) or _size(video)
-    fps = next((float(video[key]) for key in ("fps", "frame_rate") if isinstance(video.get(key), int | float)), None)
     table = None if boxes is None else _table(file, images, boxes, classes)
     return Sequence(
-        name=str(video.get("name", video["id"])),
+        name=name,
         frames=tuple(folder / image["file_name"] for image in images),
         boxes=None if table is None else table.by_frame(len(images), size, problems),
         classes=classes.names,
-        fps=fps,
+        fps=_fps(video),
         size=size,
         first_frame=_frame_number(images[0]) or 0,
     )
+
+
+def _fps(video: Entry) -> float | None:
+    """Frames a second; None where no key has a number that can be that."""
+    for key in ("fps", "frame_rate"):
+        said = numbers([video.get(key)], 1)
+        if said is not None and math.isfinite(said[0]) and said[0] > 0:
+            return float(said[0])
+    return None
 
 
 def _table(file: Path, images: list[Entry], boxes: dict[Hashable, list[Entry]], classes: ClassMap) -> BoxTable:

@@ -60,6 +60,9 @@ def _record(line: str, file: Path, number: int, problems: Problems) -> dict[str,
     except json.JSONDecodeError as error:
         problems.error(file, f"not valid JSON: {error.msg} (column {error.colno}); is the file cut short?", number)
         return None
+    except (ValueError, RecursionError) as error:
+        problems.error(file, f"cannot be read: {error}", number)
+        return None
     known = isinstance(record, dict) and isinstance(record.get("ID"), str)
     if not known or objects(record.get("gtboxes")) is None:
         problems.error(file, 'expected {"ID": "…", "gtboxes": [{"tag": "person", "fbox": […], …}, …]}', number)

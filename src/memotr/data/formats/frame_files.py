@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from memotr.data.formats.problems import Problems
 from memotr.errors import UserError
-from memotr.io.image_files import IMAGE_SUFFIXES, ImageError, image_size
+from memotr.io.image_files import IMAGE_SUFFIXES, ImageError, image_size, in_order
 
 TRIED_AT_MOST = 10
 
@@ -21,13 +20,14 @@ TRIED_AT_MOST = 10
 @dataclass(frozen=True, eq=False)
 class FrameFiles:
     """Attributes:
-    files: images in the order of their numbers.
-    numbers: (N,) int64, ascending, no two alike: the last number in each name (000012.jpg is 12, cam2_f7.png is 7),
-        or 1 … N in the order of the names where these carry none, or the same one twice.
+    files: images in the order of :func:`memotr.io.image_files.in_order`.
+    numbers: (N,) int64, ascending, no two alike: those in the names, or 1 … N where these tell nothing.
+    named: whether they are those in the names.
     """
 
     files: tuple[Path, ...]
     numbers: NDArray[np.int64]
+    named: bool = True
 
     def __len__(self) -> int:
         return len(self.files)
@@ -35,13 +35,9 @@ class FrameFiles:
 
 def list_frames(folder: Path) -> FrameFiles:
     """The images of a folder; none where there is no such folder. Hidden files are not looked at."""
-    names = sorted(images_in(folder))
-    numbers = [_number(name) for name in names]
-    if None in numbers or len(set(numbers)) < len(numbers):
-        return FrameFiles(tuple(folder / name for name in names), np.arange(1, len(names) + 1))
-    counted = np.array(numbers, np.int64)
-    order = np.argsort(counted)
-    return FrameFiles(tuple(folder / names[k] for k in order), counted[order])
+    names, numbers = in_order(images_in(folder))
+    counted = np.arange(1, len(names) + 1) if numbers is None else np.array(numbers, np.int64)
+    return FrameFiles(tuple(folder / name for name in names), counted, numbers is not None)
 
 
 def images_in(folder: Path) -> set[str]:
@@ -81,8 +77,3 @@ def size_of(files: Sequence[Path], problems: Problems) -> tuple[int, int] | None
             problems.note(error.file, f"cannot be read: {error.reason}")
     problems.error(files[0].parent, f"none of the first {len(files[:TRIED_AT_MOST])} images can be read")
     return None
-
-
-def _number(name: str) -> int | None:
-    digits = re.findall(r"[0-9]+", name.rpartition(".")[0])
-    return int(digits[-1]) if digits and len(digits[-1]) < 19 else None

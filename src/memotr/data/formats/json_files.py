@@ -16,7 +16,7 @@ def read_json(file: Path, problems: Problems) -> Any:
     except json.JSONDecodeError as error:
         message = f"not valid JSON: {error.msg} (column {error.colno}); is the file cut short?"
         problems.error(file, message, error.lineno)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # no text, a number of thousands of digits, lists in lists
         problems.error(file, f"cannot be read: {error}")
     return None
 

@@ -5,9 +5,8 @@ DanceTrack, SportsMOT, MOT17, MOT20 and MOTSynth come like this, and it is the e
 
 from __future__ import annotations
 
-import configparser
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,11 @@ from numpy.typing import NDArray
 from memotr.data.formats.box_table import BoxTable
 from memotr.data.formats.classes import ClassMap
 from memotr.data.formats.frame_files import FrameFiles, images_in, list_frames, size_of, subfolders
+from memotr.data.formats.frame_numbers import FrameNumbers
 from memotr.data.formats.problems import Problems
 from memotr.data.formats.seqmap import read_seqmap
 from memotr.data.sequences import FrameBoxes, Sequence
+from memotr.io.seqinfo import SeqInfo, SeqInfoError, read_seqinfo
 
 PERSON = ClassMap.of({1: "person"})
 COLUMNS = "frame, id, left, top, width, height[, mark, class, visibility]"
@@ -76,89 +77,101 @@ class GroundTruthRows:
         return GroundTruthRows(self.values[index], self.lines[index])
 
 
-def read_sequences(folders: Iterable[Path], rules: MotRules, problems: Problems) -> Iterator[Sequence]:
-    """The sequences of ``folders``, each read when asked for. Those without images are errors and not returned."""
-    for folder in folders:
-        sequence = read_sequence(folder, rules, problems)
-        if sequence is not None:
-            yield sequence
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A sequence before its boxes are read."""
+
+    folder: Path
+    info: SeqInfo
+    images: Path
+    frames: FrameFiles
+
+    @property
+    def truth(self) -> Path:
+        return self.folder / "gt" / "gt.txt"
 
 
-def read_sequence(folder: Path, rules: MotRules, problems: Problems, *, images: Path | None = None) -> Sequence | None:
-    """One sequence folder; None where it has no image.
+def read_sequences(
+    folders: Many[Path],
+    rules: MotRules,
+    problems: Problems,
+    *,
+    only: Many[Path] | None = None,
+    images: Callable[[Path], Path] | None = None,
+) -> Iterator[Sequence]:
+    """The sequences of a split, each read when asked for. Those without images are errors and not returned.
 
     Args:
-        folder: holds ``gt/gt.txt`` (without it the sequence has no ground truth), perhaps ``seqinfo.ini``, and images.
+        folders: all of the split, for they decide together what frames are counted from. Each holds ``gt/gt.txt``
+            (without it the sequence has no ground truth), perhaps ``seqinfo.ini``, and images.
         rules: which rows count, and as what.
         problems: takes what is wrong.
-        images: folder of the images where that is not ``img1`` (or ``imDir`` of seqinfo.ini) in ``folder``.
+        only: those that are returned; None: all.
+        images: folder of a sequence's images where that is not ``img1`` (or ``imDir`` of seqinfo.ini) in its own.
     """
-    info = SeqInfo.read(folder / "seqinfo.ini", problems)
-    images = images or folder / info.image_folder
-    frames = list_frames(images)
-    if not len(frames):
-        problems.error(images, "no images here; copy the images of the sequence to this folder")
-        return None
-    size = size_of(frames.files, problems) or info.size
-    info.compare(frames, size, problems)
-    file = folder / "gt" / "gt.txt"
-    boxes = _read_boxes(file, frames, size, rules, problems) if file.is_file() else None
+    wanted = list(folders if only is None else only)
+    found = [_find(folder, images, problems) for folder in wanted]
+    others = [_find(folder, images, Problems()) for folder in folders if folder not in set(wanted)]
+    numbers = FrameNumbers.of((one.truth for one in found + others), (one.frames for one in found + others))
+    annotated = [one.truth for one in found if one.truth.is_file()]
+    if numbers.truth != numbers.images and annotated:
+        first = f"frame {numbers.truth} is image {numbers.images}"
+        message = f"frames are numbered from {numbers.truth}, images from {numbers.images}, in the whole split: {first}"
+        problems.note(annotated[0], message)
+    for one in found:
+        if len(one.frames):
+            yield _read(one, rules, numbers, problems)
+        else:
+            problems.error(one.images, "no images here; copy the images of the sequence to this folder")
+
+
+def _find(folder: Path, images: Callable[[Path], Path] | None, problems: Problems) -> _Found:
+    info = _info_of(folder / "seqinfo.ini", problems)
+    place = folder / info.image_folder if images is None else images(folder)
+    return _Found(folder, info, place, list_frames(place))
+
+
+def _read(found: _Found, rules: MotRules, numbers: FrameNumbers, problems: Problems) -> Sequence:
+    folder, frames = found.folder, found.frames
+    size = size_of(frames.files, problems) or found.info.size
+    _compare(found.info, folder / "seqinfo.ini", frames, size, problems)
+    boxes = _read_boxes(found.truth, frames, numbers, size, rules, problems) if found.truth.is_file() else None
     return Sequence(
         folder.name or folder.absolute().name,  # "." has none
         frames.files,
         boxes,
         rules.classes.names,
-        info.fps,
+        None if found.info.fps is None else float(found.info.fps),
         size,
         first_frame=int(frames.numbers[0]),
+        gapless=numbers.gapless(frames),
     )
 
 
-@dataclass(frozen=True)
-class SeqInfo:
-    """What seqinfo.ini says. The images that are there count, so most of it is only compared with them."""
+def _info_of(file: Path, problems: Problems) -> SeqInfo:
+    """What seqinfo.ini says; the images that are there count, so what cannot be understood is only noted."""
+    try:
+        info = read_seqinfo(file)
+    except SeqInfoError as error:
+        problems.note(file, f"cannot be understood ({error.reason}): not used")
+        return SeqInfo()
+    for message in info.unusable.values():
+        problems.note(file, f"{message}: not used")
+    return info
 
-    file: Path
-    fps: float | None = None
-    image_folder: str = "img1"
-    length: int | None = None
-    size: tuple[int, int] | None = None
 
-    @classmethod
-    def read(cls, file: Path, problems: Problems) -> SeqInfo:
-        """All of it is optional, the file too; what cannot be understood is noted."""
-        parser = configparser.ConfigParser(interpolation=None)
-        try:
-            parser.read_string(file.read_text(encoding="utf-8-sig"))
-            section = parser["Sequence"]
-        except FileNotFoundError:
-            return cls(file)
-        except (configparser.Error, KeyError, UnicodeDecodeError, OSError) as error:
-            problems.note(file, f"cannot be understood ({str(error).splitlines()[0]}): not used")
-            return cls(file)
-        numbers: dict[str, float] = {}
-        for key in ("frameRate", "seqLength", "imWidth", "imHeight"):
-            text = section.get(key, "").strip()
-            if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) and float(text) > 0:
-                numbers[key] = float(text)
-            elif text:
-                problems.note(file, f"{key}={text} is not a number above 0: not used")
-        size = (int(numbers["imHeight"]), int(numbers["imWidth"])) if {"imHeight", "imWidth"} <= set(numbers) else None
-        length = int(numbers["seqLength"]) if "seqLength" in numbers else None
-        return cls(file, numbers.get("frameRate"), section.get("imDir", "img1"), length, size)
-
-    def compare(self, frames: FrameFiles, size: tuple[int, int] | None, problems: Problems) -> None:
-        """Notes where the images say something else."""
-        missing = int(frames.numbers[-1] - frames.numbers[0]) + 1 - len(frames)
-        if missing:
-            folder = frames.files[0].parent
-            problems.note(folder, f"images missing between the others, which count as neighbours: {missing:,}")
-        if self.length is not None and self.length > len(frames):
-            message = f"seqLength={self.length}, but there are {len(frames):,} images: those that are there are used"
-            problems.note(self.file, message)
-        if self.size is not None and size is not None and self.size != size:
-            found, said = f"{size[1]}×{size[0]}", f"{self.size[1]}×{self.size[0]}"
-            problems.note(self.file, f"says {said}, images are {found}: boxes are taken to be in pixels of the images")
+def _compare(info: SeqInfo, file: Path, frames: FrameFiles, size: tuple[int, int] | None, problems: Problems) -> None:
+    """Notes where the images say something else than each other, or than seqinfo.ini (``file``)."""
+    missing = int(frames.numbers[-1] - frames.numbers[0]) + 1 - len(frames)
+    if missing:
+        folder = frames.files[0].parent
+        problems.note(folder, f"images missing between the others, which count as neighbours: {missing:,}")
+    if info.length is not None and info.length > len(frames):
+        message = f"seqLength={info.length}, but there are {len(frames):,} images: those that are there are used"
+        problems.note(file, message)
+    if info.size is not None and size is not None and info.size != size:
+        found, said = f"{size[1]}×{size[0]}", f"{info.size[1]}×{info.size[0]}"
+        problems.note(file, f"says {said}, images are {found}: boxes are taken to be in pixels of the images")
 
 
 def one_copy_each(folders: Many[Path], detector: str | None = None) -> list[Path]:
@@ -243,7 +256,12 @@ def _number(text: str) -> float:
 
 
 def _read_boxes(
-    file: Path, frames: FrameFiles, size: tuple[int, int] | None, rules: MotRules, problems: Problems
+    file: Path,
+    frames: FrameFiles,
+    numbers: FrameNumbers,
+    size: tuple[int, int] | None,
+    rules: MotRules,
+    problems: Problems,
 ) -> tuple[FrameBoxes, ...]:
     rows = read_rows(file, problems)
     if not len(rows.values):
@@ -251,7 +269,7 @@ def _read_boxes(
     rows = _whole_numbers(file, rows, problems)
     rows = rows[(rows.marks != 0) & ((rows.visibility > 0) | (not rules.visible_only))]
     rows, labels = _label(file, rows, rules.classes, problems)
-    position, with_image = _frame_positions(file, rows.values[:, 0].astype(np.int64), frames, problems)
+    position, with_image = _frame_positions(file, rows.values[:, 0].astype(np.int64), numbers, frames, problems)
     rows, labels = rows[with_image], labels[with_image]
     xywh = np.trunc(rows.values[:, 2:6]) if rules.whole_pixels else rows.values[:, 2:6]
     boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
@@ -261,7 +279,7 @@ def _read_boxes(
 
 
 def _whole_numbers(file: Path, rows: GroundTruthRows, problems: Problems) -> GroundTruthRows:
-    """Rows whose frame, id and class are whole numbers."""
+    """Rows whose frame, id and class are whole numbers, and whose mark is a number."""
     checked = {0: "frame", 1: "id"} | ({7: "class"} if rows.values.shape[1] in (8, 9) else {})
     good = np.ones(len(rows.values), bool)
     for column, name in checked.items():
@@ -270,7 +288,10 @@ def _whole_numbers(file: Path, rows: GroundTruthRows, problems: Problems) -> Gro
         for k in np.flatnonzero(~whole).tolist():
             problems.error(file, f"{name} {values[k]:g} is not a whole number", int(rows.lines[k]))
         good &= whole
-    return rows[good]
+    unmarked = ~np.isfinite(rows.marks)
+    for k in np.flatnonzero(unmarked).tolist():
+        problems.error(file, f"mark {rows.marks[k]:g} (column 7) is not a number", int(rows.lines[k]))
+    return rows[good & ~unmarked]
 
 
 def _label(
@@ -294,29 +315,18 @@ def _label(
 
 
 def _frame_positions(
-    file: Path, numbers: NDArray[np.int64], frames: FrameFiles, problems: Problems
+    file: Path, frame: NDArray[np.int64], numbers: FrameNumbers, frames: FrameFiles, problems: Problems
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Where in the sequence the frames with these numbers stand (of those that have an image), and which have one."""
-    if _count_from_one_apart(numbers, frames):
-        problems.note(file, f"frames are numbered from 1, images from 0: frame 1 is {frames.files[0].name}")
-        numbers = numbers - 1
-    position = np.minimum(np.searchsorted(frames.numbers, numbers), len(frames) - 1)
-    found = frames.numbers[position] == numbers
-    if len(numbers) and not found.any():
+    position, found = numbers.positions(frame, frames)
+    if len(frame) and not found.any():
         images = f"{frames.files[0].name} to {frames.files[-1].name}"
-        problems.error(file, f"has frames {numbers.min()} to {numbers.max()}, none of which is an image ({images})")
+        problems.error(file, f"has frames {frame.min()} to {frame.max()}, none of which is an image ({images})")
     elif not found.all():
-        lost = numbers[~found]
+        lost = frame[~found]
         span = f"{lost.min()} to {lost.max()}" if lost.min() < lost.max() else f"{lost.min()}"
         problems.note(file, f"{len(lost):,} boxes are of frames without an image (frames {span}): left out")
-    return position[found], found
-
-
-def _count_from_one_apart(numbers: NDArray[np.int64], frames: FrameFiles) -> bool:
-    """Whether images are numbered from 0 and ground truth from 1, as MOTChallenge does, with the same frames meant."""
-    if not len(numbers) or frames.numbers[0] != 0:
-        return False
-    return bool(numbers.min() >= 1 and numbers.max() > frames.numbers[-1])
+    return position, found
 
 
 def missing_ground_truth(folders: Many[Path]) -> list[Path]:

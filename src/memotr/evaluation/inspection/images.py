@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from memotr.data.formats.frame_files import FrameFiles, list_frames
-from memotr.data.formats.mot import SeqInfo
-from memotr.data.formats.problems import Problems
+from memotr.data.formats.frame_numbers import first_in_images
 from memotr.errors import UserError
 from memotr.evaluation.names import shortened
 from memotr.evaluation.truth import GroundTruth, SequenceTruth
+from memotr.io.seqinfo import SeqInfoError, read_seqinfo
 
 FrameImages = Mapping[int, Path]
 """Frame, counted from 0 in what is scored → image file; frames without an image are not in it."""
@@ -30,21 +31,29 @@ def find_images(truth: GroundTruth, root: Path | None = None) -> tuple[dict[str,
         raise UserError(f"{root}: no such folder; --images names the one that holds the folders of the sequences")
     found: dict[str, FrameImages] = {}
     notes = []
-    for sequence in truth.sequences:
-        frames = next((f for folder in _folders(truth, sequence, root) if len(f := list_frames(folder))), None)
+    listed = [_listed(truth, sequence, root) for sequence in truth.sequences]
+    first_image = first_in_images(frames for frames in listed if frames is not None)
+    for sequence, frames in zip(truth.sequences, listed, strict=True):
         if frames is None:
             continue
-        if len(frames) > sequence.length:
+        if sequence.images:
+            found[sequence.name] = _by_name(sequence, frames)
+        elif len(frames) > sequence.length:
             notes.append(
                 f"{frames.files[0].parent} has {len(frames):,} images for the {sequence.length:,} frames of "
                 f"{sequence.name}: which belong together is not known, so they are not shown"
             )
-            continue
-        found[sequence.name] = _by_frame(sequence, frames, truth.videos is not None)
+        else:
+            found[sequence.name] = _by_number(sequence, frames, first_image, from_zero=truth.videos is not None)
     without = [name for name in truth.names if name not in found]
     if without:
         notes.insert(0, f"no images found of {shortened(without)}; --images names the folder that holds their folders")
     return found, notes
+
+
+def _listed(truth: GroundTruth, sequence: SequenceTruth, root: Path | None) -> FrameFiles | None:
+    """The images of a sequence, in the first folder that has any."""
+    return next((f for folder in _folders(truth, sequence, root) if len(f := list_frames(folder))), None)
 
 
 def _folders(truth: GroundTruth, sequence: SequenceTruth, root: Path | None) -> Iterator[Path]:
@@ -60,17 +69,32 @@ def _folders(truth: GroundTruth, sequence: SequenceTruth, root: Path | None) -> 
 
 
 def _inside(folder: Path) -> Iterator[Path]:
-    yield folder / SeqInfo.read(folder / "seqinfo.ini", Problems()).image_folder
+    with suppress(SeqInfoError):
+        yield folder / read_seqinfo(folder / "seqinfo.ini").image_folder
+    yield folder / "img1"
     yield folder
 
 
-def _by_frame(sequence: SequenceTruth, frames: FrameFiles, from_zero: bool) -> FrameImages:
-    """By position where every frame has its image, else by the numbers in their names."""
-    if len(frames) == sequence.length:
+def _by_name(sequence: SequenceTruth, frames: FrameFiles) -> FrameImages:
+    """Those that the ground truth names."""
+    files = {file.name: file for file in frames.files}
+    names = (sequence.images[number - 1] for number in sequence.frames.tolist())
+    return {k: files[name] for k, name in enumerate(names) if name in files}
+
+
+def _by_number(sequence: SequenceTruth, frames: FrameFiles, first_image: int, *, from_zero: bool) -> FrameImages:
+    """By the numbers in the images' names; by position where all are there and are numbered as part of a longer video.
+
+    Args:
+        sequence: what is scored.
+        frames: the images.
+        first_image: what the images of the split count from.
+        from_zero: frames do, as BDD100K's; MOTChallenge's count from 1.
+    """
+    if len(frames) == sequence.length and (from_zero or not frames.named or frames.numbers[0] > 1):
         every = sequence.frames if from_zero else range(1, sequence.length + 1)
         files = dict(zip(map(int, every), frames.files, strict=True))
     else:
-        # BDD100K counts frames from 0 and MOTChallenge from 1; either's images may begin with the other number.
-        shift = int(frames.numbers[0] == 0) - int(from_zero)
+        shift = int(not from_zero) - (first_image if frames.named else 1)
         files = dict(zip((frames.numbers + shift).tolist(), frames.files, strict=True))
     return {k: files[number] for k, number in enumerate(sequence.frames.tolist()) if number in files}

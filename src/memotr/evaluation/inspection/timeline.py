@@ -16,7 +16,6 @@ from memotr.evaluation.teta_boxes import Bools, Ints
 from memotr.io.draw import track_color
 
 DENSITY_HEIGHT, SWITCH_HEIGHT, LANE_HEIGHT = 40, 26, 16  # pixels
-BAR = 9  # pixels of a lane where the object is found
 BINS = 160
 TICKS = 8
 STEPS = (1, 2, 5)

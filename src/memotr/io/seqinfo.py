@@ -1,0 +1,93 @@
+"""``seqinfo.ini``, which says in the MOTChallenge layout what the images of a sequence are."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from memotr.errors import UserError
+
+NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,18})?|[0-9]{1,12}/[0-9]{1,12}")
+FASTEST = 1000  # frames a second
+
+
+@dataclass(frozen=True)
+class SeqInfo:
+    """What the file says; each key is optional.
+
+    Attributes:
+        name: of the sequence.
+        image_folder: relative to the file's.
+        fps: frames a second, such as 25 or 30000/1001: of a small denominator, because videos are made with it.
+        length: number of frames.
+        size: (height, width) in pixels.
+        unusable: key → what is wrong with its value; the attribute is None then.
+    """
+
+    name: str | None = None
+    image_folder: str = "img1"
+    fps: Fraction | None = None
+    length: int | None = None
+    size: tuple[int, int] | None = None
+    unusable: Mapping[str, str] = field(default_factory=dict)
+
+
+class SeqInfoError(UserError):
+    """A seqinfo.ini that cannot be read, and why."""
+
+    def __init__(self, file: Path, reason: str) -> None:
+        super().__init__(f"cannot read {file}: {reason}; correct it, or remove it: all of it is optional")
+        self.reason = reason
+
+
+def read_seqinfo(file: Path) -> SeqInfo:
+    """What a seqinfo.ini says; nothing where there is none.
+
+    Raises:
+        SeqInfoError: it cannot be read, or has no section ``[Sequence]``.
+    """
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(file.read_text(encoding="utf-8-sig"))
+        section = parser["Sequence"]
+    except FileNotFoundError:
+        return SeqInfo()
+    except (configparser.Error, KeyError, UnicodeDecodeError, OSError) as error:
+        reason = f"no section {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        raise SeqInfoError(file, reason) from error
+    unusable: dict[str, str] = {}
+
+    def number(key: str, what: str, *, whole: bool = True) -> Fraction | None:
+        text = section.get(key, "").strip()
+        value = _number(text, whole)
+        if text and value is None:
+            unusable[key] = f"{key}={text} is not a number {what}"
+        return value
+
+    fps = number("frameRate", f"of frames a second (above 0, at most {FASTEST})", whole=False)
+    length = number("seqLength", "of frames")
+    height, width = number("imHeight", "of pixels"), number("imWidth", "of pixels")
+    return SeqInfo(
+        section.get("name", "").strip() or None,
+        section.get("imDir", "").strip() or "img1",
+        fps,
+        None if length is None else int(length),
+        None if height is None or width is None else (int(height), int(width)),
+        unusable,
+    )
+
+
+def _number(text: str, whole: bool) -> Fraction | None:
+    """A number above 0: a whole one (``4.0``, too), or a frame rate."""
+    try:
+        value = Fraction(text) if NUMBER.fullmatch(text) else Fraction(0)
+    except ZeroDivisionError:
+        return None
+    if whole:
+        return value if value > 0 and value.denominator == 1 else None
+    rate = value.limit_denominator(1001)
+    return rate if 0 < rate <= FASTEST else None
