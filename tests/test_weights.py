@@ -652,8 +652,25 @@ def test_convert_there_and_back(authors, model, tmp_path, monkeypatch, capsys):
     assert describe(tmp_path / "half.pt")["precision"] == "float16"
 
 
+def test_of_a_runs_folder_the_best_is_taken(tmp_path):
+    convert("synthdance", tmp_path / "last.safetensors")
+    (tmp_path / "epoch_0001.pt").touch()
+    with pytest.warns(UserWarning, match=r"is a folder, of which last\.safetensors is taken"):
+        load_model(tmp_path)
+    (tmp_path / "last.safetensors").rename(tmp_path / "best.safetensors")
+    (tmp_path / "last.safetensors").touch()
+    with pytest.warns(UserWarning, match=r"best\.safetensors is taken"):
+        load_model(tmp_path)
+
+
+def test_a_setting_that_is_wrong_is_named_as_it_was_given():
+    with pytest.raises(UserError, match=r"^'tracking.det_tresh=0.4': unknown key .*did you mean 'det_thresh'"):
+        load_model("synthdance", settings=["tracking.miss_tolerance=3", "tracking.det_tresh=0.4"])
+
+
 def test_convert_takes_what_ships(tmp_path):
     convert("synthdance", tmp_path / "theirs.pth")
+    assert "published" in describe(tmp_path / "theirs.pth")["layout"]
     one, other = load_model("synthdance").state_dict(), load_model(tmp_path / "theirs.pth").state_dict()
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
     with pytest.raises(UserError, match="synthdancer: no such file, and no preset either"):

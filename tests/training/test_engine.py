@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from memotr.training.checkpoint import read_state
 from memotr.training.clip_loss import ClipLoss
 from memotr.training.engine import Training
 from memotr.training.inputs import settle_classes
+from memotr.training.options import with_validation
 from memotr.weights import load_model
 from tests.data.layouts import (
     scenes,
@@ -57,6 +59,27 @@ def train(config: Config, folder: Path, *, accelerator="cpu", **options) -> int:
 
 def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_validation_finds_its_split_or_says_that_there_is_none(data, tmp_path):
+    shutil.copytree(data, tmp_path / "divided" / "train")
+    config = load_config("tiny", [f"data.root={tmp_path / 'divided'}", "training.output.val_every=2"])
+    with pytest.raises(
+        UserError, match=r"^--val-every 2: .*divided has no split val .*data.val='{path: ., split: val_ha"
+    ):
+        with_validation(config)
+    shutil.copytree(data, tmp_path / "divided" / "val")
+    assert with_validation(config).data.val.split == "val"
+    never = load_config("tiny", [f"data.root={tmp_path}"])
+    assert with_validation(never) is never
+
+
+def test_a_run_begins_with_a_preset_that_ships(tmp_path):
+    model, origin = run.start_model(load_config("synthdance"), Path("synthdance"))
+    assert "a tracker, all of it" in origin
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), load_model("synthdance").parameters(), strict=True)
+    )
 
 
 def test_a_run_from_the_command_line_to_tracking(data, tmp_path):
