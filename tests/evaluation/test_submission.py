@@ -287,3 +287,18 @@ def test_names_of_no_benchmark() -> None:
     for names in (["a"], [], ["MOT20-04", "MOT17-03-SDP"]):
         with pytest.raises(UserError, match="of no benchmark with a server"):
             submission_format(names)
+
+
+def test_a_sequence_that_was_copied_in_part(tmp_path: Path) -> None:
+    names = ["MOT20-04", "MOT20-06", "MOT20-07", "MOT20-08"]
+    tracked = videos(names)
+    folder = tmp_path / "MOT20-07"
+    folder.mkdir()
+    (folder / "seqinfo.ini").write_text("[Sequence]\nseqLength=585\n")
+    tracked[2] = Video(
+        names[2], tuple(folder / "img1" / f"{k}.jpg" for k in range(4)), None, ("person",), size=(48, 64)
+    )
+    results = write_results(tmp_path / "results", names)
+    with pytest.raises(UserError, match=r"MOT20-07 has 4 of its 585 images .*; complete the data set.* --partial"):
+        write_submission("mot20", tracked, results, tmp_path / "out.zip")
+    assert write_submission("mot20", tracked, results, tmp_path / "out.zip", partial=True).notes

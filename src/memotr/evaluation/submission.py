@@ -21,6 +21,7 @@ from memotr.errors import UserError
 from memotr.evaluation.names import shortened
 from memotr.evaluation.submission_files import CheckedFile, FileCheck, check_bdd, check_mot
 from memotr.files import replacing
+from memotr.io.seqinfo import read_seqinfo
 
 SubmissionFormat = Literal["dancetrack", "sportsmot", "mot16", "mot17", "mot20", "bdd100k"]
 DETECTORS = ("DPM", "FRCNN", "SDP")
@@ -162,6 +163,10 @@ def _not_a_split(server: Server, sequences: Sequence[Video]) -> str | None:
     strange = [video.name for video in sequences if not server.names.fullmatch(video.name)]
     if strange:
         return f"{server.title} has no sequence named {shortened(strange)}"
+    for video in sequences:
+        announced = read_seqinfo(video.frames[0].parent.parent / "seqinfo.ini").length
+        if announced is not None and announced > len(video):
+            return f"{video.name} has {len(video)} of its {announced} images (seqLength in seqinfo.ini)"
     number = len({_scene(video.name) for video in sequences})
     if number in server.splits.values():
         return None
