@@ -90,7 +90,7 @@ def test_a_video(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     with open_source("outputs/my.clip.mp4") as video:
         assert len(list(video)) == 9
         assert video.fps == 25
-    assert run.loaded == {"path": "weights.pth", "config": None, "device": "auto", "kernel": "auto"}
+    assert run.loaded == {"path": "weights.pth", "config": None, "settings": (), "device": "auto", "kernel": "auto"}
     given = {name: value for name, value in run.settings.items() if value is not None}
     assert given == {"precision": "32", "preprocess_on_device": False}, (
         "thresholds that nobody gave are the checkpoint's"
@@ -101,9 +101,12 @@ def test_every_option(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     numbered_video(Path("clip.mp4"), 30)
     options = """--checkpoint w.pth --config mot17 --output results/new --device cpu --precision bf16 --kernel reference
         --det-thresh 0.6 --track-thresh 0.4 --result-thresh 0.3 --miss-tolerance 12
+        --set input.short_side=480 --set tracking.min_area=0
         --start 3 --end 29 --stride 4 --max-frames 5 --no-video --skip-bad --preprocess-on-device"""
     assert call(monkeypatch, "clip.mp4", *options.split()) == 0
-    assert run.loaded == {"path": "w.pth", "config": "mot17", "device": "cpu", "kernel": "reference"}
+    settings = ["input.short_side=480", "tracking.min_area=0"]
+    wanted = {"path": "w.pth", "config": "mot17", "settings": settings, "device": "cpu", "kernel": "reference"}
+    assert run.loaded == wanted
     assert run.settings == {
         "det_thresh": 0.6,
         "track_thresh": 0.4,

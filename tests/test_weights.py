@@ -575,7 +575,8 @@ def test_damaged_files(layout, model, tmp_path):
     """Cut short, a file is an error; changed somewhere, it is one too or, where only weights were hit, still loads."""
     path = tmp_path / "weights"
     if layout == "ours":
-        save_model(model, path)
+        save_model(model, tmp_path / "weights.safetensors")
+        (tmp_path / "weights.safetensors").rename(path)
     else:
         torch.save(authors_payload(model), path, _use_new_zipfile_serialization=layout == "authors")
     content = path.read_bytes()
@@ -666,6 +667,14 @@ def test_of_a_runs_folder_the_best_is_taken(tmp_path):
 def test_a_setting_that_is_wrong_is_named_as_it_was_given():
     with pytest.raises(UserError, match=r"^'tracking.det_tresh=0.4': unknown key .*did you mean 'det_thresh'"):
         load_model("synthdance", settings=["tracking.miss_tolerance=3", "tracking.det_tresh=0.4"])
+
+
+def test_weights_are_saved_under_an_honest_name_and_exports_are_no_weights(model, tmp_path):
+    with pytest.raises(UserError, match=r"model\.pth: end the name in \.safetensors"):
+        save_model(model, tmp_path / "model.pth")
+    (tmp_path / "a.onnx").write_bytes(b"anything")
+    with pytest.raises(UserError, match="is an exported tracker, which `memotr track` runs"):
+        load_model(tmp_path / "a.onnx")
 
 
 def test_convert_takes_what_ships(tmp_path):

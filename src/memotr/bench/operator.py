@@ -19,6 +19,11 @@ from memotr.models.levels import Shapes, level_shapes
 
 Operator = Callable[[Tensor, Sequence[tuple[int, int]], Tensor, Tensor], Tensor]
 
+JUMPS = (
+    "Where rounding puts a point on either side of a pixel's centre, the derivative by its place jumps: a gradient's "
+    "largest difference is that of such a point."
+)
+
 POINT_SPREAD = 3.0  # pixels of its level that a point lies from its query: a deviation, as trained layers have it
 
 
@@ -66,7 +71,8 @@ def measure(options: Options) -> Iterator[Table]:
                 for row in compare(make_inputs(shapes, queries, dims, dtype, options.device), options.rounds)
             ]
             title = f"Operator, a layer of the {layer} at {size[0]}×{size[1]}"
-            yield Table(title, found, f"{queries or pixels:,} queries, {pixels:,} pixels in {len(shapes)} levels.")
+            note = f"{queries or pixels:,} queries, {pixels:,} pixels in {len(shapes)} levels. {JUMPS}"
+            yield Table(title, found, note)
 
 
 def compare(inputs: Inputs, rounds: int) -> list[Row]:

@@ -25,6 +25,7 @@ app = typer.Typer(
     cls=Commands,
     help="End-to-end multi-object tracking with long-term memory (MeMOTR).",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 

@@ -49,6 +49,10 @@ def track(
     miss_tolerance: Annotated[
         int | None, typer.Option(help="Frames unseen after which a track ends.", show_default=THE_CHECKPOINTS)
     ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any setting, as key=value: input.short_side=480, tracking.min_area=0. Repeatable."),
+    ] = None,
     start: Annotated[int, typer.Option(help="First frame, counted from 0.")] = 0,
     end: Annotated[int | None, typer.Option(help="First frame left out.", show_default="the source's end")] = None,
     stride: Annotated[int, typer.Option(help="Take every n-th frame.")] = 1,
@@ -94,7 +98,7 @@ def track(
     }
     tracker: FrameTracker
     if choose_engine(checkpoint, engine) == "torch":
-        model = load_model(checkpoint, config=config, device=device, kernel=kernel)
+        model = load_model(checkpoint, config=config, settings=settings or (), device=device, kernel=kernel)
         if compile and batch > 1:
             raise UserError("a compiled step takes one frame at a time: leave out --compile, or --batch")
         made: Callable[..., FrameTracker] = CompiledTracker if compile else Tracker
@@ -108,6 +112,7 @@ def track(
     else:
         given = {
             "--config": config is not None,
+            "--set": bool(settings),
             "--precision": precision != "32",
             "--kernel": kernel != "auto",
             "--compile": compile,

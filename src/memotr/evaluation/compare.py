@@ -159,10 +159,16 @@ def _common(runs: Sequence[Run], names: Sequence[str]) -> tuple[tuple[str, ...],
     """The sequences that all runs have, and a note of those that are left out."""
     common = tuple(name for name in runs[0].sequences if all(name in run.sequences for run in runs))
     if not common:
-        raise UserError(f"{names[0]} and {names[1]} have no sequence in common")
+        apart = next((name for run, name in zip(runs, names, strict=True) if not _shares(run, runs[0])), None)
+        found = f"{names[0]} and {apart}" if apart is not None else f"all of {', '.join(names)}"
+        raise UserError(f"{found} have no sequence in common")
     left = sorted({name for run in runs for name in run.sequences} - set(common))
     note = f"left out, as not every run has them: {shortened(left)}"
     return common, (note,) if left else ()
+
+
+def _shares(one: Run, other: Run) -> bool:
+    return not set(one.sequences).isdisjoint(other.sequences)
 
 
 def _check_truth(runs: Sequence[Run], names: Sequence[str], sequences: Sequence[str]) -> None:

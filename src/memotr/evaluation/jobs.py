@@ -102,7 +102,7 @@ def run_jobs(jobs: Sequence[Job], workers: int | None) -> Iterator[Outcome]:
         except BrokenProcessPool as error:
             raise UserError("a worker was killed, perhaps for want of memory; --workers 1 needs the least") from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ def read_mot_results(path: Path, truth: GroundTruth, *, allow_missing: bool = Fa
     """Read the results for every sequence of the ground truth.
 
     Args:
-        path: folder of ``<sequence>.txt`` (or a folder ``data`` in it), or one file for one sequence.
+        path: folder of ``<sequence>.txt`` (or a folder ``results`` or ``data`` in it), or one file for one sequence.
         truth: of MOTChallenge text.
         allow_missing: a sequence without a file counts as one in which nothing was found.
 
@@ -79,8 +79,9 @@ def _files(path: Path, names: Sequence[str]) -> dict[str, Path]:
     if path.is_file():
         return {names[0] if len(names) == 1 else path.stem: path}
     files = sorted(path.glob("*.txt"))
-    if not any(file.stem in names for file in files) and (path / "data").is_dir():
-        files = sorted((path / "data").glob("*.txt"))
+    for inner in ("results", "data"):  # of `memotr eval`, and of TrackEval
+        if not any(file.stem in names for file in files) and (path / inner).is_dir():
+            files = sorted((path / inner).glob("*.txt"))
     if not files:
         raise UserError(f"{path}: no result files (<sequence>.txt) in this folder")
     return {file.stem: file for file in files}

@@ -124,9 +124,9 @@ class _Work:
             try:
                 track_source(tracker, frames, sinks, on_frame)
             finally:
-                for note in frames.notes:
-                    print(f"memotr: warning: {note}", file=sys.stderr)
+                # In one write each: other threads have something to say, too.
+                sys.stderr.write("".join(f"memotr: warning: {note}\n" for note in frames.notes))
                 if progress.frames:
-                    print(progress.summary(sinks))
+                    sys.stdout.write(f"{progress.summary(sinks)}\n")
                 if progress.frames and not progress.ids:
-                    print(f"memotr: {NOTHING_FOUND}", file=sys.stderr)
+                    sys.stderr.write(f"memotr: {NOTHING_FOUND}\n")

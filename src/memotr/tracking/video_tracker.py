@@ -109,7 +109,7 @@ class VideoTracker(ABC):
         pixels = self.preprocess(image, size.short_side, size.longest_side)
         return PreparedFrame(ImageBatch.from_images([pixels], smallest=self.smallest), image.shape[0], image.shape[1])
 
-    def track(self, source: str | Path) -> Iterator[Tracks]:
+    def track(self, source: str | Path | int) -> Iterator[Tracks]:
         """Follow the objects of a whole source, frame by frame, from a fresh memory.
 
         Args:
@@ -122,7 +122,7 @@ class VideoTracker(ABC):
             memotr.errors.UserError: the source is missing or cannot be read.
         """
         self.reset()
-        with open_source(source) as frames:
+        with open_source(str(source)) as frames:
             for frame in frames:
                 yield self.update(frame.image)
 

@@ -26,7 +26,8 @@ from memotr.training.figure import ShownClip
 from memotr.training.inputs import make_dataset, read_sources, read_split, settle_classes
 from memotr.training.signals import stop_on_signals
 from memotr.weights import Kind, load_detector
-from memotr.weights.tracker import fill_model, read_weights
+from memotr.weights.classes import for_classes
+from memotr.weights.tracker import fill_model, find_config, read_weights
 
 
 def train(
@@ -130,9 +131,9 @@ def start_model(config: Config, pretrained: Path | None) -> tuple[MeMOTR, str]:
         return build_model(anywhere), "starting from random weights"
     checkpoint = read_weights(pretrained)
     if checkpoint.kind in (Kind.TRACKER, Kind.TRAINING):
-        return fill_model(
-            checkpoint, anywhere, config.name
-        ).train(), f"starting from {pretrained}: a tracker, all of it"
+        known, _ = find_config(checkpoint)
+        fitting, what = for_classes(checkpoint, known.classes, config.classes, build_model(anywhere))
+        return fill_model(fitting, anywhere, config.name).train(), f"starting from {pretrained}: a tracker, {what}"
     model = build_model(anywhere)
     return model, str(load_detector(model, pretrained))
 
@@ -207,7 +208,9 @@ def write_beginning(fabric: Fabric, config: Config, folder: Path) -> None:
 def describe(fabric: Fabric, config: Config, model: MeMOTR, dataset: ClipDataset, folder: Path) -> str:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     ranks = f" × {fabric.world_size}" if fabric.world_size > 1 else ""
+    data = ", ".join(" ".join(filter(None, (source.path, source.split))) for source in config.data.train)
     return (
+        f"data: {data} in {Path(config.data.root).absolute()}; classes: {', '.join(config.classes)}\n"
         f"{config.name}: {trained / 1e6:.1f} million parameters to train, {dataset.size(0):,} clips in the first of "
         f"{config.training.epochs} epochs, on {fabric.device.type}{ranks}, precision {config.training.precision}; "
         f"results go to {folder}"

@@ -28,8 +28,13 @@ _MISTAKEN = {
 _DAMAGED = "it is of another kind, damaged, or its download did not finish"
 
 
+EXPORTED = (".onnx", ".pt2")
+
+
 def check_file(path: Path) -> None:
     """Raise UserError for what cannot be a weights file, with what it is instead."""
+    if path.suffix in EXPORTED and path.is_file():
+        raise UserError(f"{path}: is an exported tracker, which `memotr track` runs; give the weights it was made from")
     try:
         with path.open("rb") as file:
             head = file.read(256)

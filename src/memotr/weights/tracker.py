@@ -80,9 +80,11 @@ def save_model(model: MeMOTR, path: str | Path, *, epoch: int | None = None, dty
         dtype: of the tensors in the file, ``torch.float16`` for half the size; they are loaded as float32.
 
     Raises:
-        UserError: the place cannot be written, or a weight is beyond the range of ``dtype``.
+        UserError: the name ends otherwise, the place cannot be written, or a weight is beyond the range of ``dtype``.
     """
     path = Path(path)
+    if path.suffix != ".safetensors":
+        raise UserError(f"{path}: end the name in .safetensors; memotr convert makes other layouts of it")
     state = {k: v for k, v in model_state(model, dtype, path).items() if not k.startswith(SHARED_BOX_HEADS)}
     header = make_header(model.config.model_dump(mode="json"), epoch)
     write_safetensors(path, state, {"format": "pt", HEADER: json.dumps(header)})

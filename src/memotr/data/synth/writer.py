@@ -138,7 +138,7 @@ def _write_all(output: Path, settings: SynthSettings, jobs: list[tuple[str, int]
                 future.result()
                 yield
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)  # what is begun is done; to wait is what keeps the rest cancelled
 
 
 def _row(frame: int, annotation: Annotation) -> str:

@@ -1,0 +1,5 @@
+"""``python -m memotr``."""
+
+from memotr.cli import main
+
+main()
