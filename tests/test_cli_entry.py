@@ -48,6 +48,21 @@ def test_help_and_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     assert " track " in alone.out + alone.err
 
 
+@pytest.mark.parametrize(
+    ("line", "extra"), [("score a b", "eval"), ("train tiny", "train"), ("export a b.onnx", "export")]
+)
+def test_the_extra_that_a_command_needs(
+    line: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = "onnxruntime" if extra == "export" else "scipy"
+
+    def broken(**_options: object) -> None:
+        raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    monkeypatch.setattr(entry, "app", broken)
+    assert run(line, 2, monkeypatch, capsys).err.endswith(f"is not installed: pip install 'memotr[{extra}]'\n")
+
+
 def run(
     line: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> pytest.CaptureResult[str]:

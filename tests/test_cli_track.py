@@ -179,7 +179,9 @@ def test_stopped_by_a_signal(
     numbered_video(Path("clip.mp4"), 20)
     run.raise_at[8] = number
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "c") == 130
-    assert "7 frames" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "7 frames" in told.out
+    assert "memotr: stopped\n" in told.err
     assert list(read_mot(Path("outputs/clip.txt"))) == list(range(1, 8))
     assert len(Path("outputs/clip.jsonl").read_text().splitlines()) == 7
     with open_source("outputs/clip.mp4") as video:

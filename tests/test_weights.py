@@ -261,6 +261,8 @@ def test_inferred_network(norm, variant, tmp_path):
         variant=variant, num_levels=5, num_encoder_points=2, num_encoder_layers=2, backbone={"norm": norm}
     )
     torch.save(model.state_dict(), tmp_path / "weights.pth")
+    with pytest.warns(UserWarning, match="no configuration in it or beside it: names of classes, image size"):
+        load_model(tmp_path / "weights.pth")
     with pytest.warns(UserWarning, match="number of attention heads leaves no trace"):  # 2 points are not as published
         loaded = load_model(tmp_path / "weights.pth").config.model
     frozen = {"backbone": {"frozen_stages"}}  # leaves no trace either

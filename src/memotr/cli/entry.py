@@ -25,6 +25,9 @@ EXTRAS = {
 }
 """Which extra of this package brings a library that tracking can do without."""
 
+SCORING = ("eval", "score", "compare", "errors", "submit")
+"""Commands that need all of the extra ``eval``, whatever they miss first."""
+
 UsageError: Any = typer.BadParameter.__bases__[0]
 """Of Click, or of the Click that newer versions of Typer hold inside."""
 
@@ -51,7 +54,8 @@ def main() -> None:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
-        fail(f"this needs {package}, which is not installed: pip install 'memotr[{EXTRAS[package]}]'")
+        extra = "eval" if sys.argv[1:2] and sys.argv[1] in SCORING else EXTRAS[package]
+        fail(f"this needs {package}, which is not installed: pip install 'memotr[{extra}]'")
     sys.exit(code)
 
 

@@ -70,10 +70,14 @@ def track_sources(
     """
     with TrackingBars() as bars:
         work = _Work(sources, open_one, open_outputs, bars)
-        if isinstance(tracker, Tracker):
-            side_by_side(tracker, min(batch, len(sources)), work, work.stop)
-        else:
-            work(tracker)
+        try:
+            if isinstance(tracker, Tracker):
+                side_by_side(tracker, min(batch, len(sources)), work, work.stop)
+            else:
+                work(tracker)
+        except KeyboardInterrupt:
+            sys.stderr.write(f"memotr: stopped{work.left()}\n")
+            raise
     if len(sources) == 1 and work.failures:
         raise work.failures[0]
     for failure in work.failures:
@@ -95,6 +99,10 @@ class _Work:
     def stop(self) -> None:
         """Called from outside: every thread ends at its next frame."""
         self._stopped.set()
+
+    def left(self) -> str:
+        """Which sources nobody has begun, in words."""
+        return f"; not begun: {', '.join(self._waiting)}" if self._waiting else ""
 
     def __call__(self, tracker: FrameTracker) -> None:
         while not self._stopped.is_set():

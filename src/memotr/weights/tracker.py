@@ -65,6 +65,12 @@ def load_model(
     place = choose_device(device)
     checkpoint = read_tracker(path_or_preset)
     found, origin = find_config(checkpoint, config)
+    if origin == INFERRED:
+        warnings.warn(
+            f"{checkpoint.path}: no configuration in it or beside it: names of classes, image size and thresholds are "
+            "guessed (memotr info shows them); --config gives others",
+            stacklevel=2,
+        )
     if settings:
         found = make_config(found.model_dump(mode="json"), origin, list(settings))
     return fill_model(checkpoint, found, origin).to(place).eval().set_kernel(kernel)
