@@ -51,7 +51,7 @@ def test_a_video_gets_the_same_tracks(exported, ending):
         assert all(a.ids.tolist() == b.ids.tolist() and a.labels.tolist() == b.labels.tolist() for a, b, _ in results)
         assert all(np.allclose(a.boxes, b.boxes, atol=1e-2) for a, b, _ in results), "in pixels"
         state, expected = ({**t.state, "ref_pts": t.state["ref_pts"].sigmoid()} for t in (theirs, plain))
-        assert all(np.allclose(state[name], expected[name], atol=1e-4) for name in state)
+        assert all(np.allclose(state[name], expected[name], atol=1e-3) for name in state)
         assert len({i for a, *_ in results for i in a.ids}) > max(len(a) for a, *_ in results), "births and deaths"
 
 
