@@ -180,6 +180,8 @@ def test_class_numbers_follow_names(tmp_path: Path) -> None:
         layouts.write_sequence(tmp_path / "own" / name, scene, with_class=True)
     benchmark = load_benchmark(tmp_path / "own")
     assert benchmark.class_numbers(("class 2", "class 1")) == (2, 1)
+    assert benchmark.unknown_to(("class 2", "class 1")) == []
+    assert benchmark.unknown_to(("class 2",)) == ["class 1"]
     with pytest.raises(UserError, match=r"classes dog are none of the data's \(class 1, class 2\)"):
         benchmark.class_numbers(("class 1", "dog"))
     layouts.write_dancetrack(tmp_path)

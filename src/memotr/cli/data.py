@@ -85,5 +85,9 @@ def make_synthetic_data(
         classes=classes,
         difficulty=difficulty,
     )
-    written = generate(output, settings, workers, Console(stderr=True))
+    try:
+        written = generate(output, settings, workers, Console(stderr=True))
+    except KeyboardInterrupt:
+        typer.echo("memotr: stopped; the same command goes on", err=True)
+        raise typer.Exit(130) from None
     typer.echo(f"{output}: {written} sequences written; look at them: memotr data check {output}")

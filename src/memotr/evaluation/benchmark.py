@@ -53,6 +53,10 @@ class Benchmark:
             )
         return tuple(known[name] for name in classes)
 
+    def unknown_to(self, classes: Many[str]) -> list[str]:
+        """Classes that are told apart here, and that a model of these ``classes`` does not know."""
+        return [name for name in self._class_names() or () if name not in classes]
+
     def _class_names(self) -> dict[str, int] | None:
         """Name → number in results, where classes are told apart."""
         if self.as_bdd:

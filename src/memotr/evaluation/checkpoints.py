@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from lightning_fabric import Fabric
 from memotr.errors import UserError
 from memotr.evaluation.benchmark import Benchmark
 from memotr.evaluation.benchmark_run import track_benchmark
+from memotr.evaluation.names import shortened
 from memotr.evaluation.output import write_scores
 from memotr.evaluation.progress import ScoringProgress
 from memotr.evaluation.run_record import open_run
@@ -95,6 +97,8 @@ class Evaluation:
     def _open(self, checkpoint: Path, folder: Path) -> tuple[MeMOTR, Path]:
         model = load_model(checkpoint, config=self.config, settings=self.settings, device="cpu")
         self.benchmark.class_numbers(model.config.classes)
+        if unknown := self.benchmark.unknown_to(model.config.classes):
+            warnings.warn(f"{checkpoint}: knows no {shortened(unknown)}: scored as if none was found", stacklevel=2)
         return model, open_run(folder, model, self.source, self.precision)
 
     def _open_fleeting(self, checkpoint: Path, folder: Path) -> tuple[MeMOTR, Path]:
