@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from memotr.cli.application import app
-from memotr.cli.score import show_scores
+from memotr.cli.score import describe_truth, show_scores
 from memotr.errors import UserError
 
 Checkpoint = Annotated[
@@ -89,14 +89,7 @@ def evaluate_checkpoint(
     load_metrics()  # a package that is not there is to be known before hours of tracking
     truth = {"split": split, "seqmap": seqmap, "only": sequences or (), "half": half, "format": format}
     benchmark = load_benchmark(dataset, **truth)  # type: ignore[arg-type]
-    source = {
-        "ground_truth": str(dataset.absolute()),
-        "format": format,
-        "split": split,
-        "seqmap": str(seqmap.absolute()) if seqmap else None,
-        "sequences": sequences,
-        "half": half,
-    }
+    source = describe_truth(dataset, format, split, seqmap, sequences, half)
     fabric = make_fabric(accelerator, devices, num_nodes)
     evaluation = Evaluation(fabric, benchmark, source, settings or (), config, precision, batch)
     part = "-".join(filter(None, [dataset.name, split or ("half" if half else "")]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -50,17 +50,24 @@ def score(
         scores = evaluate(truth, results, allow_missing=allow_missing, workers=workers, progress=progress)
     files: list[Path] = []
     if output is not None:
-        source = {
-            "ground_truth": str(ground_truth.absolute()),
-            "results": str(results.absolute()),
-            "format": format,
-            "split": split,
-            "seqmap": str(seqmap.absolute()) if seqmap else None,
-            "sequences": sequences,
-            "half": half,
-        }
+        source = describe_truth(ground_truth, format, split, seqmap, sequences, half)
+        source["results"] = str(results.absolute())
         files = write_scores(output, scores, title="/".join(results.parts[-2:]), source=source)
     show_scores(scores, files)
+
+
+def describe_truth(
+    path: Path, format: str, split: str | None, seqmap: Path | None, sequences: list[str] | None, half: bool
+) -> dict[str, Any]:
+    """What a run was scored on, for those who read it again; ready for JSON."""
+    return {
+        "ground_truth": str(path.absolute()),
+        "format": format,
+        "split": split,
+        "seqmap": str(seqmap.absolute()) if seqmap else None,
+        "sequences": sequences,
+        "half": half,
+    }
 
 
 def show_scores(scores: Scores, files: Sequence[Path]) -> None:
