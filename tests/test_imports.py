@@ -28,8 +28,8 @@ ROWS = (
     {"build"},
     {"models"},
     {"config"},
-    {"files"},
-    {"published", "structures", "boxes", "tracks", "errors", "allocation"},
+    {"files", "consoles"},
+    {"published", "structures", "boxes", "tracks", "errors", "allocation", "terminal"},
 )
 
 # Rooms that receive numbers: no settings class is defined in them.

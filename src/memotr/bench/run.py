@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import torch
-from rich.console import Console
 
 from memotr.bench.machine import describe_machine
 from memotr.bench.options import Options
 from memotr.bench.report import Report, Table
+from memotr.consoles import SafeConsole
 
 Part = Literal["operator", "frame", "outside", "track", "training", "loading", "evaluation", "roofline"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 
-def run_benchmark(options: Options, parts: Sequence[Part], folder: Path, console: Console) -> Report:
+def run_benchmark(options: Options, parts: Sequence[Part], folder: Path, console: SafeConsole) -> Report:
     """Measure, print and write.
 
     Args:
@@ -34,7 +34,7 @@ def run_benchmark(options: Options, parts: Sequence[Part], folder: Path, console
     measures = {part: _load(part) for part in parts}
     report = Report(describe_machine(torch.device(options.device)))
     for part, measure in measures.items():
-        console.print(f"[bold]{part}[/bold]")
+        console.print(part, style="bold")
         for table in measure(options):
             report.parts.setdefault(part, []).append(table)
             report.write(folder)

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import memotr
+from memotr.terminal import say
 
 USE = ("demo", "track", "train", "eval", "score", "compare", "errors", "submit")
 TOOLS = ("data", "info", "convert", "export", "bench")
@@ -32,7 +33,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"memotr {memotr.__version__}")
+        say(f"memotr {memotr.__version__}")
         raise typer.Exit
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from memotr.cli.application import app
+from memotr.terminal import say
 
 QUICK_PRESET, PRESET = "tiny", "dancetrack"
 
@@ -47,11 +47,11 @@ def bench(
     """
     # Heavy, and needed by this command only.
     import torch
-    from rich.console import Console
 
     from memotr.bench.options import Options
     from memotr.bench.run import PARTS, run_benchmark
     from memotr.config import load_config
+    from memotr.consoles import console
     from memotr.data.synth.settings import parse_pair
     from memotr.errors import UserError
     from memotr.weights.tracker import choose_device
@@ -74,5 +74,5 @@ def bench(
         tracks=tuple(tracks) if tracks else options.tracks,
         rounds=rounds or options.rounds,
     )
-    run_benchmark(options, chosen, output, Console(width=None if sys.stdout.isatty() else 140))
-    typer.echo(f"wrote {output / 'bench.md'} and {output / 'bench.json'}")
+    run_benchmark(options, chosen, output, console(width=140))
+    say(f"wrote {output / 'bench.md'} and {output / 'bench.json'}")

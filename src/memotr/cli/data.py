@@ -9,6 +9,7 @@ import typer
 
 from memotr.cli.application import app
 from memotr.errors import UserError
+from memotr.terminal import note, say
 
 SHEET = Path("outputs/data-check.png")
 
@@ -29,22 +30,21 @@ def check_data(
     full: Annotated[bool, typer.Option("--full", help="Decode every image, not a sample.")] = False,
 ) -> None:
     """Say what a data set holds and all that is wrong with it; exit code 2 where training would fail."""
-    from rich.console import Console
-
+    from memotr.consoles import console
     from memotr.data.check import check
     from memotr.data.contact_sheet import contact_sheet, write_png
     from memotr.data.report import print_report
 
     if sheet.suffix.lower() != ".png":
         raise UserError(f"--sheet {sheet}: end the name in .png")
-    report = check(path, format=format, split=split, full=full, progress=Console(stderr=True))
+    report = check(path, format=format, split=split, full=full, progress=console(stderr=True))
     print_report(report)
     if report.sequences and not no_sheet:
         try:
             write_png(contact_sheet(report.sequences), sheet)
-            typer.echo(f"annotated frames: {sheet}")
+            say(f"annotated frames: {sheet}")
         except UserError as error:  # nothing is wrong with the data
-            typer.echo(f"memotr: warning: {error}; name another place with --sheet", err=True)
+            note(f"warning: {error}; name another place with --sheet")
     if errors := len(report.problems.errors):
         raise UserError(f"{path}: {errors} error{'s' if errors > 1 else ''}, told above: training would fail")
 
@@ -70,8 +70,7 @@ def make_synthetic_data(
     The defaults are the benchmark. A run that was interrupted goes on where it stopped when the same command is given
     again.
     """
-    from rich.console import Console
-
+    from memotr.consoles import console
     from memotr.data.synth.settings import SynthSettings, parse_pair, parse_splits
     from memotr.data.synth.writer import generate
 
@@ -86,8 +85,8 @@ def make_synthetic_data(
         difficulty=difficulty,
     )
     try:
-        written = generate(output, settings, workers, Console(stderr=True))
+        written = generate(output, settings, workers, console(stderr=True))
     except KeyboardInterrupt:
-        typer.echo("memotr: stopped; the same command goes on", err=True)
+        note("stopped; the same command goes on")
         raise typer.Exit(130) from None
-    typer.echo(f"{output}: {written} sequences written; look at them: memotr data check {output}")
+    say(f"{output}: {written} sequences written; look at them: memotr data check {output}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -12,6 +14,7 @@ import typer
 from memotr.allocation import keep_freed_memory
 from memotr.cli.application import app
 from memotr.errors import UserError
+from memotr.terminal import guarded_streams, note, printable
 
 EXTRAS = {
     "lightning_fabric": "train",
@@ -28,6 +31,18 @@ EXTRAS = {
 SCORING = ("eval", "score", "compare", "errors", "submit")
 """Commands that need all of the extra ``eval``, whatever they miss first."""
 
+REMEDIES = {
+    errno.EACCES: "check the permissions of the file and of the folders above it",
+    errno.EPERM: "check the permissions of the file and of the folders above it",
+    errno.EMFILE: "raise the limit of open files, as with `ulimit -n 1024`",
+    errno.ENFILE: "too many files are open on this machine; close other programs",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.ENOMEM: "close other programs, or use fewer workers",
+    errno.EROFS: "name a folder that can be written with --output",
+}
+"""What to do about errors of the operating system, where it is not plain."""
+
 UsageError: Any = typer.BadParameter.__bases__[0]
 """Of Click, or of the Click that newer versions of Typer hold inside."""
 
@@ -39,7 +54,18 @@ def main() -> None:
     warnings.formatwarning = format_warning
     keep_freed_memory()
     try:
-        code = app(prog_name="memotr", standalone_mode=False)
+        with guarded_streams():
+            code = run()
+    except OSError as error:  # of standard output; standard error may have more luck
+        with guarded_streams():
+            fail(refusal(error))
+    sys.exit(code)
+
+
+def run() -> int:
+    """Run the command, and return its exit code; what users can cause becomes one line and exit code 2."""
+    try:
+        return app(prog_name="memotr", standalone_mode=False) or 0
     except UsageError as error:
         if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":  # `memotr` alone
             error.show()
@@ -56,7 +82,30 @@ def main() -> None:
             raise
         extra = "eval" if sys.argv[1:2] and sys.argv[1] in SCORING else EXTRAS[package]
         fail(f"this needs {package}, which is not installed: pip install 'memotr[{extra}]'")
-    sys.exit(code)
+    except OSError as error:
+        fail(refusal(error))
+    except (KeyboardInterrupt, typer.Abort):
+        note("stopped")
+        return 128 + signal.SIGINT
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        fail("out of memory; a smaller input.short_side, fewer workers or --batch 1 need less")
+
+
+def refusal(error: OSError) -> str:
+    """Return what the operating system refused, and what may be done about it."""
+    reason = error.strerror or str(error) or type(error).__name__
+    remedy = REMEDIES.get(error.errno or 0)
+    files = [str(file) for file in (error.filename, error.filename2) if file is not None]
+    return ": ".join([*files, reason]) + (f"; {remedy}" if remedy else "")
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory is used up, the GPU's included: PyTorch and OpenCV have no class for it."""
+    return isinstance(error, MemoryError) or any(
+        text in str(error) for text in ("can't allocate memory", "out of memory", "Insufficient memory")
+    )
 
 
 def format_warning(
@@ -64,13 +113,13 @@ def format_warning(
 ) -> str:
     """One line for what this package warns of: it is for users, who need no line of code. Others keep their form."""
     if Path(__file__).parents[1] in Path(filename).parents:
-        return f"memotr: {message}\n"
+        return f"memotr: {printable(message)}\n"
     return _usual_format(message, category, filename, lineno, line)
 
 
 def fail(message: str) -> NoReturn:
     """Say what is wrong, and leave."""
-    print(f"memotr: {message}", file=sys.stderr)
+    note(message)
     sys.exit(2)
 
 

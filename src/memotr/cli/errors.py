@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from memotr.cli.application import app
+from memotr.terminal import note, say
 
 
 @app.command()
@@ -34,12 +34,11 @@ def errors(
         inspection = inspect_run(run, only=sequences or (), progress=progress)
     with ScoringProgress("pictures") as progress:
         notes = write_page(path, inspection, images=images, worst=worst, progress=progress)
-    for note in notes:
-        print(f"memotr: note: {note}", file=sys.stderr)
+    note(*(f"note: {line}" for line in notes))
     for kind, total in (
         ("id switches", sum(len(one.switches) for one in inspection.errors)),
         ("missed boxes", sum(one.missed for one in inspection.errors)),
         ("false boxes", sum(one.false for one in inspection.errors)),
     ):
-        typer.echo(f"{total:>9,} {kind}")
-    typer.echo(f"wrote {path}")
+        say(f"{total:>9,} {kind}")
+    say(f"wrote {path}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import typer
 from memotr.cli.application import app
 from memotr.cli.score import describe_truth, show_scores
 from memotr.errors import UserError
+from memotr.terminal import note, say
 
 Checkpoint = Annotated[
     Path | None,
@@ -100,7 +100,7 @@ def evaluate_checkpoint(
                 show_scores(*scored)
         else:
             assert watch is not None
-            watch_training(evaluation, watch, output or watch / "eval" / part, once=once, tell=typer.echo)
+            watch_training(evaluation, watch, output or watch / "eval" / part, once=once, tell=say)
         leave_process_group()
 
 
@@ -163,9 +163,8 @@ def submit(
     assert results is not None
     with ScoringProgress("packing") as progress:
         made = write_submission(kind, sequences, results, output / f"{kind}.zip", partial=partial, progress=progress)
-    for note in made.notes:
-        print(f"memotr: note: {note}", file=sys.stderr)
-    typer.echo(f"wrote {made.path}: {len(made.members)} files, {made.boxes:,} boxes")
+    note(*(f"note: {line}" for line in made.notes))
+    say(f"wrote {made.path}: {len(made.members)} files, {made.boxes:,} boxes")
 
 
 @contextmanager
@@ -175,7 +174,7 @@ def to_be_continued() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print("memotr: stopped; the same command goes on with the sequences that are not finished", file=sys.stderr)
+        note("stopped; the same command goes on with the sequences that are not finished")
         raise typer.Exit(130) from None
     finally:
         signal.signal(signal.SIGTERM, before)

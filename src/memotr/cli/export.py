@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from memotr.cli.application import app
+from memotr.terminal import say
 
 
 @app.command()
@@ -26,4 +27,4 @@ def export(
     from memotr.export.run import export_model
     from memotr.weights.tracker import load_model
 
-    export_model(load_model(checkpoint, config=config, device="cpu", kernel="reference"), files, typer.echo)
+    export_model(load_model(checkpoint, config=config, device="cpu", kernel="reference"), files, say)

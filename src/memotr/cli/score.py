@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from memotr.cli.application import app
+from memotr.terminal import note, say
 
 if TYPE_CHECKING:
     from memotr.evaluation.scoring import Scores
@@ -75,10 +75,9 @@ def show_scores(scores: Scores, files: Sequence[Path]) -> None:
     from memotr.evaluation.tables import print_tables, score_tables
 
     print_tables(score_tables(scores))
-    for note in scores.notes:
-        print(f"memotr: note: {note}", file=sys.stderr)
+    note(*(f"note: {line}" for line in scores.notes))
     if files:
-        typer.echo(f"wrote {', '.join(map(str, files))}")
+        say(f"wrote {', '.join(map(str, files))}")
 
 
 @app.command()
@@ -99,7 +98,6 @@ def compare(
     comparison = compare_runs([read_run(run) for run in runs], resamples=resamples, seed=seed)
     files = write_comparison(output, comparison) if output is not None else []
     print_tables(comparison_tables(comparison))
-    for line in [*comparison.sentences(), *comparison.notes]:
-        typer.echo(line)
+    say(*comparison.sentences(), *comparison.notes)
     if files:
-        typer.echo(f"wrote {', '.join(map(str, files))}")
+        say(f"wrote {', '.join(map(str, files))}")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from memotr.cli.application import app
+from memotr.terminal import say
 
 
 @app.command()
@@ -38,22 +39,22 @@ def convert(
     """Rewrite weights in another layout; the source stays as it is."""
     from memotr.weights import convert as convert_weights
 
-    typer.echo(f"wrote {convert_weights(source, target, config=config, half=half)}")
+    say(f"wrote {convert_weights(source, target, config=config, half=half)}")
 
 
 def show_table(lines: dict[str, str]) -> None:
     """Topics and texts as a table; as plain lines where nobody looks."""
     if not sys.stdout.isatty():
         for topic, text in lines.items():
-            typer.echo(f"{topic}: {text}")
+            say(f"{topic}: {text}")
         return
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
+
+    from memotr.consoles import console
 
     table = Table(show_header=False, box=None)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for topic, text in lines.items():
-        table.add_row(topic, Text(text))  # as it is: paths may hold brackets
-    Console().print(table)
+        table.add_row(topic, text)
+    console().print(table)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from memotr.config import DataFormat
+from memotr.consoles import SafeConsole, text_column
 from memotr.data.datasets import DatasetSpec, read_split, spec_at
 from memotr.data.formats.problems import Problems
 from memotr.data.layouts import recognise
@@ -31,7 +31,7 @@ def check(
     format: DataFormat = "auto",
     split: str | None = None,
     full: bool = False,
-    progress: Console | None = None,
+    progress: SafeConsole | None = None,
 ) -> Report:
     """Reads the ground truth and the headers of all images, and decodes some of them.
 
@@ -67,8 +67,8 @@ def check(
 
 
 @contextmanager
-def _bar(console: Console | None) -> Iterator[Progress]:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+def _bar(console: SafeConsole | None) -> Iterator[Progress]:
+    columns = text_column("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, disable=console is None or not console.is_terminal, transient=True) as bar:
         yield bar
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from memotr.consoles import console
 from memotr.data.formats.problems import Problems
 from memotr.data.layouts import Layout
 from memotr.data.sequences import Sequence
@@ -75,20 +76,17 @@ class Boxes:
 
 def print_report(report: Report) -> None:
     """Tables of what there is, then every problem with its place, notes first."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH_OF_FILES)
-    console.print(f"{report.layout.root}: {report.layout.explanation}", soft_wrap=True, markup=False)
+    target = console(width=WIDTH_OF_FILES)
+    target.print(f"{report.layout.root}: {report.layout.explanation}", soft_wrap=True)
     for table in (_splits_table(report), _classes_table(report), _frames_table(report)):
         if table.row_count:
-            console.print(table)
+            target.print(table)
     for heading, color, found in (
         ("note", "yellow", report.problems.notes),
         ("error", "red", report.problems.errors),
     ):
         for problem in found:
-            console.print(f"[{color}]{heading}[/]:", end=" ")
-            console.print(str(problem), soft_wrap=True, markup=False, highlight=False)
+            target.print(Text.assemble((heading, color), f": {problem}"), soft_wrap=True)
 
 
 def _table(title: str, *columns: str) -> Table:

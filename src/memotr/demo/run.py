@@ -7,8 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from memotr.consoles import console
 from memotr.data.contact_sheet import write_png
 from memotr.data.datasets import DatasetSpec, load_split
 from memotr.data.sequences import Sequence
@@ -18,6 +17,7 @@ from memotr.io.frames import Frame
 from memotr.io.outputs import open_outputs
 from memotr.io.progress import TrackingBars
 from memotr.io.sources import open_source
+from memotr.terminal import say
 from memotr.tracking.run import track_source
 from memotr.tracking.tracker import Tracker
 from memotr.tracks import Tracks
@@ -28,8 +28,8 @@ EASY: dict[str, Any] = {"figures": (2, 4), "difficulty": "easy"}
 """Settings of what a few minutes of training are enough for."""
 COMPARED_BY = ("trackeval", "trackers")  # packages that only the comparison needs
 NOTICE = (
-    "One clip says little: docs/synthdance.md has the scores on twenty, and how the tracker was trained.\n"
-    "On with your own video: memotr track VIDEO --checkpoint FILE"
+    "One clip says little: docs/synthdance.md has the scores on twenty, and how the tracker was trained.",
+    "On with your own video: memotr track VIDEO --checkpoint FILE",
 )
 
 
@@ -52,17 +52,17 @@ def run_demo(output: Path, checkpoint: str = PRESET, num_frames: int = 100, *, e
     lacking = [package for package in COMPARED_BY if find_spec(package) is None]
     if lacking:
         track_clip(tracker, clip, output / "tracked")
-        print(f"To see it scored and compared, which needs {' and '.join(lacking)}: pip install 'memotr[demo]'")
+        say(f"To see it scored and compared, which needs {' and '.join(lacking)}: pip install 'memotr[demo]'")
     else:
         compare_on_clip(tracker, clip, output)
-    print(NOTICE)
+    say(*NOTICE)
 
 
 def make_clip(folder: Path, num_frames: int, *, easy: bool) -> Sequence:
     """Four to six dancers, or a few who are easy, whom no split has; what is there already stays."""
     kind = EASY if easy else {"figures": (4, 6)}
     settings = SynthSettings(splits={SPLIT: 1}, frames=num_frames, **kind)
-    generate(folder, settings, workers=1, progress=Console(stderr=True))
+    generate(folder, settings, workers=1, progress=console(stderr=True))
     return load_split(DatasetSpec(folder, SPLIT))[0]
 
 
@@ -80,7 +80,7 @@ def track_clip(
                 also(frame, tracks)
 
         track_source(tracker, frames, sinks, on_frame)
-        print(progress.summary(sinks))
+        say(*progress.summary(sinks))
 
 
 def compare_on_clip(tracker: Tracker, clip: Sequence, output: Path) -> None:
@@ -92,5 +92,5 @@ def compare_on_clip(tracker: Tracker, clip: Sequence, output: Path) -> None:
     with Comparison(clip, folders[MOTION] / f"{clip.name}.txt") as comparison:
         track_clip(tracker, clip, folders[OURS], comparison)
     write_png(comparison.picture(), picture)
-    print(f"wrote {picture}: the truth, {OURS} and {MOTION}; crossed out is who lies on somebody else")
-    Console().print(comparison.table(output / "clip", folders))
+    say(f"wrote {picture}: the truth, {OURS} and {MOTION}; crossed out is who lies on somebody else")
+    console().print(comparison.table(output / "clip", folders))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from memotr.config import load_config
+from memotr.consoles import console
 from memotr.data.synth.settings import SynthSettings
 from memotr.data.synth.writer import generate
 from memotr.demo.run import EASY, PRESET
@@ -49,7 +48,7 @@ def train_for_demo(output: Path) -> tuple[Path, int]:
         UserError: the folder cannot be written.
     """
     settings = SynthSettings(splits={SPLIT: SEQUENCES}, frames=60, **EASY)
-    generate(output / DATA, settings, progress=Console(stderr=True))
+    generate(output / DATA, settings, progress=console(stderr=True))
     path = f"data.train=[{{path: {DATA}, split: {SPLIT}, format: mot, weight: 1}}]"
     config = load_config(PRESET, [*SETTINGS, path, f"data.root={output}"])
     run = output / "run"

@@ -8,15 +8,16 @@ from types import TracebackType
 from typing import Self
 
 from lightning_fabric import Fabric
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from memotr.consoles import console, text_column
 from memotr.errors import UserError
 from memotr.evaluation.benchmark import Benchmark
 from memotr.evaluation.handout import Handout
 from memotr.evaluation.tracking import remove_unfinished, result_file, track_sequences
 from memotr.io.frames import Frame
 from memotr.models.memotr import MeMOTR
+from memotr.terminal import log
 from memotr.tracking.batch import side_by_side
 from memotr.tracking.precision import Precision
 from memotr.tracking.tracker import Tracker
@@ -81,23 +82,23 @@ class BenchmarkProgress:
         done = [len(s) for s in benchmark.sequences if result_file(folder, s, benchmark.as_bdd).exists()]
         self._handout, self._visible = handout, visible
         self._total = benchmark.num_frames - sum(done)
-        console = Console(stderr=True)
+        target = console(stderr=True)
         self._bar = Progress(
-            TextColumn(f"{len(benchmark.sequences) - len(done)} sequences"),
+            text_column(f"{len(benchmark.sequences) - len(done)} sequences"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]:.1f} frames/s"),
+            text_column("{task.fields[speed]:.1f} frames/s"),
             TimeRemainingColumn(),
-            console=console,
+            console=target,
             expand=True,
             transient=True,
-            disable=not (visible and console.is_terminal),
+            disable=not (visible and target.is_terminal),
         )
         self._task = self._bar.add_task("", total=self._total, speed=0.0)
         self._told = self._began = time.monotonic()
         if visible and done:
             others = "going on with the others" if self._total else "there is nothing left to track"
-            console.print(f"{len(done)} sequences were done before: {others}", highlight=False)
+            log(f"{len(done)} sequences were done before: {others}")
 
     def __call__(self, frame: Frame, tracks: Tracks) -> None:
         """One more frame is tracked on this rank. Raises KeyboardInterrupt where another rank was asked to stop."""
@@ -114,7 +115,7 @@ class BenchmarkProgress:
         self._bar.update(self._task, completed=frames, speed=speed)
         if self._bar.disable and now - self._told > 60:
             self._told = now
-            Console(stderr=True).print(f"{frames:,} of {self._total:,} frames, {speed:.1f} a second", highlight=False)
+            log(f"{frames:,} of {self._total:,} frames, {speed:.1f} a second")
 
     def __enter__(self) -> Self:
         self._bar.start()

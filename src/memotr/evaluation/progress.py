@@ -5,24 +5,25 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from memotr.consoles import console, text_column
 
 
 class ScoringProgress:
     """A bar on stderr, told of every sequence that is scored; gone when all are, and none where it is no terminal."""
 
     def __init__(self, doing: str = "scoring") -> None:
-        console = Console(stderr=True)
+        target = console(stderr=True)
         self._bar = Progress(
-            TextColumn(doing),
+            text_column(doing),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.description}"),
+            text_column("{task.description}"),
             TimeRemainingColumn(),
-            console=console,
+            console=target,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not target.is_terminal,
         )
         self._task = self._bar.add_task("reading", total=None)
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from memotr.consoles import console
 from memotr.evaluation.scoring import Scores, Teta
 from memotr.files import replacing
 
@@ -42,10 +41,10 @@ def score_tables(scores: Scores) -> list[Table]:
 
 def print_tables(tables: Sequence[Table]) -> None:
     """To standard output, a blank line behind each; unbroken however wide where that is no terminal."""
-    console = Console(width=None if sys.stdout.isatty() else 200)
+    target = console(width=200)
     for table in tables:
-        console.print(table)
-        console.print()
+        target.print(table)
+        target.print()
 
 
 def write_csv(path: Path, scores: Scores) -> None:

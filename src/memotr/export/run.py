@@ -12,9 +12,10 @@ from memotr.export.engines import choose_engine, open_engine
 from memotr.export.program import trace, write_onnx, write_program
 from memotr.files import check_writable, replacing
 from memotr.models.memotr import MeMOTR
+from memotr.terminal import say
 
 
-def export_model(model: MeMOTR, paths: Sequence[Path], say: Callable[[str], None] = print) -> None:
+def export_model(model: MeMOTR, paths: Sequence[Path], say: Callable[[str], None] = say) -> None:
     """Trace the model's frame step once, and write, load and check each file; only then it takes its name.
 
     Args:

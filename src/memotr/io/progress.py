@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from memotr.consoles import console, text_column
 from memotr.io.frames import Frame, Source
 from memotr.io.sinks import Sink
 from memotr.tracks import Tracks
@@ -22,12 +22,12 @@ class TrackingBars:
 
     def __init__(self) -> None:
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            text_column("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]} · {task.fields[now]} tracks · {task.fields[ids]} ids"),
+            text_column("{task.fields[speed]} · {task.fields[now]} tracks · {task.fields[ids]} ids"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console(stderr=True),
             expand=True,
         )
 
@@ -68,8 +68,8 @@ class TrackingProgress:
         speed = self.frames / max(time.monotonic() - self._began, 1e-9)
         self._bars.update(self._task, advance=1, speed=pace(speed), now=len(tracks), ids=len(self.ids))
 
-    def summary(self, sinks: Sequence[Sink]) -> str:
-        """Two lines: frames, identities, time and speed; the files that were made, once the sinks are closed."""
+    def summary(self, sinks: Sequence[Sink]) -> tuple[str, str]:
+        """Return two lines: frames, identities, time and speed; the files that were made, once the sinks are closed."""
         seconds = time.monotonic() - self._began
         self._bars.update(self._task, total=self.frames)  # known now, whatever was announced
         frames = f"{self.frames} frame{'s' * (self.frames != 1)}"
@@ -77,7 +77,7 @@ class TrackingProgress:
         made = [sink for sink in sinks if sink.finished]
         files = ", ".join(str(sink.path) for sink in made) or "nothing"
         older = " (in place of older ones)" if any(sink.replaces for sink in made) else ""
-        return f"{totals}\nwrote {files}{older}"
+        return totals, f"wrote {files}{older}"
 
 
 def shortened(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from memotr.io.frames import Frame, Source
 from memotr.io.progress import TrackingBars
 from memotr.io.sinks import Sink
 from memotr.io.sources import is_live
+from memotr.terminal import note, say
 from memotr.tracking.batch import side_by_side
 from memotr.tracking.run import FrameTracker, track_source
 from memotr.tracking.tracker import Tracker
@@ -76,12 +76,11 @@ def track_sources(
             else:
                 work(tracker)
         except KeyboardInterrupt:
-            sys.stderr.write(f"memotr: stopped{work.left()}\n")
+            note(f"stopped{work.left()}")
             raise
     if len(sources) == 1 and work.failures:
         raise work.failures[0]
-    for failure in work.failures:
-        print(f"memotr: {failure}", file=sys.stderr)
+    note(*work.failures)
     if work.failures:
         raise UserError(f"{len(work.failures)} of {len(sources)} sources could not be tracked to their end, see above")
 
@@ -132,9 +131,8 @@ class _Work:
             try:
                 track_source(tracker, frames, sinks, on_frame)
             finally:
-                # In one write each: other threads have something to say, too.
-                sys.stderr.write("".join(f"memotr: warning: {note}\n" for note in frames.notes))
+                note(*(f"warning: {warning}" for warning in frames.notes))
                 if progress.frames:
-                    sys.stdout.write(f"{progress.summary(sinks)}\n")
+                    say(*progress.summary(sinks))
                 if progress.frames and not progress.ids:
-                    sys.stderr.write(f"memotr: {NOTHING_FOUND}\n")
+                    note(NOTHING_FOUND)

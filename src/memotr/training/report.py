@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from math import isfinite
@@ -12,12 +11,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from torch.utils.tensorboard import SummaryWriter
 
+from memotr.consoles import console, text_column
 from memotr.errors import UserError
 from memotr.files import replacing
+from memotr.terminal import log
 from memotr.training.metrics import StepMetrics
 
 METRICS = "metrics.jsonl"
@@ -33,13 +33,14 @@ class Report:
         self._metrics = folder / METRICS
         _drop_after(self._metrics, steps)
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=steps + 1)
+        target = console(stderr=True)
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            text_column("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[metrics]}"),
-            console=Console(stderr=True),
-            disable=not Console(stderr=True).is_terminal,
+            text_column("{task.fields[metrics]}"),
+            console=target,
+            disable=not target.is_terminal,
         )
         self._task = self._bar.add_task("", metrics="")
 
@@ -57,9 +58,9 @@ class Report:
     def say(self, text: str) -> None:
         """Text for whoever watches, above the progress bar."""
         if self._bar.disable:
-            print(text, file=sys.stderr, flush=True)
+            log(text)
         else:
-            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(text, soft_wrap=True)
 
     def begin_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
         """An epoch of so many steps begins, or goes on after some of them."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from memotr.data.clips import ClipDataset, Source
 from memotr.errors import UserError
 from memotr.files import replacing
 from memotr.models.memotr import MeMOTR
+from memotr.terminal import log
 from memotr.training.checkpoint import LAST, RunState
 from memotr.training.devices import Accelerator, leave_process_group, make_fabric
 from memotr.training.engine import Training, Validate
@@ -78,7 +78,7 @@ def train(
             origin = "\n".join(describe_resuming(state, config, fabric.world_size))
         training.on_first_rank(lambda: write_beginning(fabric, config, folder))
         if fabric.is_global_zero:
-            tell(origin, describe(fabric, config, model, dataset, folder))
+            log(*origin.split("\n"), *describe(fabric, config, model, dataset, folder))
         try:
             training.run()
         except (RuntimeError, ConnectionError, EOFError) as error:
@@ -94,11 +94,11 @@ def train(
     if not stopped or not fabric.is_global_zero:
         if fabric.is_global_zero:
             made = [folder / name for name in ("best.safetensors", "last.safetensors") if (folder / name).is_file()]
-            tell(f"wrote {' and '.join(map(str, made))}; see it at work: memotr track VIDEO --checkpoint {made[0]}")
+            log(f"wrote {' and '.join(map(str, made))}; see it at work: memotr track VIDEO --checkpoint {made[0]}")
         return 0
     asked = stop.signal or signal.SIGTERM  # on another rank
     how = f"go on with --resume {folder}" if (folder / LAST).is_file() else "nothing was saved yet"
-    tell(f"stopped by {asked.name} after step {steps}; {how}")
+    log(f"stopped by {asked.name} after step {steps}; {how}")
     return 128 + asked
 
 
@@ -145,7 +145,7 @@ def choose_clip(config: Config, sources: list[Source]) -> ShownClip | None:
         try:
             sequences = read_split(config.data, config.data.val) + sequences
         except UserError as error:
-            tell(f"data.val cannot be read ({error}): figures show a training clip instead")
+            log(f"data.val cannot be read ({error}): figures show a training clip instead")
     usual = (
         config.data.sampling.largest_interval(config.training.epochs) + 1
     ) // 2  # between the frames of a clip to train on
@@ -205,18 +205,13 @@ def write_beginning(fabric: Fabric, config: Config, folder: Path) -> None:
     append_environment(folder / "environment.json", describe_environment(fabric))
 
 
-def describe(fabric: Fabric, config: Config, model: MeMOTR, dataset: ClipDataset, folder: Path) -> str:
+def describe(fabric: Fabric, config: Config, model: MeMOTR, dataset: ClipDataset, folder: Path) -> tuple[str, str]:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     ranks = f" × {fabric.world_size}" if fabric.world_size > 1 else ""
     data = ", ".join(" ".join(filter(None, (source.path, source.split))) for source in config.data.train)
     return (
-        f"data: {data} in {Path(config.data.root).absolute()}; classes: {', '.join(config.classes)}\n"
+        f"data: {data} in {Path(config.data.root).absolute()}; classes: {', '.join(config.classes)}",
         f"{config.name}: {trained / 1e6:.1f} million parameters to train, {dataset.size(0):,} clips in the first of "
         f"{config.training.epochs} epochs, on {fabric.device.type}{ranks}, precision {config.training.precision}; "
-        f"results go to {folder}"
+        f"results go to {folder}",
     )
-
-
-def tell(*lines: str) -> None:
-    for line in lines:
-        print(line, file=sys.stderr, flush=True)

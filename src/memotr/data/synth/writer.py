@@ -13,9 +13,9 @@ from typing import Any
 
 import cv2
 import yaml
-from rich.console import Console
 from rich.progress import track
 
+from memotr.consoles import SafeConsole
 from memotr.data.layouts import DATASET_FILE
 from memotr.data.synth.scene import Annotation, make_scene
 from memotr.data.synth.settings import CLASSES, FPS, SynthSettings
@@ -28,7 +28,9 @@ JPEG_QUALITY = 90
 PART = ".part"  # ends the names of sequences that are not finished
 
 
-def generate(output: Path, settings: SynthSettings, workers: int | None = None, progress: Console | None = None) -> int:
+def generate(
+    output: Path, settings: SynthSettings, workers: int | None = None, progress: SafeConsole | None = None
+) -> int:
     """Write a data set; sequences that an interrupted run left whole stay as they are.
 
     Args:

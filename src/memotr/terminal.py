@@ -1,0 +1,149 @@
+"""Everything that reaches the terminal: text from outside is escaped, and streams that fail never raise.
+
+File, class and sequence names come from strangers: shown raw, they could move the cursor or hide text. All output of
+the package therefore goes through :func:`say`, :func:`note`, :func:`log` or a console of :mod:`memotr.consoles`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f"  # control characters, escape among them
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # change the direction of the text after them
+    "\u2028\u2029\ufeff\ud800-\udfff]"  # line separators, byte order marks, halves of characters
+)
+
+_ASCII = {"×": "x", "−": "-", "–": "-", "—": "-", "…": "...", "→": "->", "≥": ">=", "≤": "<=", "·": "*", "’": "'"}
+"""Stand-ins for the signs that this package prints, where the terminal's encoding lacks them."""
+
+
+def printable(text: object) -> str:
+    r"""Return text as one line without control characters: each is shown as an escape such as ``\x1b``.
+
+    Bytes of file names that are not UTF-8, which Python holds as lone surrogates, are shown as ``\xff``.
+    """
+    return _UNPRINTABLE.sub(_escape, str(text))
+
+
+def say(*lines: object) -> None:
+    """Print lines on standard output."""
+    _print(sys.stdout, lines)
+
+
+def note(*lines: object) -> None:
+    """Print lines on standard error, each behind the program's name."""
+    _print(sys.stderr, (f"memotr: {line}" for line in lines))
+
+
+def log(*lines: object) -> None:
+    """Print lines on standard error: what a long command reports while it runs."""
+    _print(sys.stderr, lines)
+
+
+@contextmanager
+def guarded_streams() -> Iterator[None]:
+    """Let printing never fail: for the whole of a command.
+
+    A pipe that has ended takes no more text, which is no error. Signs that the encoding lacks are replaced. Standard
+    streams that are closed lead nowhere.
+
+    Raises:
+        OSError: at the end, if standard output could not be written for another reason than an ended pipe.
+    """
+    _reopen_closed()
+    before = sys.stdout, sys.stderr
+    output, errors = _Guarded(before[0]), _Guarded(before[1])
+    sys.stdout, sys.stderr = output, errors
+    try:
+        yield
+    finally:
+        output.flush()
+        errors.flush()
+        sys.stdout, sys.stderr = before
+    if output.failure is not None and output.failure.errno != errno.EPIPE:
+        raise OSError(output.failure.errno, output.failure.strerror, "standard output")
+
+
+class _Guarded:
+    """A text stream whose ``write`` and ``flush`` do not raise; everything else is the stream's own.
+
+    Attributes:
+        failure: the first error of the operating system; nothing is written after it.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.failure: OSError | None = None
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            self._stream.write(text)
+        except UnicodeEncodeError:
+            encoding = self._stream.encoding
+            self._stream.write(text.encode(encoding, "memotr.ascii").decode(encoding))
+        except OSError as error:
+            self._fail(error)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        self.failure = self.failure or error
+        # What is still buffered would raise again when Python ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _print(stream: TextIO, lines: Iterable[object]) -> None:
+    # In one write: other threads have something to say, too.
+    stream.write("".join(f"{printable(line)}\n" for line in lines))
+    stream.flush()
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def _to_ascii(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    unknown = error.object[error.start : error.end]
+    return "".join(_ASCII.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in unknown), error.end
+
+
+codecs.register_error("memotr.ascii", _to_ascii)
+
+
+def _reopen_closed() -> None:
+    """Lead closed standard streams nowhere: files opened later must not take their numbers."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, this one
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
