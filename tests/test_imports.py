@@ -28,7 +28,7 @@ ROWS = (
     {"build"},
     {"models"},
     {"config"},
-    {"files", "consoles"},
+    {"files", "filenames", "consoles"},
     {"published", "structures", "boxes", "tracks", "errors", "allocation", "terminal"},
 )
 

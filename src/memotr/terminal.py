@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-_UNPRINTABLE = re.compile(
+UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # control characters, escape among them
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # change the direction of the text after them
     "\u2028\u2029\ufeff\ud800-\udfff]"  # line separators, byte order marks, halves of characters
@@ -30,7 +30,7 @@ def printable(text: object) -> str:
 
     Bytes of file names that are not UTF-8, which Python holds as lone surrogates, are shown as ``\xff``.
     """
-    return _UNPRINTABLE.sub(_escape, str(text))
+    return UNPRINTABLE.sub(_escape, str(text))
 
 
 def say(*lines: object) -> None:

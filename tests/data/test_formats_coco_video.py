@@ -131,8 +131,11 @@ def first(content):
         (lambda c: c["images"][1].update(id=c["images"][0]["id"]), r"images\[1\]: another of the images has the id 17"),
         (lambda c: c["videos"][1].update(id=1), r"videos\[1\]: another of the videos has the id 1, too"),
         (lambda c: c["videos"][1].update(name="clip0001"), "video 2: another video is named 'clip0001', too"),
-        (lambda c: c["videos"][1].update(name="a/../b"), "video 2: the name 'a/../b' cannot be that of a file"),
-        (lambda c: c["videos"][1].update(name=""), "video 2: the name '' cannot be that of a file"),
+        (
+            lambda c: c["videos"][1].update(name="a/../b"),
+            "video 2: the video name '..' names no file",
+        ),
+        (lambda c: c["videos"][1].update(name=""), "video 2: the video name '' names no file: rename it"),
         (lambda c: c["images"][0].pop("frame_id"), r"image \d+: needs file_name \(text\) and frame_id"),
         (lambda c: c["images"][0].update(frame_id=0), r"image \d+: another image is frame 0 of video 2"),
         (lambda c: first(c).update(image_id=999), "annotation 1 of image 999: image_id 999 is not in images"),

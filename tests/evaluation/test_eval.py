@@ -426,3 +426,32 @@ def test_the_longest_sequence_comes_first(tmp_path: Path) -> None:
     benchmark = load_benchmark(tmp_path / "DanceTrack", split="val")
     assert list(map(len, benchmark.sequences)) == [10, 9, 8]
     assert benchmark.num_frames == 27
+
+
+@pytest.mark.parametrize("command", ["eval", "submit"])
+@pytest.mark.parametrize("absolute", [False, True])
+def test_labels_do_not_decide_where_results_go(
+    memotr: Command,  # noqa: F811
+    weights: Path,
+    tmp_path: Path,
+    command: str,
+    absolute: bool,
+) -> None:
+    layouts.write_bdd100k(tmp_path, videos=1)
+    file = tmp_path / "BDD100K" / "labels" / "box_track_20" / "val" / "b1c66a42-0001.json"
+    victim = tmp_path / "victim"
+    name = str(victim) if absolute else "../../victim"
+    images = file.parents[3] / "images" / "track" / "val"
+    content = [frame | {"videoName": name} for frame in json.loads(file.read_text())]
+    layouts.write_json(file, content)
+    for frame in content:  # where such a name leads
+        image = images / name / frame["name"]
+        image.parent.mkdir(parents=True, exist_ok=True)
+        (images / "b1c66a42-0001" / frame["name"]).rename(image)
+    before = sorted(tmp_path.rglob("*.json"))
+    arguments = ["--checkpoint", weights / "eight.safetensors", "--dataset", tmp_path / "BDD100K", "--split", "val"]
+    code, _, errors = memotr(command, *arguments, "--output", tmp_path / "a" / "b")
+    assert code == 2
+    assert "leads into another folder" in errors
+    assert errors.count("\n") == 1
+    assert sorted(tmp_path.rglob("*.json")) == before

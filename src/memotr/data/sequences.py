@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from memotr.filenames import check_filename
+
 
 @dataclass(frozen=True, eq=False)
 class FrameBoxes:
@@ -49,7 +51,7 @@ class Sequence:
     """One video as image files, or one still image.
 
     Attributes:
-        name: unique within its split.
+        name: unique within its split; results are called after it, so it is checked to be the name of a file.
         frames: image files in order.
         boxes: ground truth of every frame; None where there is none (test splits).
         classes: names of the classes.
@@ -72,6 +74,7 @@ class Sequence:
     gapless: bool = True
 
     def __post_init__(self) -> None:
+        check_filename(self.name, self.frames[0].parent if self.frames else "sequence")
         if self.boxes is not None and len(self.boxes) != len(self.frames):
             raise ValueError(f"Sequence {self.name}: {len(self.frames)} frames, ground truth of {len(self.boxes)}")
 

@@ -43,8 +43,9 @@ class TruthFile:
             return None
         file = self.folder / "seqinfo.ini"
         info = read_seqinfo(file)
-        if "seqLength" in info.unusable:
-            raise UserError(f"{file}: {info.unusable['seqLength']}; correct it, or remove the line to count the images")
+        for key in ("seqLength", "imDir"):
+            if key in info.unusable:
+                raise UserError(f"{file}: {info.unusable[key]}; correct it, or remove the line to count the images")
         return info.length or len(images_in(self.folder / info.image_folder)) or None
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from memotr.errors import UserError
 from memotr.evaluation.names import TO_ALLOW
 from memotr.evaluation.teta_boxes import VideoBoxes
+from memotr.filenames import check_filename
 from memotr.published import BDD100K_RENAMED
 
 BDD100K_CATEGORIES = ("pedestrian", "rider", "car", "bus", "truck", "train", "motorcycle", "bicycle")
@@ -176,6 +177,7 @@ def _add_frame(videos: dict[str, _Video], frame: dict[str, Any], place: str, gro
     name, index = _need(frame, "videoName", place), _need(frame, "frameIndex", place)
     if not isinstance(name, str):
         raise UserError(f"{place}: videoName is {name!r}, not a text")
+    check_filename(name, place)
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < 2**53:
         raise UserError(f"{place}: frameIndex is {index!r}, not a number from 0")
     video = videos.setdefault(name, _Video())

@@ -15,6 +15,7 @@ import numpy as np
 from memotr.data.sequences import first_half_length
 from memotr.evaluation.scalabel import ScalabelVideo
 from memotr.evaluation.teta_boxes import Bools, Ints, VideoBoxes
+from memotr.filenames import check_filename
 
 OBJECTS = ("object",)  # the one class of data that names none
 
@@ -48,6 +49,9 @@ class SequenceTruth:
     length: int
     folder: Path | None = None
     images: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_filename(self.name, self.folder or "ground truth")
 
     def blind(self) -> SequenceTruth:
         """With all classes as one."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memotr.errors import UserError
+from memotr.filenames import clean_filename
 
 DEFAULT_FPS = Fraction(25)  # of sources that do not say: folders of images, some streams
 
@@ -113,7 +114,7 @@ class Source(ABC):
         exact: bool = True,
     ) -> None:
         """Args: exact: ``frame_count`` (of all frames) is no estimate."""
-        self.name = name
+        self.name = clean_filename(name)
         self.kind = kind
         self.fps = fps / selection.stride
         self.selection = selection

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from memotr.errors import UserError
+from memotr.filenames import unusable
 from memotr.io.frames import DEFAULT_FPS, Frame, Selection, Source
 from memotr.io.image_files import IMAGE_SUFFIXES, in_order, read_image
 from memotr.io.seqinfo import read_seqinfo
@@ -82,14 +83,14 @@ def open_folder(folder: Path, selection: Selection, *, skip_bad: bool) -> ImageS
             skip_bad=skip_bad,
         )
     info = read_seqinfo(info_file)
-    if "frameRate" in info.unusable:
-        raise UserError(f"{info_file}: {info.unusable['frameRate']}; correct it, or remove the line")
+    for key in ("frameRate", "imDir"):
+        if key in info.unusable:
+            raise UserError(f"{info_file}: {info.unusable[key]}; correct it, or remove the line")
     # seqLength is not used: in shortened copies of a data set it still counts the frames of the full sequence.
     images = _images_in(sequence / info.image_folder)
-    name = info.name or ""
     return ImageSource(
         images,
-        name=name if name == Path(name).name and name not in ("", "..") else sequence.resolve().name,
+        name=sequence.resolve().name if info.name is None or unusable(info.name) else info.name,
         kind="sequence",
         fps=info.fps or DEFAULT_FPS,
         selection=selection,

@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from memotr.errors import UserError
+from memotr.filenames import is_inside, shown
 
 NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,18})?|[0-9]{1,12}/[0-9]{1,12}")
 FASTEST = 1000  # frames a second
@@ -21,7 +22,7 @@ class SeqInfo:
 
     Attributes:
         name: of the sequence.
-        image_folder: relative to the file's.
+        image_folder: relative to the file's, and within it.
         fps: frames a second, such as 25 or 30000/1001: of a small denominator, because videos are made with it.
         length: number of frames.
         size: (height, width) in pixels.
@@ -71,9 +72,13 @@ def read_seqinfo(file: Path) -> SeqInfo:
     fps = number("frameRate", f"of frames a second (above 0, at most {FASTEST})", whole=False)
     length = number("seqLength", "of frames")
     height, width = number("imHeight", "of pixels"), number("imWidth", "of pixels")
+    images = section.get("imDir", "").strip() or "img1"
+    if not is_inside(images):
+        unusable["imDir"] = f"imDir={shown(images)} leads out of the folder of the sequence"
+        images = "img1"
     return SeqInfo(
         section.get("name", "").strip() or None,
-        section.get("imDir", "").strip() or "img1",
+        images,
         fps,
         None if length is None else int(length),
         None if height is None or width is None else (int(height), int(width)),

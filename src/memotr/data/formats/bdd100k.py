@@ -39,6 +39,8 @@ def read_sequences(labels: Path | None, images: Path, classes: ClassMap, problem
     if labels is None:
         for folder in subfolders(images):
             frames = list_frames(folder).files
+            if problems.refuses_name(images, "video", folder.name):
+                continue
             if frames:
                 yield Sequence(folder.name, frames, None, classes.names, FPS, first_frame=0)
             else:
@@ -70,10 +72,12 @@ def _videos(file: Path, problems: Problems) -> dict[str, list[Frame]]:
         return {}
     videos: dict[str, list[Frame]] = {}
     for k, frame in enumerate(frames):
-        if isinstance(frame.get("name"), str) and isinstance(frame.get("frameIndex", 0), int):
-            videos.setdefault(str(frame.get("videoName") or file.stem), []).append(frame)
-        else:
-            problems.error(file, 'needs "name" (text) and "frameIndex" (a whole number)', f"frame {k} of the list")
+        place = f"frame {k} of the list"
+        video = str(frame.get("videoName") or file.stem)
+        if not isinstance(frame.get("name"), str) or not isinstance(frame.get("frameIndex", 0), int):
+            problems.error(file, 'needs "name" (text) and "frameIndex" (a whole number)', place)
+        elif not problems.refuses_name(file, "video", video, place):
+            videos.setdefault(video, []).append(frame)
     for found in videos.values():
         found.sort(key=_order(found))
     return videos

@@ -22,6 +22,7 @@ from memotr.data.formats.frame_files import images_in
 from memotr.data.formats.json_files import numbers, objects, read_json
 from memotr.data.formats.problems import Place, Problems
 from memotr.data.sequences import Sequence
+from memotr.filenames import is_inside, shown
 
 Entry = dict[str, Any]
 
@@ -108,8 +109,7 @@ def _names(file: Path, videos: list[Entry], problems: Problems) -> dict[Hashable
         said = str(video.get("name", video["id"]))
         parts = re.split(r"[/\\]", said)
         name = "_".join(parts)
-        if ".." in parts or "\0" in name or name.strip() in ("", "."):
-            problems.error(file, f"the name {said!r} cannot be that of a file: give it another", f"video {video['id']}")
+        if any(problems.refuses_name(file, "video", part, f"video {video['id']}") for part in (name, *parts)):
             return None
         if name in taken:
             problems.error(file, f"another video is named {name!r}, too: give it another name", f"video {video['id']}")
@@ -131,6 +131,8 @@ def _frames_of_videos(file: Path, content: dict[str, list[Entry]], problems: Pro
             problems.error(file, f"video_id {video!r} is not in videos", place)
         elif number is None or not isinstance(image.get("file_name"), str):
             problems.error(file, "needs file_name (text) and frame_id (a whole number)", place)
+        elif not is_inside(image["file_name"]):
+            problems.error(file, f"file_name {shown(image['file_name'])} leads out of the folder of the images", place)
         elif (video, number) in taken:
             problems.error(file, f"another image is frame {number} of video {video}, too", place)
         else:

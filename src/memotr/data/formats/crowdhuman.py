@@ -40,6 +40,8 @@ def read_sequences(annotations: Path, images: Path, problems: Problems) -> Itera
                 name = record["ID"]
                 if name in seen:
                     problems.error(annotations, f"image {name} was annotated on an earlier line already", number)
+                elif problems.refuses_name(annotations, "image", name, number):
+                    pass
                 elif name not in files:
                     problems.error(annotations, f"there is no image {images / name}.jpg", number)
                 else:

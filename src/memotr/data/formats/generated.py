@@ -74,6 +74,8 @@ def read_sequences(split: GeneratedSplit, problems: Problems, *, detector: str |
     for folder in one_copy_each(subfolders(split.texts), detector):
         texts = _texts_in(folder / split.inner)
         frames = list_frames(split.images / folder.name / split.inner)
+        if problems.refuses_name(folder.parent, "video", folder.name):
+            continue
         if not texts:
             problems.error(folder / split.inner, "no text files here: the script that makes them wrote nothing")
         elif not len(frames):
@@ -101,6 +103,8 @@ def _read_stills(split: GeneratedSplit, problems: Problems) -> Iterator[Sequence
     without = 0
     for image in list_frames(split.images).files:
         text = texts.pop(image.stem, None)
+        if problems.refuses_name(image.parent, "image", image.stem):
+            continue
         if text is None:
             without += 1
             continue

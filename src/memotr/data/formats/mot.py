@@ -87,6 +87,10 @@ class _Found:
     frames: FrameFiles
 
     @property
+    def name(self) -> str:
+        return self.folder.name or self.folder.absolute().name  # "." has none
+
+    @property
     def truth(self) -> Path:
         return self.folder / "gt" / "gt.txt"
 
@@ -119,6 +123,8 @@ def read_sequences(
         message = f"frames are numbered from {numbers.truth}, images from {numbers.images}, in the whole split: {first}"
         problems.note(annotated[0], message)
     for one in found:
+        if problems.refuses_name(one.folder.parent, "sequence", one.name):
+            continue
         if len(one.frames):
             yield _read(one, rules, numbers, problems)
         else:
@@ -137,7 +143,7 @@ def _read(found: _Found, rules: MotRules, numbers: FrameNumbers, problems: Probl
     _compare(found.info, folder / "seqinfo.ini", frames, size, problems)
     boxes = _read_boxes(found.truth, frames, numbers, size, rules, problems) if found.truth.is_file() else None
     return Sequence(
-        folder.name or folder.absolute().name,  # "." has none
+        found.name,
         frames.files,
         boxes,
         rules.classes.names,

@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from memotr.errors import UserError
+from memotr.filenames import shown, unusable
 
 Place = int | str  # a line, from 1, or words where a file has no useful lines ("annotation 17")
 
@@ -61,6 +62,13 @@ class Problems:
     def note(self, file: Path, message: str, place: Place | None = None) -> None:
         """Dealt with as the message says; training goes on."""
         self._add(file, message, False, place)
+
+    def refuses_name(self, file: Path, what: str, name: str, place: Place | None = None) -> bool:
+        """Return whether a name cannot be that of a file, and add an error if so; ``what`` has it, such as "video"."""
+        reason = unusable(name)
+        if reason is not None:
+            self.error(file, f"the {what} name {shown(name)} {reason}: rename it", place)
+        return reason is not None
 
     def _add(self, file: Path, message: str, fatal: bool, place: Place | None) -> None:
         places = self._places.setdefault((file, message, fatal), [])

@@ -1,0 +1,56 @@
+"""Names that come out of a file or a folder and become paths, results' names or archive members."""
+
+from __future__ import annotations
+
+import re
+
+from memotr.errors import UserError
+from memotr.terminal import UNPRINTABLE, printable
+
+LONGEST = 200  # bytes: file systems take 255, and endings are added
+
+
+def unusable(name: str) -> str | None:
+    """Return why a name cannot be that of one file on every system, or None if it can."""
+    if not name.strip() or name in (".", ".."):
+        return "names no file"
+    if "/" in name or "\\" in name or re.match("[A-Za-z]:", name):
+        return "leads into another folder"
+    if UNPRINTABLE.search(name):
+        return "holds characters that cannot be printed"
+    if len(name.encode()) > LONGEST:
+        return f"is longer than {LONGEST} bytes"
+    return None
+
+
+def check_filename(name: str, origin: object) -> str:
+    """Return a name that is safe as the name of one file.
+
+    Args:
+        name: as it was found.
+        origin: where it was found, for the message.
+
+    Raises:
+        UserError: it would leave its folder, hold control characters, or is no name at all.
+    """
+    if reason := unusable(name):
+        raise UserError(f"{origin}: the name {shown(name)} {reason}; rename it")
+    return name
+
+
+def is_inside(path: str) -> bool:
+    """Return whether a relative path, such as that of an image in its folder, stays within that folder."""
+    parts = re.split(r"[/\\]", path)
+    return bool(path) and bool(parts[0]) and ".." not in parts and UNPRINTABLE.search(path) is None
+
+
+def clean_filename(name: str) -> str:
+    """Return a name for results that are called after their source, with ``_`` in place of what is unusable."""
+    clean = re.sub(r"[/\\]", "_", UNPRINTABLE.sub("_", name)).strip()
+    clean = clean.encode()[:LONGEST].decode(errors="ignore")
+    return "_" if unusable(clean) else clean
+
+
+def shown(name: str) -> str:
+    """Return a name as messages quote it, shortened."""
+    return f"'{printable(name[:60])}{'…' if len(name) > 60 else ''}'"
