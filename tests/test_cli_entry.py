@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import typer
 
 import memotr
 from memotr.cli import entry
@@ -72,3 +76,67 @@ def run(
         entry.main()
     assert (ended.value.code or 0) == code
     return capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), "a/b: Permission denied; check the permissions of"),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files; raise the limit of open files, as with"),
+        (OSError(errno.ENOSPC, "No space left on device", "a", None, "b"), "a: b: No space left on device; free some"),
+        (OSError("no number"), "no number\n"),
+        (MemoryError(), "out of memory; "),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), "out of memory; "),
+    ],
+)
+def test_what_the_operating_system_refuses(
+    error: Exception, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(entry, "app", raising(error))
+    said = run("track a", 2, monkeypatch, capsys).err
+    assert said.startswith(f"memotr: {message}")
+    assert said.count("\n") == 1
+
+
+def test_mistakes_of_this_package_keep_their_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(entry, "app", raising(RuntimeError("shapes do not match")))
+    with pytest.raises(RuntimeError, match="shapes"):
+        run("track a", 2, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), typer.Abort()])
+def test_an_interruption(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(entry, "app", raising(error))
+    assert run("score a b", 130, monkeypatch, capsys).err == "memotr: stopped\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("track {} --checkpoint synthdance", "track a.mp4 --checkpoint {}", "track a.mp4 --checkpoint a --config {}"),
+        *("score {} .", "score . {}", "compare {} {}", "errors {}", "info {}", "info {}.pt2", "info {}.onnx"),
+        *("convert {} a.safetensors", "convert synthdance {}.safetensors", "data check {}", "train {}"),
+        *("train --resume {}", "train tiny --pretrained {}", "train tiny --data-root {}"),
+        *("eval --checkpoint synthdance --dataset {}", "submit --checkpoint synthdance --dataset {}"),
+        *("eval --watch {} --dataset .", "submit --results {} --dataset ."),
+    ],
+)
+def test_paths_that_cannot_be_looked_at(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name that is too long fails where other paths merely do not exist, as folders do that may not be entered."""
+    monkeypatch.chdir(tmp_path)
+    said = run(line.format(*["x" * 300] * 2), 2, monkeypatch, capsys).err
+    assert said.startswith("memotr: ")
+    assert said.count("\n") == 1
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def app(**_options: object) -> None:
+        raise error
+
+    return app
