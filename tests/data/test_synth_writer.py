@@ -75,7 +75,8 @@ def test_an_interrupted_run_is_finished(tmp_path: Path, monkeypatch: pytest.Monk
 
     def stops(output: Path, settings: SynthSettings, split: str, index: int) -> None:
         if index:  # in the middle of it
-            (output / split / f"{writer.sequence_name(split, index)}.part" / "img1").mkdir(parents=True)
+            left = f".{writer.sequence_name(split, index)}.0123456789abcdef.part"
+            (output / split / left / "img1").mkdir(parents=True)
             raise KeyboardInterrupt
         write(output, settings, split, index)
 

@@ -75,8 +75,7 @@ def test_an_interrupted_run_goes_on(memotr: Command, weights: Path, tmp_path: Pa
     (tmp_path / "out" / "metrics.json").unlink()
     first, second = (tmp_path / "out" / "results" / name for name in whole)
     first.write_text("1,7,1,1,20,20,1,-1,-1,-1\n")  # stays as it is: it counts as finished
-    (second.parent / "unfinished").mkdir()
-    second.rename(second.parent / "unfinished" / second.name)
+    second.rename(second.with_name(f".{second.name}.0123456789abcdef.part"))
     code, _, errors = memotr(*arguments)
     assert (code, errors) == (0, "1 sequences were done before: going on with the others\n")
     assert results_of(tmp_path / "out") == {**whole, first.name: b"1,7,1,1,20,20,1,-1,-1,-1\n"}
@@ -103,10 +102,7 @@ def test_asked_to_stop(
     code, out, errors = memotr(*arguments)
     assert (code, out) == (130, "")
     assert errors == "memotr: stopped; the same command goes on with the sequences that are not finished\n"
-    assert sorted(file.name for file in (tmp_path / "out" / "results").iterdir()) == [
-        "dancetrack0002.txt",
-        "unfinished",
-    ]
+    assert [file.name for file in (tmp_path / "out" / "results").iterdir()] == ["dancetrack0002.txt"]
     code, out, _ = memotr(*arguments)
     assert code == 0
     assert list(results_of(tmp_path / "out")) == ["dancetrack0001.txt", "dancetrack0002.txt"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -92,7 +93,7 @@ class VideoSink(Sink):
 
     def _open(self, height: int, width: int) -> tuple[av.container.OutputContainer, av.video.stream.VideoStream]:
         encoder = next(name for name in ENCODERS if name in av.codecs_available)
-        container = av.open(str(self.part), "w", format="mp4", options={"movflags": "+faststart"})
+        container = av.open(f"file:{self.part}", "w", format="mp4", options={"movflags": "+faststart"})
         stream = container.add_stream(encoder, rate=self.fps, options=ENCODERS[encoder])
         assert isinstance(stream, av.video.stream.VideoStream)
         stream.height, stream.width = height + height % 2, width + width % 2
@@ -104,6 +105,7 @@ class VideoSink(Sink):
             stream.codec_context.sample_aspect_ratio = self.pixel_aspect
         stream.color_range = LIMITED_RANGE
         stream.colorspace = stream.color_primaries = stream.color_trc = BT709
+        container.start_encoding()  # a container whose header could not be written must not see a packet: it crashes
         return container, stream
 
     def _finish(self) -> None:
@@ -116,6 +118,15 @@ class VideoSink(Sink):
                 self._container.close()
         except av.error.FFmpegError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def _salvage(self) -> bool:
+        """An MP4 without its index cannot be read."""
+        if self.failure is None:
+            return True
+        if self._container is not None:
+            with suppress(av.error.FFmpegError):
+                self._container.close()
+        return False
 
 
 def fit(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
