@@ -105,7 +105,6 @@ class VideoSink(Sink):
             stream.codec_context.sample_aspect_ratio = self.pixel_aspect
         stream.color_range = LIMITED_RANGE
         stream.colorspace = stream.color_primaries = stream.color_trc = BT709
-        container.start_encoding()  # a container whose header could not be written must not see a packet: it crashes
         return container, stream
 
     def _finish(self) -> None:
@@ -120,13 +119,12 @@ class VideoSink(Sink):
             raise UserError(f"cannot write {self.path}: {error.strerror}") from error
 
     def _salvage(self) -> bool:
-        """An MP4 without its index cannot be read."""
-        if self.failure is None:
-            return True
-        if self._container is not None:
+        """Without its index, which comes last, an MP4 cannot be read."""
+        if self.failure is not None and self._container is not None:
+            # No packet any more: muxing one after the header could not be written crashes the process.
             with suppress(av.error.FFmpegError):
                 self._container.close()
-        return False
+        return self.failure is None
 
 
 def fit(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
