@@ -1,6 +1,7 @@
 """The command `memotr track`, from its arguments to its files, exit code and the one line of an error."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,8 +16,11 @@ from numpy.typing import NDArray
 
 from memotr import cli
 from memotr.errors import UserError
+from memotr.io.outputs import open_outputs
+from memotr.io.sinks import close_all
 from memotr.io.sources import open_source
 from memotr.tracks import Tracks
+from tests.full_disk import files_end_at, needs_limits
 from tests.io.results import make_tracks, read_mot
 from tests.io.videos import numbered_video
 
@@ -172,6 +176,64 @@ def test_an_older_run_is_replaced(
     assert len(read_mot(Path("outputs/clip.txt"))) == 2
 
 
+def test_two_runs_at_once(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second one for the same results is refused before it tracks anything; others may use the folder."""
+    for name in ("clip", "other"):
+        numbered_video(Path(f"{name}.mp4"), 4)
+    with open_source("clip.mp4") as source:
+        sinks = open_outputs(source, Path("outputs"), video=False)
+        there = sorted(Path("outputs").iterdir())
+        assert call(monkeypatch, "other.mp4", "clip.mp4", "--checkpoint", "c") == 2
+        assert capsys.readouterr().err == (
+            "memotr: outputs/clip.txt: another process is writing this file; wait for it to end, or choose another "
+            "folder\n"
+        )
+        assert (run.updates, sorted(Path("outputs").iterdir())) == (0, there)
+        assert call(monkeypatch, "other.mp4", "--checkpoint", "c") == 0
+        close_all(sinks)
+    assert call(monkeypatch, "clip.mp4", "other.mp4", "--checkpoint", "c") == 0
+
+
+def test_planted_names_are_neither_followed_nor_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Links and FIFOs under the names that drafts had, and that they could have."""
+    numbered_video(Path("clip.mp4"), 4)
+    Path("victim").write_text("precious")
+    Path("outputs").mkdir()
+    for ending in ("txt", "jsonl", "mp4"):
+        Path(f"outputs/clip.{ending}").symlink_to("../victim")
+        Path(f"outputs/clip.{ending}.part").symlink_to("../victim")
+        Path(f"outputs/.clip.{ending}.0123456789abcdef.part").symlink_to("../victim")
+        if hasattr(os, "mkfifo"):
+            os.mkfifo(f"outputs/.clip.{ending}.fedcba9876543210.part")
+    assert call(monkeypatch, "clip.mp4", "--checkpoint", "c") == 0
+    assert Path("victim").read_text() == "precious"
+    for ending in ("txt", "jsonl", "mp4"):
+        assert not Path(f"outputs/clip.{ending}").is_symlink()
+    assert len(read_mot(Path("outputs/clip.txt"))) == 4
+
+
+@needs_limits
+def test_a_full_disk(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, exit code 2, all results of the run before as they were, and what was written can be read."""
+    numbered_video(Path("clip.mp4"), 200)
+    assert call(monkeypatch, "clip.mp4", "--checkpoint", "c") == 0
+    older = {file.name: file.read_bytes() for file in Path("outputs").iterdir()}
+    for size in (0, 10_000, len(older["clip.jsonl"]) - 1):
+        capsys.readouterr()
+        with files_end_at(size):
+            assert call(monkeypatch, "clip.mp4", "--checkpoint", "c") == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith("memotr: cannot write outputs/clip.")
+        assert "File too large; older results stay as they were" in last
+        assert {file.name: file.read_bytes() for file in Path("outputs").iterdir() if file.name in older} == older
+        for file in Path("outputs").glob(".clip.*.part"):
+            assert str(file) in last
+            if ".jsonl." in file.name:
+                assert [json.loads(line)["frame"] for line in file.read_text().splitlines()]
+    assert call(monkeypatch, "clip.mp4", "--checkpoint", "c") == 0
+    assert sorted(file.name for file in Path("outputs").iterdir()) == sorted(older), "leftovers are removed"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_by_a_signal(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
@@ -186,7 +248,7 @@ def test_stopped_by_a_signal(
     assert len(Path("outputs/clip.jsonl").read_text().splitlines()) == 7
     with open_source("outputs/clip.mp4") as video:
         assert len(list(video)) == 7
-    assert not list(Path("outputs").glob("*.part"))
+    assert sorted(file.name for file in Path("outputs").iterdir()) == ["clip.jsonl", "clip.mp4", "clip.txt"]
 
 
 def test_unreadable_image_on_the_way(

@@ -8,7 +8,7 @@ from memotr.data.synth.settings import SynthSettings
 from memotr.data.synth.writer import generate
 from memotr.evaluation.ground_truth import load_ground_truth
 from memotr.evaluation.scoring import evaluate
-from memotr.evaluation.tracking import remove_unfinished, track_sequences
+from memotr.evaluation.tracking import track_sequences
 
 
 def hota(folder, splits, frames):
@@ -17,7 +17,6 @@ def hota(folder, splits, frames):
     (split,) = splits
     sequences = load_split(DatasetSpec(folder / "data", split))
     track_sequences(Tracker(load_model("synthdance", device="cpu")), sequences, folder / "results")
-    remove_unfinished(folder / "results")
     truth = load_ground_truth(folder / "data", split=split)
     return 100 * evaluate(truth, folder / "results", workers=1).combined["HOTA"]
 

@@ -1,5 +1,6 @@
 """`memotr data synth`: the same files whoever writes them, in the layout that the readers know, whole or not at all."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from memotr.data.synth.settings import SynthSettings
 from memotr.data.synth.writer import generate
 from memotr.errors import UserError
 from memotr.evaluation.ground_truth import load_ground_truth
+from memotr.files import hold_folder
 from memotr.io.image_files import read_image
+from tests.full_disk import files_end_at, needs_limits
 
 SMALL = SynthSettings(splits={"train": 2, "val": 1}, frames=4, size=(64, 96), figures=(2, 4))
 
@@ -75,7 +78,8 @@ def test_an_interrupted_run_is_finished(tmp_path: Path, monkeypatch: pytest.Monk
 
     def stops(output: Path, settings: SynthSettings, split: str, index: int) -> None:
         if index:  # in the middle of it
-            (output / split / f"{writer.sequence_name(split, index)}.part" / "img1").mkdir(parents=True)
+            left = f".{writer.sequence_name(split, index)}.0123456789abcdef.part"
+            (output / split / left / "img1").mkdir(parents=True)
             raise KeyboardInterrupt
         write(output, settings, split, index)
 
@@ -93,6 +97,25 @@ def test_an_interrupted_run_is_finished(tmp_path: Path, monkeypatch: pytest.Monk
     assert contents(folder) == contents(whole)
     assert generate(folder, SMALL, workers=1) == 0
     assert not list(folder.rglob("*.part"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    with hold_folder(tmp_path / "a"), pytest.raises(UserError, match="a: another process is using this folder"):
+        generate(tmp_path / "a", SMALL, workers=1)
+    assert generate(tmp_path / "a", SMALL, workers=1) == 3
+
+
+@needs_limits
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk(tmp_path: Path, workers: int) -> None:
+    """No sequence is half there, and the same call completes the data set."""
+    with files_end_at(600), pytest.raises(UserError, match=r"cannot write .*: File too large"):
+        generate(tmp_path / "a", SMALL, workers=workers)
+    assert [file.name for split in ("train", "val") for file in (tmp_path / "a" / split).iterdir()] == []
+    generate(tmp_path / "a", SMALL, workers=workers)
+    generate(tmp_path / "b", SMALL, workers=workers)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
 def test_other_folders_are_left_alone(tmp_path: Path) -> None:

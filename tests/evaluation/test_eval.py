@@ -20,6 +20,7 @@ from memotr.errors import UserError
 from memotr.evaluation.benchmark import load_benchmark
 from memotr.evaluation.scoring import evaluate
 from memotr.evaluation.tracking import track_sequences
+from memotr.files import hold_folder
 from memotr.published import BDD100K_CLASSES
 from memotr.tracking.tracker import Tracker
 from memotr.tracks import Tracks
@@ -27,6 +28,7 @@ from memotr.weights.tracker import load_model, save_model
 from tests.builders import tiny_model
 from tests.data import layouts
 from tests.evaluation.test_commands import Command, memotr  # noqa: F401 (a fixture)
+from tests.full_disk import files_end_at, needs_limits
 
 
 @pytest.fixture(autouse=True)
@@ -75,8 +77,7 @@ def test_an_interrupted_run_goes_on(memotr: Command, weights: Path, tmp_path: Pa
     (tmp_path / "out" / "metrics.json").unlink()
     first, second = (tmp_path / "out" / "results" / name for name in whole)
     first.write_text("1,7,1,1,20,20,1,-1,-1,-1\n")  # stays as it is: it counts as finished
-    (second.parent / "unfinished").mkdir()
-    second.rename(second.parent / "unfinished" / second.name)
+    second.rename(second.with_name(f".{second.name}.0123456789abcdef.part"))
     code, _, errors = memotr(*arguments)
     assert (code, errors) == (0, "1 sequences were done before: going on with the others\n")
     assert results_of(tmp_path / "out") == {**whole, first.name: b"1,7,1,1,20,20,1,-1,-1,-1\n"}
@@ -103,10 +104,7 @@ def test_asked_to_stop(
     code, out, errors = memotr(*arguments)
     assert (code, out) == (130, "")
     assert errors == "memotr: stopped; the same command goes on with the sequences that are not finished\n"
-    assert sorted(file.name for file in (tmp_path / "out" / "results").iterdir()) == [
-        "dancetrack0002.txt",
-        "unfinished",
-    ]
+    assert [file.name for file in (tmp_path / "out" / "results").iterdir()] == ["dancetrack0002.txt"]
     code, out, _ = memotr(*arguments)
     assert code == 0
     assert list(results_of(tmp_path / "out")) == ["dancetrack0001.txt", "dancetrack0002.txt"]
@@ -309,6 +307,52 @@ def test_what_goes_wrong_in_one_of_several_ends_all(memotr: Command, weights: Pa
     code, _, errors = memotr(*arguments, "--split", "val", "--batch", "2")
     assert (code, errors.count("\n")) == (2, 1)
     assert str(broken) in errors
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_a_folder_that_another_run_uses(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+    """Refused with one line; a training that is watched may run on."""
+    layouts.write_dancetrack(tmp_path, length=2)
+    data = ["--dataset", tmp_path / "DanceTrack", "--split", "val"]
+    arguments = ["eval", "--checkpoint", weights / "one.safetensors", *data, "--output", "out"]
+    with hold_folder(Path("out")):
+        code, _, errors = memotr(*arguments)
+        assert (code, errors.count("\n")) == (2, 1)
+        assert errors.startswith("memotr: out: another process is using this folder; wait for it to end, or choose")
+        assert [file.name for file in Path("out").iterdir()] == [".lock"]
+    assert memotr(*arguments)[0] == 0
+    with hold_folder(Path("out")):
+        code, _, errors = memotr("score", tmp_path / "DanceTrack", "out/results", "--split", "val", "--output", "out")
+        assert (code, errors.count("\n")) == (2, 1)
+        assert "memotr: out: another process is using this folder" in errors
+    assert not list(Path("out").glob(".*"))
+    run = Path("run")
+    run.mkdir()
+    (run / "epoch_0001.safetensors").write_bytes((weights / "one.safetensors").read_bytes())
+    with hold_folder(run):
+        assert memotr("eval", "--watch", run, "--once", *data)[0] == 0
+
+
+@needs_limits
+def test_a_full_disk(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+    """No result counts as finished; scores and archives that are there stay as they are."""
+    layouts.write_dancetrack(tmp_path, length=8)
+    data = ["--checkpoint", weights / "one.safetensors", "--dataset", tmp_path / "DanceTrack"]
+    evaluate = ["eval", *data, "--split", "val", "--output", "eval"]
+    submit = ["submit", *data, "--partial", "--output", "submit"]
+    for command in (evaluate, submit):
+        with files_end_at(1500):  # run.json has room
+            code, _, errors = memotr(*command)
+        assert (code, errors.count("\n")) == (2, 1)
+        assert "cannot write" in errors
+        assert not list(Path(command[-1], "results").iterdir())
+        assert memotr(*command)[0] == 0
+        whole = {file: file.read_bytes() for file in Path(command[-1]).rglob("*") if file.is_file()}
+        with files_end_at(100):
+            code, _, errors = memotr(*command)
+        assert code == 2
+        assert errors.splitlines()[-1].startswith("memotr: cannot write ")
+        assert {file: file.read_bytes() for file in Path(command[-1]).rglob("*") if file.is_file()} == whole
 
 
 @pytest.mark.slow

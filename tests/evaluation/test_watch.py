@@ -29,13 +29,13 @@ def test_a_checkpoint_that_is_deleted_meanwhile_is_passed_over(
     run = tmp_path / "run"
     for epoch in (1, 2):
         save_model(model, run / f"epoch_000{epoch}.safetensors")
-    open_it = Evaluation._open
+    load = Evaluation._load
 
-    def make_room(self: Evaluation, checkpoint: Path, folder: Path) -> Any:
+    def make_room(self: Evaluation, checkpoint: Path) -> Any:
         (run / "epoch_0001.safetensors").unlink(missing_ok=True)
-        return open_it(self, checkpoint, folder)
+        return load(self, checkpoint)
 
-    monkeypatch.setattr(Evaluation, "_open", make_room)
+    monkeypatch.setattr(Evaluation, "_load", make_room)
     code, out, errors = memotr(
         "eval", "--watch", run, "--once", "--dataset", tmp_path / "DanceTrack", "--split", "val", "--accelerator", "cpu"
     )
@@ -57,7 +57,7 @@ def test_no_rank_goes_on_with_what_another_one_lacks(
         return missing + (1 if here else 0)  # whichever rank has it, the other one has not
 
     if here:
-        monkeypatch.setattr(Evaluation, "_open", lambda *_: ("model", tmp_path))
+        monkeypatch.setattr(Evaluation, "_load", lambda *_: "model")
     fabric: Any = SimpleNamespace(is_global_zero=first, all_reduce=all_reduce)
     benchmark: Any = None
     with pytest.raises(GoneError):

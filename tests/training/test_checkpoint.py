@@ -1,7 +1,6 @@
 import dataclasses
 import os
 import random
-import resource
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from memotr.training.optim import make_optimizer
 from memotr.weights import describe, save_model
 from memotr.weights.tracker import load_model
 from tests.builders import tiny_model
+from tests.full_disk import files_end_at
 
 
 def state_of(model, **progress):
@@ -116,6 +116,27 @@ def test_epochs_are_kept_by_number(tmp_path, monkeypatch, links):
     assert [(tmp_path / name).read_text() for name in numbered(tmp_path)] == ["3", "6", "7"]
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_an_epochs_checkpoint_is_there_at_every_moment(tmp_path, monkeypatch, links):
+    """An older one of the same number stays until the new one takes its place, and on a full disk for good."""
+    (tmp_path / LAST).write_text("new" * 100)
+    (tmp_path / "epoch_0001.pt").write_text("old")
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+        with files_end_at(10), pytest.raises(UserError, match=r"cannot write .*epoch_0001\.pt: File too large"):
+            keep_epoch(tmp_path, 1, keep_last=1, keep_every=0)
+        assert (tmp_path / "epoch_0001.pt").read_text() == "old"
+    for _ in range(2):  # again with both names on one file
+        keep_epoch(tmp_path, 1, keep_last=1, keep_every=0)
+        assert (tmp_path / "epoch_0001.pt").read_text() == "new" * 100
+        assert sorted(file.name for file in tmp_path.iterdir()) == ["epoch_0001.pt", LAST]
+        assert (tmp_path / "epoch_0001.pt").samefile(tmp_path / LAST) == links
+
+
+def no_links(*paths):
+    raise OSError(95, "Operation not supported")
+
+
 def test_going_on_from_an_earlier_epoch_keeps_its_own_next_one(tmp_path):
     for epoch in (5, 18, 19, 20):
         (tmp_path / f"epoch_{epoch:04d}.pt").write_text("before")
@@ -128,13 +149,8 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
     """The operating system refuses to write on, in the middle of the file."""
     model = tiny_model()
     write_state(tmp_path / LAST, state_of(model, steps=1))
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
-    try:
-        with pytest.raises(UserError, match=rf"cannot write .*{LAST}: File too large"):
-            write_state(tmp_path / LAST, state_of(model, steps=2))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with files_end_at(300_000), pytest.raises(UserError, match=rf"cannot write .*{LAST}: File too large"):
+        write_state(tmp_path / LAST, state_of(model, steps=2))
     assert read_state(tmp_path).progress.steps == 1
     assert [path.name for path in tmp_path.iterdir()] == [LAST]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from lightning_fabric import Fabric
 from memotr import load_model
 from memotr.config import Config, load_config
 from memotr.errors import UserError
+from memotr.files import hold_folder
 from memotr.training import run
 from memotr.training.checkpoint import LAST, read_state
 from memotr.training.devices import Autocast
@@ -202,7 +204,7 @@ def test_a_full_disk_ends_the_run_with_the_old_checkpoint_in_place(data, uninter
     assert_same_run(tmp_path, uninterrupted)
 
 
-@pytest.mark.parametrize("name", ["metrics.", ".config.", ".environment."])
+@pytest.mark.parametrize("name", [".metrics.", ".config.", ".environment."])
 def test_a_disk_too_full_for_anything_ends_the_run_with_one_line(data, tmp_path, monkeypatch, name):
     write = Path.open
 
@@ -215,6 +217,34 @@ def test_a_disk_too_full_for_anything_ends_the_run_with_one_line(data, tmp_path,
     with pytest.raises(UserError, match=rf"{name.strip('.')}\.\w+.*No space left on device"):
         train(settings(data, "training.epochs=1"), tmp_path, accelerator="cpu")
     assert not list(tmp_path.rglob(".*")), "nothing half-written stays"
+
+
+def test_records_are_not_written_through_links(data, tmp_path):
+    victim, run = tmp_path / "victim", tmp_path / "run"
+    run.mkdir()
+    victim.write_text("")
+    for name in ("metrics.jsonl", "config.yaml", LAST, "epoch_0001.pt", "last.safetensors"):
+        (run / name).symlink_to(victim if name == "metrics.jsonl" else tmp_path / "nowhere")
+    assert train(settings(data, "training.epochs=1"), run, accelerator="cpu") == 0
+    assert victim.read_text() == ""
+    assert not (tmp_path / "nowhere").exists()
+    assert curve(run)
+    assert not any(file.is_symlink() for file in run.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_two_runs_in_one_folder(data, uninterrupted, tmp_path):
+    """The second is refused and changes nothing; the folder is free again once the first has ended."""
+    run = tmp_path / "run"
+    shutil.copytree(uninterrupted, run)
+    before = {file: file.stat().st_mtime_ns for file in run.rglob("*") if file.is_file()}
+    with hold_folder(run), pytest.raises(UserError, match=f"^{run}: another process is using this folder; wait for"):
+        resume(run, "training.epochs=3")
+    assert {file: file.stat().st_mtime_ns for file in run.rglob("*") if file.is_file()} == before
+    with hold_folder(tmp_path / "new"), pytest.raises(UserError, match="another process is using this folder"):
+        train(settings(data), tmp_path / "new", accelerator="cpu")
+    assert not list((tmp_path / "new").iterdir())
+    assert resume(run, "training.epochs=3") == 0
 
 
 def test_what_has_changed_is_told(data, tmp_path, capsys):

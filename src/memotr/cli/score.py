@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -42,17 +43,19 @@ def score(
     from memotr.evaluation.output import write_scores
     from memotr.evaluation.progress import ScoringProgress
     from memotr.evaluation.scoring import evaluate
+    from memotr.files import hold_folder
 
-    with ScoringProgress() as progress:
-        truth = load_ground_truth(
-            ground_truth, split=split, seqmap=seqmap, only=sequences or (), half=half, format=format
-        )
-        scores = evaluate(truth, results, allow_missing=allow_missing, workers=workers, progress=progress)
-    files: list[Path] = []
-    if output is not None:
-        source = describe_truth(ground_truth, format, split, seqmap, sequences, half)
-        source["results"] = str(results.absolute())
-        files = write_scores(output, scores, title="/".join(results.parts[-2:]), source=source)
+    with hold_folder(output) if output is not None else nullcontext():
+        with ScoringProgress() as progress:
+            truth = load_ground_truth(
+                ground_truth, split=split, seqmap=seqmap, only=sequences or (), half=half, format=format
+            )
+            scores = evaluate(truth, results, allow_missing=allow_missing, workers=workers, progress=progress)
+        files: list[Path] = []
+        if output is not None:
+            source = describe_truth(ground_truth, format, split, seqmap, sequences, half)
+            source["results"] = str(results.absolute())
+            files = write_scores(output, scores, title="/".join(results.parts[-2:]), source=source)
     show_scores(scores, files)
 
 

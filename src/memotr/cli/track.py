@@ -80,7 +80,7 @@ def track(
     from memotr.errors import UserError
     from memotr.export.engines import choose_engine, open_engine
     from memotr.export.tracker import ExportedTracker
-    from memotr.io.outputs import open_outputs
+    from memotr.io.outputs import check_outputs, open_outputs
     from memotr.io.sources import open_source
     from memotr.tracking.compiled import CompiledTracker
     from memotr.tracking.run import FrameTracker
@@ -90,7 +90,7 @@ def track(
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` and `docker stop` end a run as Ctrl-C does
     open_one = partial(open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad)
-    check_sources(sources, open_one)
+    check_outputs(output, check_sources(sources, open_one))
     thresholds = {
         "det_thresh": det_thresh,
         "track_thresh": track_thresh,

@@ -14,7 +14,7 @@ from memotr.consoles import console, text_column
 from memotr.errors import UserError
 from memotr.evaluation.benchmark import Benchmark
 from memotr.evaluation.handout import Handout
-from memotr.evaluation.tracking import remove_unfinished, result_file, track_sequences
+from memotr.evaluation.tracking import result_file, track_sequences
 from memotr.io.frames import Frame
 from memotr.models.memotr import MeMOTR
 from memotr.terminal import log
@@ -70,8 +70,6 @@ def track_benchmark(
     fabric.barrier()  # until all have asked: the first rank keeps the answers
     if stopped and failure is None:
         raise KeyboardInterrupt
-    if fabric.is_global_zero and failure is None:
-        remove_unfinished(folder)
     return failure
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from memotr.evaluation.output import write_scores
 from memotr.evaluation.progress import ScoringProgress
 from memotr.evaluation.run_record import open_run
 from memotr.evaluation.scoring import Scores, evaluate
+from memotr.files import hold_run
 from memotr.models.memotr import MeMOTR
 from memotr.tracking.precision import Precision
 from memotr.weights.tracker import load_model
@@ -63,21 +65,8 @@ class Evaluation:
             SystemExit: the same, on other ranks than the first.
             GoneError: a fleeting checkpoint is not there any more.
         """
-        try:
-            model, results = (self._open_fleeting if fleeting else self._open)(checkpoint, folder)
-            self.fabric.launch()  # after all that can be wrong is told; once launched, it does nothing
-            failure = track_benchmark(
-                self.fabric, model, self.benchmark, results, precision=self.precision, batch=self.batch
-            )
-            if failure is not None:
-                raise UserError(failure)
-        except GoneError:
-            raise
-        except (UserError, KeyboardInterrupt):
-            if self.fabric.is_global_zero:
-                raise
-            raise SystemExit(0) from None  # the first rank says it, and its exit code counts
-        return results
+        with self._tracked(checkpoint, folder, fleeting) as results:
+            return results
 
     def score(self, checkpoint: Path, folder: Path, *, fleeting: bool = False) -> tuple[Scores, list[Path]] | None:
         """Results and their scores, written to ``folder``; scores and files on the first rank, None on the others.
@@ -85,31 +74,53 @@ class Evaluation:
         Raises:
             UserError, SystemExit, GoneError: as :meth:`track`.
         """
-        results = self.track(checkpoint, folder, fleeting=fleeting)
-        if not self.fabric.is_global_zero:
-            return None
-        assert self.benchmark.truth is not None
-        with ScoringProgress() as progress:
-            scores = evaluate(self.benchmark.truth, results, workers=None, progress=progress)
-        source = {**self.source, "results": str(results.absolute()), "checkpoint": str(checkpoint.absolute())}
-        return scores, write_scores(folder, scores, title=folder.name, source=source)
+        with self._tracked(checkpoint, folder, fleeting) as results:
+            if not self.fabric.is_global_zero:
+                return None
+            assert self.benchmark.truth is not None
+            with ScoringProgress() as progress:
+                scores = evaluate(self.benchmark.truth, results, workers=None, progress=progress)
+            source = {**self.source, "results": str(results.absolute()), "checkpoint": str(checkpoint.absolute())}
+            return scores, write_scores(folder, scores, title=folder.name, source=source)
 
-    def _open(self, checkpoint: Path, folder: Path) -> tuple[MeMOTR, Path]:
+    @contextmanager
+    def _tracked(self, checkpoint: Path, folder: Path, fleeting: bool) -> Iterator[Path]:
+        """See :meth:`track`. Within the context no other process can use ``folder``."""
+        with ExitStack() as held:
+            try:
+                model = (self._load_fleeting if fleeting else self._load)(checkpoint)
+                self.fabric.launch()  # after all that can be wrong is told; once launched, it does nothing
+                held.enter_context(hold_run(self.fabric, folder))
+                results = open_run(folder, model, self.source, self.precision)
+                failure = track_benchmark(
+                    self.fabric, model, self.benchmark, results, precision=self.precision, batch=self.batch
+                )
+                if failure is not None:
+                    raise UserError(failure)
+            except GoneError:
+                raise
+            except (UserError, KeyboardInterrupt):
+                if self.fabric.is_global_zero:
+                    raise
+                raise SystemExit(0) from None  # the first rank says it, and its exit code counts
+            yield results
+
+    def _load(self, checkpoint: Path) -> MeMOTR:
         model = load_model(checkpoint, config=self.config, settings=self.settings, device="cpu")
         self.benchmark.class_numbers(model.config.classes)
         if unknown := self.benchmark.unknown_to(model.config.classes):
             warnings.warn(f"{checkpoint}: knows no {shortened(unknown)}: scored as if none was found", stacklevel=2)
-        return model, open_run(folder, model, self.source, self.precision)
+        return model
 
-    def _open_fleeting(self, checkpoint: Path, folder: Path) -> tuple[MeMOTR, Path]:
+    def _load_fleeting(self, checkpoint: Path) -> MeMOTR:
         """All ranks have the checkpoint, or none goes on with it: those that went on would wait for the others."""
-        opened = None
+        model = None
         try:
-            opened = self._open(checkpoint, folder)
+            model = self._load(checkpoint)
         except (UserError, FileNotFoundError):
             if checkpoint.exists():
                 raise
-        missing = self.fabric.all_reduce(torch.tensor(float(opened is None)), reduce_op="sum")
-        if opened is None or missing:
+        missing = self.fabric.all_reduce(torch.tensor(float(model is None)), reduce_op="sum")
+        if model is None or missing:
             raise GoneError(f"{checkpoint}: was deleted before it was read")
-        return opened
+        return model

@@ -147,7 +147,7 @@ def _plot(path: Path, comparison: Comparison) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*values.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
     with replacing(path) as beside:
-        figure.savefig(beside, dpi=130)
+        figure.savefig(beside, format="png", dpi=130)
 
 
 def _most_changed(comparison: Comparison) -> list[int]:

@@ -36,4 +36,4 @@ def plot_thresholds(path: Path, scores: Scores, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="best", frameon=False)
     with replacing(path) as beside:
-        figure.savefig(beside, dpi=150)
+        figure.savefig(beside, format="png", dpi=150)

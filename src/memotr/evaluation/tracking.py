@@ -15,8 +15,6 @@ from memotr.io.mot import MotSink
 from memotr.tracking.run import FrameTracker, track_source
 from memotr.tracks import Tracks
 
-UNFINISHED = "unfinished"
-
 
 def track_sequences(
     tracker: FrameTracker,
@@ -29,8 +27,8 @@ def track_sequences(
 ) -> None:
     """Track sequences into ``folder/<name>.txt`` (MOTChallenge; frames count from 1, in a second half, too).
 
-    A sequence that has its file is left alone, so that an interrupted run goes on where it stopped: files of sequences
-    that are not done yet lie in ``folder/unfinished``.
+    A sequence that has its file is left alone, so that an interrupted run goes on where it stopped: a file appears only
+    once its sequence is done.
 
     Args:
         tracker: its memory is emptied before each sequence.
@@ -47,23 +45,14 @@ def track_sequences(
         file = result_file(folder, sequence, as_bdd)
         if file.exists():
             continue
-        path = folder / UNFINISHED / file.name
-        sink = BddSink(path, video_name=sequence.name) if as_bdd else MotSink(path, class_numbers)
         with _source(sequence) as source:
-            track_source(tracker, source, [sink], on_frame)
-        path.replace(file)
+            sink = BddSink(file, video_name=sequence.name) if as_bdd else MotSink(file, class_numbers)
+            track_source(tracker, source, [sink], on_frame, whole=True)
 
 
 def result_file(folder: Path, sequence: Sequence, as_bdd: bool) -> Path:
     """Where the results of a sequence lie once it is done."""
     return folder / f"{sequence.name}{'.json' if as_bdd else '.txt'}"
-
-
-def remove_unfinished(folder: Path) -> None:
-    """When nobody tracks into ``folder`` any more."""
-    unfinished = folder / UNFINISHED
-    if unfinished.is_dir() and not any(unfinished.iterdir()):
-        unfinished.rmdir()
 
 
 def _source(sequence: Sequence) -> ImageSource:

@@ -13,7 +13,7 @@ from memotr.evaluation.benchmark import load_benchmark
 from memotr.evaluation.ground_truth import Format
 from memotr.evaluation.metrics import load_metrics
 from memotr.evaluation.scoring import evaluate
-from memotr.evaluation.tracking import remove_unfinished, track_sequences
+from memotr.evaluation.tracking import track_sequences
 from memotr.models.memotr import MeMOTR
 from memotr.tracking.tracker import Tracker
 
@@ -49,7 +49,6 @@ def make_validation(config: Config, folder: Path) -> Callable[[MeMOTR, int], dic
         training = model.training
         numbers = benchmark.class_numbers(model.config.classes)
         track_sequences(Tracker(model), benchmark.sequences, results, as_bdd=benchmark.as_bdd, class_numbers=numbers)
-        remove_unfinished(results)
         model.train(training)
         combined = evaluate(truth, results).combined
         return {name: combined[name] for name in SHOWN}

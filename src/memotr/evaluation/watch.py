@@ -17,6 +17,7 @@ from memotr.errors import UserError
 from memotr.evaluation.checkpoints import Evaluation, GoneError
 from memotr.evaluation.run_folder import METRICS
 from memotr.evaluation.scoring import Scores
+from memotr.files import hold_run
 from memotr.weights.tracker import PUBLISHED_CONFIGS
 
 SHOWN = ("TETA", "HOTA", "DetA", "AssA", "MOTA", "IDF1")
@@ -54,6 +55,11 @@ def watch_training(
     """
     numbered_checkpoints(folder)  # a folder that is not there is to be known before processes are started
     evaluation.fabric.launch()
+    with hold_run(evaluation.fabric, output):
+        _watch(evaluation, folder, output, once=once, tell=tell)
+
+
+def _watch(evaluation: Evaluation, folder: Path, output: Path, *, once: bool, tell: Callable[[str], None]) -> None:
     for checkpoint in follow(evaluation.fabric, folder, output, once=once):
         try:
             scored = evaluation.score(checkpoint.path, output / checkpoint.path.stem, fleeting=True)

@@ -40,7 +40,7 @@ def export_model(model: MeMOTR, paths: Sequence[Path], say: Callable[[str], None
     description = describe(model.config)
     for path, engine in zip(paths, engines, strict=True):
         write = write_onnx if engine == "onnx" else write_program
-        with replacing(path) as beside:
+        with replacing(path, suffix=path.suffix) as beside:
             say(f"writing {path}")
             write(program, beside, description)
             difference = check(step, open_engine(beside, "cpu"))

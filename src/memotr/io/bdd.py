@@ -17,6 +17,9 @@ class BddSink(TextSink):
     ``name`` is its image file, or ``<video>-<number from 1>.jpg`` as BDD100K calls the images it cuts from a video.
     """
 
+    separator = b",\n"
+    ending = b"\n]\n"
+
     def __init__(self, path: Path, *, video_name: str) -> None:
         super().__init__(path)
         self.video_name = video_name
@@ -37,9 +40,9 @@ class BddSink(TextSink):
             "frameIndex": tracks.frame,
             "labels": labels,
         }
-        self.file.write((",\n" if self.frames else "[\n") + json.dumps(entry, ensure_ascii=False))
+        self.file.write((self.separator.decode() if self.frames else "[\n") + json.dumps(entry, ensure_ascii=False))
 
     def _finish(self) -> None:
         if self.frames:
-            self.file.write("\n]\n")
+            self.file.write(self.ending.decode())
         super()._finish()

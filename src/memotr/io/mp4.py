@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -92,7 +93,7 @@ class VideoSink(Sink):
 
     def _open(self, height: int, width: int) -> tuple[av.container.OutputContainer, av.video.stream.VideoStream]:
         encoder = next(name for name in ENCODERS if name in av.codecs_available)
-        container = av.open(str(self.part), "w", format="mp4", options={"movflags": "+faststart"})
+        container = av.open(f"file:{self.part}", "w", format="mp4", options={"movflags": "+faststart"})
         stream = container.add_stream(encoder, rate=self.fps, options=ENCODERS[encoder])
         assert isinstance(stream, av.video.stream.VideoStream)
         stream.height, stream.width = height + height % 2, width + width % 2
@@ -116,6 +117,14 @@ class VideoSink(Sink):
                 self._container.close()
         except av.error.FFmpegError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def _salvage(self) -> bool:
+        """Without its index, which comes last, an MP4 cannot be read."""
+        if self.failure is not None and self._container is not None:
+            # No packet any more: muxing one after the header could not be written crashes the process.
+            with suppress(av.error.FFmpegError):
+                self._container.close()
+        return self.failure is None
 
 
 def fit(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

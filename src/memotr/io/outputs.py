@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
 from memotr.errors import UserError
+from memotr.files import hold_file
 from memotr.io.frames import Source
 from memotr.io.jsonl import JsonLinesSink
 from memotr.io.mot import MotSink
@@ -21,8 +23,7 @@ def open_outputs(source: Source, folder: Path, *, video: bool = True) -> list[Si
     Raises:
         UserError: the folder cannot be written, or the annotated video would replace the source itself.
     """
-    # The name may hold dots, so an ending is added, never exchanged.
-    text, lines, annotated = (folder / f"{source.name}{ending}" for ending in (".txt", ".jsonl", ".mp4"))
+    text, lines, annotated = _paths(folder, source.name)
     if video and source.file is not None and annotated.resolve() == source.file.resolve():
         raise UserError(f"the annotated video would replace the source {source.file}; choose another output folder")
     with ExitStack() as opened:
@@ -31,3 +32,16 @@ def open_outputs(source: Source, folder: Path, *, video: bool = True) -> list[Si
             sinks.append(opened.enter_context(VideoSink(annotated, fps=source.fps, pixel_aspect=source.pixel_aspect)))
         opened.pop_all()  # they stay open: all could be made
     return sinks
+
+
+def check_outputs(folder: Path, names: Iterable[str]) -> None:
+    """Raise UserError if another process is writing the results of a source of one of these names."""
+    for name in names if folder.is_dir() else ():
+        for path in _paths(folder, name):
+            with hold_file(path):
+                pass
+
+
+def _paths(folder: Path, name: str) -> list[Path]:
+    """The name may hold dots, so an ending is added, never exchanged."""
+    return [folder / f"{name}{ending}" for ending in (".txt", ".jsonl", ".mp4")]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from memotr.io.frames import Frame, Source
 from memotr.io.live import newest
-from memotr.io.sinks import Sink
+from memotr.io.sinks import Sink, close_all
 from memotr.tracks import Tracks
 
 AHEAD = 3  # frames decoded before the tracker asks for them
@@ -39,24 +39,28 @@ def track_source(
     source: Source,
     sinks: Sequence[Sink] = (),
     on_frame: Callable[[Frame, Tracks], None] | None = None,
+    *,
+    whole: bool = False,
 ) -> None:
     """Track a source from its first frame to its last and write every frame to all sinks, in order.
 
     One thread decodes and prepares ahead of the tracker and one draws and encodes behind it, with a bounded number of
     frames between them. The tracker starts from a fresh memory. ``Tracks.frame`` is the frame's number in the source.
-    The sinks are closed whatever happens, a Ctrl-C included: their files then hold all frames tracked so far.
+    The sinks are closed whatever happens, a Ctrl-C included: their files then hold all frames tracked so far. Only a
+    failed write leaves older files in place.
 
     Args:
         tracker: called in this thread only, but for ``prepare``.
         source: open; it stays open.
         sinks: closed at the end.
         on_frame: called in this thread after every frame.
+        whole: discard the results unless all frames were tracked and written.
 
     Raises:
         UserError: a frame cannot be read, a file cannot be written, or the source has no frame.
         Exception: whatever the tracker or ``on_frame`` raises.
     """
-    output = _Output(sinks)
+    output = _Output(sinks, whole)
     writer = ThreadPoolExecutor(1, "memotr-write")
     written: deque[Future[None]] = deque()
     try:
@@ -69,9 +73,10 @@ def track_source(
                     written.popleft().result()
                 if on_frame is not None:
                     on_frame(frame, tracks)
+        output.complete = True
     finally:
         # By the thread that writes: it finishes the files even if a second Ctrl-C ends the waiting here.
-        written.append(writer.submit(output.close))
+        written.appendleft(writer.submit(output.close))  # its error says most
         writer.shutdown()
         for done in written:
             done.result()
@@ -104,30 +109,30 @@ def _ahead(source: Source, tracker: FrameTracker) -> Prepared:
 
 
 class _Output:
-    """All sinks as one."""
+    """All sinks as one.
 
-    def __init__(self, sinks: Sequence[Sink]) -> None:
-        self.sinks = sinks
-        self.failed = False
+    Attributes:
+        complete: every frame of the source has been given to :meth:`write`.
+    """
+
+    def __init__(self, sinks: Sequence[Sink], whole: bool) -> None:
+        self.sinks, self.whole = sinks, whole
+        self.complete = False
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Writes nothing any more once a sink has failed: the others would go on with a frame missing."""
-        if self.failed:
-            return
-        try:
+        if not self.failed:
             for sink in self.sinks:
                 sink.write(frame, tracks)
-        except BaseException:
-            self.failed = True
-            raise
 
     def close(self) -> None:
-        """Closes every sink, then raises the first error that doing so gave."""
-        errors = []
-        for sink in self.sinks:
-            try:
-                sink.close()
-            except Exception as error:
-                errors.append(error)
-        if errors:
-            raise errors[0]
+        """Close all sinks, or discard their files where only whole ones are wanted."""
+        if self.whole and (self.failed or not self.complete):
+            for sink in self.sinks:
+                sink.give_up(keep=False)
+        else:
+            close_all(self.sinks)
+
+    @property
+    def failed(self) -> bool:
+        return any(sink.failure is not None for sink in self.sinks)

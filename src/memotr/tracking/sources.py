@@ -26,8 +26,11 @@ Open = Callable[[str], Source]
 OpenOutputs = Callable[[Source], list[Sink]]
 
 
-def check_sources(sources: Sequence[str], open_one: Open) -> None:
+def check_sources(sources: Sequence[str], open_one: Open) -> list[str]:
     """Open and close every file and folder, so that a wrong one is known before hours of tracking the others.
+
+    Returns:
+        Their names, by which their results will be known.
 
     Raises:
         UserError: one cannot be opened, or the results of two would have the same names.
@@ -41,6 +44,7 @@ def check_sources(sources: Sequence[str], open_one: Open) -> None:
         if name in found:
             raise same_name(source, found[name])
         found[name] = source
+    return list(found)
 
 
 def same_name(one: str, other: str) -> UserError:

@@ -121,11 +121,11 @@ def keep_epoch(folder: Path, epoch: int, keep_last: int, keep_every: int) -> Non
         keep_every: those of every so many epochs stay for good; 0: none.
     """
     kept = folder / f"epoch_{epoch:04d}.pt"
-    kept.unlink(missing_ok=True)
-    try:
-        os.link(folder / LAST, kept)  # one file under two names: the next checkpoint replaces a name, not the file
-    except OSError:  # the file system has no such links
-        with replacing(kept) as beside:
+    with replacing(kept) as beside:
+        beside.unlink()
+        try:
+            os.link(folder / LAST, beside)  # one file, two names: the next checkpoint replaces a name only
+        except OSError:  # the file system has no such links
             shutil.copyfile(folder / LAST, beside)
     numbered = {
         int(found[1]): file for file in folder.iterdir() if (found := re.fullmatch(r"epoch_(\d+)\.pt", file.name))

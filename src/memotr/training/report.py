@@ -16,7 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from memotr.consoles import console, text_column
 from memotr.errors import UserError
-from memotr.files import replacing
+from memotr.files import append_line, replacing
 from memotr.terminal import log
 from memotr.training.metrics import StepMetrics
 
@@ -104,16 +104,14 @@ class Report:
         known = {
             key: None if isinstance(value, float) and not isfinite(value) else value for key, value in line.items()
         }
-        with self._metrics.open("a") as file:
-            file.write(json.dumps(known) + "\n")
+        append_line(self._metrics, json.dumps(known))
         self._board.flush()
 
 
 def _drop_after(file: Path, steps: int) -> None:
-    """Leave out the lines of later steps, and a last line that was cut off."""
-    if not file.is_file():
-        return
-    whole = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    """Leave out the lines of later steps, and a last line that was cut off; there is a file of the run's own then."""
+    text = file.read_text() if file.is_file() else ""
+    whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
     try:
         kept = [line for line in whole if json.loads(line)["step"] <= steps]
     except (ValueError, KeyError, TypeError):

@@ -15,7 +15,7 @@ from memotr.build import build_model
 from memotr.config import Config, make_config
 from memotr.data.clips import ClipDataset, Source
 from memotr.errors import UserError
-from memotr.files import replacing
+from memotr.files import hold_run, replacing
 from memotr.models.memotr import MeMOTR
 from memotr.terminal import log
 from memotr.training.checkpoint import LAST, RunState
@@ -71,7 +71,8 @@ def train(
     )
     fabric.launch()
     shown = choose_clip(config, sources) if fabric.is_global_zero else None
-    with stop_on_signals() as stop:
+    with hold_run(fabric, folder), stop_on_signals() as stop:
+        prepare_folder(folder, resuming=state is not None)  # a run may have ended there meanwhile
         training = Training(fabric, config, model, dataset, folder, stop, shown, validate)
         if state is not None:
             training.restore(state)

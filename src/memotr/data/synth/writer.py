@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -20,12 +19,11 @@ from memotr.data.layouts import DATASET_FILE
 from memotr.data.synth.scene import Annotation, make_scene
 from memotr.data.synth.settings import CLASSES, FPS, SynthSettings
 from memotr.errors import UserError
-from memotr.files import replacing
+from memotr.files import LOCK, hold_folder, replacing, replacing_folder
 
 SETTINGS_FILE = "synthdance.yaml"
 GENERATOR = 2  # goes up whenever the same settings give other pictures
 JPEG_QUALITY = 90
-PART = ".part"  # ends the names of sequences that are not finished
 
 
 def generate(
@@ -47,11 +45,14 @@ def generate(
         UserError: the folder holds something else, or cannot be written to.
     """
     try:
-        _prepare(output, settings)
-        missing = [job for job in _jobs(settings) if not (output / job[0] / sequence_name(*job)).is_dir()]
-        done = _write_all(output, settings, missing, _processors() if workers is None else workers)
-        for _ in track(done, "writing", len(missing), console=progress, disable=progress is None):
-            pass
+        _refuse_other(output, settings)
+        with hold_folder(output):
+            _refuse_other(output, settings)  # that another process has just made
+            _prepare(output, settings)
+            missing = [job for job in _jobs(settings) if not (output / job[0] / sequence_name(*job)).is_dir()]
+            done = _write_all(output, settings, missing, _processors() if workers is None else workers)
+            for _ in track(done, "writing", len(missing), console=progress, disable=progress is None):
+                pass
     except OSError as error:
         raise UserError(f"cannot write {error.filename or output}: {error.strerror or error}") from error
     return len(missing)
@@ -65,8 +66,12 @@ def sequence_name(split: str, index: int) -> str:
 def write_sequence(output: Path, settings: SynthSettings, split: str, index: int) -> None:
     """One sequence folder: written beside its place and renamed."""
     name = sequence_name(split, index)
-    folder, beside = output / split / name, output / split / (name + PART)
-    (beside / "img1").mkdir(parents=True)
+    with replacing_folder(output / split / name) as beside:
+        _fill(beside, name, settings, split, index)
+
+
+def _fill(beside: Path, name: str, settings: SynthSettings, split: str, index: int) -> None:
+    (beside / "img1").mkdir()
     (beside / "gt").mkdir()
     scene = make_scene(settings, split, index)
     rows = []
@@ -80,25 +85,26 @@ def write_sequence(output: Path, settings: SynthSettings, split: str, index: int
     info |= {"imWidth": width, "imHeight": height, "imExt": ".jpg"}
     _write_lines(beside / "gt" / "gt.txt", rows)
     _write_lines(beside / "seqinfo.ini", ["[Sequence]", *(f"{key}={value}" for key, value in info.items())])
-    beside.rename(folder)
+
+
+def _refuse_other(output: Path, settings: SynthSettings) -> None:
+    """Raise UserError where the folder holds something else."""
+    file = output / SETTINGS_FILE
+    if file.is_file():
+        _compare(file, _content(settings))
+    elif output.exists() and (not output.is_dir() or any(found.name != LOCK for found in output.iterdir())):
+        raise UserError(f"{output}: is there and no SynthDance data set (it has no {SETTINGS_FILE}); name a new folder")
 
 
 def _prepare(output: Path, settings: SynthSettings) -> None:
     """Everything but the sequences. The seqmaps come first: they make readers refuse what is not finished."""
-    file, content = output / SETTINGS_FILE, _content(settings)
-    if file.is_file():
-        _compare(file, content)
-    elif output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(f"{output}: is there and no SynthDance data set (it has no {SETTINGS_FILE}); name a new folder")
     for split, count in settings.splits.items():
         (output / split).mkdir(parents=True, exist_ok=True)
-        for left in (output / split).glob("*" + PART):
-            shutil.rmtree(left)
         names = [sequence_name(split, index) for index in range(count)]
         _replace(output / f"{split}_seqmap.txt", ["name", *names])
     classes = {"format": "mot", "classes": list(CLASSES[: settings.classes])}
     _replace(output / DATASET_FILE, yaml.safe_dump(classes, sort_keys=False).splitlines())
-    _replace(file, yaml.safe_dump(content, sort_keys=False).splitlines())
+    _replace(output / SETTINGS_FILE, yaml.safe_dump(_content(settings), sort_keys=False).splitlines())
 
 
 def _content(settings: SynthSettings) -> dict[str, Any]:
