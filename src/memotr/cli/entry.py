@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from memotr.addresses import without_secrets_of
 from memotr.allocation import keep_freed_memory
 from memotr.cli.application import app
 from memotr.errors import UserError
@@ -69,8 +70,8 @@ def format_warning(
 
 
 def fail(message: str) -> NoReturn:
-    """Say what is wrong, and leave."""
-    print(f"memotr: {message}", file=sys.stderr)
+    """Say what is wrong, and leave. Whatever refused an argument, an address in it keeps its credentials to itself."""
+    print(f"memotr: {without_secrets_of(sys.argv, message)}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
+from memotr.addresses import is_address, without_secrets
 from memotr.errors import UserError
 from memotr.io.frames import Source
 from memotr.io.jsonl import JsonLinesSink
@@ -21,6 +22,8 @@ def open_outputs(source: Source, folder: Path, *, video: bool = True) -> list[Si
     Raises:
         UserError: the folder cannot be written, or the annotated video would replace the source itself.
     """
+    if is_address(str(folder)):  # which may hold a password
+        raise UserError(f"results go into a folder, and {without_secrets(str(folder))} is an address")
     # The name may hold dots, so an ending is added, never exchanged.
     text, lines, annotated = (folder / f"{source.name}{ending}" for ending in (".txt", ".jsonl", ".mp4"))
     if video and source.file is not None and annotated.resolve() == source.file.resolve():
