@@ -158,7 +158,7 @@ def main() -> None:
             }
             for variant, future in runs.items():
                 found[variant][str(seed)] = future.result()
-            (options.output / "ablation.json").write_text(json.dumps(found, indent=1) + "\n")
+            (options.output / "ablation.json").write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
             (options.output / "ablation.md").write_text(table(found))
     print(table(found))
 

@@ -1,5 +1,6 @@
 """What is drawn, where, and that nothing is remembered for ever."""
 
+import gc
 import itertools
 import math
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from memotr.io import draw
 from memotr.io.draw import Annotator, track_color
 from tests.io.results import make_tracks
 
@@ -172,3 +174,27 @@ def test_labels_stay_in_the_frame() -> None:
     drawn = Annotator(trail_length=0).annotate(grey(), make_tracks(boxes, ids=[0, 1, 2]))
     for track_id in range(3):
         assert (drawn == np.array(track_color(track_id))).all(axis=2).sum() > 60
+
+
+def test_only_labels_of_living_identities_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rendered once each, and gone with their identity, however long the video."""
+    rendered: list[str] = []
+    render = draw._render_label
+
+    def counted(words: str, *arguments: object) -> draw._Label:
+        rendered.append(words)
+        return render(words, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(draw, "_render_label", counted)
+    annotator, boxes = Annotator(), [[10.0, 60.0, 30.0, 200.0], [50.0, 60.0, 250.0, 200.0]]
+    for i in range(200):
+        annotator.annotate(grey(), make_tracks(boxes, ids=[i // 2, 1000 + i // 2]))
+    gc.collect()
+    kept = [each for each in gc.get_objects() if isinstance(each, draw._Label)]
+    assert len(kept) <= 2 * len(boxes)  # with the class and without
+    assert len(rendered) == len(set(rendered)) == 100 + 2 * 100  # where there is no room, with the class and without
+    assert track_color.cache_info().maxsize <= 256
+    annotator.annotate(grey(), make_tracks([]))
+    del kept
+    gc.collect()
+    assert not [each for each in gc.get_objects() if isinstance(each, draw._Label)]

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -55,14 +56,59 @@ def test_exif_rotation_is_obeyed_on_request(tmp_path: Path) -> None:
 
 
 def test_the_size_of_an_image_that_pillow_takes_for_a_bomb(tmp_path: Path) -> None:
+    file, limit = png_header(tmp_path / "large.png", 20_000, 10_000), Image.MAX_IMAGE_PIXELS
+    assert (image_size(file), is_rotated(file)) == ((10_000, 20_000), False)
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
+def png_header(path: Path, width: int, height: int) -> Path:
+    """The beginning of a PNG of any size."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    file, limit = tmp_path / "large.png", Image.MAX_IMAGE_PIXELS
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 20_000, 10_000, 8, 2, 0, 0, 0))
-    file.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
-    assert (image_size(file), is_rotated(file)) == ((10_000, 20_000), False)
-    assert limit == Image.MAX_IMAGE_PIXELS
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+    return path
+
+
+def test_a_few_bytes_that_announce_too_many_pixels(tmp_path: Path) -> None:
+    """Nothing is decoded, whatever the format is that OpenCV would recognise."""
+    file = png_header(tmp_path / "bomb.png", 20_000, 10_001)
+    with pytest.raises(ImageError, match=r"20000 x 10001 pixels, more than 200,000,000; make it smaller"):
+        read_image(file)
+    radiance = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 30000 +X 30000\n"
+    for header, reason in ((b"P6 30000 30000 255\n", "it has 30000 x 30000 pixels"), (radiance, "not an image")):
+        (tmp_path / "disguised.jpg").write_bytes(header + b"pixels")
+        with pytest.raises(ImageError, match=reason):
+            read_image(tmp_path / "disguised.jpg")
+
+
+def test_a_file_of_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "padded.png"
+    Image.fromarray(red()).save(file)
+    monkeypatch.setattr("memotr.io.image_files.MAX_BYTES", file.stat().st_size)
+    assert read_image(file).shape == (20, 30, 3)
+    file.write_bytes(file.read_bytes() + b"0")
+    with pytest.raises(ImageError, match="larger than"):
+        read_image(file)
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp", "jpg"])
+def test_damaged_headers(tmp_path: Path, suffix: str) -> None:
+    """Pillow's parsers raise errors of every kind; each is one line here."""
+    file, rng = tmp_path / f"a.{suffix}", np.random.default_rng(0)
+    Image.fromarray(red()).save(file)
+    whole = np.frombuffer(file.read_bytes(), np.uint8)
+    for _ in range(60):
+        data = whole.copy()
+        where = rng.integers(0, min(120, len(data)), 4)
+        data[where] = rng.integers(0, 256, 4)
+        file.write_bytes(data.tobytes())
+        for read in (read_image, image_size):
+            with suppress(ImageError):
+                read(file)
+        is_rotated(file)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.999])

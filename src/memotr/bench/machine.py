@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 import memotr
+from memotr.addresses import without_secrets
 
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16")
 """Those that decide how fast matrices are multiplied, as Linux names them."""
@@ -29,7 +30,7 @@ def describe_machine(device: torch.device) -> dict[str, str]:
         "load when it began": f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "not known",
         "software": ", ".join(_software()),
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "command": shlex.join(["memotr", *sys.argv[1:]]),
+        "command": shlex.join(["memotr", *map(without_secrets, sys.argv[1:])]),
     }
     return ({"GPU": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}) | found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,10 @@ class Report:
         """``bench.md`` and ``bench.json``, each whole or not at all. Raises UserError where they cannot be written."""
         content = {"machine": dict(self.machine)}
         parts = {name: [table.plain() for table in tables] for name, tables in self.parts.items()}
-        texts = {MARKDOWN: self.markdown(), JSON: json.dumps(content | {"parts": parts}, indent=1, ensure_ascii=False)}
+        texts = {
+            MARKDOWN: self.markdown(),
+            JSON: json.dumps(content | {"parts": parts}, indent=1, ensure_ascii=False, allow_nan=False),
+        }
         for name, text in texts.items():
             with replacing(folder / name) as beside:
                 beside.write_text(text.rstrip() + "\n", encoding="utf-8")
@@ -110,6 +114,8 @@ def _number(value: float) -> str:
 
 
 def _plain(cell: Cell) -> Any:
+    if isinstance(cell, float) and not isfinite(cell):
+        return None
     if isinstance(cell, Spread):
         return {"median": cell.middle, "min": min(cell.values), "max": max(cell.values), "values": list(cell.values)}
     return cell

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from memotr.addresses import without_secrets_of
 from memotr.allocation import keep_freed_memory
 from memotr.cli.application import app
 from memotr.errors import UserError
@@ -118,8 +119,8 @@ def format_warning(
 
 
 def fail(message: str) -> NoReturn:
-    """Say what is wrong, and leave."""
-    note(message)
+    """Say what is wrong, and leave. Whatever refused an argument, an address in it keeps its credentials to itself."""
+    note(without_secrets_of(sys.argv, message))
     sys.exit(2)
 
 

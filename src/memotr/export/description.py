@@ -45,7 +45,7 @@ def describe(config: Config) -> dict[str, str]:
     return {
         "memotr_format": FORMAT,
         "memotr_version": memotr.__version__,
-        **{name: json.dumps(value) for name, value in values.items()},
+        **{name: json.dumps(value, allow_nan=False) for name, value in values.items()},
         "config": config.to_yaml(),
     }
 

@@ -46,7 +46,7 @@ def trace(model: MeMOTR) -> tuple[FrameStep, ExportedProgram]:
 def write_program(program: ExportedProgram, path: Path, description: Mapping[str, str]) -> None:
     """Save a traced step for PyTorch; its description lies in it as a file of its own."""
     with quiet_exporter():
-        torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(description)})
+        torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(description, allow_nan=False)})
 
 
 def write_onnx(program: ExportedProgram, path: Path, description: Mapping[str, str]) -> None:

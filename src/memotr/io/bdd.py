@@ -40,7 +40,8 @@ class BddSink(TextSink):
             "frameIndex": tracks.frame,
             "labels": labels,
         }
-        self.file.write((self.separator.decode() if self.frames else "[\n") + json.dumps(entry, ensure_ascii=False))
+        text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
+        self.file.write((self.separator.decode() if self.frames else "[\n") + text)
 
     def _finish(self) -> None:
         if self.frames:

@@ -49,7 +49,7 @@ def open_camera(number: int) -> av.container.InputContainer:
     """
     device = camera_device(number)
     try:
-        return av.open(device.address, "r", format=device.driver, options=device.options)
+        return av.open(device.address, "r", format=device.driver, options=device.options, metadata_errors="replace")
     except av.error.PermissionError as error:
         raise UserError(f"no permission to use camera {number} ({device.address}); check its access rights") from error
     except av.error.FFmpegError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -34,7 +35,7 @@ CORNER_CENTRES = np.array([[0, 1], [2, 1], [2, 3], [0, 3]])  # where x and y of 
 INWARD = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def track_color(track_id: int) -> Color:
     """RGB colour of an identity, the same in every video.
 
@@ -126,7 +127,8 @@ class _Label:
 class Annotator:
     """Draws the tracks of successive frames of one video.
 
-    However long the video, it keeps the trails of the last ``trail_length`` frames' identities and nothing else.
+    However long the video, it keeps the trails of the last ``trail_length`` frames' identities, the labels of the last
+    frame's, and nothing else.
     """
 
     def __init__(self, *, trail_length: int = 30) -> None:
@@ -134,6 +136,7 @@ class Annotator:
         self.trail_length = trail_length
         self._drawn = 0
         self._identities: dict[int, _Identity] = {}
+        self._labels: dict[tuple[str, int, int], _Label] = {}  # the last frame's, by words, identity and font size
 
     def annotate(self, image: Pixels, tracks: Tracks) -> Pixels:
         """A copy of the frame ((H, W, 3) uint8 RGB) with its tracks drawn on it, nearer objects over farther ones."""
@@ -190,8 +193,9 @@ class Annotator:
 
     def _draw_labels(self, canvas: Pixels, boxes: NDArray[np.float32], tracks: Tracks, style: Style) -> None:
         """Labels over everything else, the nearest objects' with the first choice of place and on top."""
+        before, self._labels = self._labels, {}
         labels = [
-            self._label(track_id, name, box, style)
+            self._label(before, track_id, name, box, style)
             for track_id, name, box in zip(tracks.ids.tolist(), tracks.names, boxes, strict=True)
         ]
         taken: list[Area] = []
@@ -202,14 +206,34 @@ class Annotator:
             visible = slice(0, window.shape[0]), slice(0, window.shape[1])  # a tiny frame cuts its labels
             window[:] = window * label.keep[visible] + label.ink[visible]
 
-    def _label(self, track_id: int, name: str, box: NDArray[np.float32], style: Style) -> _Label:
-        """Identity and class where the box is wide enough for both, else the identity alone."""
+    def _label(
+        self,
+        before: Mapping[tuple[str, int, int], _Label],
+        track_id: int,
+        name: str,
+        box: NDArray[np.float32],
+        style: Style,
+    ) -> _Label:
+        """Return identity and class where the box is wide enough for both, else the identity alone.
+
+        Args:
+            before: the labels of the frame before, most of which are drawn again.
+            track_id: number of the identity.
+            name: of its class.
+            box: (4,) xyxy in pixels.
+            style: of the frame.
+        """
+
+        def rendered(words: str) -> _Label:
+            key = words, track_id, style.font
+            self._labels[key] = before.get(key) or _render_label(words, track_color(track_id), style.font)
+            return self._labels[key]
+
         identity = self._identities[track_id]
-        color = track_color(track_id)
-        full = _render_label(f"{track_id} {name}", color, style.font)
+        full = rendered(f"{track_id} {name}")
         room = float(box[2] - box[0]) * (1.5 if identity.names_class else 1.2)  # two limits, or walking would flicker
         identity.names_class = full.keep.shape[1] <= room
-        return full if identity.names_class else _render_label(str(track_id), color, style.font)
+        return full if identity.names_class else rendered(str(track_id))
 
 
 def _window(points: NDArray[np.float64], margin: int, canvas: Pixels) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -249,7 +273,6 @@ def _overlap(a: Area, b: Area) -> bool:
     return a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and a[1] < b[1] + b[3] and b[1] < a[1] + a[3]
 
 
-@lru_cache(maxsize=1024)
 def _render_label(words: str, color: Color, font_size: int) -> _Label:
     """Dark or light text, whichever reads better, on a rounded plate of the track's colour."""
     font = ImageFont.load_default(font_size)

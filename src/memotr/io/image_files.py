@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
@@ -20,7 +22,15 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 EXIF_ORIENTATION = 0x0112
 JPEG_END = b"\xff\xd9"
 JPEG_TAIL = 4096  # bytes in which the end mark is looked for: some cameras pad their files
+MAX_PIXELS = 200_000_000  # the largest cameras'; a few kilobytes can announce any number
+MAX_BYTES = 1 << 30  # of a file
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000")  # files have wrong suffixes, too
 _LIMIT = Lock()  # Pillow's is one for all threads
+_NO_IMAGE = "it is damaged, cut short or not an image; copy it again"
+
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged tags, and of sizes, which MAX_PIXELS limits
+if "OPENCV_LOG_LEVEL" not in os.environ:
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it names no file; errors here do
 
 
 class ImageError(UserError):
@@ -36,25 +46,28 @@ def read_image(file: Path, *, upright: bool = False) -> NDArray[np.uint8]:
     """An image as (H, W, 3) uint8 RGB: grey is repeated, alpha dropped, 16 bits cut to 8.
 
     Args:
-        file: any image that OpenCV decodes.
+        file: any image that OpenCV decodes, up to ``MAX_PIXELS``.
         upright: obey an EXIF rotation, as viewers do. Not for data sets: their annotations were drawn on stored pixels,
             and a rotation would move the boxes off their objects.
 
     Raises:
-        ImageError: the file is missing, empty, cut short or not an image.
+        ImageError: the file is missing, empty, cut short, too large or not an image.
     """
     flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        data = np.fromfile(file, np.uint8)  # cv2.imread fails on some Windows path names
+        with file.open("rb") as stream:
+            _check_limits(file, stream)
+            stream.seek(0)
+            data = np.fromfile(stream, np.uint8)  # cv2.imread fails on some Windows path names
     except OSError as error:
-        raise ImageError(file, str(error.strerror)) from error
+        raise ImageError(file, error.strerror or _NO_IMAGE) from error
     try:
-        image = cv2.imdecode(data, flags) if len(data) else None
+        image = cv2.imdecode(data, flags)
     except cv2.error:
         image = None
     # Older OpenCV fills what is missing of a JPEG with grey and says nothing to its caller.
     if image is None or _cut_short(data[:2].tobytes(), data[-JPEG_TAIL:].tobytes()):
-        raise ImageError(file, "it is damaged, cut short or not an image; copy it again")
+        raise ImageError(file, _NO_IMAGE)
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -73,7 +86,7 @@ def image_size(file: Path) -> tuple[int, int]:
             with _opened(stream) as image:
                 width, height = image.size
     except OSError as error:
-        raise ImageError(file, error.strerror or "it is damaged or not an image; copy it again") from error
+        raise ImageError(file, error.strerror or _NO_IMAGE) from error
     if _cut_short(head, tail):
         raise ImageError(file, "it is cut short; copy it again")
     return height, width
@@ -85,21 +98,35 @@ def is_rotated(file: Path) -> bool:
         with file.open("rb") as stream, _opened(stream) as image:
             tagged = "exif" in image.info or image.format == "TIFF"  # looking for it where it is not takes longer
             return tagged and image.getexif().get(EXIF_ORIENTATION, 1) != 1
-    except OSError:
+    except Exception:  # Pillow's parsers raise whatever a damaged tag leads to
         return False
 
 
+def _check_limits(file: Path, stream: BinaryIO) -> None:
+    """Raise ImageError for what takes too much memory to be decoded, OSError for what is no image."""
+    with _opened(stream) as image:
+        width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(file, f"it has {width} x {height} pixels, more than {MAX_PIXELS:,}; make it smaller")
+    if os.fstat(stream.fileno()).st_size > MAX_BYTES:
+        raise ImageError(file, f"it is larger than {MAX_BYTES / 2**30:.0f} GiB; save it as a JPEG")
+
+
 def _opened(stream: BinaryIO) -> Image.Image:
-    """The header of an image of any size: Pillow refuses those above 179 megapixels, lest they be decoded."""
+    """Read the header of an image of any size; raises OSError where there is none."""
     try:
-        return Image.open(stream)
-    except Image.DecompressionBombError:
+        return Image.open(stream, formats=FORMATS)
+    except Image.DecompressionBombError:  # above 179 megapixels, lest they be decoded
         with _LIMIT:
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
-                return Image.open(stream)
+                return Image.open(stream, formats=FORMATS)
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's parsers raise whatever a damaged header leads to
+        raise OSError from error
 
 
 def in_order(names: Iterable[str]) -> tuple[list[str], list[int] | None]:

@@ -61,6 +61,8 @@ class ImageSource(Source):
 
 def open_image(file: Path, selection: Selection) -> ImageSource:
     """A single image as a source of one frame."""
+    if not file.is_file():  # a pipe would be waited for
+        raise UserError(f"cannot read image {file}: it is not a file")
     return ImageSource([file], name=file.stem, kind="images", fps=DEFAULT_FPS, selection=selection, skip_bad=False)
 
 

@@ -26,4 +26,4 @@ class JsonLinesSink(TextSink):
             "height": height,
             "tracks": tracks.to_dicts(),
         }
-        self.file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        self.file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
+from memotr.addresses import is_address, without_secrets
 from memotr.errors import UserError
 from memotr.files import hold_file
 from memotr.io.frames import Source
@@ -23,6 +24,8 @@ def open_outputs(source: Source, folder: Path, *, video: bool = True) -> list[Si
     Raises:
         UserError: the folder cannot be written, or the annotated video would replace the source itself.
     """
+    if is_address(str(folder)):  # which may hold a password
+        raise UserError(f"results go into a folder, and {without_secrets(str(folder))} is an address")
     text, lines, annotated = _paths(folder, source.name)
     if video and source.file is not None and annotated.resolve() == source.file.resolve():
         raise UserError(f"the annotated video would replace the source {source.file}; choose another output folder")

@@ -16,6 +16,7 @@ import torch
 from lightning_fabric import Fabric
 
 import memotr
+from memotr.addresses import without_secrets
 from memotr.errors import UserError
 from memotr.files import replacing
 
@@ -27,7 +28,7 @@ def describe_environment(fabric: Fabric) -> dict[str, Any]:
     cuda = fabric.device.type == "cuda"
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
+        "command": [without_secrets(argument) for argument in sys.argv],
         "memotr": memotr.__version__,
         "commit": _commit(Path(memotr.__file__).parent),
         "python": platform.python_version(),
@@ -47,7 +48,7 @@ def append_environment(file: Path, environment: dict[str, Any]) -> None:
     except ValueError:
         raise UserError(f"{file}: is damaged; move it away to go on") from None
     with replacing(file) as beside:
-        beside.write_text(json.dumps([*starts, environment], indent=2) + "\n")
+        beside.write_text(json.dumps([*starts, environment], indent=2, allow_nan=False) + "\n")
 
 
 def _version(package: str) -> str | None:

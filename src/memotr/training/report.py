@@ -101,11 +101,19 @@ class Report:
         self._board.add_figure("predictions", figure, step)
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        known = {
-            key: None if isinstance(value, float) and not isfinite(value) else value for key, value in line.items()
-        }
-        append_line(self._metrics, json.dumps(known))
+        append_line(self._metrics, json.dumps(_known(line), allow_nan=False))
         self._board.flush()
+
+
+def _known(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a line with null in the place of what is not finite, which JSON does not have."""
+
+    def known(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return _known(value)
+        return None if isinstance(value, float) and not isfinite(value) else value
+
+    return {key: known(value) for key, value in line.items()}
 
 
 def _drop_after(file: Path, steps: int) -> None:

@@ -1,0 +1,56 @@
+"""Addresses as they may be shown: without user names, passwords and tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+ADDRESS = re.compile(r"(?<![A-Za-z0-9+.])[A-Za-z][A-Za-z0-9+.-]+:[/\\]+|(?<![^=-])[/\\]{2}")
+AT = re.compile("[@\uff20\ufe6b]")  # and the wide and the small one, which some readers take for it
+DRIVE = re.compile(r"[A-Za-z]:[/\\]")
+PARAMETERS = re.compile(r"[;&=]|%3[bd]|%26|%3f", re.IGNORECASE)  # where those of a path begin: /live;token=…
+HIDDEN = "…"
+
+
+def is_address(text: str) -> bool:
+    """Return whether a text has the form of an address (``scheme:/…``), whatever its scheme."""
+    match = ADDRESS.match(text)
+    return match is not None and ":" in match.group()
+
+
+def without_secrets(text: str) -> str:
+    """Return a text in which the address, if it holds one, has no credentials.
+
+    Everything between ``//`` and the last ``@`` is left out, and so are the query, the fragment and the parameters of
+    the path. Where a ``@`` may belong to a query as well as to a password, only the scheme is left. Every address goes
+    through here before it becomes part of a message, a file or a file name.
+    """
+    match = ADDRESS.search(text)
+    if match is None:
+        *user, location = AT.split(text)
+        is_login = user and re.match(r"[^/\\]+:", text) and not DRIVE.match(text)  # user:password@host
+        return f"{HIDDEN}@{_location(location)}" if is_login else text
+    before, start, rest = text[: match.start()], match.group(), text[match.end() :]
+    if AT.search(before):
+        before = HIDDEN
+    *user, location = AT.split(rest)
+    ambiguous = re.search(r"[?#]|/.*[;&=]", "@".join(user), re.DOTALL)
+    return f"{before}{start}{HIDDEN if ambiguous else _location(location)}"
+
+
+def without_secrets_of(arguments: Iterable[str], message: str) -> str:
+    """Return a message about command-line arguments in which no address among them shows its credentials."""
+    for argument in arguments:
+        option, _, value = argument.partition("=")
+        for part in (argument, option, value):
+            if (shown := without_secrets(part)) != part:
+                message = message.replace(part, shown).replace(str(Path(part)), shown)
+    return message
+
+
+def _location(text: str) -> str:
+    """Return host, port and path; what stands in the place of a port without being one is left out."""
+    path = re.split(r"[?#]", text, maxsplit=1)[0]
+    path = re.sub(r"^([^/\\:\[\]]*):(?!\d{1,5}(?:[/\\]|$))[^/\\]*", r"\1", path)
+    return "".join(PARAMETERS.split(part, maxsplit=1)[0] for part in re.split(r"([/\\])", path))
