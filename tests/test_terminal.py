@@ -8,11 +8,12 @@ import subprocess
 import sys
 
 import pytest
+from matplotlib.figure import Figure
 from rich.progress import Progress
 from rich.table import Table
 
 from memotr.consoles import SafeConsole, text_column
-from memotr.terminal import guarded_streams, note, printable, say
+from memotr.terminal import guarded_streams, note, plot_text, printable, say
 
 HOSTILE = "a\x1b[31m\r\n\x9bb\u202ec\udcffd\u2028e\x00\ud800"
 SHOWN = r"a\x1b[31m\x0d\x0a\x9bb\u202ec\xffd\u2028e\x00\ud800"
@@ -29,6 +30,15 @@ def test_printed_lines_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr()
     assert printed.out == f"{SHOWN}\nb\n"
     assert printed.err == f"memotr: {SHOWN}\n"
+
+
+def test_plots_show_names_as_they_are() -> None:
+    figure = Figure()
+    figure.suptitle(plot_text("$\\frac a$ \udcff"))
+    figure.savefig(io.BytesIO(), format="png")
+    figure.suptitle("$\\frac a$")
+    with pytest.raises(ValueError, match="frac"):
+        figure.savefig(io.BytesIO(), format="png")
 
 
 @pytest.mark.parametrize("terminal", [False, True])

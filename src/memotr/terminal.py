@@ -33,6 +33,11 @@ def printable(text: object) -> str:
     return UNPRINTABLE.sub(_escape, str(text))
 
 
+def plot_text(text: object) -> str:
+    """Return text from outside for Matplotlib, which takes what stands between two dollar signs for a formula."""
+    return printable(text).replace("$", r"\$")
+
+
 def say(*lines: object) -> None:
     """Print lines on standard output."""
     _print(sys.stdout, lines)

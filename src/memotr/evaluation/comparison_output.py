@@ -16,6 +16,7 @@ from rich.text import Text
 from memotr.evaluation.compare import Comparison, Difference, metric_names, unit
 from memotr.evaluation.run_folder import write_json
 from memotr.files import replacing
+from memotr.terminal import plot_text
 
 JSON, CSV, PLOT = "compare.json", "compare.csv", "compare.png"
 DRAWN_AT_MOST = 60  # sequences
@@ -162,7 +163,7 @@ def _plot_values(axes: Axes, comparison: Comparison, metrics: list[str]) -> None
     for k, name in enumerate(comparison.runs):
         heights = [100 * comparison.values[metric][k] for metric in metrics]
         places = np.arange(len(metrics)) + (k + 0.5) * width - 0.42
-        bars = axes.bar(places, heights, width * 0.92, color=_colour(k), label=name)
+        bars = axes.bar(places, heights, width * 0.92, color=_colour(k), label=plot_text(name))
         axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2, rotation=90 if len(comparison.runs) > 2 else 0)
     axes.set_xticks(range(len(metrics)), metrics)
     axes.margins(y=0.12)
@@ -182,7 +183,7 @@ def _plot_differences(axes: Axes, comparison: Comparison, metrics: list[str]) ->
     axes.axvline(0, color="#444444", linewidth=0.8)
     axes.set_yticks(range(len(metrics)), metrics)
     axes.invert_yaxis()
-    axes.set(xlabel="points", title=f"difference from {comparison.runs[0]} (95 %; hollow: within noise)")
+    axes.set(xlabel="points", title=f"difference from {plot_text(comparison.runs[0])} (95 %; hollow: within noise)")
     axes.grid(axis="x", alpha=0.3)
 
 
@@ -193,11 +194,12 @@ def _plot_sequences(axes: Axes, comparison: Comparison, shown: list[int]) -> Non
         places = np.arange(len(shown)) + (k - (count + 1) / 2) * 0.8 / count
         axes.barh(places, (values[k] - values[0])[shown], 0.75 / count, color=_colour(k))
     axes.axvline(0, color="#444444", linewidth=0.8)
-    axes.set_yticks(range(len(shown)), [comparison.sequences[s] for s in shown], fontsize=8)
+    axes.set_yticks(range(len(shown)), [plot_text(comparison.sequences[s]) for s in shown], fontsize=8)
     axes.margins(y=0.01)
     axes.invert_yaxis()
     some = f" ({len(shown)} of {values.shape[1]})" if len(shown) < values.shape[1] else ""
-    axes.set(xlabel="points", title=f"{comparison.main} of each sequence{some}, difference from {comparison.runs[0]}")
+    title = f"{comparison.main} of each sequence{some}, difference from {plot_text(comparison.runs[0])}"
+    axes.set(xlabel="points", title=title)
     axes.grid(axis="x", alpha=0.3)
 
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from memotr.evaluation.metrics import ALPHAS
 from memotr.evaluation.scoring import Scores
 from memotr.files import replacing
+from memotr.terminal import plot_text
 
 COLOURS = {"HOTA": "#111111", "DetA": "#0072b2", "AssA": "#d55e00"}  # told apart by colour-blind readers, too
 SEQUENCES = "#bbbbbb"
@@ -30,7 +31,8 @@ def plot_thresholds(path: Path, scores: Scores, title: str) -> None:
         axes.plot(ALPHAS, curve, color=colour, linewidth=2, label=f"{name} {np.mean(curve):.1f}")
     if len(scores.mean.fields) > 1:
         axes.plot([], [], color=SEQUENCES, linewidth=0.7, label="HOTA of a sequence")
-    axes.set(xlabel="localisation threshold α (IoU)", ylabel="%", xlim=(0, 1), ylim=(0, 100), title=title)
+    axes.set(xlabel="localisation threshold α (IoU)", ylabel="%", xlim=(0, 1), ylim=(0, 100))
+    axes.set_title(plot_text(title))
     axes.set_xticks(np.arange(0, 1.01, 0.1))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

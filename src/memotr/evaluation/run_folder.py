@@ -77,7 +77,9 @@ def read_run(folder: Path) -> Run:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Whole or not at all."""
     with replacing(path) as beside:
-        beside.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        # Bytes of paths that are not UTF-8 become \udcff and the like, which JSON reads back as the same path.
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _metrics(scores: Scores) -> dict[str, Any]:

@@ -150,7 +150,10 @@ class TextSink(Sink):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         assert self._draft.handle is not None
-        self.file: TextIO = os.fdopen(self._draft.handle, "w", encoding="utf-8", newline="\n", closefd=False)
+        # Bytes of file names that are not UTF-8 become \udcff and the like, which JSON reads back as the same name.
+        self.file: TextIO = os.fdopen(
+            self._draft.handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n", closefd=False
+        )
 
     def _finish(self) -> None:
         self.file.close()

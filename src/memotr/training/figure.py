@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from memotr.data.sequences import FrameBoxes, Sequence
 from memotr.io.image_files import read_image
 from memotr.models.memotr import MeMOTR
+from memotr.terminal import plot_text
 from memotr.tracks import Tracks
 
 MAX_WIDTH = 960  # pixels of a drawn frame
@@ -59,7 +60,7 @@ def draw(clip: ShownClip, tracks: list[Tracks], title: str) -> Figure:
     height, width = clip.images[0].shape[:2]
     figure = Figure(figsize=(6.4 * columns, 6.4 * height / width * rows + 0.4), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(f"{title} · {clip.name}", fontsize=9)
+    figure.suptitle(f"{title} · {plot_text(clip.name)}", fontsize=9)
     for number, (image, truth, found) in enumerate(zip(clip.images, clip.truths, tracks, strict=True)):
         axes = figure.add_subplot(rows, columns, number + 1)
         scale = min(1.0, MAX_WIDTH / image.shape[1])

@@ -56,7 +56,8 @@ def write_page(
         notes.append(f"{without} of the {len(chosen)} worst events have no picture: their images are missing or broken")
     notes = [*inspection.notes, *notes]
     with replacing(path) as beside:
-        beside.write_text(write_html(inspection, chosen, pictures, notes), encoding="utf-8")
+        html = write_html(inspection, chosen, pictures, notes)
+        beside.write_text(html, encoding="utf-8", errors="backslashreplace")
     return notes
 
 
