@@ -8,7 +8,6 @@ documentation names. What is in this form already comes out byte for byte.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +151,7 @@ def _entry(frame: dict[str, Any], sequence: Sequence, place: str) -> dict[str, A
 
 def _label(label: dict[str, Any], place: str) -> dict[str, Any]:
     track = str(label["id"])
-    if not (track.isascii() and track.isdecimal() and int(track) <= LARGEST_ID):
+    if not (track.isascii() and track.isdecimal() and len(track) <= 20 and int(track) <= LARGEST_ID):
         raise UserError(
             f"{place}: id is {brief(track)}; BDD100K's evaluation reads whole numbers from 0 to {LARGEST_ID}"
         )
@@ -168,6 +167,6 @@ def _label(label: dict[str, Any], place: str) -> dict[str, Any]:
     score = label.get("score")
     if score is None:
         return {"id": number, "category": category, "box2d": box}
-    if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
+    if isinstance(score, bool) or not isinstance(score, (int, float)) or not abs(score) < FAR:
         raise UserError(f"{place}: score is {brief(score)}, not a number")
     return {"id": number, "category": category, "score": score, "box2d": box}
