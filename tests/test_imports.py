@@ -29,7 +29,7 @@ ROWS = (
     {"models"},
     {"config"},
     {"files", "filenames", "consoles"},
-    {"published", "structures", "boxes", "tracks", "errors", "addresses", "allocation", "terminal"},
+    {"published", "structures", "boxes", "tracks", "errors", "addresses", "allocation", "documents", "terminal"},
 )
 
 # Rooms that receive numbers: no settings class is defined in them.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from memotr.documents import brief
 from memotr.errors import UserError
-from memotr.terminal import UNPRINTABLE, printable
+from memotr.terminal import UNPRINTABLE
 
 LONGEST = 200  # bytes: file systems take 255, and endings are added
 
@@ -34,7 +35,7 @@ def check_filename(name: str, origin: object) -> str:
         UserError: it would leave its folder, hold control characters, or is no name at all.
     """
     if reason := unusable(name):
-        raise UserError(f"{origin}: the name {shown(name)} {reason}; rename it")
+        raise UserError(f"{origin}: the name {brief(name)} {reason}; rename it")
     return name
 
 
@@ -49,8 +50,3 @@ def clean_filename(name: str) -> str:
     clean = re.sub(r"[/\\]", "_", UNPRINTABLE.sub("_", name)).strip()
     clean = clean.encode()[:LONGEST].decode(errors="ignore")
     return "_" if unusable(clean) else clean
-
-
-def shown(name: str) -> str:
-    """Return a name as messages quote it, shortened."""
-    return f"'{printable(name[:60])}{'…' if len(name) > 60 else ''}'"

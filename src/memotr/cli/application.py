@@ -10,6 +10,9 @@ from typer.core import TyperGroup
 import memotr
 from memotr.terminal import say
 
+MOST_FRAMES = 10**9
+"""Of options that count frames: a year of video."""
+
 USE = ("demo", "track", "train", "eval", "score", "compare", "errors", "submit")
 TOOLS = ("data", "info", "convert", "export", "bench")
 

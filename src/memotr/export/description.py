@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-import yaml
-
 import memotr
 from memotr.config import Config, make_config
 from memotr.data.preprocess import MEAN, STD
+from memotr.documents import parse_yaml
 from memotr.errors import UserError
 from memotr.export.frame_step import SMALLEST, STRIDE, empty_state
 
@@ -63,4 +62,4 @@ def read_config(texts: Mapping[str, str], origin: str) -> Config:
             f"{origin}: is of format {texts['memotr_format']}, made by memotr {texts['memotr_version']}; this version "
             f"reads format {FORMAT}: export the checkpoint again"
         )
-    return make_config(yaml.safe_load(texts["config"]), origin)
+    return make_config(parse_yaml(texts["config"], origin), origin)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+from memotr.documents import DocumentError, brief, read_text
 from memotr.errors import UserError
-from memotr.filenames import is_inside, shown
+from memotr.filenames import is_inside
 
 NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,18})?|[0-9]{1,12}/[0-9]{1,12}")
 FASTEST = 1000  # frames a second
@@ -53,11 +54,13 @@ def read_seqinfo(file: Path) -> SeqInfo:
     """
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(file.read_text(encoding="utf-8-sig"))
+        parser.read_string(read_text(file), str(file))
         section = parser["Sequence"]
-    except FileNotFoundError:
-        return SeqInfo()
-    except (configparser.Error, KeyError, UnicodeDecodeError, OSError) as error:
+    except DocumentError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return SeqInfo()
+        raise SeqInfoError(file, error.reason) from error
+    except (configparser.Error, KeyError) as error:
         reason = f"no section {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise SeqInfoError(file, reason) from error
     unusable: dict[str, str] = {}
@@ -66,7 +69,7 @@ def read_seqinfo(file: Path) -> SeqInfo:
         text = section.get(key, "").strip()
         value = _number(text, whole)
         if text and value is None:
-            unusable[key] = f"{key}={text} is not a number {what}"
+            unusable[key] = f"{key}={' '.join(text.split()):.80} is not a number {what}"
         return value
 
     fps = number("frameRate", f"of frames a second (above 0, at most {FASTEST})", whole=False)
@@ -74,7 +77,7 @@ def read_seqinfo(file: Path) -> SeqInfo:
     height, width = number("imHeight", "of pixels"), number("imWidth", "of pixels")
     images = section.get("imDir", "").strip() or "img1"
     if not is_inside(images):
-        unusable["imDir"] = f"imDir={shown(images)} leads out of the folder of the sequence"
+        unusable["imDir"] = f"imDir={brief(images)} leads out of the folder of the sequence"
         images = "img1"
     return SeqInfo(
         section.get("name", "").strip() or None,

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from torch.utils.tensorboard import SummaryWriter
 
 from memotr.consoles import console, text_column
+from memotr.documents import DocumentError, parse_json, read_text
 from memotr.errors import UserError
 from memotr.files import append_line, replacing
 from memotr.terminal import log
@@ -118,11 +119,11 @@ def _known(line: Mapping[str, Any]) -> dict[str, Any]:
 
 def _drop_after(file: Path, steps: int) -> None:
     """Leave out the lines of later steps, and a last line that was cut off; there is a file of the run's own then."""
-    text = file.read_text() if file.is_file() else ""
-    whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
     try:
-        kept = [line for line in whole if json.loads(line)["step"] <= steps]
-    except (ValueError, KeyError, TypeError):
+        text = read_text(file) if file.is_file() else ""
+        whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        kept = [line for line in whole if parse_json(line, file)["step"] <= steps]
+    except (DocumentError, KeyError, TypeError):
         raise UserError(f"{file}: has lines that are not a run's metrics; move it away to go on") from None
     with replacing(file) as beside:
         beside.write_text("".join(kept))

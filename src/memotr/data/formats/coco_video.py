@@ -22,7 +22,8 @@ from memotr.data.formats.frame_files import images_in
 from memotr.data.formats.json_files import numbers, objects, read_json
 from memotr.data.formats.problems import Place, Problems
 from memotr.data.sequences import Sequence
-from memotr.filenames import is_inside, shown
+from memotr.documents import brief
+from memotr.filenames import is_inside
 
 Entry = dict[str, Any]
 
@@ -79,7 +80,7 @@ def _read(file: Path, problems: Problems) -> dict[str, list[Entry]] | None:
                 problems.error(file, 'has no "id"', f"{key}[{k}]")
                 return None
             if entry["id"] in seen:
-                problems.error(file, f"another of the {key} has the id {entry['id']!r}, too", f"{key}[{k}]")
+                problems.error(file, f"another of the {key} has the id {brief(entry['id'])}, too", f"{key}[{k}]")
                 return None
             seen.add(entry["id"])
     return {key: value for key, value in lists.items() if value is not None}
@@ -112,7 +113,9 @@ def _names(file: Path, videos: list[Entry], problems: Problems) -> dict[Hashable
         if any(problems.refuses_name(file, "video", part, f"video {video['id']}") for part in (name, *parts)):
             return None
         if name in taken:
-            problems.error(file, f"another video is named {name!r}, too: give it another name", f"video {video['id']}")
+            problems.error(
+                file, f"another video is named {brief(name)}, too: give it another name", f"video {video['id']}"
+            )
             return None
         names[video["id"]] = name
         taken.add(name)
@@ -128,11 +131,11 @@ def _frames_of_videos(file: Path, content: dict[str, list[Entry]], problems: Pro
         number = _frame_number(image)
         video = image.get("video_id")
         if not isinstance(video, int | str) or video not in frames:
-            problems.error(file, f"video_id {video!r} is not in videos", place)
+            problems.error(file, f"video_id {brief(video)} is not in videos", place)
         elif number is None or not isinstance(image.get("file_name"), str):
             problems.error(file, "needs file_name (text) and frame_id (a whole number)", place)
         elif not is_inside(image["file_name"]):
-            problems.error(file, f"file_name {shown(image['file_name'])} leads out of the folder of the images", place)
+            problems.error(file, f"file_name {brief(image['file_name'])} leads out of the folder of the images", place)
         elif (video, number) in taken:
             problems.error(file, f"another image is frame {number} of video {video}, too", place)
         else:
@@ -174,9 +177,9 @@ def _place(entry: Entry) -> Place:
 def _what_is_wrong(entry: Entry, images: set[Hashable], classes: ClassMap) -> str | None:
     image, category = entry.get("image_id"), entry.get("category_id")
     if not isinstance(image, int | str) or image not in images:
-        return f"image_id {image!r} is not in images"
+        return f"image_id {brief(image)} is not in images"
     if not isinstance(category, int | str) or (category not in classes.labels and not classes.drops(category)):
-        return f"category_id {category!r} is not in categories"
+        return f"category_id {brief(category)} is not in categories"
     if not isinstance(entry.get("track_id", entry.get("instance_id")), int | str):
         return "has neither track_id nor instance_id: a COCO file of single images has no tracks to learn from"
     if numbers(entry.get("bbox"), 4) is None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from memotr.documents import DocumentError, brief
 from memotr.errors import UserError
-from memotr.filenames import shown, unusable
+from memotr.filenames import unusable
 
 Place = int | str  # a line, from 1, or words where a file has no useful lines ("annotation 17")
 
@@ -67,8 +68,12 @@ class Problems:
         """Return whether a name cannot be that of a file, and add an error if so; ``what`` has it, such as "video"."""
         reason = unusable(name)
         if reason is not None:
-            self.error(file, f"the {what} name {shown(name)} {reason}: rename it", place)
+            self.error(file, f"the {what} name {brief(name)} {reason}: rename it", place)
         return reason is not None
+
+    def unreadable(self, file: Path, error: DocumentError, place: Place | None = None) -> None:
+        """An error of a file, or of a line of it, that was read as a document."""
+        self.error(file, error.reason if error.line else f"cannot be read: {error.reason}", place or error.line)
 
     def _add(self, file: Path, message: str, fatal: bool, place: Place | None) -> None:
         places = self._places.setdefault((file, message, fatal), [])

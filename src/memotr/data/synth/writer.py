@@ -18,6 +18,7 @@ from memotr.consoles import SafeConsole
 from memotr.data.layouts import DATASET_FILE
 from memotr.data.synth.scene import Annotation, make_scene
 from memotr.data.synth.settings import CLASSES, FPS, SynthSettings
+from memotr.documents import DocumentError, read_yaml
 from memotr.errors import UserError
 from memotr.files import LOCK, hold_folder, replacing, replacing_folder
 
@@ -115,8 +116,8 @@ def _content(settings: SynthSettings) -> dict[str, Any]:
 def _compare(file: Path, content: dict[str, Any]) -> None:
     """Raises UserError where the data set in this folder was begun with other settings."""
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
+        found = read_yaml(file)
+    except DocumentError:
         found = None
     if not isinstance(found, dict):
         raise UserError(f"{file}: cannot be understood; name a new folder")
