@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import av
+import av.error
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -18,7 +20,9 @@ from memotr.errors import UserError
 from memotr.io.sources import open_source
 from memotr.tracks import Tracks
 from tests.io.results import make_tracks, read_mot
-from tests.io.videos import numbered_video
+from tests.io.streams import Answer, serving
+from tests.io.videos import numbered_video, write_video
+from tests.test_addresses import SECRET, WITH_CREDENTIALS
 
 
 @dataclass
@@ -221,6 +225,108 @@ def test_truncated_video(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     output = capsys.readouterr()
     assert "memotr: warning: clip.mkv is damaged or cut short: " in output.err
     assert int(output.out.split()[0]) == run.updates > 50
+
+
+def whole_results(name: str, folder: str = "outputs") -> list[dict[str, Any]]:
+    """The JSON lines of a source, after a look at whether all its files are whole and of the same frames."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    text = Path(folder, f"{name}.jsonl").read_text()
+    assert text.endswith("\n")
+    lines = [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
+    assert list(read_mot(Path(folder, f"{name}.txt"))) == [line["frame"] + 1 for line in lines]
+    with open_source(Path(folder, f"{name}.mp4")) as video:
+        assert len(list(video)) == len(lines)
+    assert not list(Path(folder).glob("*.part"))
+    return lines
+
+
+@pytest.mark.parametrize("length", ["none", "true"])
+@pytest.mark.parametrize("name", ["clip.ts", "clip.mkv"])
+def test_a_stream_that_breaks_off(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, length: str
+) -> None:
+    """What came is tracked and written, one note says where it ended, and the exit code that it was not all."""
+    rng = np.random.default_rng(0)
+    data = write_video(Path(name), [rng.integers(0, 255, (64, 96, 3), np.uint8) for _ in range(40)]).read_bytes()
+    with serving(Answer(data, share=0.6, length=length)) as host:
+        assert call(monkeypatch, f"http://user:s3cr3t@{host}/{name}?key=s3cr3t", "--checkpoint", "c") == 1
+    output = capsys.readouterr()
+    assert output.err.count("memotr: ") == 1
+    assert f"memotr: warning: http://{host}/{name} broke off (the connection was closed): {run.updates} f" in output.err
+    assert 20 <= run.updates < 26
+    lines = whole_results("127.0.0.1_clip")
+    assert len(lines) == run.updates
+    assert [line["time"] for line in lines] == pytest.approx([i / 25 for i in range(len(lines))], abs=0.002)
+    assert "s3cr3t" not in output.out + output.err
+
+
+def test_a_whole_stream_of_unknown_length(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(numbered_video(Path("clip.ts"), 30)) as host:
+        assert call(monkeypatch, f"http://{host}/clip.ts", "--checkpoint", "c") == 0
+    assert "memotr: " not in capsys.readouterr().err
+    assert len(whole_results("127.0.0.1_clip")) == run.updates == 30
+
+
+PLACES = (
+    ("{}", "--checkpoint", "c"),
+    ("{}", "{}", "--checkpoint", "c"),
+    ("clip.mp4", "--checkpoint", "c", "--output", "{}"),
+    ("clip.mp4", "--checkpoint", "c", "--start", "{}"),
+    ("clip.mp4", "--checkpoint", "c", "--{}"),
+)
+
+
+@pytest.mark.parametrize(
+    ("address", "places"),
+    [(address, PLACES[:1]) for address in WITH_CREDENTIALS] + [(address, PLACES) for address in WITH_CREDENTIALS[::9]],
+)
+def test_no_credentials_in_any_output(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    address: str,
+    places: tuple[tuple[str, ...], ...],
+) -> None:
+    """Whatever FFmpeg says to an address, in every place that takes one."""
+
+    def refuse(file: str, *_: object, **__: object) -> None:
+        raise av.error.OSError(5, "Input/output error", file, (16, "tcp", f"cannot reach {file}"))
+
+    monkeypatch.setattr("av.open", refuse)
+    for place in places:
+        assert call(monkeypatch, *(word.format(address) for word in place)) == 2
+        output = capsys.readouterr()
+        assert SECRET not in output.out + output.err
+        assert "memotr: " in output.err
+        assert "Traceback" not in output.err
+    assert not [path for path in Path().rglob("*") if SECRET in str(path)]
+
+
+@pytest.mark.parametrize("option", ["--checkpoint", "--config"])
+def test_no_credentials_of_weights(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    numbered_video(Path("clip.mp4"), 2)
+    address = f"https://user:{SECRET}@host/w.safetensors?token={SECRET}"
+    given = {"--checkpoint": "tiny", option: address}
+    assert call(monkeypatch, "clip.mp4", *(word for pair in given.items() for word in pair)) == 2
+    assert SECRET not in capsys.readouterr().err
+
+
+def test_an_address_of_an_unknown_scheme(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "ftp://user:pw@host/x", "--checkpoint", "c") == 2
+    line = error_line(capsys)
+    assert line.startswith("memotr: cannot open ftp://host/x: an address begins with one of http://, https://, ")
+    assert call(monkeypatch, "HTTP://127.0.0.1:9/x", "--checkpoint", "c") == 2
+    assert error_line(capsys) == "memotr: cannot open HTTP://127.0.0.1:9/x: Connection refused"
 
 
 def error_line(capsys: pytest.CaptureFixture[str]) -> str:

@@ -207,7 +207,7 @@ def test_truncated_before_any_frame(tmp_path: Path) -> None:
     video = noisy_video(tmp_path / "cut.mp4", muxer_options={"movflags": "+faststart"})
     data = video.read_bytes()
     video.write_bytes(data[: data.index(b"mdat") + 40])
-    with pytest.raises(UserError, match=r"cut\.mp4.*damaged, or cut short"):
+    with pytest.raises(UserError, match=r"cut\.mp4.*damaged, cut short"):
         read(video)
 
 
@@ -233,6 +233,49 @@ def test_not_a_video(tmp_path: Path) -> None:
     for name in ("notes.mp4", "empty.mp4"):
         with pytest.raises(UserError, match=rf"{name}: it is not a video"):
             read(tmp_path / name)
+
+
+def test_tags_that_are_not_utf_8(tmp_path: Path) -> None:
+    """Players show them with question marks."""
+    video = tmp_path / "tagged.mkv"
+    with av.open(str(video), "w") as container:
+        container.metadata["title"] = "Zwei Gaenge"
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuvj420p"
+        stream.metadata["title"] = "Zwei Gaenge"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered(0, 64, 96), format="rgb24")))
+        container.mux(stream.encode(None))
+    data = video.read_bytes()
+    assert data.count(b"Zwei Gaenge") == 2
+    video.write_bytes(data.replace(b"Zwei Gaenge", b"Zwei G\xe4\xffnge"))
+    _, frames = read(video)
+    assert len(frames) == 1
+
+
+def test_a_codec_without_a_decoder(tmp_path: Path) -> None:
+    video = numbered_video(tmp_path / "odd.avi", 3, codec="mjpeg", pix_fmt="yuvj420p")
+    video.write_bytes(video.read_bytes().replace(b"MJPG", b"Q0Q0"))
+    with pytest.raises(UserError, match=r"no decoder for the video in .*odd\.avi"):
+        read(video)
+
+
+def test_frames_of_an_impossible_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before one is decoded where the container says so, else by the codec."""
+    video = numbered_video(tmp_path / "large.mp4", 3)
+    other = numbered_video(tmp_path / "large.mkv", 3, codec="mjpeg", pix_fmt="yuvj420p")
+    monkeypatch.setattr("memotr.io.video.MAX_PIXELS", 64 * 96 - 1)
+    with pytest.raises(UserError, match=r"large\.mp4 has 96 x 64 pixels, and frames of up to 6,143 pixels"):
+        read(video)
+    with pytest.raises(UserError, match=r"large\.mkv can be decoded: it is damaged, .* or larger than 6,143 pixels"):
+        read(other)
+    # The container says little, the frames themselves are large.
+    data = bytearray(video.read_bytes())
+    at = data.index(b"avc1", data.index(b"stsd")) + 28
+    assert data[at : at + 4] == bytes([0, 96, 0, 64])
+    data[at : at + 4] = bytes([0, 16, 0, 16])
+    video.write_bytes(data)
+    with pytest.raises(UserError, match=r"large\.mp4"):
+        read(video)
 
 
 def test_sound_alone(tmp_path: Path) -> None:

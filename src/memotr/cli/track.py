@@ -74,7 +74,7 @@ def track(
     """Track the objects of videos: annotated video, MOTChallenge text and JSON lines of each.
 
     Frame numbers in the results are those of the source, also with --start and --stride. Ctrl-C ends a run early and
-    leaves complete files of all frames so far.
+    leaves complete files of all frames so far. A stream that breaks off does the same, and the exit code is 1.
     """
     # Heavy, and needed by this command only.
     from memotr.errors import UserError
@@ -123,11 +123,13 @@ def track(
             raise UserError(f"{checkpoint}: is an export, in which this is settled: leave out {', '.join(settled)}")
         tracker = ExportedTracker(open_engine(checkpoint, device), **thresholds, miss_tolerance=miss_tolerance)
     try:
-        track_sources(
+        complete = track_sources(
             tracker, sources, open_one, lambda source: open_outputs(source, output, video=not no_video), batch
         )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    if not complete:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -94,11 +94,13 @@ class Source(ABC):
         live: frames come at their own pace, and those that nobody fetches in time are lost.
         file: the file that is read, if it is one.
         pixel_aspect: width of a pixel divided by its height, where they differ. Boxes count stored pixels either way.
+        broke_off: reading ended in an error before the source's end; set after the last frame, and a note says where.
         notes: what went wrong without being an error (damage, skipped files), one sentence each; complete after the
             last frame.
     """
 
     live = False
+    broke_off = False
     file: Path | None = None
     pixel_aspect: Fraction | None = None
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
-import av
-import av.error
-
+from memotr.addresses import is_address, without_secrets
 from memotr.errors import UserError
 from memotr.io.camera import open_camera
 from memotr.io.frames import Selection, Source
 from memotr.io.image_files import IMAGE_SUFFIXES
 from memotr.io.images import open_folder, open_image
-from memotr.io.video import VideoSource
+from memotr.io.video import VideoSource, open_container
 
-NETWORK_TIMEOUT = 10.0  # seconds without an answer, or without data, after which a stream is given up
+NETWORK_TIMEOUT = 10  # seconds without an answer, or without data, after which a stream is given up
 LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "srt", "tcp"})
 SCHEMES = LIVE_SCHEMES | {"http", "https"}
 
@@ -49,12 +47,13 @@ def open_source(
     """
     selection = Selection(start, end, stride, max_frames)
     text, path = str(source), Path(source)
+    if _scheme(text) in SCHEMES:
+        return _open_stream(text, selection)
+    shown = without_secrets(text)
     try:
-        address, exists = urlsplit(text), path.exists()
-    except (ValueError, OSError) as error:  # brackets in an address; a name that no file can have
-        raise UserError(f"cannot open {text}: {error}") from error
-    if address.scheme in SCHEMES and address.netloc:
-        return _open_stream(text, address, selection)
+        exists = path.exists()
+    except OSError as error:  # a name that no file can have
+        raise UserError(f"cannot open {shown}: {error.strerror}") from None
     if path.is_dir():
         return open_folder(path, selection, skip_bad=skip_bad)
     if exists:
@@ -63,41 +62,53 @@ def open_source(
         camera = open_camera(int(text))
         name = f"camera{text}"
         return VideoSource(camera, name=name, kind="camera", place=name, selection=selection, live=True)
-    raise UserError(f"there is no file or folder {text}, nor is it a camera number or the address of a stream")
+    if is_address(text):
+        known = ", ".join(f"{scheme}://" for scheme in sorted(SCHEMES))
+        raise UserError(f"cannot open {shown}: an address begins with one of {known}")
+    raise UserError(f"there is no file or folder {shown}, nor is it a camera number or the address of a stream")
 
 
 def is_live(source: str) -> bool:
-    """Whether this names a camera, or by its form an address of a stream, not a file or folder."""
-    address = urlsplit(source)
-    is_address = address.scheme in SCHEMES and bool(address.netloc)
-    return is_address or (bool(re.fullmatch("[0-9]{1,3}", source)) and not Path(source).exists())
+    """Return whether this names a camera, or by its form an address of a stream, not a file or folder."""
+    is_camera = re.fullmatch("[0-9]{1,3}", source) is not None and not Path(source).exists()
+    return is_camera or _scheme(source) in SCHEMES
+
+
+def _scheme(text: str) -> str | None:
+    """Return the scheme of an address in lower case, None for anything else."""
+    scheme, separator, _ = text.partition("://")
+    return scheme.lower() if separator else None
 
 
 def _open_video(path: Path, selection: Selection) -> VideoSource:
-    try:
-        # As a file: address, because FFmpeg takes "a:b.mp4" for protocol a and "-" for standard input.
-        container = av.open(f"file:{path}", "r")
-    except av.error.InvalidDataError as error:
-        reason = "it is not a video, or was cut short before its index was written"
-        raise UserError(f"cannot read {path}: {reason}") from error
-    except av.error.FFmpegError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    # As a file: address, because FFmpeg takes "a:b.mp4" for protocol a and "-" for standard input.
+    container = open_container(f"file:{path}", str(path))
     video = VideoSource(container, name=path.stem, kind="video", place=str(path), selection=selection)
     video.file = path
     return video
 
 
-def _open_stream(text: str, address: SplitResult, selection: Selection) -> VideoSource:
-    # Without user name, password and query, which may hold a key: this goes into messages and file names.
-    place = f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
-    options = {"rtsp_transport": "tcp"} if address.scheme.startswith("rtsp") else {}  # over UDP packets go missing
+def _open_stream(text: str, selection: Selection) -> VideoSource:
+    place = without_secrets(text)
+    scheme = _scheme(text) or ""
     try:
-        container = av.open(text, "r", options=options, timeout=NETWORK_TIMEOUT)
-    except av.error.ExitError as error:
-        raise UserError(f"cannot open {place}: no answer within {NETWORK_TIMEOUT:.0f} seconds") from error
-    except av.error.FFmpegError as error:
-        raise UserError(f"cannot open {place}: {error.strerror}") from error
-    path_name = re.sub(r"\.\w{1,5}$", "", unquote(address.path))
-    name = re.sub(r"[^\w.-]+", "_", f"{address.hostname}{path_name}").strip("_.")
-    live = address.scheme in LIVE_SCHEMES
-    return VideoSource(container, name=name, kind="stream", place=place, selection=selection, live=live)
+        address, shown = urlsplit(text), urlsplit(place)
+        if not address.netloc or address.port == 0:
+            raise ValueError
+    except ValueError:  # brackets, or a port that is no number
+        raise UserError(
+            f"cannot open {place}: expected {scheme}://host/path or {scheme}://user:password@host/path; in a user name "
+            "or password write / as %2F, ? as %3F, # as %23"
+        ) from None
+    options = {}
+    if scheme.startswith("rtsp"):
+        options = {"rtsp_transport": "tcp"}  # over UDP packets go missing
+    elif scheme.startswith("http"):
+        options = {"formatprobesize": "32768"}  # bytes; what ends before FFmpeg is sure of the format, it refuses
+    lower = f"{scheme}{text[len(scheme) :]}"  # FFmpeg knows its schemes in lower case only
+    container = open_container(lower, place, options=options, timeout=NETWORK_TIMEOUT)
+    path_name = re.sub(r"\.\w{1,5}$", "", unquote(shown.path))
+    name = re.sub(r"[^\w.-]+", "_", f"{shown.hostname or ''}{path_name}").strip("_.") or "stream"
+    return VideoSource(
+        container, name=name, kind="stream", place=place, selection=selection, live=scheme in LIVE_SCHEMES
+    )

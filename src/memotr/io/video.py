@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -30,6 +31,49 @@ LOST_FRAMES_ALLOWED = 2
 # For containers that say how long a video is but not how many frames it has.
 LOST_SECONDS_ALLOWED = 0.5
 LOST_SHARE_ALLOWED = 0.05
+# Of a frame: twice 8K. A few bytes can announce any size, and every frame in flight is as large as announced.
+MAX_PIXELS = 1 << 26
+# Seconds; a time stamp further from the beginning is none, and nearer to the one before it is the same.
+LONGEST, RESOLUTION = 1e9, 1e-6
+
+
+def open_container(
+    address: str,
+    place: str,
+    *,
+    options: Mapping[str, str] | None = None,
+    timeout: int | None = None,
+) -> av.container.InputContainer:
+    """Open a file or stream. Tags that are not UTF-8 do no harm, as in players.
+
+    Args:
+        address: as FFmpeg takes it.
+        place: the same for messages, without credentials.
+        options: of FFmpeg.
+        timeout: seconds without an answer, or without data, after which a stream is given up.
+
+    Raises:
+        UserError: FFmpeg refuses it.
+    """
+    try:
+        return av.open(
+            address,
+            "r",
+            options={"max_pixels": str(MAX_PIXELS), **(options or {})},
+            timeout=timeout,
+            metadata_errors="replace",
+        )
+    # FFmpeg's errors hold the address, credentials included, so they are not chained.
+    except av.error.ExitError:
+        raise UserError(f"cannot open {place}: no answer within {timeout} seconds") from None
+    except av.error.InvalidDataError:
+        raise UserError(
+            f"cannot read {place}: it is not a video, or was cut short before its index was written"
+        ) from None
+    except av.error.FFmpegError as error:
+        unreachable = timeout is not None and error.errno == errno.EIO
+        reason = "there is no such host, or the connection was closed at once" if unreachable else error.strerror
+        raise UserError(f"cannot open {place}: {reason}") from None
 
 
 class VideoSource(Source):
@@ -57,7 +101,19 @@ class VideoSource(Source):
             raise UserError(f"there is no video in {place}")
         self._container = container
         self._stream = container.streams.video[0]
-        self._stream.thread_type = "SLICE" if live else "AUTO"  # frames decoded side by side come late
+        codec: Any = self._stream.codec_context  # None without a decoder, although PyAV declares otherwise
+        if codec is None:
+            raise UserError(
+                f"there is no decoder for the video in {place}; convert it to another format, such as H.264"
+            )
+        if self._stream.width * self._stream.height > MAX_PIXELS:
+            raise UserError(
+                f"the video in {place} has {self._stream.width} x {self._stream.height} pixels, and frames of up to "
+                f"{MAX_PIXELS:,} pixels can be read; make it smaller"
+            )
+        codec.options = {"max_pixels": str(MAX_PIXELS)}
+        # Frames decoded side by side come late, and not every time they say that they are damaged.
+        self._stream.thread_type = "AUTO" if kind == "video" else "SLICE"
         self._rate = _frame_rate(self._stream)
         exact = bool(self._stream.frames)
         super().__init__(name, kind, self._rate, None if live else self._count(), selection, exact=exact)
@@ -65,10 +121,14 @@ class VideoSource(Source):
         self._place = place
         self._harmed = False  # something in the container could not be decoded
         self._damaged = 0  # frames that could, but not wholly
+        self._error: av.error.FFmpegError | None = None  # what ended the reading, if not the end of the container
         self._decoded = self._decode()
         self._first = next(self._decoded, None)
         if self._first is None:
-            raise UserError(f"no frame of {place} can be decoded: it is damaged, or cut short at its very beginning")
+            reason = self._reason() or (
+                f"it is damaged, cut short at its very beginning, or larger than {MAX_PIXELS:,} pixels"
+            )
+            raise UserError(f"no frame of {place} can be decoded: {reason}")
         self._orientation = Orientation.of(self._first)
         aspect = self._stream.sample_aspect_ratio
         if aspect and aspect != 1:
@@ -78,16 +138,15 @@ class VideoSource(Source):
         if self._first is None:
             raise RuntimeError("a video is read once; open it again to read it again")
         frames = enumerate(chain([self._first], self._decoded))
-        beginning, self._first = self._first.time or 0.0, None
+        self._first, times = None, _Times(self._rate)
         index, end = 0, 0.0
         for index, frame in frames:
             if self.selection.passed(index):
                 return
-            seconds = index / float(self._rate) if frame.pts is None else frame.time - beginning
+            seconds = times.of(index, frame.time)
             end = seconds + float(frame.duration * frame.time_base if frame.time_base else 0)
             if index in self.selection:
-                image = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)  # (H, W, 3)
-                yield Frame(index, self._orientation.apply(image), seconds)
+                yield Frame(index, self._orientation.apply(self._pixels(index, frame)), seconds)
         self._look_for_loss(index + 1, end)
         if index < self.selection.start:
             raise UserError(
@@ -110,15 +169,15 @@ class VideoSource(Source):
                 packets = self._container.demux(self._stream)
                 continue
             except av.error.FFmpegError as error:
-                silent = isinstance(error, av.error.ExitError)  # how a network timeout shows
-                reason = "no more data came" if silent else error.strerror
-                self.notes.append(f"reading {self._place} stopped before its end: {reason}")
-                yield from self._frames_of(None)
+                self._error = error
+                rest: Any = Packet()  # brings out what the decoder still holds
+                rest.time_base = self._stream.time_base  # frames take it from here
+                yield from self._frames_of(rest)
                 return
             yield from self._frames_of(packet)
 
-    def _frames_of(self, packet: Packet[av.video.stream.VideoStream] | None) -> list[av.video.frame.VideoFrame]:
-        self._harmed |= packet is not None and packet.is_corrupt
+    def _frames_of(self, packet: Packet[av.video.stream.VideoStream]) -> list[av.video.frame.VideoFrame]:
+        self._harmed |= packet.is_corrupt
         try:
             frames = self._stream.decode(packet)
         except av.error.FFmpegError:
@@ -126,6 +185,14 @@ class VideoSource(Source):
             return []
         self._damaged += sum(frame.is_corrupt for frame in frames)
         return frames
+
+    def _pixels(self, index: int, frame: av.video.frame.VideoFrame) -> NDArray[np.uint8]:
+        """Return a frame as (H, W, 3) RGB."""
+        try:
+            return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+        except (av.error.FFmpegError, ValueError):
+            reason = f"there is no way from {frame.format.name} pixels to RGB; convert the video"
+            raise UserError(f"cannot read frame {index} of {self._place}: {reason}") from None
 
     def _count(self) -> int | None:
         """Frames in the container: exact where it says so, else estimated from its duration; None without either."""
@@ -154,22 +221,69 @@ class VideoSource(Source):
         return (self._container.start_time or 0) / av.time_base
 
     def _look_for_loss(self, read: int, end: float) -> None:
-        """Notes whether the video stopped before its announced end, or was damaged on the way."""
-        if self.live:
-            return
-        announced = self._count() if self._stream.frames else None
-        seconds = self._seconds()
+        """Note whether reading stopped before the announced end, or whether frames were damaged on the way."""
+        announced = self._count() if self._stream.frames and not self.live else None
+        seconds = None if self.live else self._seconds()
+        closed = self._closed_by_server()
         if announced is not None:
             lost = announced - read > LOST_FRAMES_ALLOWED
         else:
             allowed = max(LOST_SECONDS_ALLOWED, LOST_SHARE_ALLOWED * (seconds or 0.0))
-            lost = seconds is not None and seconds - end > allowed
-        if not lost and not self._harmed and not self._damaged:
+            lost = seconds is not None and seconds - end > (LOST_FRAMES_ALLOWED / self._rate if closed else allowed)
+        harmed = lost or self._harmed or self._damaged > 0
+        self.broke_off = self._error is not None and (harmed or not closed)
+        if not self.broke_off and (self.live or not harmed):
             return
         total = f" of {announced}" if announced is not None else ""
         span = f", {end:.1f} of {seconds:.1f} seconds" if lost and announced is None else ""
         harm = f", {self._damaged} of them damaged" if self._damaged else ""
-        self.notes.append(f"{self._place} is damaged or cut short: {read}{total} frames could be read{span}{harm}")
+        state = f"broke off ({self._reason()})" if self.broke_off else "is damaged or cut short"
+        self.notes.append(f"{self._place} {state}: {read}{total} frames could be read{span}{harm}")
+
+    def _reason(self) -> str:
+        """Return why reading stopped, in words."""
+        error = self._error
+        if isinstance(error, av.error.ExitError):  # how a network timeout shows
+            return "no more data came"
+        if self.kind == "stream" and error is not None and error.errno == errno.EIO:
+            return "the connection was closed"
+        return "" if error is None else error.strerror or str(error.errno)
+
+    def _closed_by_server(self) -> bool:
+        """Return whether reading stopped because a connection was closed that had announced no length.
+
+        FFmpeg takes it for an error, but it is also how a whole answer of HTTP/1.0 ends.
+        """
+        if self._error is None or self._error.errno != errno.EIO or self.kind != "stream" or self.live:
+            return False
+        return self._container.size < 0
+
+
+class _Times:
+    """The times of a video's frames in seconds since the first: always finite, always rising.
+
+    A frame whose time stamp is missing, or not behind the one before it, is shown one frame of the average rate later.
+    """
+
+    def __init__(self, rate: Fraction) -> None:
+        self._rate = float(rate)
+        self._beginning: float | None = None  # time stamp of what has the time 0
+        self._last = 0.0
+        self._stamped = 0, 0.0  # number and time of the last frame whose stamp could be used
+
+    def of(self, index: int, stamp: float | None) -> float:
+        """Return the time of a frame by its number, counted from 0 without gaps, and its time stamp in seconds."""
+        number, time_then = self._stamped
+        expected = time_then + (index - number) / self._rate
+        if stamp is not None and math.isfinite(stamp):
+            if self._beginning is None:
+                self._beginning = stamp - expected
+            since = stamp - self._beginning
+            if index == 0 or self._last + RESOLUTION < since < LONGEST:
+                self._stamped = index, since
+                expected = since
+        self._last = expected
+        return expected
 
 
 @dataclass(frozen=True)
@@ -221,5 +335,5 @@ def _frame_rate(stream: av.video.stream.VideoStream) -> Fraction:
     """Average frames per second; containers without a rate of their own give 0 or their clock's 90,000."""
     for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
         if rate and 0 < rate <= 1000:
-            return Fraction(rate).limit_denominator(1001)  # 30000/1001 stays what it is
+            return Fraction(rate).limit_denominator(1001) or Fraction(rate)  # 30000/1001 stays what it is
     return DEFAULT_FPS

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from memotr.addresses import without_secrets
 from memotr.errors import UserError
 from memotr.io.frames import Frame, Source
 from memotr.io.progress import TrackingBars
@@ -45,14 +46,14 @@ def check_sources(sources: Sequence[str], open_one: Open) -> None:
 
 def same_name(one: str, other: str) -> UserError:
     return UserError(
-        f"{one} and {other} have the same name, and so would their results; give them one at a time, "
-        "each with an --output of its own"
+        f"{without_secrets(one)} and {without_secrets(other)} have the same name, and so would their results; give "
+        "them one at a time, each with an --output of its own"
     )
 
 
 def track_sources(
     tracker: FrameTracker, sources: Sequence[str], open_one: Open, open_outputs: OpenOutputs, batch: int = 1
-) -> None:
+) -> bool:
     """Track sources into files of their own, with progress on stderr and a summary of each on stdout.
 
     One that fails does not stop the others; what it has so far is kept. An interruption stops all of them.
@@ -63,6 +64,9 @@ def track_sources(
         open_one: opens it.
         open_outputs: the files that it becomes.
         batch: how many are tracked at once; more than one need a :class:`memotr.Tracker`.
+
+    Returns:
+        Whether all were read to their end: False where one broke off, and its results end there.
 
     Raises:
         UserError: of the only source, or how many have failed.
@@ -84,6 +88,7 @@ def track_sources(
         print(f"memotr: {failure}", file=sys.stderr)
     if work.failures:
         raise UserError(f"{len(work.failures)} of {len(sources)} sources could not be tracked to their end, see above")
+    return not work.broke_off
 
 
 class _Work:
@@ -91,6 +96,7 @@ class _Work:
 
     def __init__(self, sources: Sequence[str], open_one: Open, open_outputs: OpenOutputs, bars: TrackingBars) -> None:
         self.failures: list[UserError] = []
+        self.broke_off = False  # reading one of the sources did
         self._waiting = deque(sources)
         self._open_one, self._open_outputs, self._bars = open_one, open_outputs, bars
         self._stopped = threading.Event()
@@ -102,7 +108,7 @@ class _Work:
 
     def left(self) -> str:
         """Which sources nobody has begun, in words."""
-        return f"; not begun: {', '.join(self._waiting)}" if self._waiting else ""
+        return f"; not begun: {', '.join(map(without_secrets, self._waiting))}" if self._waiting else ""
 
     def __call__(self, tracker: FrameTracker) -> None:
         while not self._stopped.is_set():
@@ -132,6 +138,7 @@ class _Work:
             try:
                 track_source(tracker, frames, sinks, on_frame)
             finally:
+                self.broke_off |= frames.broke_off
                 # In one write each: other threads have something to say, too.
                 sys.stderr.write("".join(f"memotr: warning: {note}\n" for note in frames.notes))
                 if progress.frames:

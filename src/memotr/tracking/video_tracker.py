@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -125,6 +126,8 @@ class VideoTracker(ABC):
         with open_source(str(source)) as frames:
             for frame in frames:
                 yield self.update(frame.image)
+            for note in frames.notes:
+                warnings.warn(note, stacklevel=2)
 
     def _report(self, table: NDArray[np.float64], height: int, width: int) -> Tracks:
         """What is said of the frame.
@@ -136,7 +139,7 @@ class VideoTracker(ABC):
         """
         boxes = table[:, :4].astype(np.float32) * np.array([width, height] * 2, np.float32)
         area = (boxes[:, 2].astype(np.float64) - boxes[:, 0]) * (boxes[:, 3].astype(np.float64) - boxes[:, 1])
-        said = (table[:, 4] > self.settings.result_thresh) & (area > self.settings.min_area)
+        said = (table[:, 4] > self.settings.result_thresh) & (area > self.settings.min_area) & np.isfinite(area)
         return Tracks(
             ids=table[said, 5].astype(np.int64),
             boxes=boxes[said],
