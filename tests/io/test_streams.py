@@ -155,6 +155,19 @@ def test_times(stamps: list[float | None], times: list[float]) -> None:
     assert [clock.of(i, stamp) for i, stamp in enumerate(stamps)] == pytest.approx(times)
 
 
+def test_frames_that_the_decoder_held_keep_their_time_stamps(tmp_path: Path) -> None:
+    stamps = [0, 40, 80, 500, 510, 1000, 1900]
+    video = numbered_video(tmp_path / "v.mkv", 7, times=stamps, time_base=Fraction(1, 1000))
+    with serving(video) as host:
+        _, frames = read(f"http://{host}/v.mkv")
+    assert [frame.time for frame in frames] == pytest.approx([stamp / 1000 for stamp in stamps])
+
+
+def test_a_frame_in_an_hour(tmp_path: Path) -> None:
+    _, frames = read(str(numbered_video(tmp_path / "slow.mp4", 4, rate=Fraction(1, 3600))))
+    assert [frame.time for frame in frames] == pytest.approx([0, 3600, 7200, 10800])
+
+
 def test_frames_of_one_time_stamp(tmp_path: Path) -> None:
     """In whole files, too."""
     numbered_video(tmp_path / "v.mkv", 6, times=[0, 40, 80, 81, 81, 81], time_base=Fraction(1, 1000))

@@ -335,5 +335,5 @@ def _frame_rate(stream: av.video.stream.VideoStream) -> Fraction:
     """Average frames per second; containers without a rate of their own give 0 or their clock's 90,000."""
     for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
         if rate and 0 < rate <= 1000:
-            return Fraction(rate).limit_denominator(1001)  # 30000/1001 stays what it is
+            return Fraction(rate).limit_denominator(1001) or Fraction(rate)  # 30000/1001 stays what it is
     return DEFAULT_FPS
