@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
 from math import isfinite
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
 from memotr.errors import UserError
-from memotr.files import append_line, replacing
+from memotr.files import append_line, replacing, reported
 from memotr.training.metrics import StepMetrics
 
 METRICS = "metrics.jsonl"
@@ -32,7 +33,8 @@ class Report:
         self._folder = folder
         self._metrics = folder / METRICS
         _drop_after(self._metrics, steps)
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=steps + 1)
+        self._boards = ExitStack()
+        self._board = self._boards.enter_context(open_board(folder / "tensorboard", purge_step=steps + 1))
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -51,8 +53,8 @@ class Report:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._bar.stop()
-        with suppress(OSError):  # a full disk ended the run; every line of metrics was flushed
-            self._board.close()
+        with suppress(UserError):  # a full disk ended the run; every line of metrics was flushed
+            self._boards.close()
 
     def say(self, text: str) -> None:
         """Text for whoever watches, above the progress bar."""
@@ -105,6 +107,27 @@ class Report:
         }
         append_line(self._metrics, json.dumps(known))
         self._board.flush()
+
+
+@contextmanager
+def open_board(folder: Path, purge_step: int | None = None) -> Iterator[SummaryWriter]:
+    """Yield a writer of TensorBoard's files.
+
+    What its thread cannot write is an OSError of ``flush`` and a UserError at the end of the context, and no traceback
+    that the thread prints.
+    """
+    usual = threading.excepthook
+
+    def report(failed: threading.ExceptHookArgs) -> None:
+        if not issubclass(failed.exc_type, OSError) or not type(failed.thread).__module__.startswith("tensorboard."):
+            usual(failed)
+
+    threading.excepthook = report
+    try:
+        with reported(folder), closing(SummaryWriter(str(folder), purge_step=purge_step)) as board:
+            yield board
+    finally:
+        threading.excepthook = usual
 
 
 def _drop_after(file: Path, steps: int) -> None:
