@@ -12,6 +12,7 @@ import torch
 
 from memotr.errors import UserError
 from memotr.evaluation.run_folder import write_json
+from memotr.files import replacing
 from memotr.models.memotr import MeMOTR
 from memotr.tracking.precision import Precision
 
@@ -34,7 +35,8 @@ def open_run(folder: Path, model: MeMOTR, source: Mapping[str, Any], precision: 
     record = {"weights": fingerprint(model), "precision": precision, **settings, **source}
     file = folder / RECORD
     if not file.is_file():
-        write_json(file, record)
+        with replacing(file) as beside:
+            write_json(beside, record)
     before = _read_record(file)
     changed = sorted(_changes(before, record))
     if changed:
