@@ -107,6 +107,23 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
 
 
 @contextmanager
+def replacing_all(folder: Path, *names: str) -> Iterator[list[Path]]:
+    """Like :func:`replacing` for several files in a folder: after a failed write none of them is replaced."""
+    drafts: list[Draft] = []
+    with ExitStack() as opened:
+        for name in names:
+            draft = Draft(folder / name)
+            opened.callback(draft.drop)
+            drafts.append(draft)
+        with reported(folder):
+            yield [draft.part for draft in drafts]
+            for draft in drafts:
+                draft.sync()
+            for draft in drafts:
+                draft.put()
+
+
+@contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder to fill, which gets its name ``path`` once it is complete, and is removed otherwise.
 

@@ -369,6 +369,17 @@ def test_two_processes_share_the_sequences(weights: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_a_folder_in_use_ends_both_processes(weights: Path, tmp_path: Path) -> None:
+    layouts.write_dancetrack(tmp_path, length=2)
+    arguments = ["eval", "--checkpoint", weights / "one.safetensors", "--dataset", "DanceTrack", "--split", "val"]
+    with hold_folder(tmp_path / "out"):
+        done = command(tmp_path, *arguments, "--accelerator", "cpu", "--devices", "2", "--output", "out")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("memotr: out: another process is using this folder") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
 def test_what_goes_wrong_on_one_of_two_processes_ends_both(weights: Path, tmp_path: Path) -> None:
     layouts.write_dancetrack(tmp_path, sequences=3)
     for name in ("dancetrack0001", "dancetrack0002", "dancetrack0003"):  # whoever takes the first one fails

@@ -18,6 +18,7 @@ from memotr.evaluation.scoring import Scores, evaluate
 from memotr.evaluation.tables import print_tables, score_tables
 from memotr.files import replacing
 from tests.evaluation.generated import scene, write_rows, write_sequence, write_split
+from tests.full_disk import files_end_at, needs_limits
 
 
 @pytest.fixture
@@ -123,6 +124,18 @@ def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
         fail_half_way()
     assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "before"
+
+
+@needs_limits
+@pytest.mark.parametrize("share", [0, 0.02, 0.5, 0.99])
+def test_a_full_disk_replaces_none_of_the_files(scores: Scores, tmp_path: Path, share: float) -> None:
+    """Metrics of one run beside the counts of another would be compared as one."""
+    write_scores(tmp_path / "run", scores, title="before")
+    before = {file: file.read_bytes() for file in (tmp_path / "run").iterdir()}
+    size = int(share * max(len(content) for content in before.values()))
+    with files_end_at(size), pytest.raises(UserError, match=r"cannot write .*run: File too large"):
+        write_scores(tmp_path / "run", scores, title="after")
+    assert {file: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before
 
 
 def test_a_folder_that_cannot_be_written_to(scores: Scores, tmp_path: Path) -> None:

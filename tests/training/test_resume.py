@@ -26,8 +26,10 @@ from memotr.training.devices import Autocast
 from memotr.training.ema import MovingAverage
 from memotr.training.engine import Training
 from memotr.training.options import settle
+from memotr.training.report import open_board
 from memotr.training.run import train
 from tests.data.layouts import scenes, write_sequence
+from tests.full_disk import files_end_at, needs_limits
 from tests.training.builders import SMALL
 
 # All that draws random numbers is on: shuffling, augmentation, dropout, perturbation.
@@ -217,6 +219,21 @@ def test_a_disk_too_full_for_anything_ends_the_run_with_one_line(data, tmp_path,
     with pytest.raises(UserError, match=rf"{name.strip('.')}\.\w+.*No space left on device"):
         train(settings(data, "training.epochs=1"), tmp_path, accelerator="cpu")
     assert not list(tmp_path.rglob(".*")), "nothing half-written stays"
+
+
+@needs_limits
+def test_curves_that_cannot_be_written_are_no_traceback(tmp_path, capfd):
+    """TensorBoard's files are written by a thread of its own."""
+
+    def write_on() -> None:
+        with open_board(tmp_path) as board, files_end_at(2000):
+            for step in range(100_000):
+                board.add_scalar("loss", 1.0, step)
+                board.flush()
+
+    with pytest.raises(UserError, match=rf"cannot write {tmp_path}: File too large"):
+        write_on()
+    assert capfd.readouterr().err == ""
 
 
 def test_records_are_not_written_through_links(data, tmp_path):

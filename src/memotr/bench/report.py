@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table as RichTable
 
 from memotr.bench.measure import Cell, Row, Spread
-from memotr.files import replacing
+from memotr.files import replacing_all
 
 MARKDOWN, JSON = "bench.md", "bench.json"
 
@@ -87,9 +87,9 @@ class Report:
             MARKDOWN: self.markdown(),
             JSON: json.dumps(content | {"parts": parts}, indent=1, ensure_ascii=False, allow_nan=False),
         }
-        for name, text in texts.items():
-            with replacing(folder / name) as beside:
-                beside.write_text(text.rstrip() + "\n", encoding="utf-8")
+        with replacing_all(folder, *texts) as files:
+            for file, text in zip(files, texts.values(), strict=True):
+                file.write_text(text.rstrip() + "\n", encoding="utf-8")
         return [folder / name for name in texts]
 
     def markdown(self) -> str:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from memotr.evaluation.compare import Comparison, Difference, metric_names, unit
 from memotr.evaluation.run_folder import write_json
-from memotr.files import replacing
+from memotr.files import replacing_all
 from memotr.terminal import plot_text
 
 JSON, CSV, PLOT = "compare.json", "compare.csv", "compare.png"
@@ -38,16 +38,22 @@ def write_comparison(folder: Path, comparison: Comparison) -> list[Path]:
     Raises:
         UserError: the folder cannot be written to.
     """
-    write_json(folder / JSON, _content(comparison))
-    with replacing(folder / CSV) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+    names = JSON, CSV, PLOT
+    with replacing_all(folder, *names) as (content, table, plot):
+        write_json(content, _content(comparison))
+        _write_csv(table, comparison)
+        _plot(plot, comparison)
+    return [folder / name for name in names]
+
+
+def _write_csv(path: Path, comparison: Comparison) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["metric", "sequence", *comparison.runs])
         for metric in metric_names(comparison):
             writer.writerow([metric, "combined", *comparison.values[metric].tolist()])
             columns = comparison.by_sequence[metric].T.tolist()  # S lists of R
             writer.writerows([metric, name, *row] for name, row in zip(comparison.sequences, columns, strict=True))
-    _plot(folder / PLOT, comparison)
-    return [folder / JSON, folder / CSV, folder / PLOT]
 
 
 def _content(comparison: Comparison) -> dict[str, Any]:
@@ -147,8 +153,7 @@ def _plot(path: Path, comparison: Comparison) -> None:
         axes.title.set_fontsize(10)
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*values.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
-    with replacing(path) as beside:
-        figure.savefig(beside, format="png", dpi=130)
+    figure.savefig(path, format="png", dpi=130)
 
 
 def _most_changed(comparison: Comparison) -> list[int]:

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from memotr.evaluation.metrics import ALPHAS
 from memotr.evaluation.scoring import Scores
-from memotr.files import replacing
 from memotr.terminal import plot_text
 
 COLOURS = {"HOTA": "#111111", "DetA": "#0072b2", "AssA": "#d55e00"}  # told apart by colour-blind readers, too
@@ -17,11 +16,7 @@ SEQUENCES = "#bbbbbb"
 
 
 def plot_thresholds(path: Path, scores: Scores, title: str) -> None:
-    """PNG of HOTA, DetA and AssA against α; the HOTA of single sequences thin behind them.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
+    """PNG of HOTA, DetA and AssA against α; the HOTA of single sequences thin behind them."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
     for fields in scores.mean.fields.values():
@@ -37,5 +32,4 @@ def plot_thresholds(path: Path, scores: Scores, title: str) -> None:
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="best", frameon=False)
-    with replacing(path) as beside:
-        figure.savefig(beside, format="png", dpi=150)
+    figure.savefig(path, format="png", dpi=150)

@@ -19,7 +19,6 @@ from memotr.errors import UserError
 from memotr.evaluation.metrics import ALPHAS, CURVES, SUMS, Fields
 from memotr.evaluation.scoring import ClassScores, Scores, Teta
 from memotr.evaluation.teta_scores import TetaCounts
-from memotr.files import replacing
 
 METRICS, COUNTS = "metrics.json", "counts.json"
 
@@ -43,15 +42,10 @@ class Run:
         return tuple(next(iter(self.counts.values())))
 
 
-def write_run(folder: Path, scores: Scores, source: Mapping[str, object]) -> list[Path]:
-    """Write ``counts.json``, then ``metrics.json`` (with what was scored), each whole or not at all; returns the two.
-
-    Raises:
-        UserError: the folder cannot be written to.
-    """
-    write_json(folder / COUNTS, _counts(scores))
-    write_json(folder / METRICS, _metrics(scores) | {"notes": list(scores.notes), "source": dict(source)})
-    return [folder / METRICS, folder / COUNTS]
+def write_run(metrics: Path, counts: Path, scores: Scores, source: Mapping[str, object]) -> None:
+    """Write the contents of ``metrics.json``, with what was scored, and of ``counts.json``."""
+    write_json(counts, _counts(scores))
+    write_json(metrics, _metrics(scores) | {"notes": list(scores.notes), "source": dict(source)})
 
 
 def read_run(folder: Path) -> Run:
@@ -78,11 +72,10 @@ def read_run(folder: Path) -> Run:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Whole or not at all."""
-    with replacing(path) as beside:
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        # Bytes of paths that are not UTF-8 become \udcff and the like, which JSON reads back as the same path.
-        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
+    """Write a JSON file."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # Bytes of paths that are not UTF-8 become \udcff and the like, which JSON reads back as the same path.
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _metrics(scores: Scores) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from memotr.config import TrackingConfig
 from memotr.documents import DocumentError, read_json
 from memotr.errors import UserError
 from memotr.evaluation.run_folder import write_json
+from memotr.files import replacing
 from memotr.models.memotr import MeMOTR
 from memotr.tracking.precision import Precision
 
@@ -35,7 +36,8 @@ def open_run(folder: Path, model: MeMOTR, source: Mapping[str, Any], precision: 
     record = {"weights": fingerprint(model), "precision": precision, **settings, **source}
     file = folder / RECORD
     if not file.is_file():
-        write_json(file, record)
+        with replacing(file) as beside:
+            write_json(beside, record)
     before = _read_record(file)
     if isinstance(before.get("tracking"), dict):  # settings that were not there yet have their defaults
         before["tracking"] = TrackingConfig().model_dump(mode="json") | before["tracking"]

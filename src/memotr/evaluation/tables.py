@@ -12,7 +12,6 @@ from rich.text import Text
 
 from memotr.consoles import console
 from memotr.evaluation.scoring import Scores, Teta
-from memotr.files import replacing
 
 Row = Mapping[str, float]
 
@@ -48,12 +47,8 @@ def print_tables(tables: Sequence[Table]) -> None:
 
 
 def write_csv(path: Path, scores: Scores) -> None:
-    """One row a class and sequence, every metric a column; fractions.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+    """One row a class and sequence, every metric a column; fractions."""
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["class", "sequence", *scores.combined])
         for name, sequence, row in _csv_rows(scores):

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from lightning_fabric import Fabric
-from torch.utils.tensorboard import SummaryWriter
 
 from memotr.config import load_config
 from memotr.errors import UserError
@@ -18,6 +16,7 @@ from memotr.evaluation.checkpoints import Evaluation, GoneError
 from memotr.evaluation.run_folder import METRICS
 from memotr.evaluation.scoring import Scores
 from memotr.files import hold_run
+from memotr.training.report import open_board
 from memotr.weights.tracker import PUBLISHED_CONFIGS
 
 SHOWN = ("TETA", "HOTA", "DetA", "AssA", "MOTA", "IDF1")
@@ -72,7 +71,7 @@ def _watch(evaluation: Evaluation, folder: Path, output: Path, *, once: bool, te
             continue
         if scored is not None:
             values = main_scores(scored[0])
-            with closing(SummaryWriter(str(output / "tensorboard"))) as board:
+            with open_board(output / "tensorboard") as board:
                 for name, value in values.items():
                     board.add_scalar(name, value, checkpoint.number)
             shown = " · ".join(f"{name} {100 * values[name]:.1f}" for name in SHOWN if name in values)

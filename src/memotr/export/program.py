@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import warnings
@@ -45,8 +46,10 @@ def trace(model: MeMOTR) -> tuple[FrameStep, ExportedProgram]:
 
 def write_program(program: ExportedProgram, path: Path, description: Mapping[str, str]) -> None:
     """Save a traced step for PyTorch; its description lies in it as a file of its own."""
+    archive = io.BytesIO()  # writing to a full disk, PyTorch ends the process
     with quiet_exporter():
-        torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(description, allow_nan=False)})
+        torch.export.save(program, archive, extra_files={METADATA_FILE: json.dumps(description, allow_nan=False)})
+    path.write_bytes(archive.getbuffer())
 
 
 def write_onnx(program: ExportedProgram, path: Path, description: Mapping[str, str]) -> None:

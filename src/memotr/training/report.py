@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
 from math import isfinite
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from memotr.consoles import console, text_column
 from memotr.documents import DocumentError, parse_json, read_text
 from memotr.errors import UserError
-from memotr.files import append_line, replacing
+from memotr.files import append_line, replacing, reported
 from memotr.terminal import log
 from memotr.training.metrics import StepMetrics
 
@@ -33,7 +34,8 @@ class Report:
         self._folder = folder
         self._metrics = folder / METRICS
         _drop_after(self._metrics, steps)
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=steps + 1)
+        self._boards = ExitStack()
+        self._board = self._boards.enter_context(open_board(folder / "tensorboard", purge_step=steps + 1))
         target = console(stderr=True)
         self._bar = Progress(
             text_column("{task.description}"),
@@ -53,8 +55,8 @@ class Report:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._bar.stop()
-        with suppress(OSError):  # a full disk ended the run; every line of metrics was flushed
-            self._board.close()
+        with suppress(UserError):  # a full disk ended the run; every line of metrics was flushed
+            self._boards.close()
 
     def say(self, text: str) -> None:
         """Text for whoever watches, above the progress bar."""
@@ -115,6 +117,27 @@ def _known(line: Mapping[str, Any]) -> dict[str, Any]:
         return None if isinstance(value, float) and not isfinite(value) else value
 
     return {key: known(value) for key, value in line.items()}
+
+
+@contextmanager
+def open_board(folder: Path, purge_step: int | None = None) -> Iterator[SummaryWriter]:
+    """Yield a writer of TensorBoard's files.
+
+    What its thread cannot write is an OSError of ``flush`` and a UserError at the end of the context, and no traceback
+    that the thread prints.
+    """
+    usual = threading.excepthook
+
+    def report(failed: threading.ExceptHookArgs) -> None:
+        if not issubclass(failed.exc_type, OSError) or not type(failed.thread).__module__.startswith("tensorboard."):
+            usual(failed)
+
+    threading.excepthook = report
+    try:
+        with reported(folder), closing(SummaryWriter(str(folder), purge_step=purge_step)) as board:
+            yield board
+    finally:
+        threading.excepthook = usual
 
 
 def _drop_after(file: Path, steps: int) -> None:
