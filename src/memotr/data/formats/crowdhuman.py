@@ -46,7 +46,7 @@ def read_sequences(annotations: Path, images: Path, problems: Problems) -> Itera
         elif problems.refuses_name(annotations, "image", name, number):
             pass
         elif name not in files:
-            problems.error(annotations, f"there is no image {brief(name)} in {images}", number)
+            problems.error(annotations, f"there is no image {brief(f'{name}.jpg')} in {images}", number)
         else:
             yield _still(record, annotations, number, files[name], problems)
         seen.add(name)
