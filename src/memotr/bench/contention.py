@@ -150,12 +150,6 @@ class Program:
             errors = self._errors.read_text(encoding="utf-8", errors="replace")
             raise RuntimeError(f"{self.way.name}: a program ended or tracks nothing: {errors}")
 
-    def frame_rate(self, began: float, ended: float) -> float:
-        """Return the frames per second in a window; with fewer than two lines in it, the most that it can be."""
-        inside = [t for t in self.times if began <= t <= ended]
-        lines, seconds = (len(inside) - 1, inside[-1] - inside[0]) if len(inside) > 1 else (1, ended - began)
-        return lines * self.way.frames_per_line / seconds
-
     def pause(self) -> None:
         self._process.send_signal(signal.SIGSTOP)
 
@@ -245,7 +239,17 @@ def rate_together(programs: Sequence[Program], busy_loops: int, options: Options
             loop.wait()
     for program in programs:
         program.check()
-    return sum(program.frame_rate(began, ended) for program in programs)
+    return sum(frame_rate(program.times, program.way.frames_per_line, began, ended) for program in programs)
+
+
+def frame_rate(times: Sequence[float], frames: int, began: float, ended: float) -> float:
+    """Return the frames per second in a window, given the times at which so many frames each were finished.
+
+    With fewer than two times in the window it is the most that it can be.
+    """
+    inside = [t for t in times if began <= t <= ended]
+    count, seconds = (len(inside) - 1, inside[-1] - inside[0]) if len(inside) > 1 else (1, ended - began)
+    return count * frames / seconds
 
 
 def ratio(ours: Sequence[float], base: Sequence[float]) -> Spread:
