@@ -143,7 +143,8 @@ def test_what_cannot_be_adapted_is_said_once(monkeypatch):
     library = type("Library", (), {"GOMP_parallel": None, "kmp_set_blocktime": None})()
     monkeypatch.setattr(openmp, "openmp_library", lambda: library)
     monkeypatch.setattr(openmp, "INTERVAL", 0)
-    monkeypatch.setattr(Load, "of_others", lambda load: 64.0)
+    loads = iter([64.0])
+    monkeypatch.setattr(Load, "of_others", lambda load: next(loads))
     with pytest.warns(UserWarning, match="set KMP_BLOCKTIME=0 before Python starts") as warned:
         Adaptation().run()
     assert len(warned) == 1
