@@ -29,7 +29,10 @@ ROWS = (
     {"models"},
     {"config"},
     {"files", "filenames", "consoles"},
-    {"published", "structures", "boxes", "tracks", "errors", "addresses", "allocation", "documents", "terminal"},
+    {
+        *("published", "structures", "boxes", "tracks", "documents", "errors", "addresses"),
+        *("allocation", "openmp", "terminal"),
+    },
 )
 
 # Rooms that receive numbers: no settings class is defined in them.

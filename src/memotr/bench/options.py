@@ -30,6 +30,9 @@ class Options:
         clips: how many a run of the data loader has.
         workers: numbers of processes with which the data loader is measured.
         scored: sequences, frames in each and objects on each that are scored.
+        programs: numbers of programs that run at once; the first is 1.
+        settling: seconds that they run before they are measured.
+        window: seconds in which they are measured.
     """
 
     config: Config
@@ -48,6 +51,9 @@ class Options:
     clips: int = 20
     workers: tuple[int, ...] = (0, 1, 2)
     scored: tuple[int, int, int] = (25, 1000, 9)
+    programs: tuple[int, ...] = (1, 2, 4)
+    settling: float = 2.0
+    window: float = 3.0
 
     def quick(self) -> Options:
         """So small that everything takes seconds: to see that it works; the numbers mean nothing."""
@@ -65,4 +71,7 @@ class Options:
             clips=2,
             workers=(0,),
             scored=(2, 20, 3),
+            programs=(1, 2),
+            settling=0.0,
+            window=0.5,
         )

@@ -14,7 +14,7 @@ from memotr.bench.options import Options
 from memotr.bench.report import Report, Table
 from memotr.consoles import SafeConsole
 
-Part = Literal["operator", "frame", "outside", "track", "training", "loading", "evaluation", "roofline"]
+Part = Literal["operator", "frame", "outside", "track", "training", "loading", "evaluation", "roofline", "contention"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
 

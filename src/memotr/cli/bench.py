@@ -20,7 +20,8 @@ def bench(
     parts: Annotated[
         list[str] | None,
         typer.Argument(
-            help="operator, frame, outside, track, training, loading, evaluation, roofline.", show_default="all"
+            help="operator, frame, outside, track, training, loading, evaluation, roofline, contention.",
+            show_default="all",
         ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Tiny: only to see that everything runs.")] = False,

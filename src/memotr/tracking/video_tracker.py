@@ -18,6 +18,7 @@ from memotr.boxes import cxcywh_to_xyxy
 from memotr.config import Config
 from memotr.data.preprocess import preprocess
 from memotr.io.sources import open_source
+from memotr.openmp import adapt_waiting
 from memotr.structures import ImageBatch
 from memotr.tracks import Tracks
 
@@ -62,6 +63,7 @@ class VideoTracker(ABC):
             "miss_tolerance": miss_tolerance,
             "min_area": min_area,
         }
+        adapt_waiting()
         self.config = config
         self.settings = config.tracking.override({k: v for k, v in given.items() if v is not None})
         self.frame = 0

@@ -18,6 +18,7 @@ from memotr.config import Config
 from memotr.data.clips import ClipDataset
 from memotr.errors import UserError
 from memotr.models.memotr import MeMOTR
+from memotr.openmp import adapt_waiting
 from memotr.structures import ClipBatch
 from memotr.training.checkpoint import (
     LAST,
@@ -70,6 +71,7 @@ class Training:
         shown: ShownClip | None = None,
         validate: Validate | None = None,
     ) -> None:
+        adapt_waiting()
         self.fabric, self.config, self.settings, self.output = fabric, config, config.training, config.training.output
         self.folder, self.stop, self.shown, self.validate = folder, stop, shown, validate
         self.model = model.recompute_activations(self.settings.checkpoint_activations)

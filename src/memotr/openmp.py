@@ -1,0 +1,156 @@
+"""Adapt how OpenMP threads wait for each other to the load of the machine (Linux, libgomp).
+
+PyTorch runs most layers on a team of threads, which meet hundreds of times per frame. The threads of libgomp, the
+OpenMP library in PyTorch's Linux wheels, spin for several milliseconds before they sleep. On an idle machine that is
+fast, because no thread has to be woken. Next to other programs it is ruinous: a spinning thread holds the processor
+that the thread it waits for needs, and the frame rate can drop to a hundredth.
+
+libgomp reads ``OMP_WAIT_POLICY`` once, when it is loaded, and has no call that changes the policy later. But it cuts
+spinning to a few microseconds whenever it manages more threads than there are processors. So a second team is kept,
+asleep, for as long as other programs need the processors. The work of a layer is divided in the same way with and
+without it, so results do not change by a bit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import torch
+
+USER_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
+"""Environment variables by which users decide how threads wait. Where one is set, nothing is adapted."""
+
+CPU_TIMES = Path("/proc/stat")
+WORK_COLUMNS = (0, 1, 2, 5, 6, 7)
+"""Of a processor in :data:`CPU_TIMES`: user, nice, system, irq, softirq, steal (taken by other virtual machines)."""
+
+INTERVAL = 0.2  # seconds between two measurements of the load
+BUSY, CALM = 0.25, 0.1  # how many processors the team lacks because of other programs
+CALM_INTERVALS = 5
+
+_lock = threading.Lock()
+_adaptation: Adaptation | None = None
+
+
+def adapt_waiting() -> None:
+    """Adapt from now on how the OpenMP threads of this process wait for each other.
+
+    Does nothing where the user has set one of :data:`USER_SETTINGS`, where there is no /proc, or where PyTorch uses an
+    OpenMP library that does not spin. May be called again, after `torch.set_num_threads` in particular.
+    """
+    global _adaptation
+    if not CPU_TIMES.is_file() or any(name in os.environ for name in USER_SETTINGS):
+        return
+    with _lock:
+        if _adaptation is None or _adaptation.process != os.getpid():  # a forked child does not inherit threads
+            _adaptation = Adaptation()
+            _adaptation.start()
+        _adaptation.team_size = torch.get_num_threads()
+
+
+class Adaptation(threading.Thread):
+    """Background thread that measures the load of the machine and holds a sleeping team while it is busy.
+
+    Attributes:
+        process: the process that the thread runs in.
+        team_size: number of threads that share the work of a layer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="memotr-openmp", daemon=True)
+        self.process = os.getpid()
+        self.team_size = torch.get_num_threads()
+
+    def run(self) -> None:
+        library = openmp_library()
+        if library is None:
+            return
+        load, policy = Load(), WaitPolicy()
+        sleeping: SleepingTeam | None = None
+        while True:
+            time.sleep(INTERVAL)
+            missing = load.of_others() + self.team_size - len(os.sched_getaffinity(0))
+            if not policy.sleeps(missing):
+                if sleeping is not None:
+                    sleeping.dissolve()
+                sleeping = None
+            elif hasattr(library, "kmp_set_blocktime"):  # of LLVM or Intel: every thread would have to call it
+                warnings.warn(
+                    "other programs keep the processors busy, and the OpenMP threads of this PyTorch spin while they "
+                    "wait, which slows tracking down many times over: set KMP_BLOCKTIME=0 before Python starts",
+                    stacklevel=1,
+                )
+                return
+            elif sleeping is None:
+                sleeping = SleepingTeam(library, self.team_size)
+
+
+class WaitPolicy:
+    """Decide whether waiting threads sleep: at once when the machine is busy, until it has been calm for a while."""
+
+    def __init__(self) -> None:
+        self._calm = CALM_INTERVALS
+
+    def sleeps(self, missing: float) -> bool:
+        """Decide for the next interval, given how many processors the team lacked in the last one."""
+        if missing > BUSY or (missing > CALM and self._calm < CALM_INTERVALS):
+            self._calm = 0
+        else:
+            self._calm += 1
+        return self._calm < CALM_INTERVALS
+
+
+class Load:
+    """Work that other programs do on the processors that this process may use."""
+
+    def __init__(self) -> None:
+        self._before = self._now()
+
+    def of_others(self) -> float:
+        """Return how many processors others kept busy since the last call."""
+        before, self._before = self._before, self._now()
+        seconds, work, own = (now - then for now, then in zip(self._before, before, strict=True))
+        return (work - own) / seconds
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        """Return the time, the work done by everyone, and by this process, all in seconds."""
+        names = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+        lines = (line.split() for line in CPU_TIMES.read_text(encoding="ascii").splitlines())
+        ticks = sum(int(times[column]) for name, *times in lines if name in names for column in WORK_COLUMNS)
+        return time.monotonic(), ticks / os.sysconf("SC_CLK_TCK"), time.process_time()
+
+
+class SleepingTeam:
+    """A second team of OpenMP threads, which makes libgomp manage one thread more than there are processors.
+
+    Args:
+        library: libgomp.
+        working: number of threads in the first team.
+    """
+
+    def __init__(self, library: ctypes.CDLL, working: int) -> None:
+        self._library = library
+        self._size = max(2, library.omp_get_num_procs() - working + 2)  # libgomp counts one of the two first threads
+        self._dissolved = threading.Event()
+        threading.Thread(target=self._hold, name="memotr-openmp-team", daemon=True).start()
+
+    def dissolve(self) -> None:
+        self._dissolved.set()
+
+    def _hold(self) -> None:
+        """Form the team, which lasts as long as this thread."""
+        do_nothing = ctypes.cast(self._library.omp_get_level, ctypes.c_void_p)
+        self._library.GOMP_parallel(do_nothing, None, ctypes.c_uint(self._size), ctypes.c_uint(0))
+        self._dissolved.wait()
+
+
+def openmp_library() -> ctypes.CDLL | None:
+    """Return the OpenMP library that PyTorch uses, None where it has none."""
+    library = ctypes.CDLL(torch._C.__file__)  # its symbols and those of all libraries that it needs
+    return library if hasattr(library, "GOMP_parallel") else None
