@@ -20,6 +20,7 @@ EXTRAS = {
     "matplotlib": "train",
     "trackeval": "eval",
     "trackers": "demo",
+    "onnx": "export",
     "onnxruntime": "export",
     "onnxscript": "export",
 }

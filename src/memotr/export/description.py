@@ -50,6 +50,17 @@ def describe(config: Config) -> dict[str, str]:
     }
 
 
+def read_texts(document: bytes, origin: str) -> dict[str, str]:
+    """Parse the texts of :func:`describe` as a program carries them. Raises UserError where they are anything else."""
+    try:
+        texts = json.loads(document)
+    except (ValueError, RecursionError):
+        texts = None
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+        raise UserError(f"{origin}: its description is damaged; export the checkpoint again")
+    return texts
+
+
 def read_config(texts: Mapping[str, str], origin: str) -> Config:
     """The configuration of the model that was exported.
 
@@ -60,7 +71,13 @@ def read_config(texts: Mapping[str, str], origin: str) -> Config:
         raise UserError(f"{origin}: was not made by `memotr export`")
     if texts["memotr_format"] != FORMAT:
         raise UserError(
-            f"{origin}: is of format {texts['memotr_format']}, made by memotr {texts['memotr_version']}; this version "
-            f"reads format {FORMAT}: export the checkpoint again"
+            f"{origin}: is of format {texts['memotr_format']}, made by memotr {texts.get('memotr_version', '?')}; this "
+            f"version reads format {FORMAT}: export the checkpoint again"
         )
-    return make_config(yaml.safe_load(texts["config"]), origin)
+    try:
+        settings = yaml.safe_load(texts.get("config", ""))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise UserError(f"{origin}: its configuration is damaged; export the checkpoint again")
+    return make_config(settings, origin)

@@ -45,8 +45,11 @@ def trace(model: MeMOTR) -> tuple[FrameStep, ExportedProgram]:
 
 def write_program(program: ExportedProgram, path: Path, description: Mapping[str, str]) -> None:
     """Save a traced step for PyTorch; its description lies in it as a file of its own."""
+    samples = program.example_inputs
+    program.example_inputs = None  # they would be stored as a pickle
     with quiet_exporter():
         torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(description)})
+    program.example_inputs = samples
 
 
 def write_onnx(program: ExportedProgram, path: Path, description: Mapping[str, str]) -> None:
