@@ -1,10 +1,11 @@
 import re
 
 import pytest
+import torch
 import yaml
 
 from memotr.build import build_model
-from memotr.config import load_config, preset_names
+from memotr.config import Config, load_config, make_config, preset_names
 from memotr.errors import UserError
 
 PUBLISHED = """\
@@ -268,3 +269,125 @@ def test_the_authors_lists_are_lists(tmp_path, key, value):
 def test_the_authors_can_leave_crowdhuman_out(tmp_path):
     assert [split.path for split in read_published(tmp_path, USE_CROWDHUMAN=False).data.train] == ["MOT17"]
     assert [split.path for split in read_published(tmp_path, USE_CROWDHUMAN=None).data.train] == ["MOT17", "CrowdHuman"]
+
+
+def parts(schema):
+    """Every schema of a value within a schema."""
+    if isinstance(schema, dict):
+        if "type" in schema:
+            yield schema
+        for inner in schema.values():
+            yield from parts(inner)
+    elif isinstance(schema, list):
+        for inner in schema:
+            yield from parts(inner)
+
+
+def test_every_setting_has_an_upper_bound():
+    bounds = {
+        "integer": {"maximum", "exclusiveMaximum"},
+        "number": {"maximum", "exclusiveMaximum"},
+        "array": {"maxItems"},
+        "string": {"maxLength", "enum", "const"},
+    }
+    schema = Config.model_json_schema()
+    found = [part for part in parts([schema, *schema["$defs"].values()]) if part["type"] in bounds]
+    assert len(found) > 100
+    unbounded = [part for part in found if not bounds[part["type"]] & part.keys()]
+    assert not unbounded
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "model.num_queries=10000000",
+        "model.num_decoder_layers=1000000000",
+        "model.num_encoder_layers=1000000000",
+        "model.num_levels=1000000",
+        "model.num_heads=100000",
+        "model.num_decoder_points=100000",
+        "model.hidden_dim=1024000",
+        "model.ffn_dim=1000000000",
+        "model.backbone.width=1000000",
+        "model.backbone.depths=[1,1,1,1000000]",
+        "tracking.miss_tolerance=10000000000000000000",
+        "tracking.miss_tolerance=1.0e+19",
+        "tracking.max_tracks=1000000000",
+        "tracking.det_thresh=.nan",
+        "tracking.min_area=.inf",
+        "tracking.motion.max_length=1000000000",
+        "training.optimizer.lr=.inf",
+        "training.optimizer.lr=.nan",
+        "training.epochs=9223372036854775808",
+        "training.batch_size=100000000",
+        "data.workers=1000000",
+        "input.short_side=9223372036854775808",
+        "input.longest_side=100000000",
+        "data.sampling.lengths=[1000000000]",
+        "name='a\x01b'",
+        'classes=["a\\nb"]',
+        'classes=["\\ud800"]',
+        'classes=["\\0"]',
+        "name=" + "x" * 1000,
+        "data.root=" + "x" * 100_000,
+        "model=" + "[" * 3000,
+        "training.seed=" + "1" * 5000,
+        "training.epochs=2001-99-99",
+        "model=2001-99-99",
+        "a." * 3000 + "b=1",
+    ],
+    ids=lambda setting: setting[:40].encode("unicode_escape").decode(),
+)
+def test_absurd_values_are_one_line(setting, tmp_path):
+    with pytest.raises(UserError) as error:
+        load_config("tiny", [setting])
+    assert "\n" not in str(error.value)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 500
+
+
+def test_networks_of_absurd_size_are_refused_before_they_are_built():
+    with pytest.raises(UserError, match=r"model has about 14,\d{3},\d{3},\d{3} parameters, more than the 300,000,000"):
+        load_config("tiny", ["model.hidden_dim=9984", "model.ffn_dim=100000"])
+    with pytest.raises(UserError, match="classes: Tuple should have at most 10000 items"):
+        make_config({"classes": [f"class {i}" for i in range(10_001)]}, "here")
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_the_number_of_parameters_is_known_without_building(name):
+    config = load_config(name)
+    with torch.device("meta"):
+        real = sum(parameter.numel() for parameter in build_model(config).parameters())
+    assert config.model.count_parameters(len(config.classes)) == pytest.approx(real, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("NUM_DET_QUERIES", 10**7),
+        ("NUM_DEC_LAYERS", 10**9),
+        ("MISS_TOLERANCE", 10**18),
+        ("SAMPLE_LENGTHS", [10**9]),
+        ("LR", ".inf"),
+        ("DATASET", "x" * 10**5),
+        ("LR_DROP_MILESTONES", list(range(1, 5000))),
+        ("SAMPLE_STEPS", [[[1]]]),
+    ],
+)
+def test_absurd_values_in_the_authors_files_are_one_line(key, value, tmp_path):
+    file = tmp_path / "theirs.yaml"
+    file.write_text("DATASET: DanceTrack\nSAMPLE_STEPS: [1]\n".replace(f"{key}:", "#") + f"{key}: {value}\n")
+    with pytest.raises(UserError, match=r"theirs\.yaml") as error:
+        load_config(file)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 500
+
+
+def test_settings_that_no_file_could_hold_are_one_line():
+    nested = {}
+    for _ in range(3000):
+        nested = {"model": nested}
+    for raw in (nested, {"name": "\ud800"}, {"classes": [1 << 70]}, {"model": torch.zeros(3, 3)}, {"a\nb": 1}, {1: 2}):
+        with pytest.raises(UserError) as error:
+            make_config(raw, "weights.pt")
+        assert "\n" not in str(error.value)

@@ -4,38 +4,56 @@ from __future__ import annotations
 
 import difflib
 from bisect import bisect_right
+from collections import Counter
 from copy import deepcopy
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path, PureWindowsPath
 from typing import Annotated, Any, Literal, get_args
+from unicodedata import category
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from memotr.documents import DocumentError, brief, check_values, parse_yaml, read_text
 from memotr.errors import UserError
 from memotr.published import read_published_config
 
+# Upper bounds are far above any use: they keep a number that nobody means from filling memory, or from taking for ever.
 Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Weight = Annotated[float, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1, le=1_000_000)]
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Few = Annotated[int, Field(ge=1, le=100)]
+"""Layers, levels, heads, points."""
+Width = Annotated[int, Field(ge=1, le=10_000)]
+"""Channels, queries, and pixels of a short side."""
+Pixels = Annotated[int, Field(ge=1, le=100_000)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
 Level = Annotated[int, Field(ge=0, le=255)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Stages = Annotated[tuple[Positive, ...], Field(max_length=1000)]
+Counts = Annotated[tuple[Count, ...], Field(max_length=1000)]
+Sides = Annotated[tuple[Width, ...], Field(min_length=1, max_length=1000)]
+ClipLength = Annotated[int, Field(ge=1, le=1000)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+MOST_CLASSES = 10_000
+PathText = Annotated[str, Field(max_length=4096)]
+MOST_KEYS = 1000
+MOST_PARAMETERS = 300_000_000  # the published networks have 40 million
 DataFormat = Literal["auto", "mot", "mot17", "motsynth", "crowdhuman", "bdd100k", "coco-video", "generated"]
 
 
 class Settings(BaseModel):
     """Base of all settings: immutable, no unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class BackboneConfig(Settings):
     """ResNet with bottleneck blocks. The defaults are ResNet-50 with pretrained weights in mind."""
 
-    depths: tuple[Positive, Positive, Positive, Positive] = (3, 4, 6, 3)
-    width: Positive = 64
+    depths: tuple[Few, Few, Few, Few] = (3, 4, 6, 3)
+    width: Width = 64
     norm: Literal["frozen", "batch", "group"] = "frozen"
     frozen_stages: Annotated[int, Field(ge=0, le=5)] = 2
     """How many of stem, layer1, ..., layer4 do not train."""
@@ -46,23 +64,23 @@ class ModelConfig(Settings):
 
     variant: Literal["dab", "deformable-detr"] = "dab"
     backbone: BackboneConfig = BackboneConfig()
-    hidden_dim: Positive = 256
-    ffn_dim: Positive = 2048
-    num_levels: Annotated[int, Field(ge=2)] = 4
-    num_heads: Positive = 8
-    num_encoder_points: Positive = 4
-    num_decoder_points: Positive = 4
-    num_encoder_layers: Annotated[int, Field(ge=0)] = 6
-    num_decoder_layers: Positive = 6
-    num_queries: Positive = 300
-    merge_layer: Annotated[int, Field(ge=0)] = 1
+    hidden_dim: Width = 256
+    ffn_dim: Annotated[int, Field(ge=1, le=100_000)] = 2048
+    num_levels: Annotated[int, Field(ge=2, le=20)] = 4
+    num_heads: Few = 8
+    num_encoder_points: Few = 4
+    num_decoder_points: Few = 4
+    num_encoder_layers: Annotated[int, Field(ge=0, le=100)] = 6
+    num_decoder_layers: Few = 6
+    num_queries: Width = 300
+    merge_layer: Annotated[int, Field(ge=0, le=100)] = 1
     """Number of first decoder layers that only detection queries enter (MERGE_DET_TRACK_LAYER)."""
     update_threshold: Probability = 0.5
     long_memory_lambda: Probability = 0.01
     use_long_memory: bool = True
     """Otherwise the last confident output stands in its place: an ablation."""
-    memory_heads: Positive = 8
-    position_temperature: Annotated[float, Field(gt=0)] = 20.0
+    memory_heads: Few = 8
+    position_temperature: Annotated[float, Field(gt=0, le=1e6)] = 20.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
@@ -76,21 +94,35 @@ class ModelConfig(Settings):
             raise ValueError(f"merge_layer {self.merge_layer} exceeds num_decoder_layers {self.num_decoder_layers}")
         return self
 
+    def count_parameters(self, classes: int) -> int:
+        """Return about how many parameters the network has, counted without building it."""
+        dim, ffn, levels = self.hidden_dim, 2 * self.hidden_dim * self.ffn_dim, self.num_levels
+        encoder, decoder = (
+            2 * dim**2 + 3 * dim * self.num_heads * levels * points
+            for points in (self.num_encoder_points, self.num_decoder_points)
+        )
+        width = self.backbone.width
+        blocks = width**2 * sum((17 * depth + 8) << 2 * stage for stage, depth in enumerate(self.backbone.depths))
+        projections = dim * width * (56 + 288 * (levels - 3))
+        layers = self.num_encoder_layers * (encoder + ffn)
+        layers += self.num_decoder_layers * (decoder + ffn + 6 * dim**2 + dim * classes)
+        return blocks + projections + layers + 20 * dim**2 + ffn + 2 * dim * self.num_queries
+
 
 class InputConfig(Settings):
     """How a frame is resized before the network sees it, in pixels."""
 
-    short_side: Positive = 800
-    longest_side: Positive = 1536
+    short_side: Width = 800
+    longest_side: Pixels = 1536
 
 
 class MotionConfig(Settings):
     """Linear extrapolation of unseen tracks; off in every published result."""
 
     enabled: bool = False
-    min_length: Annotated[int, Field(ge=2)] = 3
-    max_length: Annotated[int, Field(ge=2)] = 5
-    weight: Annotated[float, Field(ge=0)] = 0.5
+    min_length: Annotated[int, Field(ge=2, le=1000)] = 3
+    max_length: Annotated[int, Field(ge=2, le=1000)] = 5
+    weight: Weight = 0.5
 
     @model_validator(mode="after")
     def _ordered(self) -> MotionConfig:
@@ -106,7 +138,9 @@ class TrackingConfig(Settings):
     track_thresh: Probability = 0.5
     result_thresh: Probability = 0.5
     miss_tolerance: Positive = 30
-    min_area: Annotated[float, Field(ge=0)] = 100.0
+    min_area: Annotated[float, Field(ge=0, le=1e12)] = 100.0
+    max_tracks: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Most tracks of a video at a time: where there is no room for all births, the best scores are born."""
     motion: MotionConfig = MotionConfig()
 
     def override(self, values: dict[str, Any]) -> TrackingConfig:
@@ -120,12 +154,12 @@ class TrackingConfig(Settings):
 class SamplingConfig(Settings):
     """How many frames a clip has, and how far apart they are (paper, section 4.2). Epochs count from 0."""
 
-    lengths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (2, 3, 4, 5)
-    steps: tuple[Positive, ...] = (6, 10, 14)
+    lengths: Annotated[tuple[ClipLength, ...], Field(min_length=1, max_length=1000)] = (2, 3, 4, 5)
+    steps: Stages = (6, 10, 14)
     """Epochs in which the next length begins: one fewer than lengths."""
     interval: Positive = 10
     """Largest distance between two frames of a clip; the same within a clip, drawn for each."""
-    intervals: tuple[Positive, ...] = ()
+    intervals: Stages = ()
     """One for each of ``lengths``, in the place of ``interval``: what people look like is learned from far apart."""
 
     @model_validator(mode="after")
@@ -155,16 +189,16 @@ class AugmentationConfig(Settings):
     """How the clips of one data set vary; the defaults are those of DanceTrack. Sizes are in pixels."""
 
     flip: Probability = 0.5
-    short_sides: Annotated[tuple[Positive, ...], Field(min_length=1)] = tuple(range(608, 993, 32))
+    short_sides: Sides = tuple(range(608, 993, 32))
     """The network's input: the short side is drawn from these."""
-    longest_side: Positive = 1536
+    longest_side: Pixels = 1536
     crop: Probability = 0.5
     """How often a random crop comes before that resize."""
-    crop_short_sides: Annotated[tuple[Positive, ...], Field(min_length=1)] = (800, 1000, 1200)
+    crop_short_sides: Sides = (800, 1000, 1200)
     """The crop is cut from the image with its short side drawn from these (COCO_SIZE: 400, 500, 600)."""
-    crop_min_size: Positive = 800
+    crop_min_size: Width = 800
     """Smallest width and height of the crop (COCO_SIZE: 384)."""
-    crop_max_size: Positive = 1200
+    crop_max_size: Width = 1200
     """Largest width and height of the crop (COCO_SIZE: 600)."""
     overflow_boxes: bool = False
     """Boxes may reach out of the crop (OVERFLOW_BBOX); otherwise they are clipped to it."""
@@ -172,7 +206,7 @@ class AugmentationConfig(Settings):
     """Largest shifts of hue (of 180), saturation and value (of 255), each made in half of the clips."""
     reverse: Probability = 0.0
     """How often a clip of a video runs backwards (REVERSE_CLIP)."""
-    still_shift: Positive = 50
+    still_shift: Width = 50
     """Largest step per frame when a clip is made of a still image."""
     still_reverse: Probability = 0.5
     """How often a clip made of a still image runs backwards."""
@@ -187,9 +221,9 @@ class AugmentationConfig(Settings):
 class SplitConfig(Settings):
     """Part of a data set on disk; ``memotr data check`` says what is found there."""
 
-    path: str = "."
+    path: PathText = "."
     """The data set's folder, counted from the data root."""
-    split: str | None = None
+    split: Annotated[str, Field(max_length=200)] | None = None
     """``train``, ``val``, ...; ``train_half`` and ``val_half`` halve every sequence of ``train``. By default ``train``
     (``data.val``: ``val``), or all there is."""
     format: DataFormat = "auto"
@@ -198,7 +232,7 @@ class SplitConfig(Settings):
 class SourceConfig(SplitConfig):
     """Part of a data set, and how it takes part in the training."""
 
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
     """How often each start frame comes in an epoch; a fraction is a share, drawn anew every epoch."""
     join_epoch: Count = 0
     """First epoch in which it takes part."""
@@ -207,12 +241,12 @@ class SourceConfig(SplitConfig):
 class DataConfig(Settings):
     """What is trained on, what is validated on, and how clips are made of it."""
 
-    root: str = "."
+    root: PathText = "."
     """The data root."""
-    train: Annotated[tuple[SourceConfig, ...], Field(min_length=1)] = (SourceConfig(),)
+    train: Annotated[tuple[SourceConfig, ...], Field(min_length=1, max_length=1000)] = (SourceConfig(),)
     val: SplitConfig | None = None
     """What validation, and the figure of predictions, are made with; without it the figure takes the training's."""
-    workers: Count = 4
+    workers: Annotated[int, Field(ge=0, le=1000)] = 4
     """Processes per device that read and augment clips; 0 does it in between the steps."""
     sampling: SamplingConfig = SamplingConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -230,7 +264,7 @@ class OptimizerConfig(Settings):
     weight_decay: Weight = 5e-4
     clip_norm: Weight = 0.1
     """Largest norm of the gradient; 0 leaves it as it is."""
-    milestones: tuple[Positive, ...] = (12,)
+    milestones: Stages = (12,)
     """Epochs from which on all rates are multiplied by ``drop_rate``, once more each."""
     drop_rate: Probability = 0.1
     only_query_updater_from: Count | None = None
@@ -245,7 +279,7 @@ class LossConfig(Settings):
     giou: Weight = 2.0
     identity: Weight = 0.0
     """Of outputs that do not tell the objects of a clip apart (not in the paper; see docs/training.md)."""
-    aux: tuple[Weight, ...] | None = None
+    aux: Annotated[tuple[Weight, ...], Field(max_length=100)] | None = None
     """One factor for each decoder layer before the last; by default 1."""
     match_label: Weight = 2.0
     match_l1: Weight = 5.0
@@ -271,9 +305,9 @@ class TrainingConfig(Settings):
     """How the network learns. The defaults are those of the published DAB model on DanceTrack; epochs count from 0."""
 
     epochs: Positive = 20
-    batch_size: Positive = 1
+    batch_size: Width = 1
     """Clips per device."""
-    batch_sizes: tuple[Positive, ...] = ()
+    batch_sizes: Annotated[tuple[Width, ...], Field(max_length=1000)] = ()
     """One for each of ``data.sampling.lengths``, in the place of ``batch_size``: short clips want more at a time."""
     accumulation: Positive = 1
     """Batches per step of the optimiser."""
@@ -288,12 +322,12 @@ class TrainingConfig(Settings):
     keep_strays: bool = False
     """With either of these rates: tracks that have lost their object go on as negatives, as they do without, so that
     the model learns to end them. The published code drops them."""
-    no_grad_frames: tuple[Count, ...] = ()
+    no_grad_frames: Counts = ()
     """How many first frames of a clip run without gradient, in each of the stages that ``no_grad_steps`` begin."""
-    no_grad_steps: tuple[Count, ...] = ()
+    no_grad_steps: Counts = ()
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Of a moving average of the weights, validated and exported in their place; 0 keeps none."""
-    checkpoint_activations: tuple[Literal["backbone", "encoder", "decoder"], ...] = ()
+    checkpoint_activations: Annotated[tuple[Literal["backbone", "encoder", "decoder"], ...], Field(max_length=3)] = ()
     """Parts whose inner values are computed again in the backward pass rather than kept."""
     output: OutputConfig = OutputConfig()
 
@@ -312,9 +346,9 @@ class TrainingConfig(Settings):
 class Config(Settings):
     """Everything that makes a tracker: the network, its classes, its input, its lifecycle and how it was trained."""
 
-    name: str = "memotr"
+    name: Annotated[str, Field(max_length=200)] = "memotr"
     """Of the folder in ``runs/`` that a training writes to, unless another is named."""
-    classes: Annotated[tuple[str, ...], Field(min_length=1)] = ("person",)
+    classes: Annotated[tuple[Name, ...], Field(min_length=1, max_length=MOST_CLASSES)] = ("person",)
     model: ModelConfig = ModelConfig()
     input: InputConfig = InputConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -324,6 +358,7 @@ class Config(Settings):
     @field_validator("name")
     @classmethod
     def _within(cls, name: str) -> str:
+        _refuse_control_characters(name)
         place = PureWindowsPath(name)  # knows both slashes
         if place.anchor or ".." in place.parts or not place.name:
             raise ValueError(f"{name!r} would be a folder outside of runs/; take a plain name such as 'memotr'")
@@ -332,12 +367,20 @@ class Config(Settings):
     @field_validator("classes")
     @classmethod
     def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
-        if twice := [name for name in classes if classes.count(name) > 1]:
-            raise ValueError(f"every class has a name of its own, found {twice[0]!r} {classes.count(twice[0])} times")
+        for name, count in Counter(classes).items():
+            _refuse_control_characters(name)
+            if count > 1:
+                raise ValueError(f"every class has a name of its own, found {name!r} {count} times")
         return classes
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
+        parameters = self.model.count_parameters(len(self.classes))
+        if parameters > MOST_PARAMETERS:
+            raise ValueError(
+                f"model has about {parameters:,} parameters, more than the {MOST_PARAMETERS:,} that can be built; take "
+                "fewer or narrower layers"
+            )
         if "backbone" in self.training.checkpoint_activations and self.model.backbone.norm == "batch":
             raise ValueError(
                 "training.checkpoint_activations: a backbone with norm 'batch' would count every batch twice; "
@@ -365,6 +408,11 @@ class Config(Settings):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
+def _refuse_control_characters(name: str) -> None:
+    if any(category(character) in ("Cc", "Zl", "Zp") for character in name):
+        raise ValueError(f"{name!r} has a control character or a line break in it")
+
+
 def preset_names() -> list[str]:
     """Names of the configurations that ship with the package."""
     return sorted(p.name.removesuffix(".yaml") for p in _presets().iterdir() if p.name.endswith(".yaml"))
@@ -381,12 +429,11 @@ def load_config(source: str | Path, overrides: list[str] | None = None) -> Confi
         UserError: no such preset or file, broken YAML, unknown key, value out of range.
     """
     text, origin = _read(source)
-    try:
-        raw = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{origin}: not valid YAML: {' '.join(str(error).split())}") from error
+    raw = parse_yaml(text, origin) or {}
     if not isinstance(raw, dict):
         raise UserError(f"{origin}: expected settings as 'key: value' lines, found {type(raw).__name__}")
+    if len(raw) > MOST_KEYS:
+        raise UserError(f"{origin}: {len(raw):,} keys are not settings of a tracker")
     if any(str(key).isupper() for key in raw):
         raw = read_published_config(raw, origin)
     return make_config(raw, origin, overrides)
@@ -394,12 +441,13 @@ def load_config(source: str | Path, overrides: list[str] | None = None) -> Confi
 
 def make_config(raw: dict[str, Any], origin: str, overrides: list[str] | None = None) -> Config:
     """Validate settings, some of them overridden; ``origin`` names where they are from in errors. Raises UserError."""
+    check_values(raw, origin)
     try:
         return Config.model_validate(_override(deepcopy(raw), overrides or []))
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"]) + "."
         given = (item for item in overrides or () if place.startswith(item.partition("=")[0] + "."))
-        culprit = next(map(repr, given), origin)
+        culprit = next(map(brief, given), origin)
         raise UserError(f"{culprit}: {_explain(error)}") from None
 
 
@@ -412,11 +460,7 @@ def _read(source: str | Path) -> tuple[str, str]:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise UserError(f"{path}: no such configuration file")
-        try:
-            return path.read_text(encoding="utf-8"), str(path)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise UserError(f"cannot read {path}: {reason}") from error
+        return read_text(path), str(path)
     if str(source) not in preset_names():
         raise UserError(f"{source}: neither a YAML file nor a preset; presets are {', '.join(preset_names())}")
     return (_presets() / f"{source}.yaml").read_text(), f"preset {source}"
@@ -426,20 +470,20 @@ def _override(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     for item in overrides:
         key, equals, text = item.partition("=")
         if not equals:
-            raise UserError(f"{item!r}: expected key=value, for example tracking.det_thresh=0.4")
+            raise UserError(f"{brief(item)}: expected key=value, for example tracking.det_thresh=0.4")
         node = raw
         *parents, leaf = key.split(".")
         for depth, parent in enumerate(parents, start=1):
             node = node.setdefault(parent, {})
             place, rest = ".".join(parents[:depth]), [*parents, leaf][depth]
             if isinstance(node, list):
-                raise UserError(f"{item!r}: {place} is a list, which is given as a whole: {place}=[...]")
+                raise UserError(f"{brief(item)}: {place} is a list, which is given as a whole: {place}=[...]")
             if not isinstance(node, dict):
-                raise UserError(f"{item!r}: {place} is a single value and has no key {rest}")
+                raise UserError(f"{brief(item)}: {place} is a single value and has no key {rest}")
         try:
-            node[leaf] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UserError(f"{item!r}: the value is not valid YAML; put it in quotes if it is text") from None
+            node[leaf] = parse_yaml(text, item)
+        except DocumentError as error:
+            raise UserError(f"{brief(item)}: {error.reason}; put the value in quotes if it is text") from None
     return raw
 
 
@@ -451,13 +495,13 @@ def _explain(error: ValidationError) -> str:
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "tuple_type":
             message = "expected a list, given as a whole as [...]"
-        found = "" if problem["type"] == "value_error" else f", found {problem['input']!r}"
-        return f"{place or 'settings'}: {message}{found}"
+        found = "" if problem["type"] == "value_error" else f", found {brief(problem['input'])}"
+        return f"{' '.join(place.split()) or 'settings':.200}: {message}{found}"
     *parents, key = (str(part) for part in problem["loc"])
     known = list(_fields_at(parents))
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
-    return f"unknown key {place!r}; {hint}"
+    return f"unknown key {brief(place)}; {hint}"
 
 
 def _fields_at(parents: list[str]) -> dict[str, Any]:

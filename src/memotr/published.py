@@ -6,6 +6,7 @@ import difflib
 import warnings
 from typing import Any
 
+from memotr.documents import brief
 from memotr.errors import UserError
 
 BDD100K_CLASSES = ("pedestrian", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
@@ -120,14 +121,16 @@ def read_published_config(raw: dict[str, Any], origin: str) -> dict[str, Any]:
     _refuse_misspelt(raw, origin)
     for key, value in _FIXED.items():
         if raw.get(key, value) != value:
-            raise UserError(f"{origin}: {key} is {raw[key]!r}; only {value!r} is supported")
+            raise UserError(f"{origin}: {key} is {brief(raw[key])}; only {value!r} is supported")
     for key, value in _FIXED_IN_TRAINING.items():
         if raw.get(key, value) != value:
-            warnings.warn(f"{origin}: {key} is {raw[key]!r}; training would take {value!r}", stacklevel=2)
+            warnings.warn(f"{origin}: {key} is {brief(raw[key])}; training would take {value!r}", stacklevel=2)
     dataset = raw.get("DATASET", "DanceTrack")
     if not isinstance(dataset, str) or dataset not in CLASSES:
         known = ", ".join(CLASSES)
-        raise UserError(f"{origin}: DATASET {dataset!r} is not one of {known}; write a configuration of ours instead")
+        raise UserError(
+            f"{origin}: DATASET {brief(dataset)} is not one of {known}; write a configuration of ours instead"
+        )
     settings: dict[str, Any] = {"name": dataset, "classes": list(CLASSES[dataset])}
     _set(settings, "model.variant", "dab" if raw.get("USE_DAB", False) else "deformable-detr")
     settings["data"] = _data(raw, dataset, origin)
@@ -147,7 +150,7 @@ def _refuse_misspelt(raw: dict[str, Any], origin: str) -> None:
     for key in raw:
         near = difflib.get_close_matches(str(key).upper(), known, n=1, cutoff=0.8)
         if key not in known and near:
-            raise UserError(f"{origin}: unknown key {key!r}; did you mean {near[0]!r}?")
+            raise UserError(f"{origin}: unknown key {brief(key)}; did you mean {near[0]!r}?")
 
 
 def _data(raw: dict[str, Any], dataset: str, origin: str) -> dict[str, Any]:
@@ -190,7 +193,7 @@ def _numbers(raw: dict[str, Any], key: str, origin: str) -> list[int]:
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(number, int) for number in value):
-        raise UserError(f"{origin}: {key} is {value!r}; it is a list of whole numbers, such as [2, 3, 4]")
+        raise UserError(f"{origin}: {key} is {brief(value)}; it is a list of whole numbers, such as [2, 3, 4]")
     return value
 
 

@@ -29,7 +29,7 @@ def table(rows: list[tuple[int, int, Box]], labels: list[int] | None = None) -> 
 
 def errors(objects: VideoBoxes, found: VideoBoxes, num_classes: int = 1, frames: int = 10) -> SequenceErrors:
     nothing = np.zeros(len(objects), np.bool_)
-    truth = SequenceTruth("a", np.arange(1, frames + 1), objects, nothing, VideoBoxes.empty(), frames)
+    truth = SequenceTruth("a", range(1, frames + 1), objects, nothing, VideoBoxes.empty(), frames)
     return find_errors(judge(truth, found, num_classes))
 
 

@@ -57,7 +57,7 @@ def test_the_half_as_a_split(dancetrack: Path) -> None:
     """Named as where training data is chosen."""
     for path in (dancetrack, dancetrack / "train"):
         (truth,) = load_ground_truth(path, split="val_half").sequences
-        assert (truth.name, truth.frames.tolist(), truth.length) == ("d1", [4], 4)
+        assert (truth.name, list(truth.frames), truth.length) == ("d1", [4], 4)
 
 
 def test_flat_layouts(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_the_second_half_is_centertracks() -> None:
     assert [len(second_half(length)) for length in (600, 1050, 837, 525, 654, 900, 750)] == [
         299, 524, 418, 262, 326, 449, 374,
     ]  # fmt: skip
-    assert second_half(6).tolist() == [5, 6]
+    assert list(second_half(6)) == [5, 6]
 
 
 def test_marks_classes_and_distractors(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_split_that_counts_from_0(tmp_path: Path) -> None:
     sequence(tmp_path / "a", rows=[(frame, 1, frame, 0, 9, 9, 1, 1, 1) for frame in (0, 3)])
     sequence(tmp_path / "b", rows=[(frame, 1, frame, 0, 9, 9, 1, 1, 1) for frame in (1, 2)])
     for truth in (*load_ground_truth(tmp_path).sequences, *load_ground_truth(tmp_path, only=["b"]).sequences):
-        assert truth.frames.tolist() == [1, 2, 3, 4]
+        assert list(truth.frames) == [1, 2, 3, 4]
         assert truth.objects.frames.tolist() == truth.objects.boxes[:, 0].tolist()
     (tmp_path / "a" / "seqinfo.ini").unlink()
     assert load_ground_truth(tmp_path).sequences[0].length == 4  # the last annotated frame is 3

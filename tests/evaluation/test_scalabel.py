@@ -176,9 +176,9 @@ def test_bad_labels(tmp_path: Path, message: str) -> None:
         (b"", "line 1: not valid JSON"),
         (b"3", "not a list of Scalabel frames"),
         (b'{"videos": []}', "not a list of Scalabel frames"),
-        (b"[\xff\xfe]", "not the text of a list of Scalabel frames"),
-        (b"[" * 100_000, "not the text of a list of Scalabel frames"),
-        (b"[" + b"1" * 5000 + b"]", "not the text of a list of Scalabel frames"),
+        (b"[\xff\xfe]", "it is not text in UTF-8"),
+        (b"[" * 100_000, "nested more than 50 levels deep"),
+        (b"[" + b"1" * 5000 + b"]", "a number in it has thousands of digits"),
     ],
 )
 def test_not_json_of_frames(tmp_path: Path, text: bytes, message: str) -> None:

@@ -74,3 +74,15 @@ def test_files_that_are_no_exported_tracker(tmp_path):
         open_engine(tmp_path / "noise.pt2", "cuda:3")
     with pytest.raises(UserError, match="device mps: this ONNX Runtime has cpu"):
         open_engine(other, "mps")
+
+
+def test_tracks_are_limited_though_the_exported_step_knows_no_limit():
+    model = tiny_model()
+    tracking = model.config.tracking.model_copy(update={"max_tracks": 25})
+    model.config = model.config.model_copy(update={"tracking": tracking})
+    tracker = ExportedTracker(EagerEngine(model), det_thresh=0.0, track_thresh=0.0, result_thresh=0.0, min_area=0)
+    with pytest.warns(UserWarning, match=r"tracking\.max_tracks") as told:
+        results = [tracker.update(frame) for frame in frames(4)]
+    assert [len(tracks) for tracks in results][1:] == [25] * 3
+    assert set(results[-2].ids) == set(results[-1].ids), "tracks that go on are kept"
+    assert len(told) == 1

@@ -176,3 +176,19 @@ def test_bad_settings_are_named():
         CompiledTracker(small_model(), precision="bf61", compile=eager)
     with pytest.raises(UserError, match="det_thresh"):
         CompiledTracker(small_model(), det_thresh=2.0, compile=eager)
+
+
+def test_as_many_tracks_as_are_allowed_and_one_warning_a_video(monkeypatch):
+    """Thresholds of 0 make every query a track, frame after frame."""
+    monkeypatch.setattr(compiled, "SLOTS", 2)
+    model = small_model()
+    endless = {"det_thresh": 0.0, "track_thresh": 0.0, "result_thresh": 0.0, "min_area": 0}
+    tracking = model.config.tracking.model_copy(update={"max_tracks": 25})
+    model.config = model.config.model_copy(update={"tracking": tracking})
+    trackers = Tracker(model, **endless), CompiledTracker(model, **endless, compile=eager)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"25 tracks are followed, as many as tracking\.max_tracks allows") as told:
+            counts = compare(*trackers, video(5))
+        assert (max(counts), len(told)) == (25, 2), "each says it once"
+        for tracker in trackers:
+            tracker.reset()

@@ -43,3 +43,29 @@ def test_a_track_is_judged_by_its_own_class():
     output.logits[1] = torch.tensor([5.0, -5.0])
     choice = gate(output, tracks, det_thresh=1, track_thresh=0.5, miss_tolerance=30, next_id=0)
     assert choice.disappear_time.item() == tracks.disappear_time.item() + 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("room", [0, 1, 3, 8])
+def test_where_tracks_are_limited_the_best_scores_are_born(seed, room):
+    output, tracks = random_output(20, 12, 3, seed=seed), random_tracks(12, 3, seed=seed + 100)
+    limits = {"det_thresh": 0.6, "track_thresh": 0.5, "miss_tolerance": 2, "next_id": 31}
+    free = gate(output, tracks, **limits)
+    stay = int(free.track_keep.sum())
+    choice = gate(output, tracks, **limits, max_tracks=stay + room)
+    scores = output.logits.sigmoid().amax(dim=1)
+    best = sorted(free.births.tolist(), key=lambda q: -scores[q])[:room]
+    assert choice.births.tolist() == sorted(best), "in query order"
+    assert choice.birth_ids.tolist() == list(range(31, 31 + len(best)))
+    assert choice.track_keep.equal(free.track_keep)
+
+
+def test_a_limit_with_room_for_all_changes_nothing():
+    output, tracks = random_output(20, 12, 3), random_tracks(12, 3)
+    limits = {"det_thresh": 0.6, "track_thresh": 0.5, "miss_tolerance": 2, "next_id": 31}
+    free = gate(output, tracks, **limits)
+    alive = int(free.track_keep.sum()) + len(free.births)
+    for most in (alive, 31, 32, 1000):
+        choice = gate(output, tracks, **limits, max_tracks=most)
+        assert choice.births.equal(free.births)
+        assert choice.birth_labels.equal(free.birth_labels)

@@ -121,6 +121,7 @@ class Steps:
             track_thresh=s.track_thresh,
             miss_tolerance=s.miss_tolerance,
             next_id=len(self.first),
+            max_tracks=s.max_tracks,
         )
 
     def write(self, sinks: Sequence[Sink]) -> None:

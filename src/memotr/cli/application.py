@@ -9,6 +9,9 @@ from typer.core import TyperGroup
 
 import memotr
 
+MOST_FRAMES = 10**9
+"""Of options that count frames: a year of video."""
+
 USE = ("demo", "track", "train", "eval", "score", "compare", "errors", "submit")
 TOOLS = ("data", "info", "convert", "export", "bench")
 

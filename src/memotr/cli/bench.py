@@ -11,6 +11,7 @@ import typer
 
 from memotr.cli.application import app
 
+MOST_PIXELS = 10_000
 QUICK_PRESET, PRESET = "tiny", "dancetrack"
 
 
@@ -31,12 +32,13 @@ def bench(
         typer.Option(help="Height×width as the network sees frames. Repeatable.", show_default="448x800 and 800x1422"),
     ] = None,
     tracks: Annotated[
-        list[int] | None, typer.Option(min=0, help="How many are followed. Repeatable.", show_default="0, 10, 50, 200")
+        list[int] | None,
+        typer.Option(min=0, max=10_000, help="How many are followed. Repeatable.", show_default="0, 10, 50, 200"),
     ] = None,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="In which all contenders take their turns.", show_default="5")
+        int | None, typer.Option(min=1, max=10_000, help="In which all contenders take their turns.", show_default="5")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Of PyTorch.", show_default="all cores")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=1000, help="Of PyTorch.", show_default="all cores")] = None,
     memory: Annotated[bool, typer.Option("--memory", help="Peak memory, too, in processes of their own.")] = False,
     compile: Annotated[bool, typer.Option("--compile", help="The compiled tracker, too.")] = False,
 ) -> None:
@@ -60,8 +62,8 @@ def bench(
     if unknown := set(parts or ()) - set(PARTS):
         raise UserError(f"there is no part {sorted(unknown)[0]!r}: take {', '.join(PARTS)}")
     sizes = tuple(parse_pair("size", text, "x") for text in size or ())
-    if empty := [text for text, pair in zip(size or (), sizes, strict=True) if 0 in pair]:
-        raise UserError(f"size {empty[0]!r}: a frame has at least one pixel; write height and width, such as 448x800")
+    if wrong := [text for text, pair in zip(size or (), sizes, strict=True) if 0 in pair or max(pair) > MOST_PIXELS]:
+        raise UserError(f"size {wrong[0]!r}: write height and width, each 1 to {MOST_PIXELS:,} pixels, such as 448x800")
     if threads is not None:
         torch.set_num_threads(threads)
     options = Options(load_config(preset or (QUICK_PRESET if quick else PRESET)), str(choose_device(device)))

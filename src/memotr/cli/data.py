@@ -52,18 +52,22 @@ def check_data(
 @data_commands.command("synth")
 def make_synthetic_data(
     output: Annotated[Path, typer.Argument(help="Folder to make: new, empty, or begun with the same options.")],
-    seed: Annotated[int, typer.Option(help="Chooses everything random; the same seed gives the same files.")] = 0,
+    seed: Annotated[
+        int, typer.Option(max=2**63 - 1, help="Chooses everything random; the same seed gives the same files.")
+    ] = 0,
     splits: Annotated[
         str, typer.Option(help="Splits and their numbers of sequences; each draws from random numbers of its own.")
     ] = "train=100,val=10,test=20",
-    frames: Annotated[int, typer.Option(help="Frames a sequence.")] = 100,
+    frames: Annotated[int, typer.Option(max=10_000, help="Frames a sequence.")] = 100,
     size: Annotated[str, typer.Option(help="Width×height in pixels.")] = "320x192",
     figures: Annotated[str, typer.Option(help="Fewest and most figures of a sequence.")] = "2-12",
     classes: Annotated[int, typer.Option(help="1: persons; 2: robots, too.")] = 1,
     difficulty: Annotated[
         Literal["standard", "easy"], typer.Option(help="easy: calm, bright, with nothing to hide behind.")
     ] = "standard",
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="one a processor")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Processes.", show_default="one a processor")
+    ] = None,
 ) -> None:
     """Make SynthDance: look-alike dancers whose motion deceives, in DanceTrack's layout.
 

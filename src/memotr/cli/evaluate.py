@@ -32,15 +32,15 @@ Seqmap = Annotated[
 Names = Annotated[list[str] | None, typer.Option(help="Only sequences so named, such as 'MOT17-0*'. Repeatable.")]
 Configuration = Annotated[str | None, typer.Option(help="Preset or YAML file, if it is not found with the weights.")]
 Precision = Annotated[Literal["32", "bf16", "fp16"], typer.Option(help="Of the heavy arithmetic.")]
-Batch = Annotated[int, typer.Option(min=1, help="Sequences that each process tracks at once.")]
+Batch = Annotated[int, typer.Option(min=1, max=1000, help="Sequences that each process tracks at once.")]
 Accelerator = Annotated[
     Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="What to compute on; auto prefers CUDA.")
 ]
 Devices = Annotated[
     int | None,
-    typer.Option(min=1, help="Processes on this machine.", show_default="every CUDA device; one on a CPU"),
+    typer.Option(min=1, max=1000, help="Processes on this machine.", show_default="every CUDA device; one on a CPU"),
 ]
-Nodes = Annotated[int | None, typer.Option(min=1, help="Machines.", show_default="1")]
+Nodes = Annotated[int | None, typer.Option(min=1, max=10_000, help="Machines.", show_default="1")]
 
 
 @app.command("eval")

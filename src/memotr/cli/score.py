@@ -35,7 +35,9 @@ def score(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="A sequence without results counts as empty.")
     ] = False,
-    workers: Annotated[int | None, typer.Option(help="Processes.", show_default="as many as are worth it")] = None,
+    workers: Annotated[
+        int | None, typer.Option(max=1000, help="Processes.", show_default="as many as are worth it")
+    ] = None,
 ) -> None:
     """HOTA, CLEAR and Identity of result files (TETA, too, for BDD100K), as TrackEval computes them."""
     from memotr.evaluation.ground_truth import load_ground_truth
@@ -87,8 +89,8 @@ def compare(
         list[Path], typer.Argument(help="Folders that `memotr score --output` wrote; the first is the base.")
     ],
     output: Annotated[Path | None, typer.Option(help="Folder for compare.json, compare.csv and compare.png.")] = None,
-    resamples: Annotated[int, typer.Option(min=1, help="Of the sequences, for the intervals.")] = 10_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the resampling.")] = 0,
+    resamples: Annotated[int, typer.Option(min=1, max=100_000, help="Of the sequences, for the intervals.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the resampling.")] = 0,
 ) -> None:
     """Set scored runs side by side, and say which differences are more than noise."""
     from memotr.evaluation.compare import compare_runs

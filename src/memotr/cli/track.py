@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from memotr.cli.application import app
+from memotr.cli.application import MOST_FRAMES, app
 
 THE_CHECKPOINTS = "the checkpoint's"
 
@@ -53,12 +53,19 @@ def track(
         list[str] | None,
         typer.Option("--set", help="Any setting, as key=value: input.short_side=480, tracking.min_area=0. Repeatable."),
     ] = None,
-    start: Annotated[int, typer.Option(help="First frame, counted from 0.")] = 0,
-    end: Annotated[int | None, typer.Option(help="First frame left out.", show_default="the source's end")] = None,
-    stride: Annotated[int, typer.Option(help="Take every n-th frame.")] = 1,
-    max_frames: Annotated[int | None, typer.Option(help="Stop after so many frames.", show_default="all")] = None,
+    start: Annotated[int, typer.Option(max=MOST_FRAMES, help="First frame, counted from 0.")] = 0,
+    end: Annotated[
+        int | None, typer.Option(max=MOST_FRAMES, help="First frame left out.", show_default="the source's end")
+    ] = None,
+    stride: Annotated[int, typer.Option(max=MOST_FRAMES, help="Take every n-th frame.")] = 1,
+    max_frames: Annotated[
+        int | None, typer.Option(max=MOST_FRAMES, help="Stop after so many frames.", show_default="all")
+    ] = None,
     batch: Annotated[
-        int, typer.Option(min=1, help="How many sources to track at once, their frames through the network together.")
+        int,
+        typer.Option(
+            min=1, max=1000, help="How many sources to track at once, their frames through the network together."
+        ),
     ] = 1,
     compile: Annotated[
         bool,

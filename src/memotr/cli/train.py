@@ -35,9 +35,11 @@ def train(
     ] = None,
     devices: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes on this machine.", show_default="every CUDA device; one on a CPU"),
+        typer.Option(
+            min=1, max=1000, help="Processes on this machine.", show_default="every CUDA device; one on a CPU"
+        ),
     ] = None,
-    num_nodes: Annotated[int | None, typer.Option(min=1, help="Machines.", show_default="1")] = None,
+    num_nodes: Annotated[int | None, typer.Option(min=1, max=10_000, help="Machines.", show_default="1")] = None,
     accelerator: Annotated[
         Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="What to compute on; auto prefers CUDA.")
     ] = "auto",

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
-from memotr.config import DataFormat, Settings
+from memotr.config import MOST_CLASSES, DataFormat, Name, PathText, Settings
 from memotr.data.formats import generated, mot
 from memotr.data.formats.frame_files import subfolders
+from memotr.documents import read_yaml
 from memotr.errors import UserError
 
 Format = Literal["mot", "mot17", "motsynth", "crowdhuman", "bdd100k", "coco-video", "generated"]
 
 DATASET_FILE = "dataset.yaml"
+MOST_SPLITS = 1000
 WHOLE = "all"  # the split of a folder that is not divided
 UNDERSTOOD = (
     "<split>/<sequence>/img1 with gt/gt.txt (MOTChallenge), annotation_<split>.odgt with images/<split> (CrowdHuman), "
@@ -29,11 +30,13 @@ class DatasetFile(Settings):
     """``dataset.yaml`` beside the data says what cannot be seen. Every key is optional; paths start at its folder."""
 
     format: Format | None = None
-    classes: Annotated[tuple[str, ...] | dict[int | str, str] | None, Field(min_length=1)] = None
-    splits: dict[str, Path] | None = None
+    classes: Annotated[
+        tuple[Name, ...] | dict[int | str, Name] | None, Field(min_length=1, max_length=MOST_CLASSES)
+    ] = None
+    splits: Annotated[dict[Name, PathText], Field(max_length=MOST_SPLITS)] | None = None
     """Folder (COCO video: JSON) of each split."""
-    seqmaps: dict[str, Path] | None = None
-    images: str | None = None
+    seqmaps: Annotated[dict[Name, PathText], Field(max_length=MOST_SPLITS)] | None = None
+    images: PathText | None = None
     """COCO video and CrowdHuman: folder of the images; ``{split}`` stands for the split."""
 
 
@@ -81,11 +84,7 @@ def _read_settings(file: Path) -> DatasetFile:
     if not file.is_file():
         return DatasetFile()
     try:
-        return DatasetFile.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
+        return DatasetFile.model_validate(read_yaml(file) or {})
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"]) or "settings"

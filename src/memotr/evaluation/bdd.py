@@ -10,7 +10,7 @@ import numpy as np
 from memotr.errors import UserError
 from memotr.evaluation.names import fits, shortened
 from memotr.evaluation.scalabel import BDD100K_CATEGORIES, pair_videos, read_scalabel
-from memotr.evaluation.teta_boxes import Ints, VideoBoxes
+from memotr.evaluation.teta_boxes import VideoBoxes
 from memotr.evaluation.truth import GroundTruth, Results, SequenceTruth
 
 LABELS = Path("labels", "box_track_20")
@@ -40,7 +40,7 @@ def load_bdd(path: Path, only: Sequence[str]) -> GroundTruth:
         raise UserError(f"{path}: no video is named {' or '.join(only)}; there are {shortened(videos)}")
     sequences = []
     for name in names:
-        frames = np.array(videos[name].frames, np.int64)
+        frames = videos[name].frames
         boxes = _indexed(videos[name].boxes, frames)
         objects, regions = boxes[~boxes.ignore], boxes[boxes.ignore]
         sequences.append(SequenceTruth(name, frames, objects, np.zeros(len(objects), np.bool_), regions, len(frames)))
@@ -79,6 +79,6 @@ def with_last_pixels(boxes: VideoBoxes) -> VideoBoxes:
     return VideoBoxes(boxes.frames, boxes.ids, boxes.labels, corners, boxes.ignore)
 
 
-def _indexed(boxes: VideoBoxes, frames: Ints) -> VideoBoxes:
-    """With frame numbers replaced by where they stand in ``frames`` (T,)."""
+def _indexed(boxes: VideoBoxes, frames: Sequence[int]) -> VideoBoxes:
+    """With frame numbers replaced by where they stand in ``frames``."""
     return VideoBoxes(np.searchsorted(frames, boxes.frames), boxes.ids, boxes.labels, boxes.boxes, boxes.ignore)

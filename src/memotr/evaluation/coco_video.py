@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence as Many
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from memotr.config import DataFormat
 from memotr.data.datasets import DatasetSpec, load_split
 from memotr.data.layouts import recognise
 from memotr.data.sequences import Sequence
+from memotr.documents import read_json
 from memotr.errors import UserError
 from memotr.evaluation.names import fits, shortened
 from memotr.evaluation.teta_boxes import VideoBoxes
@@ -24,8 +24,8 @@ def is_coco_video(path: Path, layout: DataFormat = "auto") -> bool:
         found = recognise(path, layout)
         if found.format != "coco-video":
             return False
-        content = json.loads(next(iter(found.splits.values())).read_bytes())
-    except (UserError, OSError, ValueError, RecursionError):
+        content = read_json(next(iter(found.splits.values())))
+    except UserError:
         return False  # whoever reads it says what is wrong
     return isinstance(content, dict) and "videos" in content
 
@@ -46,16 +46,18 @@ def load_coco_video(
     names = fits(found, only)
     if not names:
         raise UserError(f"{path}: no video is named {' or '.join(only)}; there are {shortened(found)}")
-    sequences = tuple(_truth(found[name], half) for name in names)
+    sequences = tuple(_truth(path, found[name], half) for name in names)
     classes = found[names[0]].classes
     numbers = {label + 1: label for label in range(len(classes))} if len(classes) > 1 else None
     return GroundTruth(path, sequences, classes, numbers)
 
 
-def _truth(sequence: Sequence, half: bool) -> SequenceTruth:
+def _truth(path: Path, sequence: Sequence, half: bool) -> SequenceTruth:
     length = len(sequence)
-    frames = second_half(length) if half else np.arange(1, length + 1)
-    scored = (sequence.boxes or ())[frames[0] - 1 :] if len(frames) else ()
+    frames = second_half(length) if half else range(1, length + 1)
+    if not frames:
+        raise UserError(f"{path}: {length} frames of {sequence.name} have no second half")
+    scored = (sequence.boxes or ())[frames[0] - 1 :]
     counts = [len(boxes) for boxes in scored]
     ids, labels, boxes = (
         np.concatenate([getattr(one, name) for one in scored]) if scored else np.zeros(shape, np.int64)

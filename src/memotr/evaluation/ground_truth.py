@@ -125,7 +125,7 @@ def _sequence(
     rows.refuse(rows.frames - first >= length, beyond)
     rows = rows.later(1 - first)
     labels, scored, distractors = _judge(rows, protocol, numbers)
-    frames = second_half(length) if half else np.arange(1, length + 1)
+    frames = second_half(length) if half else range(1, length + 1)
     if not len(frames):
         raise UserError(f"{source.file}: {length} frames have no second half")
     boxes, order = by_frame(rows, frames, labels, ~scored)

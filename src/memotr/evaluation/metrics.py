@@ -18,8 +18,11 @@ Fields = dict[str, Any]
 ALPHAS: NDArray[np.float64] = np.arange(0.05, 0.99, 0.05)
 """(19,) localisation thresholds of the arrays."""
 
+CURVES = ("HOTA_TP", "HOTA_FN", "HOTA_FP", "AssA", "AssRe", "AssPr", "LocA")
+"""The arrays among `SUMS`."""
+
 SUMS = (
-    *("HOTA_TP", "HOTA_FN", "HOTA_FP", "AssA", "AssRe", "AssPr", "LocA"),
+    *CURVES,
     *("CLR_TP", "CLR_FN", "CLR_FP", "IDSW", "MT", "PT", "ML", "Frag", "CLR_Frames", "MOTP_sum"),
     *("IDTP", "IDFN", "IDFP", "Dets", "GT_Dets", "IDs", "GT_IDs"),
 )

@@ -6,11 +6,13 @@ Files of a hundred thousand rows are common: NumPy reads them, and only where it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from memotr.documents import brief, read_text
 from memotr.errors import UserError
 from memotr.evaluation.teta_boxes import Bools, Floats, Ints, VideoBoxes
 
@@ -91,7 +93,7 @@ def read_rows(path: Path) -> MotRows:
             cell that is no number, a frame or an id that is no whole number, an id below 0, a box that is not finite,
             or an id that its frame has already.
     """
-    text = _text(path)
+    text = read_text(path)
     if not text.strip():
         return MotRows(path, np.zeros((0, SCORE)))
     lines = text.split("\n")
@@ -104,16 +106,16 @@ def read_rows(path: Path) -> MotRows:
     return rows
 
 
-def by_frame(rows: MotRows, frames: Ints, labels: Ints, ignore: Bools) -> tuple[VideoBoxes, Ints]:
+def by_frame(rows: MotRows, frames: Sequence[int], labels: Ints, ignore: Bools) -> tuple[VideoBoxes, Ints]:
     """The rows of some frames, sorted by frame and else in the order of the file; and which rows these are.
 
     Args:
         rows: of a file.
-        frames: (T,) numbers of the frames, ascending; the boxes have indices 0 … T − 1 instead.
+        frames: numbers of the frames, one by one; the boxes have indices from 0 instead.
         labels, ignore: of all rows.
     """
-    position = np.searchsorted(frames, rows.frames)  # (N,)
-    inside = np.isin(rows.frames, frames)
+    position = rows.frames - frames[0]  # (N,)
+    inside = (position >= 0) & (position < len(frames))
     order = np.flatnonzero(inside)[np.argsort(position[inside], kind="stable")]
     return VideoBoxes(position[order], rows.ids[order], labels[order], rows.boxes[order], ignore[order]), order
 
@@ -126,16 +128,8 @@ def whole(values: Floats) -> Bools:
 
 def line_of(path: Path, row: int) -> int:
     """Number of the line, from 1, that a row (from 0) of a file stands in."""
-    filled = (number for number, line in enumerate(_text(path).split("\n"), start=1) if line.strip())
+    filled = (number for number, line in enumerate(read_text(path).split("\n"), start=1) if line.strip())
     return next(number for k, number in enumerate(filled) if k == row)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UserError(f"cannot read {path}: {reason}") from error
 
 
 def _parse_slowly(path: Path, lines: list[str]) -> Floats:
@@ -158,13 +152,14 @@ def _number(cell: str) -> float:
     try:
         return float(cell)
     except ValueError:
-        raise ValueError(f"{cell.strip()!r} is not a number") from None
+        raise ValueError(f"{brief(cell.strip())} is not a number") from None
 
 
 def _check(rows: MotRows) -> None:
     values = rows.values
     if values.shape[1] < SCORE:
-        raise rows.error(0, f"{values.shape[1]} columns; expected {COLUMNS},…")
+        line = line_of(rows.path, 0)
+        raise UserError(f"{rows.path}, line {line}: {values.shape[1]} columns; expected {COLUMNS},…")
     for column, name in enumerate(BOX_COLUMNS, start=2):
         bad = ~(np.abs(values[:, column]) < FAR)  # NaN too
         if bad.any():

@@ -21,7 +21,10 @@ SOLID = 1e-9  # square pixels; unions of such boxes are never rounded to nothing
 
 
 class MetricInput(TypedDict):
-    """One class of one sequence in TrackEval's terms. Lists have an entry a frame; ids are 0 … n − 1."""
+    """One class of one sequence in TrackEval's terms; ids are 0 … n − 1.
+
+    Lists have an entry for each frame with a box: the others change no metric, and a file may announce any number.
+    """
 
     num_timesteps: int
     num_gt_ids: int
@@ -40,11 +43,13 @@ class JudgedBoxes:
     Attributes:
         scored: (N,) which of the objects.
         judged: (M,) which of the predictions.
-        overlaps: for each frame the intersection over union of its scored objects and judged predictions, (G, P).
+        frames: (F,) frames in which there is any box, counted as in the truth.
+        overlaps: intersection over union of the scored objects and judged predictions of each of these frames, (G, P).
     """
 
     scored: Bools
     judged: Bools
+    frames: Ints
     overlaps: list[Floats]
 
 
@@ -56,11 +61,10 @@ def metric_inputs(truth: SequenceTruth, predictions: VideoBoxes, num_classes: in
 
 def metric_input(truth: SequenceTruth, predictions: VideoBoxes, boxes: JudgedBoxes) -> MetricInput:
     """What the metrics take of one class. The boxes of its frames, one after the other, are the rows of the masks."""
-    length = len(truth.frames)
-    gt_ids, num_gt_ids = _renumbered(truth.objects, boxes.scored, length)
-    tracker_ids, num_tracker_ids = _renumbered(predictions, boxes.judged, length)
+    gt_ids, num_gt_ids = _renumbered(truth.objects, boxes.scored, boxes.frames)
+    tracker_ids, num_tracker_ids = _renumbered(predictions, boxes.judged, boxes.frames)
     return MetricInput(
-        num_timesteps=length,
+        num_timesteps=len(truth.frames),
         num_gt_ids=num_gt_ids,
         num_tracker_ids=num_tracker_ids,
         num_gt_dets=int(boxes.scored.sum()),
@@ -79,16 +83,16 @@ def judged_boxes(truth: SequenceTruth, predictions: VideoBoxes, num_classes: int
         predictions: frames counted as in ``truth``; labels too, or −1 for a class that is not scored.
         num_classes: number of classes.
     """
-    objects, frames = truth.objects, np.arange(len(truth.frames) + 1)
-    ends_g, ends_p = (np.searchsorted(boxes.frames, frames).tolist() for boxes in (objects, predictions))
+    objects = truth.objects
+    frames = np.union1d(objects.frames, predictions.frames)  # (F,)
+    rows_g, rows_p = (_rows_of(boxes, frames) for boxes in (objects, predictions))
     table_g, table_p = box_columns(objects), box_columns(predictions)
     solid = bool((table_g[4] > SOLID).all() and (table_p[4] > SOLID).all())
     scored = [~objects.ignore & (objects.labels == c) for c in range(num_classes)]  # (N,) each
     judged = [predictions.labels == c for c in range(num_classes)]  # (M,) each; some are taken out below
     overlaps: list[list[Floats]] = [[] for _ in range(num_classes)]
     in_region = _in_regions(predictions, truth.regions)
-    for t in range(len(truth.frames)):
-        g, p = slice(ends_g[t], ends_g[t + 1]), slice(ends_p[t], ends_p[t + 1])
+    for g, p in zip(rows_g, rows_p, strict=True):
         iou = iou_matrix(table_g[:, g], table_p[:, p], solid)  # (G, P)
         at_distractor = _at_distractor(iou, truth.distractors[g])  # (P,)
         for c in range(num_classes):
@@ -97,14 +101,19 @@ def judged_boxes(truth: SequenceTruth, predictions: VideoBoxes, num_classes: int
             if in_region[p].any():
                 columns &= ~(in_region[p] & _unmatched(iou[rows], columns))
             overlaps[c].append(iou[:, columns][rows])  # TrackEval's order: the memory layout decides how sums round
-    return [JudgedBoxes(*each) for each in zip(scored, judged, overlaps, strict=True)]
+    return [JudgedBoxes(scored[c], judged[c], frames, overlaps[c]) for c in range(num_classes)]
 
 
-def _renumbered(boxes: VideoBoxes, kept: Bools, length: int) -> tuple[list[Ints], int]:
-    """Of the kept boxes, frame by frame, the ids as numbers without gaps; and how many different ones there are."""
+def _rows_of(boxes: VideoBoxes, frames: Ints) -> list[slice]:
+    """Return which rows each of some frames (F,) has."""
+    starts, ends = (np.searchsorted(boxes.frames, frames, side).tolist() for side in ("left", "right"))
+    return [slice(*each) for each in zip(starts, ends, strict=True)]
+
+
+def _renumbered(boxes: VideoBoxes, kept: Bools, frames: Ints) -> tuple[list[Ints], int]:
+    """Return the ids of the kept boxes as numbers without gaps, for each of the frames (F,), and how many there are."""
     names, ids = np.unique(boxes.ids[kept], return_inverse=True)
-    ends = np.searchsorted(boxes.frames[kept], np.arange(1, length))
-    return np.split(ids, ends), len(names)
+    return [ids[rows] for rows in _rows_of(boxes[kept], frames)], len(names)
 
 
 def box_columns(boxes: VideoBoxes) -> Floats:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from memotr.documents import DocumentError, brief, read_json
 from memotr.errors import UserError
-from memotr.evaluation.metrics import ALPHAS, SUMS, Fields
+from memotr.evaluation.metrics import ALPHAS, CURVES, SUMS, Fields
 from memotr.evaluation.scoring import ClassScores, Scores, Teta
 from memotr.evaluation.teta_scores import TetaCounts
 from memotr.files import replacing
@@ -63,14 +65,15 @@ def read_run(folder: Path) -> Run:
             raise UserError(f"{folder}: no {name}; `memotr score … --output {folder}` writes it")
     file = folder / COUNTS
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
         counts = {name: {seq: _fields(of) for seq, of in found.items()} for name, found in content["classes"].items()}
-        teta = {seq: _teta_counts(of) for seq, of in content.get("teta", {}).items()}
-        sequences = [set(found) for found in counts.values()]
+        teta = {seq: _teta_counts(of, len(counts)) for seq, of in content.get("teta", {}).items()}
+        sequences = [set(found) for found in counts.values()] + [set(teta) for _ in range(bool(teta))]
         if not sequences or not sequences[0] or any(found != sequences[0] for found in sequences):
             raise ValueError("no sequences")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: is not what memotr score writes ({error!r}); score the run again") from error
+    except (DocumentError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = error.reason if isinstance(error, DocumentError) else brief(error)
+        raise UserError(f"{file}: is not what memotr score writes ({reason}); score the run again") from error
     return Run(folder, counts, teta)
 
 
@@ -120,11 +123,18 @@ def _counts(scores: Scores) -> dict[str, Any]:
 
 
 def _fields(stored: Mapping[str, Any]) -> Fields:
-    read = {key: np.array(stored[key], np.float64) for key in SUMS}
-    if any(value.shape not in ((), ALPHAS.shape) for value in read.values()):
-        raise ValueError("curves of another length")
+    read = {key: _numbers(stored[key], ALPHAS.shape if key in CURVES else ()) for key in SUMS}
     return {key: value if value.ndim else float(value) for key, value in read.items()}
 
 
-def _teta_counts(stored: Mapping[str, Any]) -> TetaCounts:
-    return TetaCounts(**{field.name: np.array(stored[field.name]) for field in fields(TetaCounts)})
+def _teta_counts(stored: Mapping[str, Any], classes: int) -> TetaCounts:
+    widths = {field.name: 10 if field.name.startswith("cls") else 20 for field in fields(TetaCounts)}
+    return TetaCounts(**{name: _numbers(stored[name], (classes, width)) for name, width in widths.items()})
+
+
+def _numbers(stored: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return counts, or sums of fractions, of this shape. Raises ValueError for anything else."""
+    read = np.array(stored)
+    if read.shape != shape or read.dtype.kind not in "iuf" or not (np.abs(read) < 2**53).all():  # nor NaN
+        raise ValueError(f"found other than {shape} numbers")
+    return read

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from memotr.config import TrackingConfig
+from memotr.documents import DocumentError, read_json
 from memotr.errors import UserError
 from memotr.evaluation.run_folder import write_json
 from memotr.models.memotr import MeMOTR
@@ -36,6 +37,8 @@ def open_run(folder: Path, model: MeMOTR, source: Mapping[str, Any], precision: 
     if not file.is_file():
         write_json(file, record)
     before = _read_record(file)
+    if isinstance(before.get("tracking"), dict):  # settings that were not there yet have their defaults
+        before["tracking"] = TrackingConfig().model_dump(mode="json") | before["tracking"]
     changed = sorted(_changes(before, record))
     if changed:
         raise UserError(
@@ -55,9 +58,9 @@ def fingerprint(model: MeMOTR) -> str:
 
 def _read_record(file: Path) -> dict[str, Any]:
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read ({error}); choose another --output, or remove the folder") from None
+        record = read_json(file)
+    except DocumentError as error:
+        raise UserError(f"{error}; choose another --output, or remove the folder") from None
     return record if isinstance(record, dict) else {}
 
 

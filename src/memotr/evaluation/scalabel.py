@@ -9,7 +9,6 @@ One JSON file, or a folder of them (BDD100K has one a video), each a list of fra
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from memotr.documents import brief, read_json
 from memotr.errors import UserError
 from memotr.evaluation.names import TO_ALLOW
 from memotr.evaluation.teta_boxes import VideoBoxes
@@ -90,7 +90,7 @@ def pair_videos(
         raise UserError("the ground truth has no object of an evaluated category; is it of a test split?")
     unknown = [name for name in results if name not in gt]
     if unknown:
-        raise UserError(f"{origin}: video {unknown[0]!r}{_more(unknown)} is not in the ground truth; wrong split?")
+        raise UserError(f"{origin}: video {brief(unknown[0])}{_more(unknown)} is not in the ground truth; wrong split?")
     pairs = {}
     for name, video in gt.items():
         found = results.get(name)
@@ -98,7 +98,7 @@ def pair_videos(
             _check_frames(video, found, origin, allow_missing)
         elif not allow_missing:
             absent = [other for other in gt if other not in results]
-            raise UserError(f"{origin}: no results for video {name!r}{_more(absent)}; {TO_ALLOW}")
+            raise UserError(f"{origin}: no results for video {brief(name)}{_more(absent)}; {TO_ALLOW}")
         pairs[name] = video.boxes, found.boxes if found is not None else VideoBoxes.empty()
     return pairs
 
@@ -107,12 +107,12 @@ def _check_frames(gt: ScalabelVideo, found: ScalabelVideo, origin: Path, allow_m
     unknown = sorted(set(found.frames).difference(gt.frames))
     if unknown:
         raise UserError(
-            f"{origin}: video {gt.name!r} has frameIndex {unknown[0]}{_more(unknown)}, the ground truth has not; "
+            f"{origin}: video {brief(gt.name)} has frameIndex {unknown[0]}{_more(unknown)}, the ground truth has not; "
             "frameIndex counts from 0"
         )
     absent = sorted(set(gt.frames).difference(found.frames))
     if absent and not allow_missing:
-        raise UserError(f"{origin}: video {gt.name!r} has no frameIndex {absent[0]}{_more(absent)}; {TO_ALLOW}")
+        raise UserError(f"{origin}: video {brief(gt.name)} has no frameIndex {absent[0]}{_more(absent)}; {TO_ALLOW}")
 
 
 def _more(names: list[Any]) -> str:
@@ -155,14 +155,7 @@ def read_frames(file: Path) -> Iterator[dict[str, Any]]:
     Raises:
         UserError: it cannot be read, or is not a list of objects.
     """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file}, line {error.lineno}: not valid JSON ({error.msg}); is it cut off?") from error
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"cannot read {file}: not the text of a list of Scalabel frames ({error})") from error
+    content = read_json(file)
     frames = content.get("frames") if isinstance(content, dict) else content
     if not isinstance(frames, list):
         raise UserError(f"{file}: not a list of Scalabel frames, nor an object that has one under 'frames'")
@@ -175,12 +168,12 @@ def read_frames(file: Path) -> Iterator[dict[str, Any]]:
 def _add_frame(videos: dict[str, _Video], frame: dict[str, Any], place: str, ground_truth: bool) -> None:
     name, index = _need(frame, "videoName", place), _need(frame, "frameIndex", place)
     if not isinstance(name, str):
-        raise UserError(f"{place}: videoName is {name!r}, not a text")
+        raise UserError(f"{place}: videoName is {brief(name)}, not a text")
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < 2**53:
-        raise UserError(f"{place}: frameIndex is {index!r}, not a number from 0")
+        raise UserError(f"{place}: frameIndex is {brief(index)}, not a number from 0")
     video = videos.setdefault(name, _Video())
     if index in video.frames:
-        raise UserError(f"{place}: frameIndex {index} of video {name!r} is there already; frames are listed once")
+        raise UserError(f"{place}: frameIndex {index} of video {brief(name)} is there already; frames are listed once")
     place = f"{place} ({name}, frameIndex {index})"
     labels = frame.get("labels") or []
     if not isinstance(labels, list):
@@ -190,7 +183,7 @@ def _add_frame(videos: dict[str, _Video], frame: dict[str, Any], place: str, gro
     for number, label in enumerate(labels):
         row = _label(label, video.ids, f"{place}, label {number}", ground_truth)
         if row[0] in seen and not row[-1]:
-            raise UserError(f"{place}, label {number}: id {label['id']!r} is in this frame already")
+            raise UserError(f"{place}, label {number}: id {brief(label['id'])} is in this frame already")
         if not row[-1]:
             seen.add(row[0])
         rows.append(row)
@@ -203,7 +196,7 @@ def _label(
         raise UserError(f"{place}: not an object with id, category and box2d")
     track, category, box = (_need(label, key, place) for key in ("id", "category", "box2d"))
     if isinstance(track, bool) or not isinstance(track, (str, int)):
-        raise UserError(f"{place}: id is {track!r}, neither a text nor a whole number")
+        raise UserError(f"{place}: id is {brief(track)}, neither a text nor a whole number")
     corners = _corners(box, place)
     if not ground_truth and (corners[2] < corners[0] or corners[3] < corners[1]):
         raise UserError(f"{place}: box2d ends before it begins; x2, y2 are a corner, not a width and height")
@@ -214,12 +207,12 @@ def _label(
 
 def _corners(box: Any, place: str) -> tuple[float, float, float, float]:
     if not isinstance(box, dict):
-        raise UserError(f"{place}: box2d is {box!r}, not an object with {', '.join(CORNERS)}")
+        raise UserError(f"{place}: box2d is {brief(box)}, not an object with {', '.join(CORNERS)}")
     values = [_need(box, key, f"{place}, box2d") for key in CORNERS]
     for key, value in zip(CORNERS, values, strict=True):
         # Not below the limit: infinite, NaN, or no place in an image.
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e9:
-            raise UserError(f"{place}: {key} is {value!r}, not a coordinate in pixels")
+            raise UserError(f"{place}: {key} is {brief(value)}, not a coordinate in pixels")
     x1, y1, x2, y2 = map(float, values)
     return x1, y1, x2, y2
 
@@ -229,7 +222,9 @@ def _category(name: Any, place: str) -> int:
     if known in DISTRACTORS:
         return NOT_EVALUATED
     if known not in BDD100K_CATEGORIES:
-        raise UserError(f"{place}: unknown category {name!r}; known are {', '.join(BDD100K_CATEGORIES + DISTRACTORS)}")
+        raise UserError(
+            f"{place}: unknown category {brief(name)}; known are {', '.join(BDD100K_CATEGORIES + DISTRACTORS)}"
+        )
     return BDD100K_CATEGORIES.index(known)
 
 
@@ -237,7 +232,7 @@ def _set_aside(attributes: Any, place: str) -> bool:
     if attributes is None:
         return False
     if not isinstance(attributes, dict):
-        raise UserError(f"{place}: attributes is {attributes!r}, not an object")
+        raise UserError(f"{place}: attributes is {brief(attributes)}, not an object")
     return bool(attributes.get("crowd")) or bool(attributes.get("ignored"))
 
 

@@ -8,7 +8,6 @@ documentation names. What is in this form already comes out byte for byte.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from memotr.data.sequences import Sequence
+from memotr.documents import brief
 from memotr.errors import UserError
 from memotr.evaluation.mot_rows import CLASS, FAR, SCORE, MotRows, read_rows
 from memotr.evaluation.scalabel import BDD100K_CATEGORIES, CORNERS, read_frames, read_scalabel
@@ -122,7 +122,7 @@ def _compare_frames(path: Path, sequence: Sequence) -> None:
     videos = read_scalabel(path, ground_truth=False)
     other = next((name for name in videos if name != sequence.name), None)
     if other is not None:
-        raise UserError(f"{path}: has frames of video {other!r}; it is for {sequence.name!r} alone")
+        raise UserError(f"{path}: has frames of video {brief(other)}; it is for {sequence.name!r} alone")
     found = set(videos[sequence.name].frames) if videos else set()
     frames = range(len(sequence))
     beyond = min(found.difference(frames), default=None)
@@ -142,7 +142,7 @@ def _entry(frame: dict[str, Any], sequence: Sequence, place: str) -> dict[str, A
     image = sequence.frames[index].name
     name = frame.get("name")
     if not isinstance(name, str) or name.rpartition("/")[2] != image:
-        raise UserError(f"{place}: name is {name!r}, but the image of this frame is {image}")
+        raise UserError(f"{place}: name is {brief(name)}, but the image of this frame is {image}")
     labels = [_label(label, f"{place}, label {k}") for k, label in enumerate(frame.get("labels") or [])]
     if len({label["id"] for label in labels}) < len(labels):
         raise UserError(f"{place}: has two ids that are the same number")
@@ -151,18 +151,22 @@ def _entry(frame: dict[str, Any], sequence: Sequence, place: str) -> dict[str, A
 
 def _label(label: dict[str, Any], place: str) -> dict[str, Any]:
     track = str(label["id"])
-    if not (track.isascii() and track.isdecimal() and int(track) <= LARGEST_ID):
-        raise UserError(f"{place}: id is {track!r}; BDD100K's evaluation reads whole numbers from 0 to {LARGEST_ID}")
+    if not (track.isascii() and track.isdecimal() and len(track) <= 20 and int(track) <= LARGEST_ID):
+        raise UserError(
+            f"{place}: id is {brief(track)}; BDD100K's evaluation reads whole numbers from 0 to {LARGEST_ID}"
+        )
     number = str(int(track))
     category = BDD100K_RENAMED.get(label["category"], label["category"])
     if category not in BDD100K_CATEGORIES:
-        raise UserError(f"{place}: category {category!r} is not evaluated; those are {', '.join(BDD100K_CATEGORIES)}")
+        raise UserError(
+            f"{place}: category {brief(category)} is not evaluated; those are {', '.join(BDD100K_CATEGORIES)}"
+        )
     box = {key: label["box2d"][key] for key in CORNERS}
     if box["x2"] <= box["x1"] or box["y2"] <= box["y1"]:
         raise UserError(f"{place}: box2d is empty: x2, y2 have to be beyond x1, y1")
     score = label.get("score")
     if score is None:
         return {"id": number, "category": category, "box2d": box}
-    if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
-        raise UserError(f"{place}: score is {score!r}, not a number")
+    if isinstance(score, bool) or not isinstance(score, (int, float)) or not abs(score) < FAR:
+        raise UserError(f"{place}: score is {brief(score)}, not a number")
     return {"id": number, "category": category, "score": score, "box2d": box}

@@ -14,14 +14,14 @@ import numpy as np
 
 from memotr.data.sequences import first_half_length
 from memotr.evaluation.scalabel import ScalabelVideo
-from memotr.evaluation.teta_boxes import Bools, Ints, VideoBoxes
+from memotr.evaluation.teta_boxes import Bools, VideoBoxes
 
 OBJECTS = ("object",)  # the one class of data that names none
 
 
-def second_half(length: int) -> Ints:
-    """Numbers, from 1, of the frames that half splits validate on."""
-    return np.arange(first_half_length(length) + 1, length + 1)
+def second_half(length: int) -> range:
+    """Return the numbers, from 1, of the frames that half splits validate on."""
+    return range(first_half_length(length) + 1, length + 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,8 @@ class SequenceTruth:
 
     Attributes:
         name: of the sequence.
-        frames: (T,) numbers of the frames to score, ascending, as files count them.
+        frames: numbers of the T frames to score, ascending, as files count them. A range where there are no gaps: it
+            costs nothing, whatever length a file announces.
         objects: boxes; ``frames`` in it are indices 0 … T − 1, labels are classes. Ignored ones are not scored (mark
             0, or a class that is not), but a prediction may match them instead of a scored one.
         distractors: (N,) which of ``objects`` take the predictions that match them out of the game.
@@ -41,7 +42,7 @@ class SequenceTruth:
     """
 
     name: str
-    frames: Ints
+    frames: Sequence[int]
     objects: VideoBoxes
     distractors: Bools
     regions: VideoBoxes

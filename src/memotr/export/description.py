@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-import yaml
-
 import memotr
 from memotr.config import Config, make_config
 from memotr.data.preprocess import MEAN, STD
+from memotr.documents import parse_json, parse_yaml
 from memotr.errors import UserError
 from memotr.export.frame_step import SMALLEST, STRIDE, empty_state
 
@@ -52,10 +51,7 @@ def describe(config: Config) -> dict[str, str]:
 
 def read_texts(document: bytes, origin: str) -> dict[str, str]:
     """Parse the texts of :func:`describe` as a program carries them. Raises UserError where they are anything else."""
-    try:
-        texts = json.loads(document)
-    except (ValueError, RecursionError):
-        texts = None
+    texts = parse_json(document, origin)
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
         raise UserError(f"{origin}: its description is damaged; export the checkpoint again")
     return texts
@@ -74,10 +70,7 @@ def read_config(texts: Mapping[str, str], origin: str) -> Config:
             f"{origin}: is of format {texts['memotr_format']}, made by memotr {texts.get('memotr_version', '?')}; this "
             f"version reads format {FORMAT}: export the checkpoint again"
         )
-    try:
-        settings = yaml.safe_load(texts.get("config", ""))
-    except (yaml.YAMLError, ValueError, RecursionError):
-        settings = None
+    settings = parse_yaml(texts.get("config", ""), origin)
     if not isinstance(settings, dict):
         raise UserError(f"{origin}: its configuration is damaged; export the checkpoint again")
     return make_config(settings, origin)

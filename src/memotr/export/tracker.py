@@ -48,12 +48,22 @@ class ExportedTracker(VideoTracker):
     def reset(self) -> None:
         self.state: dict[str, Tensor] = empty_state(self.config)
         self.frame = 0
+        self.full = False
 
     @torch.inference_mode()
     def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
         inputs = {"pixels": images.pixels, "mask": images.mask, **self.state, **self.thresholds}
-        output = self.engine.run(inputs)
+        output = self._within_limit(self.engine.run(inputs))
         self.state = {name: output[f"new_{name}"] for name in (*STATE, "next_id")}
         self.frame += 1
         table = as_table(output["boxes"], output["scores"], self.state["ids"], self.state["labels"])
         return self._report(table.numpy(), height, width)
+
+    def _within_limit(self, output: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Drop the births with the lowest scores where tracks are too many: the exported step knows no limit."""
+        ids, scores, most = output["new_ids"], output["scores"], self.settings.max_tracks
+        if len(ids) <= most:
+            return output
+        born = ids >= self.state["next_id"]
+        kept = torch.where(born, scores, torch.inf).argsort(descending=True, stable=True)[:most].sort().values
+        return {name: value[kept] if value.ndim else value for name, value in output.items()}

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+from memotr.documents import DocumentError, read_text
 from memotr.errors import UserError
 
 NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,18})?|[0-9]{1,12}/[0-9]{1,12}")
 FASTEST = 1000  # frames a second
+LONGEST = 1000  # characters of a folder's name
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,13 @@ def read_seqinfo(file: Path) -> SeqInfo:
     """
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(file.read_text(encoding="utf-8-sig"))
+        parser.read_string(read_text(file), str(file))
         section = parser["Sequence"]
-    except FileNotFoundError:
-        return SeqInfo()
-    except (configparser.Error, KeyError, UnicodeDecodeError, OSError) as error:
+    except DocumentError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return SeqInfo()
+        raise SeqInfoError(file, error.reason) from error
+    except (configparser.Error, KeyError) as error:
         reason = f"no section {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise SeqInfoError(file, reason) from error
     unusable: dict[str, str] = {}
@@ -65,15 +69,18 @@ def read_seqinfo(file: Path) -> SeqInfo:
         text = section.get(key, "").strip()
         value = _number(text, whole)
         if text and value is None:
-            unusable[key] = f"{key}={text} is not a number {what}"
+            unusable[key] = f"{key}={' '.join(text.split()):.80} is not a number {what}"
         return value
 
     fps = number("frameRate", f"of frames a second (above 0, at most {FASTEST})", whole=False)
     length = number("seqLength", "of frames")
+    folder = section.get("imDir", "").strip() or "img1"
+    if len(folder) > LONGEST or not folder.isprintable():
+        unusable["imDir"], folder = f"imDir={folder!a:.80} is not a folder", "img1"
     height, width = number("imHeight", "of pixels"), number("imWidth", "of pixels")
     return SeqInfo(
         section.get("name", "").strip() or None,
-        section.get("imDir", "").strip() or "img1",
+        folder,
         fps,
         None if length is None else int(length),
         None if height is None or width is None else (int(height), int(width)),

@@ -18,7 +18,7 @@ from memotr.config import TrackingConfig
 from memotr.errors import UserError
 from memotr.models.memotr import MeMOTR
 from memotr.structures import Assignment, FrameOutput, ImageBatch, TrackState
-from memotr.tracking.gate import judge
+from memotr.tracking.gate import judge, within
 from memotr.tracking.lifecycle import carry_on, give_birth
 from memotr.tracking.motion import extrapolate
 from memotr.tracking.precision import exact_convolutions
@@ -74,7 +74,7 @@ class SlotStep(nn.Module):
         """What :func:`gate` and :func:`advance` do: tracks that stay, then births in order, then all the others."""
         missed, best_score, best_class = judge(output, slots, self.settings.track_thresh)
         stays = (missed < self.settings.miss_tolerance) & ~vacant
-        born = best_score >= self.settings.det_thresh
+        born = within(self.settings.max_tracks, best_score >= self.settings.det_thresh, best_score, stays)
         detections = torch.arange(len(born), device=born.device)
         choice = Assignment(
             track_ids=slots.ids,

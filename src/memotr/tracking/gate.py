@@ -16,6 +16,7 @@ def gate(
     track_thresh: float | Tensor,
     miss_tolerance: int | Tensor,
     next_id: int | Tensor,
+    max_tracks: int | None = None,
 ) -> Assignment:
     """Decide by scores, for one video. The numbers may be tensors without dimensions: inputs of a graph.
 
@@ -26,10 +27,12 @@ def gate(
         track_thresh: a track is unseen in a frame where its own class scores less.
         miss_tolerance: frames in a row after which an unseen track ends.
         next_id: id of the first birth; the others count on in query order.
+        max_tracks: most tracks after the frame: the best scores are born where there is no room for all. None: any.
     """
     missed, best_score, best_class = judge(output, tracks, track_thresh)
     stays = missed < miss_tolerance
-    births = (best_score >= det_thresh).nonzero()[:, 0]  # (M,)
+    born = within(max_tracks, best_score >= det_thresh, best_score, stays)
+    births = born.nonzero()[:, 0]  # (M,)
     return Assignment(
         track_ids=torch.where(stays, tracks.ids, -1),
         track_keep=stays,
@@ -41,6 +44,21 @@ def gate(
         birth_iou=best_score.new_zeros(len(births)),
         birth_from_initial=torch.zeros_like(births, dtype=torch.bool),
     )
+
+
+def within(max_tracks: int | None, born: Tensor, score: Tensor, stays: Tensor) -> Tensor:
+    """Return which detections (Nd,) are born where tracks are limited: those with the best scores.
+
+    Args:
+        max_tracks: most tracks that there may be; None: no limit.
+        born: (Nd,) detections that are to be born.
+        score: (Nd,)
+        stays: (N,) tracks that go on.
+    """
+    if max_tracks is None or len(stays) + len(born) <= max_tracks:  # from shapes: the device is not waited for
+        return born
+    rank = torch.where(born, score, -1).argsort(descending=True, stable=True).argsort()  # (Nd,)
+    return born & (rank < max_tracks - stays.sum())
 
 
 def judge(output: FrameOutput, tracks: TrackState, track_thresh: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:

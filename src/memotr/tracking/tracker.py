@@ -90,6 +90,7 @@ class Tracker(VideoTracker):
         self.tracks: TrackState = self.model.no_tracks(history=motion.max_length if motion.enabled else 0)
         self.next_id = 0
         self.frame = 0
+        self.full = False
 
     @torch.inference_mode()
     def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
@@ -103,6 +104,7 @@ class Tracker(VideoTracker):
             track_thresh=s.track_thresh,
             miss_tolerance=s.miss_tolerance,
             next_id=self.next_id,
+            max_tracks=s.max_tracks,
         )
         tracks = self.network.memory(advance(self.tracks, output, choice))
         if s.motion.enabled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class VideoTracker(ABC):
         self.config = config
         self.settings = config.tracking.override({k: v for k, v in given.items() if v is not None})
         self.frame = 0
+        self.full = False
         self.preprocess: Callable[[NDArray[np.uint8], int, int], Tensor] = preprocess
 
     smallest = 1
@@ -134,6 +136,14 @@ class VideoTracker(ABC):
             height: of the original frame in pixels.
             width: likewise.
         """
+        most = self.settings.max_tracks
+        if len(table) >= most and not self.full:
+            self.full = True  # said once a video
+            warnings.warn(
+                f"frame {self.frame - 1}: {most:,} tracks are followed, as many as tracking.max_tracks allows: of "
+                "detections only the best begin a track from here on (are the thresholds too low?)",
+                stacklevel=2,
+            )
         boxes = table[:, :4].astype(np.float32) * np.array([width, height] * 2, np.float32)
         area = (boxes[:, 2].astype(np.float64) - boxes[:, 0]) * (boxes[:, 3].astype(np.float64) - boxes[:, 1])
         said = (table[:, 4] > self.settings.result_thresh) & (area > self.settings.min_area)

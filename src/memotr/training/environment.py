@@ -16,6 +16,7 @@ import torch
 from lightning_fabric import Fabric
 
 import memotr
+from memotr.documents import DocumentError, read_json
 from memotr.errors import UserError
 from memotr.files import replacing
 
@@ -43,9 +44,11 @@ def describe_environment(fabric: Fabric) -> dict[str, Any]:
 def append_environment(file: Path, environment: dict[str, Any]) -> None:
     """One more entry in a file that has one for every start of the run."""
     try:
-        starts = json.loads(file.read_text()) if file.is_file() else []
-    except ValueError:
-        raise UserError(f"{file}: is damaged; move it away to go on") from None
+        starts = read_json(file) if file.is_file() else []
+    except DocumentError:
+        starts = None
+    if not isinstance(starts, list):
+        raise UserError(f"{file}: is damaged; move it away to go on")
     with replacing(file) as beside:
         beside.write_text(json.dumps([*starts, environment], indent=2) + "\n")
 

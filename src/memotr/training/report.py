@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from memotr.documents import DocumentError, parse_json, read_text
 from memotr.errors import UserError
 from memotr.files import replacing
 from memotr.training.metrics import StepMetrics
@@ -112,10 +113,10 @@ def _drop_after(file: Path, steps: int) -> None:
     """Leave out the lines of later steps, and a last line that was cut off."""
     if not file.is_file():
         return
-    whole = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
     try:
-        kept = [line for line in whole if json.loads(line)["step"] <= steps]
-    except (ValueError, KeyError, TypeError):
+        whole = [line for line in read_text(file).splitlines(keepends=True) if line.endswith("\n")]
+        kept = [line for line in whole if parse_json(line, file)["step"] <= steps]
+    except (DocumentError, KeyError, TypeError):
         raise UserError(f"{file}: has lines that are not a run's metrics; move it away to go on") from None
     with replacing(file) as beside:
         beside.write_text("".join(kept))

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from memotr.config import Config, ModelConfig, make_config
+from memotr.config import MOST_CLASSES, Config, ModelConfig, make_config
 from memotr.errors import UserError
 from memotr.published import BDD100K_CLASSES
 from memotr.weights.checkpoint import SHARED_BOX_HEADS
@@ -31,10 +31,10 @@ def infer_config(state: Mapping[str, Tensor], origin: str, name: str = "memotr")
     """
     try:
         model = _model_settings({key: tuple(tensor.shape) for key, tensor in state.items()})
-        classes = class_names(len(state["class_embed.0.bias"]))
+        classes = class_names(min(len(state["class_embed.0.bias"]), MOST_CLASSES + 1))
     except KeyError as error:
         raise UserError(f"{origin}: incomplete: it has no tensor {error}") from None
-    except (IndexError, ValueError, ZeroDivisionError):
+    except (IndexError, TypeError, ValueError, ZeroDivisionError):
         raise UserError(f"{origin}: its tensors have shapes that no tracker's have") from None
     tracking = {"miss_tolerance": 10} if classes == BDD100K_CLASSES else {}
     return make_config({"name": name, "classes": classes, "model": model, "tracking": tracking}, origin)

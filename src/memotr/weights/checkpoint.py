@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from memotr.documents import DocumentError, parse_json
 from memotr.errors import UserError
 from memotr.weights import huggingface
 from memotr.weights.files import check_file, is_safetensors, read_safetensors, read_torch
@@ -202,8 +202,8 @@ def _kind_of(state: Mapping[str, Tensor]) -> Kind | None:
 
 def _parse(path: Path, header: str) -> Any:
     try:
-        return json.loads(header)
-    except ValueError:
+        return parse_json(header, path)
+    except DocumentError:
         raise UserError(f"{path}: its {HEADER!r} header is damaged; download the file again") from None
 
 

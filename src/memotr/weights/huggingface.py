@@ -5,7 +5,6 @@ Needs no transformers: a model folder is a JSON file beside a file of tensors.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from memotr.documents import DocumentError, brief, read_json
 from memotr.errors import UserError
 
 LAYOUT = "Hugging Face transformers"
 CONFIG = "config.json"
+MOST_LAYERS = 100
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 _BODY, _CONV = "backbone.0.body.", "model.backbone.conv_encoder.model."
@@ -72,11 +73,11 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     try:
-        settings = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; transformers' weights need their settings beside them") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as a model's settings ({error})") from None
+        settings = read_json(path)
+    except DocumentError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise UserError(f"{path}: no such file; transformers' weights need their settings beside them") from None
+        raise UserError(f"{path}: cannot be read as a model's settings ({error.reason})") from None
     if not isinstance(settings, dict):
         raise UserError(f"{path}: expected a model's settings, found {type(settings).__name__}")
     _check_settings(path, settings)
@@ -136,13 +137,19 @@ def _rename(name: str, prefixes: list[tuple[str, str]]) -> str:
 def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
     model_type = settings.get("model_type")
     if model_type != "deformable_detr":
-        raise UserError(f"{path}: model_type is {model_type!r}; a tracker can only start from 'deformable_detr'")
+        raise UserError(f"{path}: model_type is {brief(model_type)}; a tracker can only start from 'deformable_detr'")
     if settings.get("two_stage"):
         raise UserError(f"{path}: two_stage is on, so the model has no learned queries that a tracker could start from")
-    if settings.get("position_embedding_type", "sine") != "sine":
-        raise UserError(f"{path}: position_embedding_type is {settings['position_embedding_type']!r}; only 'sine' fits")
+    position = settings.get("position_embedding_type", "sine")
+    if position != "sine":
+        raise UserError(f"{path}: position_embedding_type is {brief(position)}; only 'sine' fits")
+    layers = settings.get("decoder_layers", 6)
+    if type(layers) is not int or not 1 <= layers <= MOST_LAYERS:
+        raise UserError(f"{path}: decoder_layers is {brief(layers)}, not a number from 1 to {MOST_LAYERS}")
     backbone = settings.get("backbone_config") or {}
+    if not isinstance(backbone, dict):
+        raise UserError(f"{path}: backbone_config is {brief(backbone)}, not settings of a backbone")
     plain = {"layer_type": "bottleneck", "downsample_in_bottleneck": False, "downsample_in_first_stage": False}
     for key, value in plain.items():
         if backbone.get(key, value) != value:
-            raise UserError(f"{path}: backbone_config.{key} is {backbone[key]!r}; only {value!r} fits")
+            raise UserError(f"{path}: backbone_config.{key} is {brief(backbone[key])}; only {value!r} fits")

@@ -17,7 +17,7 @@ from memotr.config import Config, load_config, make_config, preset_names
 from memotr.errors import UserError
 from memotr.models.kernels import Kernel
 from memotr.models.memotr import MeMOTR
-from memotr.weights.architecture import differences, heads_are_a_guess, in_words, infer_config
+from memotr.weights.architecture import count_parameters, differences, heads_are_a_guess, in_words, infer_config
 from memotr.weights.checkpoint import (
     BOX_HEADS,
     HEADER,
@@ -33,6 +33,8 @@ from memotr.weights.files import cast, write_safetensors
 
 PUBLISHED_CONFIGS = ("config.yaml", "train/config.yaml", "train/train.yaml")
 """Where, beside a checkpoint, its configuration may lie; the authors' code wrote each of the last two for a while."""
+
+SMALL = 10_000_000  # parameters that a network may have, whatever file is to fill it
 
 INFERRED = "inferred from the weights"
 """In words, where a configuration is from when there is none."""
@@ -170,6 +172,7 @@ def fill_model(checkpoint: Checkpoint, config: Config, origin: str) -> MeMOTR:
     Raises:
         UserError: the file does not fit the configuration; ``origin`` says where that was from.
     """
+    _check_size(checkpoint, config, origin)
     model = build_model(config)
     state = shared_heads_once(checkpoint.state, checkpoint.path)
     state |= {SHARED_BOX_HEADS + k.removeprefix(BOX_HEADS): t for k, t in state.items() if k.startswith(BOX_HEADS)}
@@ -211,6 +214,14 @@ def _check_accelerator(device: torch.device) -> None:
         raise UserError(f"device {device}: not there; devices are {there}")
 
 
+def _check_size(checkpoint: Checkpoint, config: Config, origin: str) -> None:
+    """Raise UserError where a network would be far larger than the file, before it takes any memory."""
+    wanted, there = config.model.count_parameters(len(config.classes)), count_parameters(checkpoint.state)
+    if wanted > 2 * there + SMALL:
+        sizes = f"about {wanted:,} parameters, of which it has {there:,}"
+        raise _misfit(checkpoint.state, checkpoint, config, origin, sizes)
+
+
 def _check_fit(
     state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], checkpoint: Checkpoint, config: Config, origin: str
 ) -> None:
@@ -223,12 +234,14 @@ def _check_fit(
         for names, what in ((missing, "missing"), (unknown, "unknown"), (reshaped, "of another shape"))
         if names
     ]
-    if not found:
-        return
+    if found:
+        raise _misfit(state, checkpoint, config, origin, f"tensors: {', '.join(found)}")
+
+
+def _misfit(state: Mapping[str, Tensor], checkpoint: Checkpoint, config: Config, origin: str, found: str) -> UserError:
     try:
         cause = in_words(differences(infer_config(state, str(checkpoint.path)), config))
     except UserError:
         cause = ""
     cause = cause or "the file is incomplete or of a modified network"
-    problem = f"does not fit the configuration ({origin}): {cause}"
-    raise UserError(f"{checkpoint.path}: {problem}; tensors: {', '.join(found)}")
+    return UserError(f"{checkpoint.path}: does not fit the configuration ({origin}): {cause}; {found}")

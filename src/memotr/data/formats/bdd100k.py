@@ -14,6 +14,7 @@ from memotr.data.formats.frame_files import images_in, list_frames, size_of, sub
 from memotr.data.formats.json_files import numbers, objects, read_json
 from memotr.data.formats.problems import Place, Problems
 from memotr.data.sequences import Sequence
+from memotr.documents import brief
 from memotr.published import BDD100K_CLASSES, BDD100K_RENAMED
 
 FPS = 5.0  # of the frames that are annotated and distributed
@@ -70,10 +71,12 @@ def _videos(file: Path, problems: Problems) -> dict[str, list[Frame]]:
         return {}
     videos: dict[str, list[Frame]] = {}
     for k, frame in enumerate(frames):
-        if isinstance(frame.get("name"), str) and isinstance(frame.get("frameIndex", 0), int):
-            videos.setdefault(str(frame.get("videoName") or file.stem), []).append(frame)
+        name, video, index = frame.get("name"), frame.get("videoName") or file.stem, frame.get("frameIndex", 0)
+        if isinstance(name, str) and isinstance(video, str) and isinstance(index, int) and abs(index) < 2**53:
+            videos.setdefault(video, []).append(frame)
         else:
-            problems.error(file, 'needs "name" (text) and "frameIndex" (a whole number)', f"frame {k} of the list")
+            message = 'needs "name" and "videoName" (texts) and "frameIndex" (a whole number)'
+            problems.error(file, message, f"frame {k} of the list")
     for found in videos.values():
         found.sort(key=_order(found))
     return videos
@@ -154,12 +157,12 @@ def _label(entry: dict[str, Any], classes: ClassMap) -> tuple[int, list[float]] 
         return None
     category = entry.get("category")
     if not isinstance(category, str):
-        return f'"category" is {category!r}, not a text'
+        return f'"category" is {brief(category)}, not a text'
     label = classes.labels.get(category)
     if label is None:
         if classes.drops(category):
             return None
-        return f"unknown category {category!r}; the classes are {', '.join(classes.names)}"
+        return f"unknown category {brief(category)}; the classes are {', '.join(classes.names)}"
     if entry.get("id") is None:
         return 'has no "id": is this detection data? tracks need one'
     box = entry.get("box2d")

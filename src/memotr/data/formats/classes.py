@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from memotr.documents import brief
 from memotr.errors import UserError
 
 
@@ -44,7 +45,7 @@ def numbered_classes(classes: tuple[str, ...] | Mapping[int | str, str], place: 
         place: where they are from, for messages.
 
     Raises:
-        UserError: a key that is no number, or a number that is there twice.
+        UserError: a key that is no number (of at most 53 bits), or a number that is there twice.
     """
     if not isinstance(classes, Mapping):
         return dict(enumerate(classes, start=1))
@@ -52,9 +53,11 @@ def numbered_classes(classes: tuple[str, ...] | Mapping[int | str, str], place: 
     for key, name in classes.items():
         try:
             number = int(key)
+            if abs(number) >= 2**53:
+                raise ValueError
         except ValueError:
             raise UserError(
-                f"{place}: classes: {key!r} is not a number, as the class column has them; name classes as "
+                f"{place}: classes: {brief(key)} is not a number, as the class column has them; name classes as "
                 "{1: person, …} or [person, …]"
             ) from None
         if number in numbered:

@@ -22,6 +22,7 @@ from memotr.data.formats.frame_files import images_in
 from memotr.data.formats.json_files import numbers, objects, read_json
 from memotr.data.formats.problems import Place, Problems
 from memotr.data.sequences import Sequence
+from memotr.documents import brief
 
 Entry = dict[str, Any]
 
@@ -78,7 +79,7 @@ def _read(file: Path, problems: Problems) -> dict[str, list[Entry]] | None:
                 problems.error(file, 'has no "id"', f"{key}[{k}]")
                 return None
             if entry["id"] in seen:
-                problems.error(file, f"another of the {key} has the id {entry['id']!r}, too", f"{key}[{k}]")
+                problems.error(file, f"another of the {key} has the id {brief(entry['id'])}, too", f"{key}[{k}]")
                 return None
             seen.add(entry["id"])
     return {key: value for key, value in lists.items() if value is not None}
@@ -109,10 +110,14 @@ def _names(file: Path, videos: list[Entry], problems: Problems) -> dict[Hashable
         parts = re.split(r"[/\\]", said)
         name = "_".join(parts)
         if ".." in parts or "\0" in name or name.strip() in ("", "."):
-            problems.error(file, f"the name {said!r} cannot be that of a file: give it another", f"video {video['id']}")
+            problems.error(
+                file, f"the name {brief(said)} cannot be that of a file: give it another", f"video {video['id']}"
+            )
             return None
         if name in taken:
-            problems.error(file, f"another video is named {name!r}, too: give it another name", f"video {video['id']}")
+            problems.error(
+                file, f"another video is named {brief(name)}, too: give it another name", f"video {video['id']}"
+            )
             return None
         names[video["id"]] = name
         taken.add(name)
@@ -128,7 +133,7 @@ def _frames_of_videos(file: Path, content: dict[str, list[Entry]], problems: Pro
         number = _frame_number(image)
         video = image.get("video_id")
         if not isinstance(video, int | str) or video not in frames:
-            problems.error(file, f"video_id {video!r} is not in videos", place)
+            problems.error(file, f"video_id {brief(video)} is not in videos", place)
         elif number is None or not isinstance(image.get("file_name"), str):
             problems.error(file, "needs file_name (text) and frame_id (a whole number)", place)
         elif (video, number) in taken:
@@ -172,9 +177,9 @@ def _place(entry: Entry) -> Place:
 def _what_is_wrong(entry: Entry, images: set[Hashable], classes: ClassMap) -> str | None:
     image, category = entry.get("image_id"), entry.get("category_id")
     if not isinstance(image, int | str) or image not in images:
-        return f"image_id {image!r} is not in images"
+        return f"image_id {brief(image)} is not in images"
     if not isinstance(category, int | str) or (category not in classes.labels and not classes.drops(category)):
-        return f"category_id {category!r} is not in categories"
+        return f"category_id {brief(category)} is not in categories"
     if not isinstance(entry.get("track_id", entry.get("instance_id")), int | str):
         return "has neither track_id nor instance_id: a COCO file of single images has no tracks to learn from"
     if numbers(entry.get("bbox"), 4) is None:

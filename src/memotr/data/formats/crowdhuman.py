@@ -5,7 +5,6 @@ Still images: training makes clips of them by shifting.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from memotr.data.formats.frame_files import images_in
 from memotr.data.formats.json_files import numbers, objects
 from memotr.data.formats.problems import Problems
 from memotr.data.sequences import Sequence
+from memotr.documents import DocumentError, brief, parse_json, read_text
 
 CLASSES = ("person",)
 
@@ -30,23 +30,24 @@ def read_sequences(annotations: Path, images: Path, problems: Problems) -> Itera
     if not files:
         problems.error(images, f"no images here, which {annotations.name} is about")
         return
-    seen: set[str] = set()
     try:
-        with annotations.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                record = _record(line, annotations, number, problems)
-                if record is None:
-                    continue
-                name = record["ID"]
-                if name in seen:
-                    problems.error(annotations, f"image {name} was annotated on an earlier line already", number)
-                elif name not in files:
-                    problems.error(annotations, f"there is no image {images / name}.jpg", number)
-                else:
-                    yield _still(record, annotations, number, files[name], problems)
-                seen.add(name)
-    except (OSError, UnicodeDecodeError) as error:
-        problems.error(annotations, f"cannot be read: {error}")
+        lines = read_text(annotations).split("\n")
+    except DocumentError as error:
+        problems.unreadable(annotations, error)
+        return
+    seen: set[str] = set()
+    for number, line in enumerate(lines, 1):
+        record = _record(line, annotations, number, problems)
+        if record is None:
+            continue
+        name = record["ID"]
+        if name in seen:
+            problems.error(annotations, f"image {brief(name)} was annotated on an earlier line already", number)
+        elif name not in files:
+            problems.error(annotations, f"there is no image {brief(name)} in {images}", number)
+        else:
+            yield _still(record, annotations, number, files[name], problems)
+        seen.add(name)
     others = len(files.keys() - seen)
     if others:
         problems.note(images, f"{others:,} images are not in {annotations.name}: left out")
@@ -56,12 +57,9 @@ def _record(line: str, file: Path, number: int, problems: Problems) -> dict[str,
     if not line.strip():
         return None
     try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        problems.error(file, f"not valid JSON: {error.msg} (column {error.colno}); is the file cut short?", number)
-        return None
-    except (ValueError, RecursionError) as error:
-        problems.error(file, f"cannot be read: {error}", number)
+        record = parse_json(line, file)
+    except DocumentError as error:
+        problems.unreadable(file, error, number)
         return None
     known = isinstance(record, dict) and isinstance(record.get("ID"), str)
     if not known or objects(record.get("gtboxes")) is None:

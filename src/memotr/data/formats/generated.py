@@ -23,6 +23,7 @@ from memotr.data.formats.frame_files import FrameFiles, list_frames, size_of, su
 from memotr.data.formats.mot import one_copy_each
 from memotr.data.formats.problems import Problems
 from memotr.data.sequences import Sequence
+from memotr.documents import DocumentError, read_text
 from memotr.published import BDD100K_CLASSES
 
 COLUMNS = "class id x y w h [visibility]"
@@ -136,9 +137,9 @@ def _read_rows(file: Path, split: GeneratedSplit, problems: Problems) -> tuple[N
     """(N, 6) values and their lines, from 1, of the rows that can be understood."""
     rows, places = [], []
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        problems.error(file, f"cannot be read: {error}")
+        lines = read_text(file).splitlines()
+    except DocumentError as error:
+        problems.unreadable(file, error)
         lines = []
     for place, line in enumerate(lines, 1):
         parts = line.split()
@@ -161,8 +162,8 @@ def _what_is_wrong(parts: list[str], split: GeneratedSplit) -> str | None:
     except ValueError:
         return f"not all values are numbers; expected {COLUMNS}"
     if not values[0].is_integer() or not values[1].is_integer() or abs(values[1]) >= 2**53:
-        return f"class {parts[0]} and id {parts[1]} must be whole numbers"
+        return f"class {parts[0]:.30} and id {parts[1]:.30} must be whole numbers"
     last = split.first_class + len(split.classes) - 1
     if not split.first_class <= values[0] <= last:
-        return f"class {parts[0]} is not one of {split.first_class} to {last}"
+        return f"class {parts[0]:.30} is not one of {split.first_class} to {last}"
     return None

@@ -1,24 +1,21 @@
-"""JSON with one clear line about what is wrong, and its fields with their types checked."""
+"""JSON whose problems are collected, and its fields with their types checked."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from memotr import documents
 from memotr.data.formats.problems import Problems
 
 
 def read_json(file: Path, problems: Problems) -> Any:
     """What the file holds; None, and an error with its line, where it cannot be read."""
     try:
-        return json.loads(file.read_bytes())
-    except json.JSONDecodeError as error:
-        message = f"not valid JSON: {error.msg} (column {error.colno}); is the file cut short?"
-        problems.error(file, message, error.lineno)
-    except (OSError, ValueError, RecursionError) as error:  # no text, a number of thousands of digits, lists in lists
-        problems.error(file, f"cannot be read: {error}")
-    return None
+        return documents.read_json(file)
+    except documents.DocumentError as error:
+        problems.unreadable(file, error)
+        return None
 
 
 def numbers(value: Any, count: int) -> list[float] | None:

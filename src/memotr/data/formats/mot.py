@@ -21,6 +21,7 @@ from memotr.data.formats.frame_numbers import FrameNumbers
 from memotr.data.formats.problems import Problems
 from memotr.data.formats.seqmap import read_seqmap
 from memotr.data.sequences import FrameBoxes, Sequence
+from memotr.documents import DocumentError, brief, read_text
 from memotr.io.seqinfo import SeqInfo, SeqInfoError, read_seqinfo
 
 PERSON = ClassMap.of({1: "person"})
@@ -212,9 +213,9 @@ def class_numbers(files: Iterable[Path]) -> set[int]:
 def read_rows(file: Path, problems: Problems) -> GroundTruthRows:
     """All rows of a gt.txt that can be understood, whatever their mark and class."""
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        problems.error(file, f"cannot be read: {error}")
+        lines = read_text(file).splitlines()
+    except DocumentError as error:
+        problems.unreadable(file, error)
         lines = []
     numbers = np.array([k for k, line in enumerate(lines, 1) if line and not line.isspace()], np.int64)
     if not len(numbers):
@@ -252,7 +253,7 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"{text.strip()!r} is not a number; columns are {COLUMNS}") from None
+        raise ValueError(f"{brief(text.strip())} is not a number; columns are {COLUMNS}") from None
 
 
 def _read_boxes(

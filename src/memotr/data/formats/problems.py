@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from memotr.documents import DocumentError
 from memotr.errors import UserError
 
 Place = int | str  # a line, from 1, or words where a file has no useful lines ("annotation 17")
@@ -61,6 +62,10 @@ class Problems:
     def note(self, file: Path, message: str, place: Place | None = None) -> None:
         """Dealt with as the message says; training goes on."""
         self._add(file, message, False, place)
+
+    def unreadable(self, file: Path, error: DocumentError, place: Place | None = None) -> None:
+        """An error of a file, or of a line of it, that was read as a document."""
+        self.error(file, error.reason if error.line else f"cannot be read: {error.reason}", place or error.line)
 
     def _add(self, file: Path, message: str, fatal: bool, place: Place | None) -> None:
         places = self._places.setdefault((file, message, fatal), [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from memotr.documents import read_text
 from memotr.errors import UserError
 
 HEADING = "name"
@@ -17,13 +18,8 @@ def read_seqmap(path: Path) -> dict[str, int]:
     Raises:
         UserError: the file cannot be read, or names no sequence.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UserError(f"cannot read {path}: {reason}") from error
     named: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         name = line.split(",")[0].strip()
         if name and (named or name != HEADING):
             named.setdefault(name, number)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+from memotr.documents import brief
 from memotr.errors import UserError
 
 SPLITS: Mapping[str, int] = MappingProxyType({"train": 100, "val": 10, "test": 20})
 CLASSES = ("person", "robot")
 MOST_FIGURES = 12  # personal colours: no two hats of a sequence are alike
 FPS = 20  # as DanceTrack
+MOST_SEQUENCES, MOST_FRAMES = 100_000, 10_000  # of a split, of a sequence
+LONGEST_NAME = 100
+NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -72,14 +77,16 @@ class SynthSettings:
         """Raises UserError for values out of range."""
         fewest, most = self.figures
         height, width = self.size
-        if self.seed < 0:
-            raise UserError(f"seed {self.seed}: it is a whole number from 0")
-        if not self.splits or min(self.splits.values()) < 1:
-            raise UserError("splits: name at least one, each with at least one sequence, such as train=100,val=10")
-        if bad := [name for name in self.splits if not name.replace("_", "").isalnum()]:
-            raise UserError(f"splits: {bad[0]!r} is no name for a folder; take letters, digits and _")
-        if self.frames < 2:
-            raise UserError(f"frames {self.frames}: a sequence has at least 2")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"seed {self.seed}: it is a whole number from 0, below 2^63")
+        if not self.splits or not 1 <= min(self.splits.values()) <= max(self.splits.values()) <= MOST_SEQUENCES:
+            raise UserError(
+                f"splits: name at least one, each with 1 to {MOST_SEQUENCES:,} sequences, such as train=100,val=10"
+            )
+        if bad := [name for name in self.splits if not name.replace("_", "").isalnum() or len(name) > LONGEST_NAME]:
+            raise UserError(f"splits: {brief(bad[0])} is no name for a folder; take letters, digits and _")
+        if not 2 <= self.frames <= MOST_FRAMES:
+            raise UserError(f"frames {self.frames}: a sequence has 2 to {MOST_FRAMES:,}")
         if not (64 <= height <= 2160 and 64 <= width <= 3840 and 1 / 2 <= width / height <= 4):
             raise UserError(f"size {width}×{height}: 64 to 3840 × 64 to 2160, from half to four times as wide as high")
         if not 1 <= fewest <= most <= MOST_FIGURES:
@@ -95,8 +102,10 @@ def parse_splits(text: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for part in text.split(","):
         name, _, count = part.partition("=")
-        if not name or not count.isdecimal() or name in found:
-            raise UserError(f"splits {text!r}: write each once with a number of sequences, such as train=100,val=10")
+        if not name or not NUMBER.fullmatch(count) or name in found:
+            raise UserError(
+                f"splits {brief(text)}: write each once with a number of sequences, such as train=100,val=10"
+            )
         found[name] = int(count)
     return found
 
@@ -104,6 +113,6 @@ def parse_splits(text: str) -> dict[str, int]:
 def parse_pair(what: str, text: str, between: str) -> tuple[int, int]:
     """``320x192`` or ``2-12`` → the two numbers. Raises UserError where they are none."""
     first, _, second = text.lower().replace("×", between).partition(between)
-    if not first.isdecimal() or not second.isdecimal():
-        raise UserError(f"{what} {text!r}: write two whole numbers with {between!r} between them")
+    if not NUMBER.fullmatch(first) or not NUMBER.fullmatch(second):
+        raise UserError(f"{what} {brief(text)}: write two whole numbers with {between!r} between them")
     return int(first), int(second)

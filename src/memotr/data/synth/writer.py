@@ -19,6 +19,7 @@ from rich.progress import track
 from memotr.data.layouts import DATASET_FILE
 from memotr.data.synth.scene import Annotation, make_scene
 from memotr.data.synth.settings import CLASSES, FPS, SynthSettings
+from memotr.documents import DocumentError, read_yaml
 from memotr.errors import UserError
 from memotr.files import replacing
 
@@ -107,8 +108,8 @@ def _content(settings: SynthSettings) -> dict[str, Any]:
 def _compare(file: Path, content: dict[str, Any]) -> None:
     """Raises UserError where the data set in this folder was begun with other settings."""
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
+        found = read_yaml(file)
+    except DocumentError:
         found = None
     if not isinstance(found, dict):
         raise UserError(f"{file}: cannot be understood; name a new folder")

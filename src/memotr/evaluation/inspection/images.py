@@ -78,7 +78,7 @@ def _inside(folder: Path) -> Iterator[Path]:
 def _by_name(sequence: SequenceTruth, frames: FrameFiles) -> FrameImages:
     """Those that the ground truth names."""
     files = {file.name: file for file in frames.files}
-    names = (sequence.images[number - 1] for number in sequence.frames.tolist())
+    names = (sequence.images[number - 1] for number in sequence.frames)
     return {k: files[name] for k, name in enumerate(names) if name in files}
 
 
@@ -93,8 +93,8 @@ def _by_number(sequence: SequenceTruth, frames: FrameFiles, first_image: int, *,
     """
     if len(frames) == sequence.length and (from_zero or not frames.named or frames.numbers[0] > 1):
         every = sequence.frames if from_zero else range(1, sequence.length + 1)
-        files = dict(zip(map(int, every), frames.files, strict=True))
+        files = dict(zip(every, frames.files, strict=True))
     else:
         shift = int(not from_zero) - (first_image if frames.named else 1)
         files = dict(zip((frames.numbers + shift).tolist(), frames.files, strict=True))
-    return {k: files[number] for k, number in enumerate(sequence.frames.tolist()) if number in files}
+    return {sequence.frames.index(number): file for number, file in files.items() if number in sequence.frames}

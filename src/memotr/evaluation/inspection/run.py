@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, ValidationError
+
+from memotr.documents import DocumentError, read_json
 from memotr.errors import UserError
-from memotr.evaluation.ground_truth import load_ground_truth
+from memotr.evaluation.ground_truth import Format, load_ground_truth
 from memotr.evaluation.inspection.boxes import judge
 from memotr.evaluation.inspection.events import SequenceErrors, find_errors
 from memotr.evaluation.names import fits, shortened
@@ -18,6 +20,17 @@ from memotr.evaluation.scoring import read_results
 from memotr.evaluation.truth import GroundTruth, Results
 
 Row = Mapping[str, float]
+NEEDED = {"HOTA", "DetA", "AssA", "MOTA", "IDF1", "IDSW", "CLR_FN", "CLR_FP"}
+"""What a page shows of every row."""
+
+
+def _complete(row: dict[str, float]) -> dict[str, float]:
+    if missing := NEEDED - row.keys():
+        raise ValueError(f"no {min(missing)}")
+    return row
+
+
+_Numbers = Annotated[dict[str, int | FiniteFloat], AfterValidator(_complete)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +72,8 @@ def inspect_run(
         UserError: it is no such folder, what was scored is gone or has changed since, or no sequence fits.
     """
     content = _metrics(folder / METRICS)
-    found = _read_again(folder, content["source"])
-    rows: Mapping[str, Row] = content["sequences"]
+    found = _read_again(folder, content.source)
+    rows: Mapping[str, Row] = content.sequences
     truth = found.truth.select(list(rows))
     if set(truth.names) != set(rows):
         raise UserError(f"{folder}: {shortened(set(rows) - set(truth.names))} is not there any more; score it again")
@@ -75,40 +88,61 @@ def inspect_run(
         if progress is not None:
             progress(sequence.name, len(chosen))
     errors.sort(key=lambda one: -one.lost)
-    by_class = {name: of["combined"] for name, of in content.get("classes", {}).items()}
-    results = Path(content["source"]["results"])
-    return Inspection(folder, results, truth, content["combined"], rows, by_class, tuple(errors), found.notes)
+    by_class = {name: of.combined for name, of in content.classes.items()}
+    return Inspection(
+        folder, content.source.results, truth, content.combined, rows, by_class, tuple(errors), found.notes
+    )
 
 
-def _metrics(file: Path) -> dict[str, Any]:
-    """What ``metrics.json`` says."""
+class _Class(BaseModel):
+    combined: _Numbers
+
+
+class _Source(BaseModel):
+    ground_truth: Path
+    results: Path
+    split: str | None = None
+    seqmap: Path | None = None
+    sequences: list[str] | None = None
+    half: bool = False
+    format: Format = "auto"
+
+
+class _Metrics(BaseModel):
+    """Those parts of ``metrics.json`` that are read again."""
+
+    combined: _Numbers
+    sequences: Annotated[dict[str, _Numbers], Field(min_length=1)]
+    classes: dict[str, _Class] = {}
+    source: _Source
+
+
+def _metrics(file: Path) -> _Metrics:
     if not file.is_file():
         raise UserError(f"{file.parent}: no {METRICS}; `memotr score … --output {file.parent}` writes it")
     try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if not content["sequences"] or not content["combined"]:
-            raise ValueError("no sequences")
-        if not {"ground_truth", "results"} <= set(content["source"]):
-            raise ValueError("it does not say what was scored")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file}: is not what memotr score writes ({error!r}); score the run again") from error
-    return content
+        return _Metrics.model_validate(read_json(file))
+    except DocumentError as error:
+        reason = error.reason
+    except ValidationError as error:
+        problem = error.errors()[0]
+        reason = f"{'.'.join(map(str, problem['loc'])) or 'all of it'}: {problem['msg']}"
+    raise UserError(f"{file}: is not what memotr score writes ({reason}); score the run again")
 
 
-def _read_again(folder: Path, source: Mapping[str, Any]) -> Results:
+def _read_again(folder: Path, source: _Source) -> Results:
     """Ground truth and results, with the options that they were scored with."""
-    seqmap = source.get("seqmap")
     try:
         truth = load_ground_truth(
-            Path(source["ground_truth"]),
-            split=source.get("split"),
-            seqmap=None if seqmap is None else Path(seqmap),
-            only=source.get("sequences") or (),
-            half=bool(source.get("half")),
-            format=source.get("format") or "auto",
+            source.ground_truth,
+            split=source.split,
+            seqmap=source.seqmap,
+            only=source.sequences or (),
+            half=source.half,
+            format=source.format,
         )
         # What was missing is missing still: whether anything has changed is seen from the counts.
-        return read_results(Path(source["results"]), truth, allow_missing=True)
+        return read_results(source.results, truth, allow_missing=True)
     except UserError as error:
         raise UserError(f"{folder}: what was scored cannot be read again: {error}") from error
 

@@ -5,8 +5,10 @@ Words stand beside the SVG, not in it, for they would be stretched with it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import count
 
 import numpy as np
 
@@ -23,11 +25,11 @@ STEPS = (1, 2, 5)
 
 def switch_lane(errors: SequenceErrors) -> str:
     """A line for each frame with id switches, the higher the more there are."""
-    counts = np.bincount([switch.last for switch in errors.switches], minlength=errors.num_frames)
-    top = max(1, int(counts.max(initial=0)))
+    counts = Counter(switch.last for switch in errors.switches)
+    top = max(counts.values(), default=1)
     lines = []
-    for frame in np.flatnonzero(counts).tolist():
-        height = SWITCH_HEIGHT * (0.45 + 0.55 * counts[frame] / top)
+    for frame, number in sorted(counts.items()):
+        height = SWITCH_HEIGHT * (0.45 + 0.55 * number / top)
         lines.append(f"M{frame + 0.5:g} {SWITCH_HEIGHT}v{-height:.1f}")
     path = f'<path class="switches" d="{"".join(lines)}"/>'
     return _svg(errors, SWITCH_HEIGHT, path, f"Id switches over time: {len(errors.switches):,}")
@@ -72,9 +74,10 @@ def event_lane(errors: SequenceErrors, track: ObjectTrack, event: Event) -> str:
 def ticks(errors: SequenceErrors) -> list[tuple[float, int]]:
     """Where on the axis, in [0, 1], which frame numbers stand: round ones."""
     numbers = errors.verdict.truth.frames
-    least = (int(numbers[-1]) - int(numbers[0]) + 1) / TICKS
-    step = next(s for k in range(9) for factor in STEPS if (s := factor * 10**k) >= least)
-    return [((k + 0.5) / len(numbers), n) for k, n in enumerate(numbers.tolist()) if n % step == 0]
+    least = (numbers[-1] - numbers[0] + 1) / TICKS
+    step = next(s for k in count() for factor in STEPS if (s := factor * 10**k) >= least)
+    round_ones = range(-(-numbers[0] // step) * step, numbers[-1] + 1, step)
+    return [((numbers.index(n) + 0.5) / len(numbers), n) for n in round_ones if n in numbers]
 
 
 def colour(track: int) -> str:

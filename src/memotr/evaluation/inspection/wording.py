@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memotr.evaluation.inspection.events import Event, FalseRun, MissedRun, Switch, SwitchKind
-from memotr.evaluation.teta_boxes import Ints
 
 KINDS = {Switch: "switch", MissedRun: "missed", FalseRun: "false"}
 
@@ -37,7 +36,7 @@ def reason(event: Event) -> str:
     return event.reason
 
 
-def details(event: Event, frames: Ints) -> str:
+def details(event: Event, frames: Sequence[int]) -> str:
     """How it came about; ``frames`` (T,) are the numbers of all."""
     when = capital(span(event, frames))
     if not isinstance(event, Switch):
@@ -49,7 +48,7 @@ def details(event: Event, frames: Ints) -> str:
     )
 
 
-def caption(event: Event, position: int, frames: Ints) -> str:
+def caption(event: Event, position: int, frames: Sequence[int]) -> str:
     """Of the picture of a frame, counted from 0 in what is scored; ``frames`` (T,) are the numbers of all."""
     number = f"Frame {int(frames[position]):,}"
     first, last = {
@@ -65,7 +64,7 @@ def caption(event: Event, position: int, frames: Ints) -> str:
     return f"{number}: {text}"
 
 
-def span(event: Event, frames: Ints) -> str:
+def span(event: Event, frames: Sequence[int]) -> str:
     """Its frame numbers."""
     first, last = int(frames[event.first]), int(frames[event.last])
     return f"frame {first:,}" if first == last else f"frames {first:,}–{last:,}"
