@@ -1,5 +1,6 @@
 """Engines without an export: the frame step itself, and networks that are quick to trace."""
 
+import pytest
 import torch
 
 from memotr.export.frame_step import INPUTS, OUTPUTS, FrameStep
@@ -22,3 +23,15 @@ def smallest_model(variant, classes):
     return tiny_model(variant, classes, num_levels=2, num_encoder_layers=1, num_decoder_layers=2).set_kernel(
         "reference"
     )
+
+
+def onnx_bytes(texts, change=lambda model: None):
+    """A model of one operator, with metadata."""
+    onnx = pytest.importorskip("onnx")
+    value, weight = onnx.helper.make_tensor_value_info, onnx.helper.make_tensor("w", 1, [1], [0.0])
+    node = onnx.helper.make_node("Add", ["a", "w"], ["b"])
+    graph = onnx.helper.make_graph([node], "other", [value("a", 1, [1])], [value("b", 1, [1])], [weight])
+    model = onnx.helper.make_model(graph, ir_version=10, opset_imports=[onnx.helper.make_opsetid("", 20)])
+    onnx.helper.set_model_props(model, texts)
+    change(model)
+    return model.SerializeToString()

@@ -24,6 +24,7 @@ EXTRAS = {
     "matplotlib": "train",
     "trackeval": "eval",
     "trackers": "demo",
+    "onnx": "export",
     "onnxruntime": "export",
     "onnxscript": "export",
 }

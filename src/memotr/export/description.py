@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import memotr
 from memotr.config import Config, make_config
 from memotr.data.preprocess import MEAN, STD
-from memotr.documents import parse_yaml
+from memotr.documents import parse_json, parse_yaml
 from memotr.errors import UserError
 from memotr.export.frame_step import SMALLEST, STRIDE, empty_state
 
@@ -49,6 +49,14 @@ def describe(config: Config) -> dict[str, str]:
     }
 
 
+def read_texts(document: bytes, origin: str) -> dict[str, str]:
+    """Parse the texts of :func:`describe` as a program carries them. Raises UserError where they are anything else."""
+    texts = parse_json(document, origin)
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+        raise UserError(f"{origin}: its description is damaged; export the checkpoint again")
+    return texts
+
+
 def read_config(texts: Mapping[str, str], origin: str) -> Config:
     """The configuration of the model that was exported.
 
@@ -59,7 +67,10 @@ def read_config(texts: Mapping[str, str], origin: str) -> Config:
         raise UserError(f"{origin}: was not made by `memotr export`")
     if texts["memotr_format"] != FORMAT:
         raise UserError(
-            f"{origin}: is of format {texts['memotr_format']}, made by memotr {texts['memotr_version']}; this version "
-            f"reads format {FORMAT}: export the checkpoint again"
+            f"{origin}: is of format {texts['memotr_format']}, made by memotr {texts.get('memotr_version', '?')}; this "
+            f"version reads format {FORMAT}: export the checkpoint again"
         )
-    return make_config(parse_yaml(texts["config"], origin), origin)
+    settings = parse_yaml(texts.get("config", ""), origin)
+    if not isinstance(settings, dict):
+        raise UserError(f"{origin}: its configuration is damaged; export the checkpoint again")
+    return make_config(settings, origin)

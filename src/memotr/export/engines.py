@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -11,10 +10,12 @@ import torch
 from torch import Tensor
 
 from memotr.config import Config
-from memotr.errors import UserError
-from memotr.export.description import read_config
-from memotr.export.frame_step import INPUTS, OUTPUTS
-from memotr.export.program import METADATA_FILE, quiet_exporter
+from memotr.errors import UserError, first_line
+from memotr.export.archive import DESCRIPTION, open_archive
+from memotr.export.description import read_config, read_texts
+from memotr.export.frame_step import INPUTS, OUTPUTS, empty_state
+from memotr.export.graph import GraphError, Program
+from memotr.export.onnx_file import read_metadata
 
 EngineName = Literal["torch", "onnx", "pt2"]
 """For weights, and for the two kinds of exported files."""
@@ -26,7 +27,11 @@ class Engine(Protocol):
     config: Config
 
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """From the tensors of :data:`INPUTS`, on the CPU, to those of :data:`OUTPUTS`."""
+        """From the tensors of :data:`INPUTS`, on the CPU, to those of :data:`OUTPUTS`.
+
+        Raises:
+            UserError: a file fails at it.
+        """
 
 
 class OnnxEngine:
@@ -48,15 +53,20 @@ class OnnxEngine:
         if kind not in ("auto", "cpu", "cuda") or (kind == "cuda" and not on_gpu):
             raise UserError(f"device {device}: this ONNX Runtime has {'cpu and cuda' if on_gpu else 'cpu only'}")
         gpu = [("CUDAExecutionProvider", {"device_id": number or "0"})] if on_gpu and kind != "cpu" else []
+        self.path = path
+        self.config = read_config(read_metadata(path), str(path))
         try:
             self.session = onnxruntime.InferenceSession(path, providers=[*gpu, "CPUExecutionProvider"])
         except Exception as error:  # its classes have no common base of their own
-            raise UserError(f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from None
-        self.config = read_config(self.session.get_modelmeta().custom_metadata_map, str(path))
+            raise UserError(f"{path}: ONNX Runtime cannot load it: {first_line(error)}") from None
 
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        values = self.session.run(OUTPUTS, {name: inputs[name].numpy() for name in INPUTS})
-        return {name: torch.from_numpy(value) for name, value in zip(OUTPUTS, values, strict=True)}
+        try:
+            values = self.session.run(OUTPUTS, {name: inputs[name].numpy() for name in INPUTS})
+            tensors = [torch.from_numpy(value) for value in values]
+        except Exception as error:
+            raise UserError(f"{self.path}: cannot take a step: {first_line(error)}") from None
+        return _checked(tensors, self.config, self.path)
 
 
 class ProgramEngine:
@@ -67,21 +77,39 @@ class ProgramEngine:
     """
 
     def __init__(self, path: Path) -> None:
-        texts = {METADATA_FILE: ""}
-        try:
-            with quiet_exporter():
-                program = torch.export.load(path, extra_files=texts)
-        except Exception:  # what other bytes raise is anybody's guess
-            raise UserError(
-                f"{path}: not readable as a torch.export program of this PyTorch {torch.__version__}"
-            ) from None
-        self.config = read_config(json.loads(texts[METADATA_FILE] or "{}"), str(path))
-        self.module = program.module()
+        self.path = path
+        with open_archive(path) as archive:
+            self.config = read_config(read_texts(archive.read(DESCRIPTION), str(path)), str(path))
+            try:
+                self.program = Program(archive, len(INPUTS), len(OUTPUTS))
+            except GraphError as error:
+                raise UserError(f"{path}: refused: {error}; export the checkpoint again, or to .onnx") from None
 
     @torch.inference_mode()
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        values = self.module(*(inputs[name] for name in INPUTS))
-        return dict(zip(OUTPUTS, values, strict=True))
+        try:
+            values = self.program([inputs[name] for name in INPUTS])
+        except Exception as error:  # operators that do not fit each other
+            raise UserError(f"{self.path}: cannot take a step: {first_line(error)}") from None
+        return _checked(values, self.config, self.path)
+
+
+def _checked(values: Sequence[Tensor], config: Config, path: Path) -> dict[str, Tensor]:
+    """Name what an exported step returned. Raises UserError where it is nothing that a next step could start from."""
+    outputs = dict(zip(OUTPUTS, values, strict=True))
+    wanted = {f"new_{name}": value for name, value in empty_state(config).items()}
+    wanted |= {"boxes": torch.empty(0, 4), "scores": torch.empty(0)}
+    count = outputs["scores"].shape[:1]
+    for name, like in wanted.items():
+        shape = (*count, *like.shape[1:]) if like.ndim else ()
+        if outputs[name].dtype != like.dtype or outputs[name].shape != shape:
+            raise UserError(
+                f"{path}: its step returns {name} as {outputs[name].dtype} {tuple(outputs[name].shape)}, "
+                f"expected {like.dtype} {tuple(shape)}"
+            )
+    if not (outputs["boxes"].isfinite().all() and outputs["scores"].isfinite().all()):
+        raise UserError(f"{path}: its step returns boxes or scores that are no numbers")
+    return outputs
 
 
 def choose_engine(checkpoint: str | Path, wanted: Literal["auto", "torch", "onnx", "pt2"]) -> EngineName:
@@ -101,6 +129,15 @@ def open_engine(path: str | Path, device: str = "auto") -> Engine:
         UserError: there is no such file, it was not made by ``memotr export``, or the device is not there.
     """
     path = Path(path)
+    if choose_export(path) == "onnx":
+        return OnnxEngine(path, device)
+    if device not in ("auto", "cpu"):
+        raise UserError(f"device {device}: a .pt2 file runs on the CPU, where it was exported")
+    return ProgramEngine(path)
+
+
+def choose_export(path: Path) -> Literal["onnx", "pt2"]:
+    """Return the engine of an exported file. Raises UserError for other files, and where there is none."""
     name = choose_engine(path, "auto")
     if name == "torch":
         raise UserError(
@@ -108,8 +145,4 @@ def open_engine(path: str | Path, device: str = "auto") -> Engine:
         )
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    if name == "onnx":
-        return OnnxEngine(path, device)
-    if device not in ("auto", "cpu"):
-        raise UserError(f"device {device}: a .pt2 file runs on the CPU, where it was exported")
-    return ProgramEngine(path)
+    return name

@@ -5,7 +5,10 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from memotr.export.engines import choose_engine, open_engine
+from memotr.export.archive import DESCRIPTION, open_archive
+from memotr.export.description import read_config, read_texts
+from memotr.export.engines import choose_export
+from memotr.export.onnx_file import read_metadata
 from memotr.weights.describe import in_short
 
 KINDS = {"onnx": "exported tracker, ONNX", "pt2": "exported tracker, torch.export program"}
@@ -14,15 +17,22 @@ KINDS = {"onnx": "exported tracker, ONNX", "pt2": "exported tracker, torch.expor
 def describe_export(path: str | Path) -> dict[str, str]:
     """What the file is, what it was made of and which command takes it: topic to text, in the order to be shown.
 
+    Of a .pt2 file nothing but its description is read.
+
     Raises:
         UserError: there is no such file, or it was not made by ``memotr export``.
     """
-    config = open_engine(path, "cpu").config
-    size = sum(file.stat().st_size for file in (Path(path), Path(f"{path}.data")) if file.is_file())
+    path = Path(path)
+    kind = choose_export(path)
+    if kind == "onnx":
+        texts = read_metadata(path)
+    else:
+        with open_archive(path) as archive:
+            texts = read_texts(archive.read(DESCRIPTION), str(path))
     return {
         "file": str(path),
-        "size": f"{size / 1e6:.1f} MB",
-        "kind": KINDS[choose_engine(path, "auto")],
-        **in_short(config),
+        "size": f"{path.stat().st_size / 1e6:.1f} MB",
+        "kind": KINDS[kind],
+        **in_short(read_config(texts, str(path))),
         "use": f"memotr track SOURCE --checkpoint {shlex.quote(str(path))}",
     }

@@ -46,9 +46,12 @@ def trace(model: MeMOTR) -> tuple[FrameStep, ExportedProgram]:
 
 def write_program(program: ExportedProgram, path: Path, description: Mapping[str, str]) -> None:
     """Save a traced step for PyTorch; its description lies in it as a file of its own."""
+    samples = program.example_inputs
+    program.example_inputs = None  # they would be stored as a pickle
     archive = io.BytesIO()  # writing to a full disk, PyTorch ends the process
     with quiet_exporter():
         torch.export.save(program, archive, extra_files={METADATA_FILE: json.dumps(description, allow_nan=False)})
+    program.example_inputs = samples
     path.write_bytes(archive.getbuffer())
 
 

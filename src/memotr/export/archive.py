@@ -1,0 +1,103 @@
+"""The archive of an exported program: exactly the members that ``memotr export`` writes, read without PyTorch.
+
+``torch.export.load`` runs code that an archive brings along: pickles, libraries, source text. It never sees the file.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from memotr.errors import UserError, first_line
+
+DESCRIPTION = "extra/memotr.json"
+GRAPH = "models/model.json"
+SAMPLES = "data/sample_inputs/model.pt"
+TENSORS = {
+    "weights": "data/weights/model_weights_config.json",
+    "constants": "data/constants/model_constants_config.json",
+}
+
+_MOST_BYTES = {
+    DESCRIPTION: 2**20,
+    GRAPH: 2**25,
+    **dict.fromkeys(TENSORS.values(), 2**23),
+    SAMPLES: 2**20,
+    **dict.fromkeys(("archive_format", "archive_version", "byteorder"), 64),
+    **dict.fromkeys((".data/version", ".data/serialization_id", "version"), 64),
+}
+"""The most that each member can have. Those of tensors may have any size that fits into the file."""
+
+_TENSOR = re.compile(r"data/(weights/weight|constants/tensor)_\d{1,6}")
+
+
+class Archive:
+    """An open archive whose list of members has been checked. Names leave out the folder that PyTorch puts first."""
+
+    def __init__(self, zipped: zipfile.ZipFile, path: Path) -> None:
+        self._zipped = zipped
+        self._path = path
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        for name, member in stored_members(zipped).items():
+            inner = name.partition("/")[2]
+            if inner in self._members or not (inner in _MOST_BYTES or _TENSOR.fullmatch(inner)):
+                raise UserError(f"{path}: refused, because its member {name!r} is none that memotr export writes")
+            if member.file_size > _MOST_BYTES.get(inner, member.file_size):
+                raise UserError(f"{path}: refused, because its member {name!r} has {member.file_size:,} bytes")
+            self._members[inner] = member
+        if DESCRIPTION not in self._members:
+            raise UserError(f"{path}: was not made by `memotr export`")
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a member. Raises UserError where there is none."""
+        if name not in self._members:
+            raise UserError(
+                f"{self._path}: has no member {name}, so another version of PyTorch or memotr made it; "
+                "export the checkpoint again"
+            )
+        return self._zipped.read(self._members[name])
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._members
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[Archive]:
+    """Open an exported program.
+
+    Raises:
+        UserError: the file cannot be read, is damaged, or holds anything that ``memotr export`` does not write. Damage
+            that is found while the archive is open is raised likewise.
+    """
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as zipped:
+            yield Archive(zipped, path)
+    except (UserError, MemoryError):
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except Exception as error:  # what other bytes raise is anybody's guess
+        raise UserError(f"{path}: not readable as an exported program ({first_line(error)})") from None
+
+
+def stored_members(zipped: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return the members of an archive by name.
+
+    Raises:
+        zipfile.BadZipFile: one is compressed, or there twice, or they claim more bytes than the file has: reading
+            them would take more memory than the file.
+    """
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in zipped.infolist():
+        if member.filename in members:
+            raise zipfile.BadZipFile("a member is there twice")
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
+            raise zipfile.BadZipFile("a member is compressed")
+        members[member.filename] = member
+    assert zipped.fp is not None
+    if sum(member.file_size for member in members.values()) > zipped.fp.seek(0, 2):
+        raise zipfile.BadZipFile("members overlap")
+    return members
