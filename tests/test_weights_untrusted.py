@@ -4,7 +4,6 @@ import builtins
 import operator
 import os
 import pickle
-import random
 import runpy
 import struct
 import subprocess
@@ -19,6 +18,7 @@ from memotr.errors import UserError
 from memotr.weights import describe, read_checkpoint, save_model
 from memotr.weights.checkpoint import SHARED_BOX_HEADS
 from tests.builders import tiny_model
+from tests.damage import anywhere_damaged, directory_damaged
 
 
 class Call:
@@ -159,32 +159,6 @@ def test_a_compressed_checkpoint_is_refused(tmp_path, state):
             new.writestr(name, old.read(name))
     with pytest.raises(UserError, match="a member is compressed"):
         read_checkpoint(tmp_path / "packed.pth")
-
-
-def directory_damaged(content, seed):
-    """A few bytes of a zip archive's central directory, and of what points at it, are others."""
-    rng, start = random.Random(seed), content.rindex(b"PK\x01\x02", 0, len(content) - 200) - 300
-    changed = bytearray(content)
-    for _ in range(rng.randint(1, 4)):
-        changed[rng.randrange(start, len(content))] = rng.randrange(256)
-    return bytes(changed)
-
-
-def anywhere_damaged(content, seed):
-    rng, changed = random.Random(seed), bytearray(content)
-    for _ in range(rng.choice((1, 2, 8))):
-        at = rng.randrange(len(changed) if rng.random() < 0.5 else 3000)
-        kind = rng.random()
-        if kind < 0.6:
-            changed[at] = rng.randrange(256)
-        elif kind < 0.8:
-            changed[at : at + 8] = rng.choice((bytes(8), b"\xff" * 8, struct.pack("<Q", 2 ** rng.randrange(64))))
-        elif kind < 0.9:
-            del changed[at : at + rng.randrange(1, 100)]
-        else:
-            del changed[rng.randrange(len(changed)) :]
-            break
-    return bytes(changed) or b"\0"
 
 
 MANY = pytest.param(range(40, 600), id="many", marks=pytest.mark.slow)
