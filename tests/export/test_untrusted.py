@@ -4,6 +4,7 @@ import json
 import pickle
 import zipfile
 from copy import copy
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from memotr.export.engines import open_engine
 from memotr.export.frame_step import INPUTS, OUTPUTS
 from memotr.export.info import describe_export
 from memotr.export.program import _example
+from tests.damage import anywhere_damaged, directory_damaged
 from tests.export.attacks import Payload, SmallStep, edited, rewrite, saved
 from tests.export.builders import onnx_bytes
+from tests.mutations import mutated
 
 YES = {"as_bool": True}
 WEIGHTS, CONSTANTS = (f"data/{kind}/model_{kind}_config.json" for kind in ("weights", "constants"))
@@ -297,3 +300,31 @@ def test_a_description_that_is_none_is_one_line(genuine, tmp_path, texts):
     with pytest.raises(UserError, match=r"tracker\.pt2") as raised:
         describe_export(path)
     assert "\n" not in str(raised.value)
+
+
+MANY = pytest.param(range(40, 600), id="many", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("seeds", [pytest.param(range(40), id="few"), MANY])
+@pytest.mark.parametrize("form", ["directory", "anywhere", "models/model.json", WEIGHTS, "extra/memotr.json", "onnx"])
+def test_damage_is_one_line(genuine, model, tmp_path, form, seeds):
+    path, inputs = tmp_path / "tracker.pt2", dict(zip(INPUTS, _example(model), strict=True))
+    content = genuine.read_bytes()
+    if form == "onnx":
+        path, content = tmp_path / "tracker.onnx", onnx_bytes(describe(model.config))
+    for seed in seeds:
+        if form in ("directory", "anywhere", "onnx"):
+            change = directory_damaged if form == "directory" else anywhere_damaged
+            path.write_bytes(change(content, seed))
+        else:
+            rewrite(genuine, path, {form: partial(mutated, seed=seed)})
+        for read in (describe_export, lambda path: open_engine(path).run(inputs)):
+            told = ""
+            try:
+                read(path)
+            except UserError as error:
+                told = str(error)
+            except Exception as error:
+                error.add_note(f"seed {seed}")
+                raise
+            assert "\n" not in told, seed

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from memotr.errors import UserError, first_line
+from memotr.weights.files import stored_members
 
 DESCRIPTION = "extra/memotr.json"
 GRAPH = "models/model.json"
@@ -73,31 +74,13 @@ def open_archive(path: Path) -> Iterator[Archive]:
             that is found while the archive is open is raised likewise.
     """
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as zipped:
+        file = path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    try:
+        with file, zipfile.ZipFile(file) as zipped:
             yield Archive(zipped, path)
     except (UserError, MemoryError):
         raise
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # what other bytes raise is anybody's guess
         raise UserError(f"{path}: not readable as an exported program ({first_line(error)})") from None
-
-
-def stored_members(zipped: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Return the members of an archive by name.
-
-    Raises:
-        zipfile.BadZipFile: one is compressed, or there twice, or they claim more bytes than the file has: reading
-            them would take more memory than the file.
-    """
-    members: dict[str, zipfile.ZipInfo] = {}
-    for member in zipped.infolist():
-        if member.filename in members:
-            raise zipfile.BadZipFile("a member is there twice")
-        if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
-            raise zipfile.BadZipFile("a member is compressed")
-        members[member.filename] = member
-    assert zipped.fp is not None
-    if sum(member.file_size for member in members.values()) > zipped.fp.seek(0, 2):
-        raise zipfile.BadZipFile("members overlap")
-    return members

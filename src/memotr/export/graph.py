@@ -20,7 +20,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from memotr.export.archive import GRAPH, SAMPLES, TENSORS, Archive, stored_members
+from memotr.export.archive import GRAPH, SAMPLES, TENSORS, Archive
+from memotr.weights.files import stored_members
 
 _ATEN = """
     _assert_scalar _assert_tensor_metadata abs add add_ addcmul alias all amax amin any arange argmax batch_norm

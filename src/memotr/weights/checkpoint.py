@@ -106,7 +106,7 @@ def shared_heads_once(state: Mapping[str, Tensor], path: Path) -> dict[str, Tens
     for name, tensor in state.items():
         if name.startswith(SHARED_BOX_HEADS):
             own = BOX_HEADS + name.removeprefix(SHARED_BOX_HEADS)
-            if own in once and not once[own].equal(tensor):
+            if own in once and not (once[own].dtype == tensor.dtype and once[own].equal(tensor)):
                 raise UserError(f"{path}: {own} and {name} are one tensor of the model, but differ in this file")
             once[own] = tensor
     return once
@@ -170,10 +170,12 @@ def _recognise(path: Path, payload: Any) -> Checkpoint:
 
 def _averaged(state: dict[str, Tensor], payload: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     """The weights that a run validates and exports: their moving average, where it keeps one."""
-    average = payload.get("average")
-    if average is None:
+    if payload.get("average") is None:
         return state
-    return shared_heads_once(state, path) | shared_heads_once(average["average"], path)
+    average = _find_state(_get(payload["average"], "average"))
+    if average is None:
+        raise UserError(f"{path}: its moving average is damaged; download the file again")
+    return shared_heads_once(state, path) | shared_heads_once(average, path)
 
 
 def _find_state(payload: Any) -> dict[str, Tensor] | None:
@@ -208,8 +210,12 @@ def _parse(path: Path, header: str) -> Any:
 
 
 def _integer(values: Any, key: str) -> int | None:
-    value = values.get(key) if isinstance(values, dict) else None
-    return value if isinstance(value, int) else None
+    value = _get(values, key)
+    return value if isinstance(value, int) and 0 <= value < 2**63 else None
+
+
+def _get(values: Any, key: str) -> Any:
+    return values.get(key) if isinstance(values, dict) else None
 
 
 def _check_format(path: Path, header: Any) -> None:
@@ -229,5 +235,5 @@ def _describe(payload: Any) -> str:
 
 
 def _some(names: Iterable[Any], count: int = 3) -> str:
-    shown = [str(name) for name in names]
+    shown = [name if isinstance(name, str) else f"a {type(name).__name__}" for name in names]
     return ", ".join(shown[:count]) + (", ..." if len(shown) > count else "")

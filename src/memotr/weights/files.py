@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import mmap
 import pickle
 import re
+import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from memotr.errors import UserError
+from memotr.errors import UserError, first_line
 from memotr.files import replacing
 
 _MISTAKEN = {
@@ -27,6 +29,11 @@ _MISTAKEN = {
 
 _DAMAGED = "it is of another kind, damaged, or its download did not finish"
 
+_ALLOCATES = re.compile(rb"builtin(?:s|__)\nbytearray\n")
+"""In a pickle: a number of bytes that it may choose. PyTorch allows it, and no checkpoint has any."""
+
+_LARGEST_PICKLE = 8 * 2**20
+"""Bytes of what names the tensors, in a zip archive; a training checkpoint of ours has less than one million."""
 
 EXPORTED = (".onnx", ".pt2")
 
@@ -61,18 +68,30 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file. Raises UserError where it is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except SafetensorError as error:
-        raise UserError(f"{path}: not readable as safetensors ({error}): {_DAMAGED}") from None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+    except MemoryError:
+        raise
+    except Exception as error:  # SafetensorError, and what PyTorch thinks of sizes
+        raise UserError(f"{path}: not readable as safetensors ({first_line(error)}): {_DAMAGED}") from None
+    _check_tensors(path, tensors)
+    return tensors, metadata
 
 
 def read_torch(path: Path) -> Any:
     """What ``torch.save`` put into a file, as long as that is tensors and plain values. Raises UserError."""
+    zipped = zipfile.is_zipfile(path)
+    if not zipped:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            _check_pickle(path, content)
     try:
         # Official detector checkpoints carry their command line; reading a Namespace runs nothing.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles of other protocols
             # Mapped, because most of a training checkpoint is the optimiser's and never looked at.
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            payload = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except MemoryError:
+        raise
     except Exception as error:  # what damaged bytes raise is anybody's guess
         refused = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if refused is None:
@@ -81,6 +100,8 @@ def read_torch(path: Path) -> Any:
             f"{path}: refused, because besides tensors it holds {refused[1]}, and reading that could run code; "
             "save its weights alone where it was made: torch.save({'model': model.state_dict()}, FILE)"
         ) from None
+    _check_tensors(path, payload)
+    return payload
 
 
 def cast(state: Mapping[str, Tensor], dtype: torch.dtype, path: Path) -> dict[str, Tensor]:
@@ -109,13 +130,76 @@ def write_torch(path: Path, payload: Any) -> None:
             raise
 
 
+def stored_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return the members of an archive by name.
+
+    Raises:
+        zipfile.BadZipFile: one is compressed, or there twice, or they claim more bytes than the file has: reading
+            them would take more memory than the file.
+    """
+    members: dict[str, zipfile.ZipInfo] = {}
+    for member in archive.infolist():
+        if member.filename in members:
+            raise zipfile.BadZipFile("a member is there twice")
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
+            raise zipfile.BadZipFile("a member is compressed")
+        members[member.filename] = member
+    assert archive.fp is not None
+    if sum(member.file_size for member in members.values()) > archive.fp.seek(0, 2):
+        raise zipfile.BadZipFile("members overlap")
+    return members
+
+
 def _check_zip(path: Path) -> None:
     """PyTorch's checkpoints are zip archives with a member data.pkl."""
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path}: ends too early at {path.stat().st_size / 1e6:.1f} MB; download it again")
-    with zipfile.ZipFile(path) as archive:
-        members = {Path(name).name for name in archive.namelist()}
-    if "data.pkl" not in members:
-        raise UserError(f"{path}: is an ordinary zip archive; unpack it and pass the checkpoint inside")
-    if "constants.pkl" in members:
-        raise UserError(f"{path}: is a TorchScript program, not a checkpoint; pass the weights that it was made of")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            pickles = {Path(name).name: name for name in archive.namelist() if name.endswith(".pkl")}
+            if "data.pkl" not in pickles:
+                raise UserError(f"{path}: is an ordinary zip archive; unpack it and pass the checkpoint inside")
+            if "constants.pkl" in pickles:
+                raise UserError(
+                    f"{path}: is a TorchScript program, not a checkpoint; pass the weights that it was made of"
+                )
+            member = stored_members(archive)[pickles["data.pkl"]]
+            if member.file_size > _LARGEST_PICKLE:
+                raise zipfile.BadZipFile(f"its data.pkl has {member.file_size:,} bytes")
+            _check_pickle(path, archive.read(member))
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # what damaged directories raise is anybody's guess
+        raise UserError(f"{path}: not readable as a PyTorch checkpoint ({first_line(error)}): {_DAMAGED}") from None
+
+
+def _check_pickle(path: Path, content: bytes | mmap.mmap) -> None:
+    if _ALLOCATES.search(content):
+        raise UserError(f"{path}: refused, because besides tensors it holds a bytearray, which no checkpoint does")
+
+
+def _check_tensors(path: Path, payload: Any) -> None:
+    """Raise UserError for a tensor that has more elements than the file has bytes, or other forms than a plain one.
+
+    A few bytes can stand for any number of elements: repeated, or as a mere shape.
+    """
+    size = path.stat().st_size
+    for tensor in _tensors(payload):
+        plain = tensor.layout is torch.strided and tensor.device.type == "cpu"
+        if not plain or tensor.is_quantized or tensor.is_nested:
+            raise UserError(f"{path}: holds a tensor that is sparse, quantized or without values; save plain tensors")
+        if tensor.numel() > size or max(tensor.shape, default=0) > size:
+            shape = tuple(tensor.shape)
+            raise UserError(f"{path}: a tensor of the shape {shape} is larger than its {size:,} bytes: {_DAMAGED}")
+
+
+def _tensors(payload: Any) -> Iterator[Tensor]:
+    """The tensors in containers of any depth, each container once."""
+    waiting, seen = [payload], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, dict | list | tuple | set) and id(value) not in seen:
+            seen.add(id(value))
+            waiting.extend(value.values() if isinstance(value, dict) else value)
