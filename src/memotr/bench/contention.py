@@ -130,7 +130,10 @@ class Program:
         self._errors = folder / "errors.txt"
         command = way.command(device, clips, folder)
         with self._errors.open("wb") as errors:
-            self._process = subprocess.Popen(command, env=way.environment(), stdout=subprocess.PIPE, stderr=errors)
+            # In a process group of its own, so that the system ends it, paused or not, when this process is killed.
+            self._process = subprocess.Popen(
+                command, env=way.environment(), stdout=subprocess.PIPE, stderr=errors, process_group=0
+            )
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
