@@ -29,7 +29,7 @@ ROWS = (
     {"models"},
     {"config"},
     {"files"},
-    {"published", "structures", "boxes", "tracks", "errors", "allocation"},
+    {"published", "structures", "boxes", "tracks", "errors", "allocation", "processes", "signals"},
 )
 
 # Rooms that receive numbers: no settings class is defined in them.

@@ -322,7 +322,7 @@ del signal.SIGUSR1
 import memotr.training.run
 from memotr.data.clips import _begin_worker
 from memotr.training.metrics import peak_memory
-from memotr.training.signals import stop_on_signals
+from memotr.signals import stop_on_signals
 with stop_on_signals() as stop:
     signal.raise_signal(signal.SIGTERM)
 _begin_worker(0)

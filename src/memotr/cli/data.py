@@ -9,6 +9,7 @@ import typer
 
 from memotr.cli.application import app
 from memotr.errors import UserError
+from memotr.signals import interrupt_on_signals
 
 SHEET = Path("outputs/data-check.png")
 
@@ -86,7 +87,8 @@ def make_synthetic_data(
         difficulty=difficulty,
     )
     try:
-        written = generate(output, settings, workers, Console(stderr=True))
+        with interrupt_on_signals():
+            written = generate(output, settings, workers, Console(stderr=True))
     except KeyboardInterrupt:
         typer.echo("memotr: stopped; the same command goes on", err=True)
         raise typer.Exit(130) from None

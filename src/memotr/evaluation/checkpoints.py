@@ -21,6 +21,7 @@ from memotr.evaluation.run_record import open_run
 from memotr.evaluation.scoring import Scores, evaluate
 from memotr.models.memotr import MeMOTR
 from memotr.tracking.precision import Precision
+from memotr.training.devices import launch
 from memotr.weights.tracker import load_model
 
 
@@ -65,7 +66,7 @@ class Evaluation:
         """
         try:
             model, results = (self._open_fleeting if fleeting else self._open)(checkpoint, folder)
-            self.fabric.launch()  # after all that can be wrong is told; once launched, it does nothing
+            launch(self.fabric)  # after all that can be wrong is told; once launched, it does nothing
             failure = track_benchmark(
                 self.fabric, model, self.benchmark, results, precision=self.precision, batch=self.batch
             )

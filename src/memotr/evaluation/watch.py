@@ -17,6 +17,7 @@ from memotr.errors import UserError
 from memotr.evaluation.checkpoints import Evaluation, GoneError
 from memotr.evaluation.run_folder import METRICS
 from memotr.evaluation.scoring import Scores
+from memotr.training.devices import launch
 from memotr.weights.tracker import PUBLISHED_CONFIGS
 
 SHOWN = ("TETA", "HOTA", "DetA", "AssA", "MOTA", "IDF1")
@@ -53,7 +54,7 @@ def watch_training(
         UserError, SystemExit: as :meth:`memotr.evaluation.checkpoints.Evaluation.track`.
     """
     numbered_checkpoints(folder)  # a folder that is not there is to be known before processes are started
-    evaluation.fabric.launch()
+    launch(evaluation.fabric)
     for checkpoint in follow(evaluation.fabric, folder, output, once=once):
         try:
             scored = evaluation.score(checkpoint.path, output / checkpoint.path.stem, fleeting=True)
