@@ -125,6 +125,6 @@ def allow_open_files(needed: int, setting: str) -> None:
         return
     if most != resource.RLIM_INFINITY and most < needed:
         raise UserError(
-            f"{setting}: needs {needed} open files, the limit is {most}: raise it (ulimit -n {needed}) or lower {setting}"
+            f"{setting} needs {needed} open files, the limit is {most}: raise it (ulimit -n) or lower {setting}"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
