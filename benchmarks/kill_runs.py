@@ -327,31 +327,38 @@ class Trial:
         yield from (path for path in made if str(path) not in used)
 
 
+def table(results: list[Result]) -> str:
+    """What all of it came to, in Markdown."""
+    lines = ["| command | kills | ended | " + " | ".join(FAULTS) + " |", "|---|" + "--:|" * (2 + len(FAULTS))]
+    for result in results:
+        numbers = [result.kills, result.runs, *(result.faults[kind] for kind in FAULTS)]
+        lines.append(f"| {result.name} | " + " | ".join(map(str, numbers)) + " |")
+    return "\n".join(lines)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=120, help="of all commands together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", action="append", help="a command, such as 'train, workers 2'; repeatable")
     options = parser.parse_args()
-    rng = random.Random(options.seed)
+    rng, results = random.Random(options.seed), []
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         size = ["--splits", "train=2,val=3", "--frames", "12", "--size", "96x64", "--figures", "2-3", "--workers", "1"]
         subprocess.run([sys.executable, "-m", "memotr.cli", "data", "synth", str(data), *size], check=True)
         chosen = {name: each for name, each in commands(data).items() if name in (options.only or commands(data))}
         trials = [Trial(name, each, Path(folder) / name) for name, each in chosen.items()]
-        share = -(-options.kills // len(trials))
-        for trial in trials:
-            while trial.result.kills < share:
-                trial.one_chain(rng, min(rng.randint(1, 4), share - trial.result.kills))
-                print(f"{trial.result.name}: {trial.result.kills} of {share} kills", file=sys.stderr, flush=True)
-    print("| command | kills | ended | " + " | ".join(FAULTS) + " |")
-    print("|---|" + "--:|" * (2 + len(FAULTS)))
-    for trial in trials:
-        result = trial.result
-        numbers = [result.kills, result.runs, *(result.faults[kind] for kind in FAULTS)]
-        print(f"| {result.name} | " + " | ".join(map(str, numbers)) + " |")
-    return int(any(trial.result.faults for trial in trials))
+        results, share = [trial.result for trial in trials], -(-options.kills // len(trials))
+        try:
+            while waiting := [trial for trial in trials if trial.result.kills < share]:
+                for trial in waiting:
+                    trial.one_chain(rng, min(rng.randint(1, 4), share - trial.result.kills))
+                    print(f"{trial.result.name}: {trial.result.kills} of {share} kills", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:
+            print("stopped: this is what there is so far", file=sys.stderr)
+    print(table(results))
+    return int(any(result.faults for result in results))
 
 
 if __name__ == "__main__":
