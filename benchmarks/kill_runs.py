@@ -317,7 +317,7 @@ class Trial:
 
     def shared_memory(self) -> Iterator[Path]:
         """Names made in /dev/shm since the run began that no process uses."""
-        made = [path for path in Path("/dev/shm").iterdir() if path.stat().st_mtime >= self.began]
+        made = [path for path in Path("/dev/shm").glob("*_*") if path.stat().st_mtime >= self.began]
         used = ""
         for folder in Path("/proc").glob("[0-9]*") if made else ():
             try:
