@@ -238,7 +238,7 @@ def test_a_full_disk(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert sorted(file.name for file in Path("outputs").iterdir()) == sorted(older), "leftovers are removed"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopped_by_a_signal(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:

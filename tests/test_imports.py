@@ -31,7 +31,7 @@ ROWS = (
     {"files", "filenames", "consoles"},
     {
         *("published", "structures", "boxes", "tracks", "documents", "errors", "addresses"),
-        *("allocation", "openmp", "terminal"),
+        *("allocation", "openmp", "processes", "signals", "terminal"),
     },
 )
 

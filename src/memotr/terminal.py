@@ -21,6 +21,8 @@ UNPRINTABLE = re.compile(
     "\u2028\u2029\ufeff\ud800-\udfff]"  # line separators, byte order marks, halves of characters
 )
 
+LONGEST = 2000  # characters of a note: what is in it may be as long as a file
+
 _ASCII = {"×": "x", "−": "-", "–": "-", "—": "-", "…": "...", "→": "->", "≥": ">=", "≤": "<=", "·": "*", "’": "'"}
 """Stand-ins for the signs that this package prints, where the terminal's encoding lacks them."""
 
@@ -44,8 +46,10 @@ def say(*lines: object) -> None:
 
 
 def note(*lines: object) -> None:
-    """Print lines on standard error, each behind the program's name."""
-    _print(sys.stderr, (f"memotr: {line}" for line in lines))
+    """Print lines on standard error, each behind the program's name; very long ones are cut in the middle."""
+    texts = [str(line) for line in lines]
+    cut = [text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}" for text in texts]
+    _print(sys.stderr, (f"memotr: {text}" for text in cut))
 
 
 def log(*lines: object) -> None:
@@ -57,8 +61,8 @@ def log(*lines: object) -> None:
 def guarded_streams() -> Iterator[None]:
     """Let printing never fail: for the whole of a command.
 
-    A pipe that has ended takes no more text, which is no error. Signs that the encoding lacks are replaced. Standard
-    streams that are closed lead nowhere.
+    A pipe that has ended and a terminal that has closed take no more text, which is no error. Signs that the encoding
+    lacks are replaced. Standard streams that are closed lead nowhere.
 
     Raises:
         OSError: at the end, if standard output could not be written for another reason than an ended pipe.
@@ -73,7 +77,7 @@ def guarded_streams() -> Iterator[None]:
         output.flush()
         errors.flush()
         sys.stdout, sys.stderr = before
-    if output.failure is not None and output.failure.errno != errno.EPIPE:
+    if output.failure is not None and output.failure.errno not in (errno.EPIPE, errno.EIO):
         raise OSError(output.failure.errno, output.failure.strerror, "standard output")
 
 

@@ -1,7 +1,12 @@
 """Which clips there are, in which order they come, and that neither depends on who makes them."""
 
+import errno
+import gc
 import math
+import multiprocessing
+import os
 import pickle
+import signal
 import warnings
 from collections import Counter
 from itertools import pairwise
@@ -28,6 +33,7 @@ from memotr.data.clips import (
 from memotr.data.preprocess import normalize
 from memotr.data.sequences import FrameBoxes, Sequence
 from memotr.errors import UserError
+from memotr.io.image_files import read_image
 from memotr.structures import FrameTargets, ImageBatch
 
 HEIGHT, WIDTH = 24, 40
@@ -441,14 +447,39 @@ def assert_all_equal(a, b):
     assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
+class Unsendable:
+    """A batch that cannot be pickled."""
+
+    def __init__(self, clips):
+        pass
+
+    def __reduce__(self):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def threads(_clips):
+    return torch.get_num_threads(), cv2.getNumThreads()
+
+
+@pytest.fixture
+def no_collector():
+    """Processes must not depend on when their owners are collected."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
 class TestLoader:
-    def load(self, workers, start_method=None, **settings):
+    def load(self, workers, start_method=None, batch=2, **settings):
         dataset = lively()
-        sampler = EpochSampler(dataset.size, seed=1, batch_size=lambda _epoch: 2)
+        sampler = EpochSampler(dataset.size, seed=1, batch_size=lambda _epoch: batch)
         loader = ClipLoader(dataset, sampler, workers=workers, **settings)
         if start_method:
             loader.multiprocessing_context = start_method
-        return flattened(loader, sampler)
+        try:
+            return flattened(loader, sampler)
+        finally:
+            loader.close()
 
     def test_any_number_of_workers_gives_the_same(self):
         cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (31, 31), 0)  # OpenCV's threads before the fork
@@ -459,6 +490,81 @@ class TestLoader:
     @pytest.mark.slow
     def test_spawned_workers_give_the_same(self):
         assert_all_equal(self.load(2, "spawn"), self.load(0))
+
+    def test_workers_end_when_the_loader_is_closed(self, no_collector):
+        """Even if they were told to stop before, as a whole group of processes may be."""
+        dataset = lively()
+        loader = ClipLoader(dataset, EpochSampler(dataset.size, seed=1), workers=2)
+        batches = iter(loader)
+        next(batches)
+        workers = multiprocessing.active_children()
+        assert len(workers) == 2
+        for worker in workers:
+            os.kill(worker.pid, signal.SIGTERM)
+        assert len(list(batches)) == dataset.size(0) - 1
+        loader.close()
+        assert not multiprocessing.active_children()
+        assert_all_equal(flattened(loader, loader.batch_sampler), self.load(0, batch=1))
+        loader.close()
+        assert not multiprocessing.active_children()
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of PyTorch's half-made iterator
+    def test_workers_that_could_be_started_end_though_others_could_not(self, monkeypatch, no_collector):
+        dataset, start, begun = lively(), multiprocessing.Process.start, []
+
+        def start_one(process):
+            if begun:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            begun.append(process)
+            start(process)
+
+        monkeypatch.setattr(multiprocessing.Process, "start", start_one)
+        loader = ClipLoader(dataset, EpochSampler(dataset.size, seed=1), workers=2)
+        with pytest.raises(OSError, match="Too many open files") as error:  # which refers to what has started
+            next(iter(loader))
+        assert len(multiprocessing.active_children()) == 1
+        loader.close()
+        del error
+        assert not multiprocessing.active_children()
+
+    def test_a_worker_that_is_not_closed_obeys_its_parent_s_exit(self):
+        """Python sends SIGTERM to workers that still run at its end, and waits for them."""
+        dataset = lively()
+        loader = ClipLoader(dataset, EpochSampler(dataset.size, seed=1), workers=1)
+        next(iter(loader))
+        (worker,) = multiprocessing.active_children()
+        worker.terminate()
+        worker.join(60)
+        assert worker.exitcode == -signal.SIGKILL
+        loader._iterator = None  # else PyTorch complains about the lost worker
+
+    def test_a_batch_that_cannot_be_sent_is_an_error(self, monkeypatch):
+        """Such as one that finds shared memory full: it would be waited for for ever."""
+        dataset = lively()
+        loader = ClipLoader(dataset, EpochSampler(dataset.size, seed=1), workers=1)
+        loader.collate_fn = Unsendable
+        with pytest.raises(OSError, match="No space left on device"):
+            next(iter(loader))
+        loader.close()
+
+    def test_each_worker_has_one_thread(self):
+        dataset = lively()
+        loader = ClipLoader(dataset, EpochSampler(dataset.size, seed=1), workers=1)
+        loader.collate_fn = threads
+        assert next(iter(loader)) == (1, 1)
+        loader.close()
+
+    @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENOMEM])
+    def test_want_of_resources_is_no_fault_of_an_image(self, code, monkeypatch):
+        def exhausted(*_):
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(np, "fromfile", exhausted)
+        sources = [Source([sequence(0, 9)], PLAIN)]
+        dataset = ClipDataset(sources, SamplingConfig(lengths=(2,), steps=()), seed=0, read=read_image)
+        with pytest.raises(OSError, match=os.strerror(code)):
+            dataset[ClipIndex(0, 0)]
+        assert not dataset.unreadable()
 
     def test_continuing_in_the_middle_of_an_epoch(self):
         dataset = lively()

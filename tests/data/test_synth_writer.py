@@ -1,6 +1,8 @@
 """`memotr data synth`: the same files whoever writes them, in the layout that the readers know, whole or not at all."""
 
 import os
+import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from benchmarks.kill_runs import GRACE, MarkedProcess
 from memotr.cli import app
 from memotr.data.check import check
 from memotr.data.datasets import DatasetSpec, load_split
@@ -116,6 +119,24 @@ def test_a_full_disk(tmp_path: Path, workers: int) -> None:
     generate(tmp_path / "a", SMALL, workers=workers)
     generate(tmp_path / "b", SMALL, workers=workers)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes as Linux lists them")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 130), (signal.SIGHUP, 130)])
+def test_a_stopped_run_leaves_no_process(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    options = ["--splits", "train=500", "--frames", "4", "--size", "96x64", "--figures", "2-4", "--workers", "2"]
+    command = [sys.executable, "-m", "memotr.cli", "data", "synth", str(tmp_path / "out"), *options]
+    run = MarkedProcess(command, tmp_path / "log")
+    try:
+        while not list(tmp_path.glob("out/train/*/seqinfo.ini")):
+            assert run.process.poll() is None, (tmp_path / "log").read_text()
+        assert len(run.alive()) >= 3
+        run.process.send_signal(number)
+        assert run.process.wait(120) == code, (tmp_path / "log").read_text()
+        assert run.all_gone(GRACE)
+    finally:
+        run.kill_all()
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_other_folders_are_left_alone(tmp_path: Path) -> None:

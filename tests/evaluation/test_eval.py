@@ -83,13 +83,15 @@ def test_an_interrupted_run_goes_on(memotr: Command, weights: Path, tmp_path: Pa
     assert results_of(tmp_path / "out") == {**whole, first.name: b"1,7,1,1,20,20,1,-1,-1,-1\n"}
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_asked_to_stop(
     memotr: Command,  # noqa: F811
     weights: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
 ) -> None:
-    """Ctrl-C and SIGTERM end a run with what is finished, and the same command completes it."""
+    """Ctrl-C, SIGTERM and SIGHUP end a run with what is finished, and the same command completes it."""
     layouts.write_dancetrack(tmp_path)
     arguments = ["eval", "--checkpoint", weights / "one.safetensors", "--dataset", tmp_path / "DanceTrack"]
     arguments += ["--split", "val", "--output", tmp_path / "out"]
@@ -97,7 +99,7 @@ def test_asked_to_stop(
 
     def update_until_stopped(self: Tracker, frame: NDArray[np.uint8]) -> Tracks:
         if next(calls) == 12:  # in the second sequence
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(number)
         return update(self, frame)
 
     monkeypatch.setattr(Tracker, "update", update_until_stopped)

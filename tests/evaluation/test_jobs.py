@@ -57,7 +57,7 @@ def test_an_interrupt_while_processes_start_comes_after_all_have_started(
 
 
 def test_small_work_takes_one_process(work: list[jobs.Job], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "ProcessPoolExecutor", None)
+    monkeypatch.setattr(jobs, "process_pool", None)
     assert [outcome.name for outcome in jobs.run_jobs(work, None)] == list(NAMES)
 
 

@@ -298,7 +298,10 @@ def test_a_lost_worker_ends_the_run_with_one_line(data, tmp_path):
     assert not any("Traceback" in line for line in told)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGINT, 130)])
+SIGNALS = [(signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_signal_saves_and_stops(data, tmp_path, monkeypatch, number, code):
     count_skipped = Training.count_skipped
 
@@ -316,16 +319,19 @@ def test_a_signal_saves_and_stops(data, tmp_path, monkeypatch, number, code):
 
 
 WITHOUT_POSIX = """
-import signal, sys, torch
+import multiprocessing, signal, sys, torch
 sys.modules["resource"] = None
 del signal.SIGUSR1
 import memotr.training.run
 from memotr.data.clips import _begin_worker
 from memotr.training.metrics import peak_memory
-from memotr.training.signals import stop_on_signals
+from memotr.signals import stop_on_signals
 with stop_on_signals() as stop:
     signal.raise_signal(signal.SIGTERM)
-_begin_worker(0)
+worker = multiprocessing.Process(target=_begin_worker, args=(0,))
+worker.start()
+worker.join()
+assert worker.exitcode == 0
 print(peak_memory(torch.device("cpu")), stop.signal.name)
 """
 

@@ -33,8 +33,12 @@ def measure(options: Options) -> Iterator[Table]:
     with tempfile.TemporaryDirectory() as folder, _one_thread():
         sequence = make_sequence(Path(folder), options)
         yield _stage_table(sequence, options)
-        contenders = [Loading(sequence, options.clips, workers).contender() for workers in options.workers]
-        timed = alternate(contenders, options.rounds)
+        loadings = [Loading(sequence, options.clips, workers) for workers in options.workers]
+        try:
+            timed = alternate([loading.contender() for loading in loadings], options.rounds)
+        finally:
+            for loading in loadings:
+                loading.loader.close()
     found = [
         row | {"images/s": 1 / each.spread.middle} for row, each in zip(rows(timed, " an image"), timed, strict=True)
     ]
@@ -104,7 +108,7 @@ class Loading:
 
     def take(self) -> ClipBatch:
         taken = [next(self.batches) for _ in range(self.clips)]
-        del self.batches  # ends the processes
+        del self.batches
         return taken[-1]
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from memotr.allocation import keep_freed_memory
+from memotr.processes import process_pool
 
 SLEEP = 2_000_000  # cycles of a GPU: about a millisecond
 
@@ -148,7 +147,7 @@ def peak_memory(work: Callable[..., Callable[[], object]], *arguments: object) -
         work: a function of a module; from the arguments, which are sent to the process, it makes what is done.
         arguments: of ``work``.
     """
-    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+    with process_pool(1) as process:
         return process.submit(_peak_alone, torch.get_num_threads(), work, *arguments).result()
 
 

@@ -9,6 +9,7 @@ import typer
 
 from memotr.cli.application import app
 from memotr.errors import UserError
+from memotr.signals import interrupt_on_signals
 from memotr.terminal import note, say
 
 SHEET = Path("outputs/data-check.png")
@@ -89,7 +90,8 @@ def make_synthetic_data(
         difficulty=difficulty,
     )
     try:
-        written = generate(output, settings, workers, console(stderr=True))
+        with interrupt_on_signals():
+            written = generate(output, settings, workers, console(stderr=True))
     except KeyboardInterrupt:
         note("stopped; the same command goes on")
         raise typer.Exit(130) from None

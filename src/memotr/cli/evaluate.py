@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from memotr.cli.application import app
 from memotr.cli.score import describe_truth, show_scores
 from memotr.errors import UserError
+from memotr.signals import interrupt_on_signals
 from memotr.terminal import note, say
 
 Checkpoint = Annotated[
@@ -169,12 +169,10 @@ def submit(
 
 @contextmanager
 def to_be_continued() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end a run after the frame it is in; nothing that was finished is lost."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Ctrl-C and other signals that ask to stop end a run after the frame it is in; what is finished stays."""
     try:
-        yield
+        with interrupt_on_signals():
+            yield
     except KeyboardInterrupt:
         note("stopped; the same command goes on with the sequences that are not finished")
         raise typer.Exit(130) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)

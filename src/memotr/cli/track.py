@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from memotr.cli.application import MOST_FRAMES, app
+from memotr.signals import interrupt_on_signals
 
 THE_CHECKPOINTS = "the checkpoint's"
 
@@ -95,7 +95,6 @@ def track(
     from memotr.tracking.tracker import Tracker
     from memotr.weights.tracker import load_model
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `kill` and `docker stop` end a run as Ctrl-C does
     open_one = partial(open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad)
     check_outputs(output, check_sources(sources, open_one))
     thresholds = {
@@ -130,9 +129,10 @@ def track(
             raise UserError(f"{checkpoint}: is an export, in which this is settled: leave out {', '.join(settled)}")
         tracker = ExportedTracker(open_engine(checkpoint, device), **thresholds, miss_tolerance=miss_tolerance)
     try:
-        complete = track_sources(
-            tracker, sources, open_one, lambda source: open_outputs(source, output, video=not no_video), batch
-        )
+        with interrupt_on_signals():
+            complete = track_sources(
+                tracker, sources, open_one, lambda source: open_outputs(source, output, video=not no_video), batch
+            )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if not complete:

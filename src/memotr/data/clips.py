@@ -6,7 +6,10 @@ or device makes it, so that the same clips come in the same order with any numbe
 
 from __future__ import annotations
 
+import errno
 import math
+import multiprocessing.queues
+import multiprocessing.util
 import os
 import signal
 import warnings
@@ -15,13 +18,14 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from memotr.config import AugmentationConfig, SamplingConfig
@@ -30,10 +34,17 @@ from memotr.data.sequences import FrameBoxes, Sequence
 from memotr.data.transforms import ClipAugmentation, Image, make_targets
 from memotr.errors import UserError
 from memotr.io.image_files import read_image
+from memotr.processes import allow_open_files, begin_worker
 from memotr.structures import ClipBatch, FrameTargets, ImageBatch
 
 MAX_REPLACEMENTS = 20
 """So many clips in a row may have an image that cannot be read before the training gives up."""
+
+# A loader without workers is content with what there is. Measured: 20 and 12, whatever the size of batches.
+OPEN_FILES, OPEN_FILES_A_WORKER = 64, 16
+
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Reasons why a file cannot be opened that are no fault of the file."""
 
 _ANY_LENGTH = np.iinfo(np.int32).max
 
@@ -243,6 +254,8 @@ class ClipDataset(Dataset[Clip]):
         try:
             return self._read_image(path)
         except UserError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in EXHAUSTED:
+                raise error.__cause__ from None  # nothing is wrong with the image
             if not self._unreadable[frame]:
                 self._unreadable[frame] = 1
                 warnings.warn(f"{error}; clips with this frame are replaced by others", stacklevel=2)
@@ -394,7 +407,8 @@ def normalize_into(image: Image, out: Tensor) -> None:
 class ClipLoader(DataLoader[Clip]):
     """Reads, augments and collates clips in worker processes; iterating gives the ``ClipBatch`` of every batch.
 
-    Use ``sampler.set_epoch`` before each epoch. The order and the clips do not depend on ``workers``.
+    Use ``sampler.set_epoch`` before each epoch, and :meth:`close` after the last one. The order and the clips do not
+    depend on ``workers``.
     """
 
     def __init__(
@@ -410,22 +424,52 @@ class ClipLoader(DataLoader[Clip]):
             persistent_workers=workers > 0,
             generator=torch.Generator(),  # else every epoch takes a number out of the training's own stream
         )
+        self._processes: list[multiprocessing.process.BaseProcess] = []
 
     def __iter__(self) -> Iterator[ClipBatch]:  # type: ignore[override]
         try:
-            yield from super().__iter__()
+            yield from self._start_epoch()
         except UserError as error:
             # One that comes from a worker carries the worker's traceback before its own line.
             raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
 
+    def close(self) -> None:
+        """End the worker processes. The next iteration starts new ones."""
+        iterator, self._iterator = self._iterator, None
+        try:
+            if iterator is not None:
+                iterator._shutdown_workers()  # type: ignore[attr-defined]  # lets them finish what they have begun
+        finally:
+            for process in self._processes:
+                process.kill()
+                process.join()
+            self._processes.clear()
+
+    def _start_epoch(self) -> Iterator[Any]:
+        if self._iterator is not None or not self.num_workers:
+            return super().__iter__()
+        needed = OPEN_FILES + OPEN_FILES_A_WORKER * self.num_workers
+        allow_open_files(needed, "data.workers")
+        multiprocessing.util.get_temp_dir()  # for the sockets of all workers: this process removes it at its end
+        before = multiprocessing.active_children()
+        try:
+            return super().__iter__()
+        finally:  # some have started, even if not all could be
+            self._processes += [process for process in multiprocessing.active_children() if process not in before]
+            for process in self._processes:
+                # Whatever is still running when Python exits is sent SIGTERM, which workers ignore, and waited for.
+                process._popen.terminate = process._popen.kill  # type: ignore[attr-defined]
+
 
 def _begin_worker(_worker: int) -> None:
-    """One thread, and deaf to what asks the training to stop: it saves first, and needs its workers till then."""
+    """Use one thread and ignore signals that ask the training to stop: until it is saved, it needs its workers."""
     # Workers already share the processor. In a forked one OpenCV waits forever for its parent's threads; 0 works.
     cv2.setNumThreads(0)
-    for name in ("SIGINT", "SIGUSR1"):
-        if hasattr(signal, name):  # Windows has no SIGUSR1
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    # The first SIGTERM may have gone to the whole group of processes. A second one is the parent's own, which waits at
-    # its end until its workers are gone: a worker that ignored that one, too, would hang it.
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    begin_worker(shared_folder=Path(multiprocessing.util.get_temp_dir()))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    multiprocessing.queues.Queue._on_queue_feeder_error = _send_error  # type: ignore[attr-defined]
+
+
+def _send_error(queue: multiprocessing.queues.Queue[Any], _error: Exception, item: tuple[Any, ClipBatch]) -> None:
+    """Send the present error in place of a batch that cannot be sent, for which the training would wait for ever."""
+    queue.put((item[0], ExceptionWrapper(where="in a worker, which could not send a batch")))

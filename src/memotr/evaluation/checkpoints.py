@@ -23,6 +23,7 @@ from memotr.evaluation.scoring import Scores, evaluate
 from memotr.files import hold_run
 from memotr.models.memotr import MeMOTR
 from memotr.tracking.precision import Precision
+from memotr.training.devices import launch
 from memotr.weights.tracker import load_model
 
 
@@ -89,7 +90,7 @@ class Evaluation:
         with ExitStack() as held:
             try:
                 model = (self._load_fleeting if fleeting else self._load)(checkpoint)
-                self.fabric.launch()  # after all that can be wrong is told; once launched, it does nothing
+                launch(self.fabric)  # after all that can be wrong is told; once launched, it does nothing
                 held.enter_context(hold_run(self.fabric, folder))
                 results = open_run(folder, model, self.source, self.precision)
                 failure = track_benchmark(

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing import get_context
 
 from memotr.errors import UserError
 from memotr.evaluation.bdd import in_one_table, with_last_pixels
@@ -21,6 +17,7 @@ from memotr.evaluation.teta import teta_sequence
 from memotr.evaluation.teta_boxes import VideoBoxes
 from memotr.evaluation.teta_scores import TetaCounts
 from memotr.evaluation.truth import SequenceTruth
+from memotr.processes import process_pool, uninterrupted
 
 BOXES_A_WORKER = 200_000  # take a second or two to score; to start a process takes one
 
@@ -90,10 +87,9 @@ def run_jobs(jobs: Sequence[Job], workers: int | None) -> Iterator[Outcome]:
         return
     # Longest first; no more at a time than are worked on, for whoever interrupts waits for these.
     waiting = iter(sorted(jobs, key=lambda job: job.size, reverse=True))
-    # Spawned, because the fork of a process with threads or a CUDA context may hang.
-    with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn")) as pool:
+    with process_pool(min(workers, len(jobs))) as pool:
         try:
-            with _uninterrupted():
+            with uninterrupted():
                 running = {pool.submit(run_job, job) for job in islice(waiting, workers)}
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -101,24 +97,6 @@ def run_jobs(jobs: Sequence[Job], workers: int | None) -> Iterator[Outcome]:
                 yield from (future.result() for future in done)
         except BrokenProcessPool as error:
             raise UserError("a worker was killed, perhaps for want of memory; --workers 1 needs the least") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C has to wait: interrupted while it starts its processes, a pool would leave them waiting for ever.
-
-    Processes started meanwhile never see it; their parent ends them.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _worth(jobs: Sequence[Job]) -> int:

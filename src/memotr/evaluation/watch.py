@@ -16,6 +16,7 @@ from memotr.evaluation.checkpoints import Evaluation, GoneError
 from memotr.evaluation.run_folder import METRICS
 from memotr.evaluation.scoring import Scores
 from memotr.files import hold_run
+from memotr.training.devices import launch
 from memotr.training.report import open_board
 from memotr.weights.tracker import PUBLISHED_CONFIGS
 
@@ -53,7 +54,7 @@ def watch_training(
         UserError, SystemExit: as :meth:`memotr.evaluation.checkpoints.Evaluation.track`.
     """
     numbered_checkpoints(folder)  # a folder that is not there is to be known before processes are started
-    evaluation.fabric.launch()
+    launch(evaluation.fabric)
     with hold_run(evaluation.fabric, output):
         _watch(evaluation, folder, output, once=once, tell=tell)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import inspect
 import os
+import subprocess
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -18,12 +21,17 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
 from memotr.errors import UserError
+from memotr.processes import follow_launcher, launching
 
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32", "bf16", "fp16"]
 
 PATIENCE = timedelta(hours=2)
 """How long ranks wait for each other: one of them validates while the others wait."""
+
+
+LEAVING = 5
+"""Seconds that the other ranks have at the end to exit by themselves."""
 
 
 class Autocast(MixedPrecision):
@@ -57,6 +65,7 @@ def make_fabric(
     Raises:
         UserError: a device or a precision that is not there.
     """
+    follow_launcher()
     kind = _choose(accelerator)
     devices = _agreed("--devices", devices, _started("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE")) or _count(kind)
     num_nodes = _agreed("--num-nodes", num_nodes, _started("GROUP_WORLD_SIZE", "SLURM_NNODES")) or 1
@@ -71,6 +80,23 @@ def make_fabric(
         strategy=_data_parallel(statistics) if devices * num_nodes > 1 else "auto",
         plugins=[] if precision == "32" else [Autocast("bf16-mixed" if precision == "bf16" else "16-mixed", kind)],
     )
+
+
+def launch(fabric: Fabric) -> None:
+    """Start the other ranks of this machine, where nothing else has; they end with this process at the latest."""
+    with launching():
+        fabric.launch()
+    atexit.register(_end_ranks, getattr(fabric.strategy.launcher, "procs", ()))
+
+
+def _end_ranks(ranks: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Wait for other ranks to end, but not for one that waits for this one."""
+    for rank in ranks:
+        try:
+            rank.wait(LEAVING)
+        except subprocess.TimeoutExpired:
+            rank.kill()
+            rank.wait()
 
 
 def leave_process_group() -> None:

@@ -19,6 +19,7 @@ from memotr.data.clips import ClipDataset
 from memotr.errors import UserError
 from memotr.models.memotr import MeMOTR
 from memotr.openmp import adapt_waiting
+from memotr.signals import StopRequest
 from memotr.structures import ClipBatch
 from memotr.training.checkpoint import (
     LAST,
@@ -36,7 +37,6 @@ from memotr.training.inputs import make_loader
 from memotr.training.metrics import StepMetrics, Sums, peak_memory
 from memotr.training.optim import make_optimizer, no_grad_frames, set_learning_rates
 from memotr.training.report import Report
-from memotr.training.signals import StopRequest
 from memotr.weights import save_model
 
 Validate = Callable[[MeMOTR, int], Mapping[str, float]]

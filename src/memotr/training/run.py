@@ -17,14 +17,14 @@ from memotr.data.clips import ClipDataset, Source
 from memotr.errors import UserError
 from memotr.files import hold_run, replacing
 from memotr.models.memotr import MeMOTR
+from memotr.signals import stop_on_signals
 from memotr.terminal import log
 from memotr.training.checkpoint import LAST, RunState
-from memotr.training.devices import Accelerator, leave_process_group, make_fabric
+from memotr.training.devices import Accelerator, launch, leave_process_group, make_fabric
 from memotr.training.engine import Training, Validate
 from memotr.training.environment import append_environment, describe_environment
 from memotr.training.figure import ShownClip
 from memotr.training.inputs import make_dataset, read_sources, read_split, settle_classes
-from memotr.training.signals import stop_on_signals
 from memotr.weights import Kind, load_detector
 from memotr.weights.classes import for_classes
 from memotr.weights.tracker import fill_model, find_config, read_weights
@@ -69,7 +69,7 @@ def train(
     fabric = make_fabric(
         accelerator, devices, num_nodes, config.training.precision, statistics=config.model.backbone.norm == "batch"
     )
-    fabric.launch()
+    launch(fabric)
     shown = choose_clip(config, sources) if fabric.is_global_zero else None
     with hold_run(fabric, folder), stop_on_signals() as stop:
         prepare_folder(folder, resuming=state is not None)  # a run may have ended there meanwhile
@@ -82,13 +82,18 @@ def train(
             log(*origin.split("\n"), *describe(fabric, config, model, dataset, folder))
         try:
             training.run()
-        except (RuntimeError, ConnectionError, EOFError) as error:
-            if not lost_worker(error):
+        except (RuntimeError, OSError, EOFError) as error:
+            reason = what_was_lost(error, config.data.workers)
+            if reason is None:
                 raise
             if hasattr(signal, "SIGCHLD"):  # PyTorch would say it again, in the midst of what is said now
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            few = f"is there too little memory for {config.data.workers} of them (data.workers)?"
-            raise UserError(f"a process that reads clips was killed; {few} Go on with --resume {folder}") from None
+            raise UserError(f"{reason} Go on with --resume {folder}") from None
+        except KeyboardInterrupt:
+            log(f"stopped at once by a second Ctrl-C, without a checkpoint of step {training.progress.steps}")
+            return 128 + signal.SIGINT if fabric.is_global_zero else 0
+        finally:
+            training.loader.close()
     stopped, steps = training.stopping, training.progress.steps
     del training
     leave_process_group()
@@ -103,9 +108,27 @@ def train(
     return 128 + asked
 
 
-def lost_worker(error: Exception) -> bool:
-    """Whether a data loader's worker is gone: PyTorch says so wherever the training is, or what it sent breaks off."""
-    return isinstance(error, ConnectionError | EOFError) or "DataLoader worker" in str(error)
+def what_was_lost(error: Exception, workers: int) -> str | None:
+    """Return which process or resource a run has lost, and the remedy; None if the error is of another kind.
+
+    PyTorch reports a lost worker of the data loader wherever the training is, and with errors of many classes.
+    """
+    text = str(error)
+    if "Too many open files" in text or "ancdata" in text:
+        return "there are too few file handles: raise the limit (ulimit -n) or lower data.workers."
+    if "No space left on device" in text or "shared memory" in text:
+        return "there is too little shared memory (/dev/shm): enlarge it (docker run --shm-size) or lower data.workers."
+    if "DataLoader worker" in text:
+        return (
+            f"a process that reads clips was killed; is there too little memory for {workers} of them (data.workers)?"
+        )
+    if "Connection closed by peer" in text or "Connection reset by peer" in text:
+        return "another rank has ended; see what it said."
+    if isinstance(error, ConnectionError | EOFError):
+        return (
+            f"a process that reads clips was killed; is there too little memory for {workers} of them (data.workers)?"
+        )
+    return None
 
 
 def prepare_folder(folder: Path, *, resuming: bool) -> None:

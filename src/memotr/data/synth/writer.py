@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from memotr.data.synth.settings import CLASSES, FPS, SynthSettings
 from memotr.documents import DocumentError, read_yaml
 from memotr.errors import UserError
 from memotr.files import LOCK, hold_folder, replacing, replacing_folder
+from memotr.processes import process_pool, uninterrupted
 
 SETTINGS_FILE = "synthdance.yaml"
 GENERATOR = 2  # goes up whenever the same settings give other pictures
@@ -140,14 +142,16 @@ def _write_all(output: Path, settings: SynthSettings, jobs: list[tuple[str, int]
             write_sequence(output, settings, *job)
             yield
         return
-    # Spawned, because the fork of a process with threads may hang; one thread each, because there are processes enough.
-    with ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
+    # One thread each, because there are processes enough.
+    with process_pool(min(workers, len(jobs)), partial(cv2.setNumThreads, 1)) as pool:
         try:
-            for future in as_completed([pool.submit(write_sequence, output, settings, *job) for job in jobs]):
+            with uninterrupted():
+                begun = [pool.submit(write_sequence, output, settings, *job) for job in jobs]
+            for future in as_completed(begun):
                 future.result()
                 yield
-        finally:
-            pool.shutdown(cancel_futures=True)  # what is begun is done; to wait is what keeps the rest cancelled
+        except BrokenProcessPool as error:
+            raise UserError("a worker was killed, perhaps for want of memory; --workers 1 needs the least") from error
 
 
 def _row(frame: int, annotation: Annotation) -> str:

@@ -1,0 +1,183 @@
+"""Training ends, and none of its processes outlives it: whatever ends it, and with the garbage collector off."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.kill_runs import GRACE, MarkedProcess
+from memotr.config import Config, load_config
+from memotr.errors import UserError
+from memotr.signals import STOP_SIGNALS
+from memotr.training.checkpoint import read_state
+from memotr.training.engine import Training
+from memotr.training.run import train, what_was_lost
+from tests.data.layouts import scenes, write_sequence
+from tests.training.builders import SMALL
+
+PATIENCE = 300  # seconds, after which something hangs
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    for name, scene in scenes("video", 2, length=5, size=(64, 96), objects=3).items():
+        write_sequence(root / name, scene)
+    return root
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def with_workers(data: Path, workers: int, epochs: int) -> Config:
+    return load_config("tiny", [*SMALL, f"data.workers={workers}", f"training.epochs={epochs}", f"data.root={data}"])
+
+
+def bad_data() -> None:
+    raise UserError("an image cannot be read")
+
+
+def broken() -> None:
+    raise ZeroDivisionError
+
+
+def asked(number: signal.Signals, times: int = 1) -> None:
+    for _ in range(times):
+        signal.raise_signal(number)
+
+
+ENDINGS = {
+    "nothing": (lambda: None, 0),
+    "user error": (bad_data, UserError),
+    "error": (broken, ZeroDivisionError),
+    "a signal": (lambda: asked(signal.SIGHUP), 128 + signal.SIGHUP),
+    "Ctrl-C twice": (lambda: asked(signal.SIGINT, 2), 128 + signal.SIGINT),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_workers_end_with_the_training(data, tmp_path, monkeypatch, no_collector, ending):
+    happen, outcome = ENDINGS[ending]
+    count_skipped, running = Training.count_skipped, []
+
+    def at_third_step(self, finite):
+        if self.progress.steps == 3:
+            running.extend(multiprocessing.active_children())
+            happen()
+        count_skipped(self, finite)
+
+    monkeypatch.setattr(Training, "count_skipped", at_third_step)
+    if isinstance(outcome, int):
+        assert train(with_workers(data, 2, 2), tmp_path, accelerator="cpu") == outcome
+    else:
+        with pytest.raises(outcome):
+            train(with_workers(data, 2, 2), tmp_path, accelerator="cpu")
+    assert len(running) == 2
+    assert not multiprocessing.active_children()
+
+
+def test_an_unexpected_error_keeps_its_traceback():
+    assert what_was_lost(RuntimeError("shapes do not match"), 1) is None
+    assert "ulimit" in what_was_lost(OSError(24, "Too many open files"), 1)
+
+
+def start(data: Path, folder: Path, *options: str, before: str = "exec") -> MarkedProcess:
+    """Run `memotr train` with the garbage collector off, its output in ``log`` and temporary files in ``tmp``."""
+    for name in ("site", "tmp"):
+        (folder / name).mkdir()
+    (folder / "site" / "sitecustomize.py").write_text("import gc\ngc.disable()\n")
+    command = [sys.executable, "-m", "memotr.cli", "train", "tiny", *SMALL, *options, "--accelerator", "cpu"]
+    command += ["--data-root", str(data), "--output", str(folder / "run")]
+    path = os.pathsep.join(filter(None, [str(folder / "site"), os.environ.get("PYTHONPATH")]))
+    environment = {"PYTHONPATH": path, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"}
+    return MarkedProcess(["bash", "-c", f'{before} "$@"', "bash", *command], folder / "log", **environment)
+
+
+def wait_for_steps(run: MarkedProcess, folder: Path) -> None:
+    while (folder / "log").read_text().count(" · step ") < 3:
+        assert run.process.poll() is None, (folder / "log").read_text()
+
+
+def assert_ended(run: MarkedProcess, folder: Path) -> str:
+    """All processes and temporary files are gone; returns what was printed."""
+    try:
+        assert run.all_gone(GRACE)
+    finally:
+        run.kill_all()
+    assert [path for path in (folder / "tmp").iterdir() if not path.name.startswith("torchinductor")] == []
+    assert not list(Path("/dev/shm").glob(f"torch_{run.process.pid}_*"))
+    return (folder / "log").read_text()
+
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes as Linux lists them")
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_exits_by_itself(data, tmp_path, workers, ranks):
+    run = start(data, tmp_path, f"data.workers={workers}", "training.epochs=2", "--devices", str(ranks))
+    assert run.process.wait(PATIENCE) == 0, (tmp_path / "log").read_text()
+    assert "wrote " in assert_ended(run, tmp_path)
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_ends_a_run_and_its_processes(data, tmp_path, number, ranks):
+    run = start(data, tmp_path, "data.workers=1", "training.epochs=9999", "--devices", str(ranks))
+    wait_for_steps(run, tmp_path)
+    run.process.send_signal(number)
+    assert run.process.wait(PATIENCE) == 128 + number, (tmp_path / "log").read_text()
+    assert f"stopped by {number.name}" in assert_ended(run, tmp_path)
+    assert read_state(tmp_path / "run").progress.steps >= 3
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_run_leaves_no_process(data, tmp_path, workers, ranks):
+    run = start(data, tmp_path, f"data.workers={workers}", "training.epochs=9999", "--devices", str(ranks))
+    wait_for_steps(run, tmp_path)
+    assert len(run.alive()) >= ranks * (1 + workers)
+    run.process.kill()
+    run.process.wait()
+    assert_ended(run, tmp_path)
+
+
+@linux
+@pytest.mark.slow
+def test_a_killed_rank_ends_the_others_with_one_line(data, tmp_path):
+    run = start(data, tmp_path, "data.workers=1", "training.epochs=9999", "--devices", "2")
+    wait_for_steps(run, tmp_path)
+    children = Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split()
+    (rank,) = (pid for pid in children if b"LOCAL_RANK=1" in Path(f"/proc/{pid}/environ").read_bytes())
+    os.kill(int(rank), signal.SIGKILL)
+    assert run.process.wait(PATIENCE) in (2, -signal.SIGKILL)  # Fabric kills what it sees first
+    assert "Traceback" not in assert_ended(run, tmp_path)
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [12, 16, 79])
+def test_few_file_handles_are_one_line(data, tmp_path, limit):
+    run = start(data, tmp_path, "data.workers=1", "training.epochs=2", before=f"ulimit -n {limit}; exec")
+    assert run.process.wait(PATIENCE) == 2
+    last = assert_ended(run, tmp_path).splitlines()[-1]
+    assert last.startswith("memotr: data.workers needs 80 open files"), last
+    assert "Traceback" not in (tmp_path / "log").read_text()
