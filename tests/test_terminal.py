@@ -32,6 +32,14 @@ def test_printed_lines_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed.err == f"memotr: {SHOWN}\n"
 
 
+def test_very_long_notes_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    note("begin" + 10_000 * "x" + "end")
+    shown = capsys.readouterr().err
+    assert len(shown) < 2100
+    assert shown.startswith("memotr: begin")
+    assert shown.endswith("end\n")
+
+
 def test_plots_show_names_as_they_are() -> None:
     figure = Figure()
     figure.suptitle(plot_text("$\\frac a$ \udcff"))
