@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-from memotr.documents import DocumentError, read_text
+from memotr.documents import DocumentError, on_one_line, read_text
 from memotr.errors import UserError
 
 NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,18})?|[0-9]{1,12}/[0-9]{1,12}")
@@ -69,7 +69,7 @@ def read_seqinfo(file: Path) -> SeqInfo:
         text = section.get(key, "").strip()
         value = _number(text, whole)
         if text and value is None:
-            unusable[key] = f"{key}={' '.join(text.split()):.80} is not a number {what}"
+            unusable[key] = f"{key}={on_one_line(text)} is not a number {what}"
         return value
 
     fps = number("frameRate", f"of frames a second (above 0, at most {FASTEST})", whole=False)
