@@ -183,7 +183,7 @@ def test_dataset_yaml(tmp_path: Path) -> None:
     for text, message in (
         ("clases: [a]", "dataset.yaml: clases: .*; keys are format, classes, splits, seqmaps, images"),
         ("format: voc", "dataset.yaml: format: Input should be 'mot'"),
-        ("classes: [a", "dataset.yaml: not valid YAML"),
+        ("classes: [a", "dataset.yaml, line 2: not valid YAML"),
         ("- a", "dataset.yaml: settings: "),
     ):
         write_text(tmp_path / "dataset.yaml", [text])
