@@ -11,7 +11,7 @@ import pytest
 
 from memotr.errors import UserError
 
-SEEDS = [pytest.param(range(40), id="few"), pytest.param(range(40, 500), id="many", marks=pytest.mark.slow)]
+SEEDS = [pytest.param(range(40), id="few"), pytest.param(range(40, 1000), id="many", marks=pytest.mark.slow)]
 TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*|[A-Za-z_]+|[^\s]')
 NASTY = (
     *(b"0", b"-1", b"1e308", b"1e999", b"NaN", b"Infinity", b"true", b"null", b"''", b'""', b"[]", b"{}", b"\n", b"\0"),

@@ -7,6 +7,7 @@ import yaml
 from memotr.build import build_model
 from memotr.config import Config, load_config, make_config, preset_names
 from memotr.errors import UserError
+from tests.mutations import SEEDS, survives
 
 PUBLISHED = """\
 DATASET: BDD100K
@@ -391,3 +392,12 @@ def test_settings_that_no_file_could_hold_are_one_line():
         with pytest.raises(UserError) as error:
             make_config(raw, "weights.pt")
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("mutations", SEEDS)
+@pytest.mark.parametrize("text", [PUBLISHED, load_config("tiny").to_yaml()], ids=["theirs", "ours"])
+@pytest.mark.filterwarnings("ignore:.*training would take")
+def test_hostile_files(text, mutations, tmp_path):
+    file = tmp_path / "some.yaml"
+    file.write_text(text)
+    survives([file], lambda: load_config(file).to_yaml(), mutations)

@@ -198,6 +198,9 @@ def test_not_a_tracker(saved):
         ({"two_stage": True}, "two_stage is on"),
         ({"position_embedding_type": "learned"}, "position_embedding_type is 'learned'"),
         ({"backbone_config": {"layer_type": "basic"}}, "layer_type is 'basic'"),
+        ({"backbone_config": "resnet"}, "backbone_config is 'resnet'"),
+        ({"decoder_layers": 10**9}, "decoder_layers is 1000000000, not a number from 1 to 100"),
+        ({"decoder_layers": "6"}, "decoder_layers is '6'"),
     ],
 )
 def test_other_models_are_refused(folder, change, message):

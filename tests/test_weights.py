@@ -189,6 +189,14 @@ def test_strictness(model, tmp_path, change, message):
 # Configurations
 
 
+def test_a_network_far_larger_than_its_file_is_not_built(model, tmp_path, monkeypatch):
+    """Whatever the configuration says: nothing is allocated beyond what the file could fill."""
+    save_model(model, tmp_path / "a.safetensors")
+    monkeypatch.setattr(memotr.weights.tracker, "build_model", lambda config: pytest.fail("it was built"))
+    with pytest.raises(UserError, match=r"does not fit .*num_queries is \d+ in the checkpoint, 10000 in .* parameters"):
+        load_model(tmp_path / "a.safetensors", config="dancetrack", settings=["model.num_queries=10000"])
+
+
 def test_configuration_beside_the_checkpoint(authors, model):
     """The authors' layout, then a file of ours nearer by, then one that is named."""
     published = {

@@ -130,11 +130,16 @@ def check_values(content: Any, origin: str | Path) -> None:
 
 
 def brief(value: Any) -> str:
-    """Return a value from a file as it is shown in a message: on one line, and cut where it is long."""
+    """Return a value from a file as Python writes it, for a message: on one line, and cut where it is long."""
     try:
         text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     except (ValueError, RecursionError):  # thousands of digits or levels
         text = f"a {type(value).__name__}"
+    return on_one_line(text)
+
+
+def on_one_line(text: str) -> str:
+    """Return a text from a file for a message: without line breaks, and cut where it is long."""
     text = " ".join(text.split())
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 

@@ -9,6 +9,7 @@ from memotr.errors import UserError
 from memotr.terminal import UNPRINTABLE
 
 LONGEST = 200  # bytes: file systems take 255, and endings are added
+LONGEST_PATH = 1000  # characters
 
 
 def unusable(name: str) -> str | None:
@@ -42,7 +43,7 @@ def check_filename(name: str, origin: object) -> str:
 def is_inside(path: str) -> bool:
     """Return whether a relative path, such as that of an image in its folder, stays within that folder."""
     parts = re.split(r"[/\\]", path)
-    return bool(path) and bool(parts[0]) and ".." not in parts and UNPRINTABLE.search(path) is None
+    return 0 < len(path) <= LONGEST_PATH and bool(parts[0]) and ".." not in parts and UNPRINTABLE.search(path) is None
 
 
 def clean_filename(name: str) -> str:

@@ -96,8 +96,8 @@ def test_image_folders_of_seqinfo(tmp_path: Path, folder: str) -> None:
     file.write_text(file.read_text().replace("imDir=img1", f"imDir={folder}"))
     info = read_seqinfo(file)
     assert info.image_folder == "img1"
-    assert info.unusable == {"imDir": f"imDir='{folder}' leads out of the folder of the sequence"}
-    with pytest.raises(UserError, match="leads out of the folder of the sequence; correct it"):
+    assert info.unusable == {"imDir": f"imDir='{folder}' is not a folder within the sequence"}
+    with pytest.raises(UserError, match="is not a folder within the sequence; correct it"):
         open_source(tmp_path / "a")
 
 

@@ -101,6 +101,15 @@ def test_a_file_of_too_few_columns(text: str, tmp_path: Path) -> None:
         read_rows(tmp_path / "gt.txt")
 
 
+def test_lines_of_commas_alone_are_blank(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("\t,\n")
+    assert len(read_rows(file)) == 0
+    file.write_text(",,\n1,1,2,2,9,9,\n1,-1,2,2,9,9\n")
+    with pytest.raises(UserError, match="line 3: id -1"):
+        read_rows(file)
+
+
 @pytest.mark.parametrize("value", ["9" * 400, "1e300", "NaN", '"1"', "[1]", "null", "true", "{}"])
 def test_counts_that_no_scoring_gives(value: str, tmp_path: Path) -> None:
     truth, results = mot(tmp_path)

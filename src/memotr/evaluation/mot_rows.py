@@ -19,6 +19,7 @@ from memotr.evaluation.teta_boxes import Bools, Floats, Ints, VideoBoxes
 COLUMNS = "frame,id,left,top,width,height"
 BOX_COLUMNS = ("left", "top", "width", "height")
 SCORE, CLASS = 6, 7  # columns; in ground truth the first of them is the mark
+BLANK = ", \t\r"  # in a line with nothing else
 FAR = 1e9  # pixels; what lies beyond is no box, and squares of it overflow
 
 
@@ -128,7 +129,7 @@ def whole(values: Floats) -> Bools:
 
 def line_of(path: Path, row: int) -> int:
     """Number of the line, from 1, that a row (from 0) of a file stands in."""
-    filled = (number for number, line in enumerate(read_text(path).split("\n"), start=1) if line.strip())
+    filled = (number for number, line in enumerate(read_text(path).split("\n"), start=1) if line.strip(BLANK))
     return next(number for k, number in enumerate(filled) if k == row)
 
 
@@ -136,16 +137,16 @@ def _parse_slowly(path: Path, lines: list[str]) -> Floats:
     """Raises UserError with the first line that is wrong; oddities that are none (a comma at the end) are read."""
     rows: list[list[float]] = []
     for number, line in enumerate(lines, start=1):
-        cells = line.rstrip(", \t\r").split("," if "," in line else None)
-        if not any(cells):
+        if not line.strip(BLANK):
             continue
+        cells = line.rstrip(BLANK).split("," if "," in line else None)
         try:
             rows.append([_number(cell) for cell in cells])
             if len(cells) != len(rows[0]):
                 raise ValueError(f"{len(cells)} columns, the first line has {len(rows[0])}")
         except ValueError as error:
             raise UserError(f"{path}, line {number}: {error}; expected {COLUMNS},…") from None
-    return np.array(rows, np.float64)
+    return np.array(rows, np.float64) if rows else np.zeros((0, SCORE))
 
 
 def _number(cell: str) -> float:

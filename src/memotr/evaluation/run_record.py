@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from memotr.config import TrackingConfig
-from memotr.documents import DocumentError, read_json
+from memotr.documents import DocumentError, on_one_line, read_json
 from memotr.errors import UserError
 from memotr.evaluation.run_folder import write_json
 from memotr.files import replacing
@@ -74,5 +74,5 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any], place: str = "")
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             found += _changes(old, new, f"{name}.")
         elif old != new:
-            found.append(f"{name} {old} → {new}")
+            found.append(f"{on_one_line(name)} {on_one_line(str(old))} → {new}")
     return found

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-from memotr.documents import DocumentError, brief, read_text
+from memotr.documents import DocumentError, brief, on_one_line, read_text
 from memotr.errors import UserError
 from memotr.filenames import is_inside
 
@@ -69,7 +69,7 @@ def read_seqinfo(file: Path) -> SeqInfo:
         text = section.get(key, "").strip()
         value = _number(text, whole)
         if text and value is None:
-            unusable[key] = f"{key}={' '.join(text.split()):.80} is not a number {what}"
+            unusable[key] = f"{key}={on_one_line(text)} is not a number {what}"
         return value
 
     fps = number("frameRate", f"of frames a second (above 0, at most {FASTEST})", whole=False)
@@ -77,7 +77,7 @@ def read_seqinfo(file: Path) -> SeqInfo:
     height, width = number("imHeight", "of pixels"), number("imWidth", "of pixels")
     images = section.get("imDir", "").strip() or "img1"
     if not is_inside(images):
-        unusable["imDir"] = f"imDir={brief(images)} leads out of the folder of the sequence"
+        unusable["imDir"] = f"imDir={brief(images)} is not a folder within the sequence"
         images = "img1"
     return SeqInfo(
         section.get("name", "").strip() or None,

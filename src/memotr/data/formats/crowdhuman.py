@@ -16,7 +16,7 @@ from memotr.data.formats.frame_files import images_in
 from memotr.data.formats.json_files import numbers, objects
 from memotr.data.formats.problems import Problems
 from memotr.data.sequences import Sequence
-from memotr.documents import DocumentError, brief, parse_json, read_text
+from memotr.documents import DocumentError, on_one_line, parse_json, read_text
 
 CLASSES = ("person",)
 
@@ -42,11 +42,11 @@ def read_sequences(annotations: Path, images: Path, problems: Problems) -> Itera
             continue
         name = record["ID"]
         if name in seen:
-            problems.error(annotations, f"image {brief(name)} was annotated on an earlier line already", number)
+            problems.error(annotations, f"image {on_one_line(name)} was annotated on an earlier line already", number)
         elif problems.refuses_name(annotations, "image", name, number):
             pass
         elif name not in files:
-            problems.error(annotations, f"there is no image {brief(f'{name}.jpg')} in {images}", number)
+            problems.error(annotations, f"there is no image {images / name}.jpg", number)
         else:
             yield _still(record, annotations, number, files[name], problems)
         seen.add(name)

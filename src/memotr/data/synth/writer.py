@@ -19,7 +19,7 @@ from memotr.consoles import SafeConsole
 from memotr.data.layouts import DATASET_FILE
 from memotr.data.synth.scene import Annotation, make_scene
 from memotr.data.synth.settings import CLASSES, FPS, SynthSettings
-from memotr.documents import DocumentError, read_yaml
+from memotr.documents import DocumentError, on_one_line, read_yaml
 from memotr.errors import UserError
 from memotr.files import LOCK, hold_folder, replacing, replacing_folder
 from memotr.processes import process_pool, uninterrupted
@@ -125,7 +125,7 @@ def _compare(file: Path, content: dict[str, Any]) -> None:
         raise UserError(f"{file}: cannot be understood; name a new folder")
     for key, value in content.items():
         if found.get(key) != value:
-            message = f"this data set was made with {key} {found.get(key)}, not {value}"
+            message = f"this data set was made with {key} {on_one_line(str(found.get(key)))}, not {value}"
             raise UserError(f"{file}: {message}; name a new folder, or give the same options")
 
 

@@ -27,6 +27,8 @@ NEEDED = {"HOTA", "DetA", "AssA", "MOTA", "IDF1", "IDSW", "CLR_FN", "CLR_FP"}
 def _complete(row: dict[str, float]) -> dict[str, float]:
     if missing := NEEDED - row.keys():
         raise ValueError(f"no {min(missing)}")
+    if not all(abs(value) < 2**53 for value in row.values()):
+        raise ValueError("a number beyond all counts")
     return row
 
 
