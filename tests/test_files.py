@@ -204,6 +204,23 @@ def test_one_process_at_a_time(tmp_path: Path, hold: str, doing: str) -> None:
     assert not list(tmp_path.rglob("*.lock"))
 
 
+def test_a_child_does_not_hold_what_its_parent_has_left(tmp_path: Path) -> None:
+    """As workers that read clips, which live a little longer than a killed training."""
+    code = f"""
+import os
+with files.hold_folder(Path(sys.argv[1])), files.replacing(Path(sys.argv[1]) / "a.txt"):
+    if os.fork() == 0:
+        sys.stdin.read()
+        os._exit(0)
+    {WAIT}
+"""
+    with another_process(code, tmp_path) as process:
+        process.kill()
+        process.wait()
+        with hold_folder(tmp_path):
+            assert names(tmp_path) == [".lock"]
+
+
 def test_one_of_many_that_begin_at_the_same_time(tmp_path: Path) -> None:
     """Lock files come and go, and there is never a moment at which two hold the folder."""
     code = """

@@ -34,6 +34,9 @@ READABLE = 0o666  # less the umask
 
 T = TypeVar("T")
 
+_handles: set[int] = set()
+"""Descriptors of drafts and locks. A forked child closes its copies: it must not hold what its parent has left."""
+
 
 class Draft:
     """A new file or folder under a temporary name beside its target, until :meth:`put` or :meth:`drop`.
@@ -83,7 +86,7 @@ class Draft:
     def release(self) -> None:
         """Leave the draft where it is: a leftover from now on."""
         if self.handle is not None:
-            os.close(self.handle)
+            _close(self.handle)
             self.handle = None
 
 
@@ -240,9 +243,12 @@ def _create(path: Path, folder: bool, suffix: str) -> tuple[Path, int | None]:
             handle = os.open(part, os.O_RDONLY | FLAGS) if POSIX else None
         else:
             handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | FLAGS, READABLE)
-        if handle is None or (_lock(handle) is not False and _is_open_as(handle, part)):
+        if handle is None:
+            return part, None
+        _handles.add(handle)
+        if _lock(handle) is not False and _is_open_as(handle, part):
             return part, handle
-        os.close(handle)  # a process that looked for leftovers came between the two steps
+        _close(handle)  # a process that looked for leftovers came between the two steps
 
 
 def _remove_leftovers(path: Path) -> None:
@@ -289,22 +295,23 @@ def _hold(path: Path, name: str, doing: str, of: Path | None = None) -> Iterator
     try:
         yield
     finally:
-        if handle is not None:
+        if handle in _handles:
             with suppress(OSError):
                 lock.unlink()  # while it is held: whoever has opened it sees that it is gone
-            os.close(handle)
+            _close(handle)
 
 
 def _open_lock(lock: Path) -> int | None:
     """The descriptor of a lock file that this process holds now; None where another one does."""
     while True:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | FLAGS, READABLE)
+        _handles.add(handle)
         if _lock(handle) is False:
-            os.close(handle)
+            _close(handle)
             return None
         if _is_open_as(handle, lock):
             return handle
-        os.close(handle)  # removed by the process that held it
+        _close(handle)  # removed by the process that held it
 
 
 def _lock(handle: int) -> bool | None:
@@ -318,6 +325,23 @@ def _lock(handle: int) -> bool | None:
     except OSError:  # the file system has none, or (NFS) none for folders
         return None
     return True
+
+
+def _close(handle: int) -> None:
+    """Close a descriptor, unless it is a copy that this forked child has closed."""
+    if handle in _handles:
+        _handles.remove(handle)
+        os.close(handle)
+
+
+def _close_copies() -> None:
+    for handle in list(_handles):
+        with suppress(OSError):
+            _close(handle)
+
+
+if POSIX:
+    os.register_at_fork(after_in_child=_close_copies)
 
 
 def _is_open_as(handle: int, path: Path) -> bool:

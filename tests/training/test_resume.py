@@ -256,12 +256,12 @@ def test_two_runs_in_one_folder(data, uninterrupted, tmp_path):
     shutil.copytree(uninterrupted, run)
     before = {file: file.stat().st_mtime_ns for file in run.rglob("*") if file.is_file()}
     with hold_folder(run), pytest.raises(UserError, match=f"^{run}: another process is using this folder; wait for"):
-        resume(run, "training.epochs=3")
+        resume(run, "training.epochs=4")
     assert {file: file.stat().st_mtime_ns for file in run.rglob("*") if file.is_file()} == before
     with hold_folder(tmp_path / "new"), pytest.raises(UserError, match="another process is using this folder"):
         train(settings(data), tmp_path / "new", accelerator="cpu")
     assert not list((tmp_path / "new").iterdir())
-    assert resume(run, "training.epochs=3") == 0
+    assert resume(run, "training.epochs=4") == 0
 
 
 def test_what_has_changed_is_told(data, tmp_path, capsys):
