@@ -1,9 +1,12 @@
 # Everything happens in .venv; the commands below install what they need first and say what they do.
 # Another interpreter:  make install PYTHON=python3.12      Options for pytest:  make test ARGS="-k gate -x"
+# Another attack:       make fuzz SEED=7 COUNT=20000
 
 PYTHON ?= python3
 WORKERS ?= 2
 ARGS ?=
+SEED ?= 0
+COUNT ?= 5000
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +16,7 @@ DEV := $(VENV)/.stamp-dev
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint format clean
+.PHONY: help install demo test test-all fuzz lint format clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +36,10 @@ test: $(DEV)  ## run the tests, without those marked slow
 test-all: $(DEV)  ## run every test, the slow ones too
 	@echo "Running every test with $(WORKERS) workers"
 	@$(BIN)/python -m pytest -n $(WORKERS) -m "" $(ARGS)
+
+fuzz: $(DEV)  ## attack every reader with COUNT damaged inputs, the same for the same SEED
+	@echo "Attacking every reader with $(COUNT) damaged inputs of seed $(SEED); what goes wrong is kept in outputs/fuzz"
+	@$(BIN)/python -m tests.fuzz --seed $(SEED) --count $(COUNT) --workers $(WORKERS) --save outputs/fuzz
 
 lint: $(DEV)  ## check style and types, change nothing
 	@echo "Checking style (ruff check)"
