@@ -559,7 +559,7 @@ class TestLoader:
         def exhausted(*_):
             raise OSError(code, os.strerror(code))
 
-        monkeypatch.setattr(np, "fromfile", exhausted)
+        monkeypatch.setattr(Path, "open", exhausted)
         sources = [Source([sequence(0, 9)], PLAIN)]
         dataset = ClipDataset(sources, SamplingConfig(lengths=(2,), steps=()), seed=0, read=read_image)
         with pytest.raises(OSError, match=os.strerror(code)):
