@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-ADDRESS = re.compile(r"(?<![A-Za-z0-9+.])[A-Za-z][A-Za-z0-9+.-]+:[/\\]+|(?<![^=-])[/\\]{2}")
+SCHEME = r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]+|[A-Za-z]:[/\\]{2,}"  # one letter and one slash is a drive of Windows
+ADDRESS = re.compile(rf"(?<![A-Za-z0-9+.])(?:{SCHEME})|(?<![^=-])[/\\]{{2}}")
 AT = re.compile("[@\uff20\ufe6b]")  # and the wide and the small one, which some readers take for it
 DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 PARAMETERS = re.compile(r"[;&=]|%3[bd]|%26|%3f", re.IGNORECASE)  # where those of a path begin: /live;token=…

@@ -55,8 +55,10 @@ class OnnxEngine:
         gpu = [("CUDAExecutionProvider", {"device_id": number or "0"})] if on_gpu and kind != "cpu" else []
         self.path = path
         self.config = read_config(read_metadata(path), str(path))
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors: its warnings quote the file, and errors are raised besides
         try:
-            self.session = onnxruntime.InferenceSession(path, providers=[*gpu, "CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(path, options, providers=[*gpu, "CPUExecutionProvider"])
         except Exception as error:  # its classes have no common base of their own
             raise UserError(f"{path}: ONNX Runtime cannot load it: {first_line(error)}") from None
 

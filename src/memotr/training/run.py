@@ -89,6 +89,13 @@ def train(
             if hasattr(signal, "SIGCHLD"):  # PyTorch would say it again, in the midst of what is said now
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             raise UserError(f"{reason} Go on with --resume {folder}") from None
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise UserError(
+                "model.backbone.norm=batch needs more than one value per channel: train on larger images or batches, "
+                "or with norm 'group'"
+            ) from None
         except KeyboardInterrupt:
             log(f"stopped at once by a second Ctrl-C, without a checkpoint of step {training.progress.steps}")
             return 128 + signal.SIGINT if fabric.is_global_zero else 0
