@@ -56,7 +56,11 @@ class OnnxEngine:
         self.path = path
         self.config = read_config(read_metadata(path), str(path))
         try:
-            self.session = onnxruntime.InferenceSession(path, providers=[*gpu, "CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(
+                path,
+                providers=[*gpu, "CPUExecutionProvider"],
+                enable_fallback=int(bool(gpu)),  # which prints what is wrong with the file
+            )
         except Exception as error:  # its classes have no common base of their own
             raise UserError(f"{path}: ONNX Runtime cannot load it: {first_line(error)}") from None
 
