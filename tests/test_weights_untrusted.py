@@ -172,7 +172,7 @@ def test_an_archive_of_several_disks_is_damaged(tmp_path, state):
         read_checkpoint(path)
 
 
-MANY = pytest.param(range(40, 600), id="many", marks=pytest.mark.slow)
+MANY = pytest.param(range(40, 300), id="many", marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize("seeds", [pytest.param(range(40), id="few"), MANY])
