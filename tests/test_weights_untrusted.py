@@ -161,7 +161,18 @@ def test_a_compressed_checkpoint_is_refused(tmp_path, state):
         read_checkpoint(tmp_path / "packed.pth")
 
 
-MANY = pytest.param(range(40, 600), id="many", marks=pytest.mark.slow)
+def test_an_archive_of_several_disks_is_damaged(tmp_path, state):
+    """What zipfile raises already when it is asked whether a file is an archive."""
+    path = tmp_path / "weights.pth"
+    torch.save(dict(state), path)
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\x06\x07") + 16] = 9
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"not readable as a PyTorch checkpoint \(.*disks"):
+        read_checkpoint(path)
+
+
+MANY = pytest.param(range(40, 300), id="many", marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize("seeds", [pytest.param(range(40), id="few"), MANY])

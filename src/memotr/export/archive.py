@@ -45,7 +45,10 @@ class Archive:
         for name, member in stored_members(zipped).items():
             inner = name.partition("/")[2]
             if inner in self._members or not (inner in _MOST_BYTES or _TENSOR.fullmatch(inner)):
-                raise UserError(f"{path}: refused, because its member {name!r} is none that memotr export writes")
+                raise UserError(
+                    f"{path}: refused, because its member {name!r} is none that memotr export writes with a current "
+                    "PyTorch; export the checkpoint again, with PyTorch 2.13 or to .onnx"
+                )
             if member.file_size > _MOST_BYTES.get(inner, member.file_size):
                 raise UserError(f"{path}: refused, because its member {name!r} has {member.file_size:,} bytes")
             self._members[inner] = member

@@ -58,7 +58,12 @@ class OnnxEngine:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors: its warnings quote the file, and errors are raised besides
         try:
-            self.session = onnxruntime.InferenceSession(path, options, providers=[*gpu, "CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(
+                path,
+                options,
+                providers=[*gpu, "CPUExecutionProvider"],
+                enable_fallback=int(bool(gpu)),  # which prints what is wrong with the file
+            )
         except Exception as error:  # its classes have no common base of their own
             raise UserError(f"{path}: ONNX Runtime cannot load it: {first_line(error)}") from None
 

@@ -80,7 +80,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def read_torch(path: Path) -> Any:
     """What ``torch.save`` put into a file, as long as that is tensors and plain values. Raises UserError."""
-    zipped = zipfile.is_zipfile(path)
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"PK"  # and was checked by check_file
     if not zipped:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             _check_pickle(path, content)
@@ -152,9 +153,9 @@ def stored_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 def _check_zip(path: Path) -> None:
     """PyTorch's checkpoints are zip archives with a member data.pkl."""
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path}: ends too early at {path.stat().st_size / 1e6:.1f} MB; download it again")
     try:
+        if not zipfile.is_zipfile(path):
+            raise UserError(f"{path}: ends too early at {path.stat().st_size / 1e6:.1f} MB; download it again")
         with zipfile.ZipFile(path) as archive:
             pickles = {Path(name).name: name for name in archive.namelist() if name.endswith(".pkl")}
             if "data.pkl" not in pickles:
