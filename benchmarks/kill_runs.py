@@ -25,6 +25,7 @@ import uuid
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -320,14 +321,17 @@ class Trial:
     def shared_memory(self) -> Iterator[Path]:
         """Names that PyTorch or multiprocessing made in /dev/shm since the run began and that no process uses."""
         names = (path for pattern in ("torch_*", "sem.*") for path in Path("/dev/shm").glob(pattern))
-        made = [path for path in names if path.stat().st_mtime >= self.began]
+        made = []
+        for path in names:
+            with suppress(FileNotFoundError):  # another program's
+                made += [path] * (path.stat().st_mtime >= self.began)
         used = ""
         for folder in Path("/proc").glob("[0-9]*") if made else ():
             try:
                 used += (folder / "maps").read_text()
             except OSError:
                 continue
-        yield from (path for path in made if str(path) not in used)
+        yield from (path for path in made if str(path) not in used and path.exists())
 
 
 def table(results: list[Result]) -> str:
