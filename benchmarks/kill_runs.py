@@ -25,6 +25,7 @@ import uuid
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -251,8 +252,10 @@ class Trial:
             if rng.random() < 0.9:  # else somewhere in the beginning
                 self.wait_for_work(run, self.output)
             try:
+                began = time.monotonic()
                 run.process.wait(rng.uniform(0, self.seconds))
-                break  # it was quicker than that
+                self.seconds = time.monotonic() - began  # it was quicker than the first run
+                break
             except subprocess.TimeoutExpired:
                 run.process.send_signal(signal.SIGKILL)
                 run.process.wait()
@@ -316,15 +319,19 @@ class Trial:
             self.result.fault("files left", f"{when}: {path}")
 
     def shared_memory(self) -> Iterator[Path]:
-        """Names made in /dev/shm since the run began that no process uses."""
-        made = [path for path in Path("/dev/shm").glob("*_*") if path.stat().st_mtime >= self.began]
+        """Names that PyTorch or multiprocessing made in /dev/shm since the run began and that no process uses."""
+        names = (path for pattern in ("torch_*", "sem.*") for path in Path("/dev/shm").glob(pattern))
+        made = []
+        for path in names:
+            with suppress(FileNotFoundError):  # another program's
+                made += [path] * (path.stat().st_mtime >= self.began)
         used = ""
         for folder in Path("/proc").glob("[0-9]*") if made else ():
             try:
                 used += (folder / "maps").read_text()
             except OSError:
                 continue
-        yield from (path for path in made if str(path) not in used)
+        yield from (path for path in made if str(path) not in used and path.exists())
 
 
 def table(results: list[Result]) -> str:
