@@ -64,7 +64,8 @@ def test_nohup_is_obeyed(context) -> None:
 ON_A_TERMINAL = """
 import signal, sys
 from memotr.signals import stop_on_signals
-with stop_on_signals() as stop:
+from memotr.terminal import guarded_streams
+with guarded_streams(), stop_on_signals() as stop:
     print("ready", flush=True)
     while not stop:
         signal.pause()
