@@ -81,7 +81,8 @@ class SynthSettings:
             raise UserError(f"seed {self.seed}: it is a whole number from 0, below 2^63")
         if not self.splits or not 1 <= min(self.splits.values()) <= max(self.splits.values()) <= MOST_SEQUENCES:
             raise UserError(
-                f"splits: name at least one, each with 1 to {MOST_SEQUENCES:,} sequences, such as train=100,val=10"
+                f"splits: name at least one, each with at least one sequence and at most {MOST_SEQUENCES:,}, such as "
+                "train=100,val=10"
             )
         if bad := [name for name in self.splits if not name.replace("_", "").isalnum() or len(name) > LONGEST_NAME]:
             raise UserError(f"splits: {brief(bad[0])} is no name for a folder; take letters, digits and _")
