@@ -11,6 +11,8 @@ def pytest_configure() -> None:
     """Share the cores among pytest-xdist's workers, and have Ctrl-C work as in a terminal."""
     # A shell that starts the tests in the background has them ignore SIGINT, and what they test with them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup` has it ignored
     # Full thread pools in each worker only wait for one another.
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if workers > 1:

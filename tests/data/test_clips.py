@@ -497,12 +497,13 @@ class TestLoader:
         loader = ClipLoader(dataset, EpochSampler(dataset.size, seed=1), workers=2)
         batches = iter(loader)
         next(batches)
-        workers = multiprocessing.active_children()
+        workers, kept = multiprocessing.active_children(), loader._iterator  # as a circle of references keeps it
         assert len(workers) == 2
         for worker in workers:
             os.kill(worker.pid, signal.SIGTERM)
         assert len(list(batches)) == dataset.size(0) - 1
         loader.close()
+        assert kept is not None
         assert not multiprocessing.active_children()
         assert_all_equal(flattened(loader, loader.batch_sampler), self.load(0, batch=1))
         loader.close()

@@ -88,9 +88,23 @@ def test_workers_end_with_the_training(data, tmp_path, monkeypatch, no_collector
     assert not multiprocessing.active_children()
 
 
-def test_an_unexpected_error_keeps_its_traceback():
-    assert what_was_lost(RuntimeError("shapes do not match"), 1) is None
-    assert "ulimit" in what_was_lost(OSError(24, "Too many open files"), 1)
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(24, "Too many open files"), "ulimit -n"),
+        (RuntimeError("unable to write to file </torch_1_2_3>: No space left on device (28)"), "--shm-size"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "memory for 3 of them"),
+        (ConnectionResetError(104, "Connection reset by peer"), "memory for 3 of them"),
+        (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1"), "another rank"),
+    ],
+)
+def test_what_a_run_has_lost(error, reason):
+    assert reason in what_was_lost(error, 3)
+
+
+@pytest.mark.parametrize("error", ["shapes do not match", "Caught RuntimeError in DataLoader worker process 0."])
+def test_an_error_of_another_kind_keeps_its_traceback(error):
+    assert what_was_lost(RuntimeError(error), 1) is None
 
 
 def start(data: Path, folder: Path, *options: str, before: str = "exec") -> MarkedProcess:

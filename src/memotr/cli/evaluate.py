@@ -151,18 +151,19 @@ def submit(
     kind = submission_format([sequence.name for sequence in sequences]) if format == "auto" else format
     origin = (checkpoint or results or dataset).stem
     output = output or Path("outputs", "submit", "-".join([origin, dataset.name, *splits]))
-    if checkpoint is not None:
-        fabric = make_fabric(accelerator, devices, num_nodes)
-        source = {"dataset": str(dataset.absolute()), "splits": splits}
-        evaluation = Evaluation(fabric, benchmark, source, settings or (), config, precision, batch)
-        with to_be_continued():
+    with to_be_continued():
+        if checkpoint is not None:
+            fabric = make_fabric(accelerator, devices, num_nodes)
+            source = {"dataset": str(dataset.absolute()), "splits": splits}
+            evaluation = Evaluation(fabric, benchmark, source, settings or (), config, precision, batch)
             results = evaluation.track(checkpoint, output)
             leave_process_group()
-        if not fabric.is_global_zero:
-            return
-    assert results is not None
-    with ScoringProgress("packing") as progress:
-        made = write_submission(kind, sequences, results, output / f"{kind}.zip", partial=partial, progress=progress)
+            if not fabric.is_global_zero:
+                return
+        assert results is not None
+        archive = output / f"{kind}.zip"
+        with ScoringProgress("packing") as progress:
+            made = write_submission(kind, sequences, results, archive, partial=partial, progress=progress)
     note(*(f"note: {line}" for line in made.notes))
     say(f"wrote {made.path}: {len(made.members)} files, {made.boxes:,} boxes")
 

@@ -60,9 +60,9 @@ def train(
     """Train a tracker: from a detector, from a tracker, or from nothing.
 
     The folder of a run holds its configuration (which this command takes again), checkpoints to --resume from, weights
-    for `memotr track --checkpoint` (last.safetensors), metrics.jsonl, TensorBoard's files and figures. Ctrl-C, SIGTERM
-    and SIGUSR1 end a run after the step it is in, with a checkpoint; the exit code is then 128 + the signal's number.
-    Works as it is under torchrun and SLURM.
+    for `memotr track --checkpoint` (last.safetensors), metrics.jsonl, TensorBoard's files and figures. Ctrl-C, SIGTERM,
+    SIGHUP (a terminal that closes) and SIGUSR1 end a run after the step it is in, with a checkpoint; the exit code is
+    then 128 + the signal's number. Works as it is under torchrun and SLURM.
     """
     from memotr.evaluation.validation import make_validation
     from memotr.training.options import settle, with_validation

@@ -7,7 +7,6 @@ everything that can be known beforehand is checked here, and an archive that fai
 from __future__ import annotations
 
 import re
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -241,19 +240,17 @@ def _pack(path: Path, items: Sequence[_Item], check: FileCheck, step: Callable[[
 
 
 def _verify(path: Path, items: Sequence[_Item], check: FileCheck, step: Callable[[str], None]) -> None:
-    """Raises UserError unless the archive has all members, whole (CRC), and each passes as it stands."""
-    expected = [(member, item.video) for item in items for member in item.members]
+    """Raises UserError unless the archive has all members, whole (CRC), and each is the checked text of its file."""
     try:
-        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
-            if archive.namelist() != [member for member, _ in expected]:
+        with zipfile.ZipFile(path) as archive:
+            if archive.namelist() != [member for item in items for member in item.members]:
                 raise UserError(f"{path}: has other files than were written to it; is the disk failing?")
-            for member, video in expected:
-                file = Path(folder) / Path(member).name
-                file.write_bytes(archive.read(member))
-                if check(file, video).text.encode("ascii") != file.read_bytes():
-                    raise UserError(f"{path}: {member} is not what was written to it; is the disk failing?")
-                file.unlink()
-                step(member)
+            for item in items:
+                text = check(item.file, item.video).text.encode("ascii")
+                for member in item.members:
+                    if archive.read(member) != text:
+                        raise UserError(f"{path}: {member} is not what was written to it; is the disk failing?")
+                    step(member)
     except (zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: does not read back ({error}); is the disk failing?") from error
 

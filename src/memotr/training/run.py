@@ -123,18 +123,14 @@ def what_was_lost(error: Exception, workers: int) -> str | None:
     text = str(error)
     if "Too many open files" in text or "ancdata" in text:
         return "there are too few file handles: raise the limit (ulimit -n) or lower data.workers."
-    if "No space left on device" in text or "shared memory" in text:
+    if "shared memory" in text or ("No space left on device" in text and ("/torch_" in text or "worker" in text)):
         return "there is too little shared memory (/dev/shm): enlarge it (docker run --shm-size) or lower data.workers."
-    if "DataLoader worker" in text:
+    if isinstance(error, ConnectionError | EOFError) or "DataLoader worker (pid" in text:
         return (
             f"a process that reads clips was killed; is there too little memory for {workers} of them (data.workers)?"
         )
     if "Connection closed by peer" in text or "Connection reset by peer" in text:
         return "another rank has ended; see what it said."
-    if isinstance(error, ConnectionError | EOFError):
-        return (
-            f"a process that reads clips was killed; is there too little memory for {workers} of them (data.workers)?"
-        )
     return None
 
 
