@@ -89,7 +89,7 @@ def test_the_command(tmp_path):
 @pytest.mark.parametrize("size", ["0x0", "64x0"])
 def test_a_size_without_pixels_is_refused(size, tmp_path):
     arguments = ["bench", "operator", "--quick", "--size", "32x64", "--size", size, "--output", str(tmp_path)]
-    with pytest.raises(UserError, match=f"size '{size}': a frame has at least one pixel"):
+    with pytest.raises(UserError, match=f"size '{size}': write height and width, each 1 to 10,000 pixels"):
         CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert not list(tmp_path.iterdir())
 

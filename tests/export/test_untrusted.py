@@ -179,10 +179,10 @@ def test_members_that_overlap_are_refused(genuine, tmp_path):
     path = tmp_path / "tracker.pt2"
     rewrite(genuine, path, {"data/weights/weight_9": lambda _: bytes(1_000_000)})
     with zipfile.ZipFile(path, "a") as archive:
-        member = archive.getinfo("tracker/data/weights/weight_9")
+        member = archive.getinfo("archive/data/weights/weight_9")
         for i in range(10, 20):
             again = copy(member)
-            again.filename = f"tracker/data/weights/weight_{i}"
+            again.filename = f"archive/data/weights/weight_{i}"
             archive.filelist.append(again)
         archive._didModify = True
     with pytest.raises(UserError, match="overlap"):
@@ -227,7 +227,7 @@ def test_a_step_that_fails_or_returns_something_else_is_one_line(genuine, model,
 def test_what_is_written_has_no_pickle_and_is_a_program_of_pytorch(genuine):
     path = genuine.with_name("tracker.pt2")
     with zipfile.ZipFile(path) as archive:
-        assert archive.read("tracker/data/sample_inputs/model.pt") == b""
+        assert archive.read("archive/data/sample_inputs/model.pt") == b""
     assert torch.export.load(path).example_inputs is None
 
 
