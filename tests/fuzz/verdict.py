@@ -102,8 +102,9 @@ def _wrong(case: Case, outcome: Outcome) -> Iterator[Finding]:
 
 def _wrong_words(place: str, codes: tuple[int, ...], outcome: Outcome, stderr: str) -> Iterator[Finding]:
     """Check exit code and messages of a command that ended by itself."""
-    # libjpeg's remarks on images that it decodes all the same come from C, in the midst of whatever is printed.
-    lines = [line for line in stderr.split("\n") if line.strip() and not line.startswith("Corrupt JPEG data: ")]
+    lines = [line for line in stderr.split("\n") if line.strip()]
+    if not outcome.code:  # libjpeg's remarks on images that it decodes all the same come from C, whenever it likes
+        lines = [line for line in lines if not line.startswith("Corrupt JPEG data: ")]
     last = lines[-1] if lines else ""
     if outcome.code not in codes:
         yield Finding(f"exit code {outcome.code}", place, last[:300])
