@@ -38,6 +38,8 @@ WITH_CREDENTIALS = (
     f"http:\\\\user:{SECRET}@{HOST}\\x",
     f"//user:{SECRET}@{HOST}/x",
     f"user:{SECRET}@{HOST}/x",
+    f"x:/user:{SECRET}@{HOST}",
+    f"C:\\\\user:{SECRET}@a@{HOST}",
     f" http://user:{SECRET}@{HOST}/x",
     f"http://{HOST}/x?token={SECRET}",
     f"http://{HOST}/x?mail=a@b&token={SECRET}",

@@ -29,9 +29,11 @@ def without_secrets(text: str) -> str:
     """
     match = ADDRESS.search(text)
     if match is None:
-        *user, location = AT.split(text)
-        is_login = user and re.match(r"[^/\\]+:", text) and not DRIVE.match(text)  # user:password@host
-        return f"{HIDDEN}@{_location(location)}" if is_login else text
+        drive = DRIVE.match(text)  # or the scheme of a mistyped address: names of files have no second colon
+        start = drive.group() if drive else ""
+        *user, location = AT.split(text[len(start) :])
+        is_login = user and re.match(r"[^/\\]+:", text[len(start) :])  # user:password@host
+        return f"{start}{HIDDEN}@{_location(location)}" if is_login else text
     before, start, rest = text[: match.start()], match.group(), text[match.end() :]
     if AT.search(before):
         before = HIDDEN
