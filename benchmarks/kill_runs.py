@@ -170,7 +170,7 @@ def check_whole(file: Path) -> None:
             json.loads(file.read_text())
         case ".jsonl":
             lines = file.read_text().splitlines(keepends=True)
-            if file.name == "metrics.jsonl" and not lines[-1].endswith("\n"):
+            if file.name == "metrics.jsonl" and lines and not lines[-1].endswith("\n"):
                 lines.pop()  # written as the training goes; --resume drops such a line
             for line in lines:
                 json.loads(line)
