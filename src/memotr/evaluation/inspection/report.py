@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from itertools import chain, zip_longest
 from pathlib import Path
 
+from memotr.evaluation.inspection.event_card import WorstEvent
 from memotr.evaluation.inspection.events import costliest
 from memotr.evaluation.inspection.images import find_images
-from memotr.evaluation.inspection.page import WorstEvent, write_html
+from memotr.evaluation.inspection.page import write_html
 from memotr.evaluation.inspection.pictures import Picture, take_pictures
 from memotr.evaluation.inspection.run import Inspection
 from memotr.files import replacing
