@@ -39,7 +39,7 @@ ROWS = (
 WITHOUT_PYDANTIC = {"training", "tracking", "models", "structures", "boxes", "tracks", "errors"}
 
 # Importing everything in the room on the left loads nothing named on the right, directly or by way of others.
-EXTRAS = {"lightning_fabric", "tensorboard", "trackeval", "onnx", "onnxruntime", "onnxscript", "transformers"}
+EXTRAS = {"lightning_fabric", "tensorboard", "trackeval", "jinja2", "onnx", "onnxruntime", "onnxscript", "transformers"}
 MEDIA = {"av", "cv2", "supervision"}
 NOT_LOADED_BY = {
     "memotr": EXTRAS | MEDIA | {"matplotlib", "numba", "scipy"},  # the top module only: its names are loaded when used

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,11 +16,12 @@ import pytest
 from memotr.cli import main
 from memotr.errors import UserError
 from memotr.evaluation.ground_truth import load_ground_truth
+from memotr.evaluation.inspection import page as errors_page
 from memotr.evaluation.inspection.images import find_images
-from memotr.evaluation.inspection.page import LEAST_LANES
 from memotr.evaluation.inspection.pictures import LEAST, SIDE, take_pictures
 from memotr.evaluation.inspection.report import choose, write_page
 from memotr.evaluation.inspection.run import Inspection, inspect_run
+from memotr.evaluation.inspection.sequence_section import LEAST_LANES
 from memotr.evaluation.output import write_scores
 from memotr.evaluation.scoring import evaluate
 from tests.evaluation.generated import write_rows, write_split
@@ -59,6 +62,7 @@ class Page(HTMLParser):
         self.links: list[str] = []
         self.unnamed: list[str] = []
         self.tags: list[str] = []
+        self.words: list[str] = []
         self.text = path.read_text(encoding="utf-8")
         self.feed(self.text)
         self.close()
@@ -77,6 +81,9 @@ class Page(HTMLParser):
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)
         self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -117,8 +124,27 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     page, notes = page_of(scored(tmp_path / "run<i>", gt, results))
     assert any(strange in note for note in notes)
     assert strange not in page.text
-    assert "a&lt;b&gt;&amp;&#x27;x" in page.text
+    assert "a&lt;b&gt;&amp;&#39;x" in page.text
     assert "<i>" not in page.text.partition("<main>")[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["<script>alert(1)</script>", "\"'><img src=x>", "&amp;", "{{ 7 * 7 }}{% raw %}", "a\u202eb", "a\udcffb"]
+)
+def test_text_stays_text(run: Path, text: str) -> None:
+    path = run / "errors.html"
+    write_page(path, replace(inspect_run(run), notes=(text,)), worst=0)
+    page = Page(path)
+    assert text.encode(errors="backslashreplace").decode() in page.words
+    assert not {"script", "img"} & set(page.tags)
+
+
+def test_without_jinja2(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    errors_page.template_environment.cache_clear()
+    with pytest.raises(UserError, match=r"jinja2: pip install 'memotr\[eval\]'"):
+        page_of(run)
+    assert not (run / "errors.html").exists()
 
 
 def test_classes_are_named_and_escaped(tmp_path: Path) -> None:
@@ -136,7 +162,7 @@ def test_classes_are_named_and_escaped(tmp_path: Path) -> None:
 def test_few_lanes_where_tracks_are_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = scored(tmp_path / "run", *write_split(tmp_path, ("a", "b"), frames=20))
     whole, _ = page_of(run, worst=0)
-    monkeypatch.setattr("memotr.evaluation.inspection.page.PIECES", 1)
+    monkeypatch.setattr("memotr.evaluation.inspection.sequence_section.PIECES", 1)
     page, _ = page_of(run, worst=0)
     assert "that lose less" in page.text
     assert "that lose less" not in whole.text

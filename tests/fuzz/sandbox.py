@@ -162,6 +162,7 @@ def warm() -> None:
             importlib.import_module(module.name)
     for name in (
         "trackeval",
+        "jinja2",
         "lightning_fabric",
         "matplotlib.pyplot",
         "scipy.optimize",

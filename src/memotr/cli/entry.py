@@ -22,6 +22,7 @@ EXTRAS = {
     "tensorboard": "train",
     "scipy": "train",
     "matplotlib": "train",
+    "jinja2": "eval",
     "trackeval": "eval",
     "trackers": "demo",
     "onnx": "export",

@@ -1,4 +1,4 @@
-"""Where the images of a sequence are, for those who have its ground truth."""
+"""Image files of the frames of scored sequences."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ FrameImages = Mapping[int, Path]
 
 
 def find_images(truth: GroundTruth, root: Path | None = None) -> tuple[dict[str, FrameImages], list[str]]:
-    """Image files of every sequence that has any, and notes about the others.
+    """Find the images of every sequence.
 
     Args:
-        truth: the sequences.
-        root: folder of the sequences' folders, or of one sequence; None: where they lie in the data set.
+        truth: ground truth of the sequences.
+        root: folder of the sequences' folders, or of one sequence; None: the folders of the data set.
+
+    Returns:
+        Name of a sequence → its images, without sequences that have none; and notes about these.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: the folder does not exist.
     """
     if root is not None and not root.is_dir():
         raise UserError(f"{root}: no such folder; --images names the one that holds the folders of the sequences")
@@ -52,12 +55,12 @@ def find_images(truth: GroundTruth, root: Path | None = None) -> tuple[dict[str,
 
 
 def _listed(truth: GroundTruth, sequence: SequenceTruth, root: Path | None) -> FrameFiles | None:
-    """The images of a sequence, in the first folder that has any."""
+    """Return the images in the first folder of a sequence that has any; None where there is none."""
     return next((f for folder in _folders(truth, sequence, root) if len(f := list_frames(folder))), None)
 
 
 def _folders(truth: GroundTruth, sequence: SequenceTruth, root: Path | None) -> Iterator[Path]:
-    """Where the images may be, the likeliest first."""
+    """Yield folders that may hold the images of a sequence, the likeliest first."""
     if root is not None:
         yield from _inside(root / sequence.name)
         if root.name == sequence.name or len(truth.sequences) == 1:
@@ -76,20 +79,23 @@ def _inside(folder: Path) -> Iterator[Path]:
 
 
 def _by_name(sequence: SequenceTruth, frames: FrameFiles) -> FrameImages:
-    """Those that the ground truth names."""
+    """Match images and frames by the file names in the ground truth."""
     files = {file.name: file for file in frames.files}
     names = (sequence.images[number - 1] for number in sequence.frames)
     return {k: files[name] for k, name in enumerate(names) if name in files}
 
 
 def _by_number(sequence: SequenceTruth, frames: FrameFiles, first_image: int, *, from_zero: bool) -> FrameImages:
-    """By the numbers in the images' names; by position where all are there and are numbered as part of a longer video.
+    """Match images and frames by the numbers in the images' names.
+
+    They are matched by position where every frame has its image and the numbers begin later, as in a part cut from a
+    longer video.
 
     Args:
-        sequence: what is scored.
-        frames: the images.
-        first_image: what the images of the split count from.
-        from_zero: frames do, as BDD100K's; MOTChallenge's count from 1.
+        sequence: the scored sequence.
+        frames: its images.
+        first_image: number of the first image in sequences of the split.
+        from_zero: frames count from 0, as in BDD100K; in MOTChallenge they count from 1.
     """
     if len(frames) == sequence.length and (from_zero or not frames.named or frames.numbers[0] > 1):
         every = sequence.frames if from_zero else range(1, sequence.length + 1)

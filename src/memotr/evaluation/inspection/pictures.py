@@ -1,8 +1,8 @@
-"""Crops around an error, before and after, with the boxes that a page draws over them."""
+"""Crops of the frames in which an error begins and ends, and the boxes that the page draws over them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,15 +17,16 @@ from memotr.evaluation.inspection.images import FrameImages
 from memotr.evaluation.teta_boxes import VideoBoxes
 from memotr.io.image_files import ImageError, read_image
 
-SIDE = 420  # units of a picture's boxes, and pixels of its image at most
-AROUND = 2.3  # sides of the box in a side of the picture
-LEAST = 128  # pixels of the frame in a side of a picture
-SIZES = (1.0, 0.75, 0.5, 0.33)
-QUALITIES = (84, 70, 55)
+SIDE = 420  # width and height of a picture in units, and of its image in pixels at most
+AROUND = 2.3  # side of the picture over the longer side of the box
+LEAST = 128  # least side of a crop, in pixels of the frame
+SIZES = (1.0, 0.75, 0.5, 0.33)  # scales of the image, tried in this order
+QUALITIES = (84, 70, 55)  # of JPEG, tried in this order
+LABEL_SIZE, SMALL_LABEL, LABEL_PADDING = 16, 11, 5  # units
 
 
 class Role(StrEnum):
-    """Of a box in a picture."""
+    """Role of a box in a picture: annotated object or predicted track."""
 
     OBJECT = "object"
     TRACK = "track"
@@ -33,13 +34,13 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Mark:
-    """A box in a picture.
+    """Box in a picture.
 
     Attributes:
-        role: annotated, or predicted.
-        id: of the object or the track.
+        role: annotated or predicted.
+        id: id of the object or the track.
         box: xyxy, in units of which a picture has ``SIDE`` in width and height; may reach out of it.
-        focus: it is what the picture is about.
+        focus: the event concerns this box.
     """
 
     role: Role
@@ -49,13 +50,34 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A square part of a frame.
+class LabelPlate:
+    """Coloured rectangle with the id of a box.
 
     Attributes:
-        frame: counted from 0 in what is scored.
+        x, y: left top corner in units of the picture.
+        width, height: size in units of the picture.
+        font_size: height of the text in units of the picture.
+        text: the id.
+        track: id of the track whose colour it has; None: white.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: int
+    font_size: int
+    text: str
+    track: int | None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Square crop of a frame.
+
+    Attributes:
+        frame: frame counted from 0 in what is scored.
         jpeg: the image, without boxes.
-        marks: boxes, those to be drawn last at the end.
+        marks: boxes, in the order of drawing.
     """
 
     frame: int
@@ -64,18 +86,38 @@ class Picture:
 
 
 def take_pictures(event: Event, verdict: VerdictBoxes, images: FrameImages, limit: int) -> tuple[Picture, ...]:
-    """The first and the last frame of an event, or one where these are the same; none without readable images.
+    """Crop the first and the last frame of an event, or its only frame; skip frames without a readable image.
 
     Args:
-        event: of the sequence.
-        verdict: on its boxes.
-        images: of the sequence.
-        limit: bytes of a picture, at most (unless less would show nothing).
+        event: event of the sequence.
+        verdict: boxes of the sequence.
+        images: images of the sequence.
+        limit: greatest size of a picture in bytes; exceeded where the smallest image still needs more.
     """
     side = AROUND * max(max(right - left, bottom - top) for left, top, right, bottom in event.boxes)
     ends = dict(zip((event.first, event.last), event.boxes, strict=True))
     taken = (_take(event, verdict, frame, box, side, images.get(frame), limit) for frame, box in ends.items())
     return tuple(picture for picture in taken if picture is not None)
+
+
+def label_plates(marks: Sequence[Mark]) -> tuple[LabelPlate, ...]:
+    """Place the id of each track above its box, and those of objects in focus below theirs."""
+    plates = []
+    for mark in marks:
+        left, top, _, bottom = mark.box
+        size = LABEL_SIZE if mark.focus else SMALL_LABEL
+        if mark.role == Role.TRACK:
+            plates.append(_plate(left, top - size - LABEL_PADDING, size, str(mark.id), mark.id))
+        elif mark.focus:
+            plates.append(_plate(left, bottom, size, f"object {mark.id}", None))
+    return tuple(plates)
+
+
+def _plate(left: float, top: float, size: int, text: str, track: int | None) -> LabelPlate:
+    """Return a plate at a position, moved into the picture where it would reach out of it."""
+    width, height = size * 0.6 * len(text) + 7, size + LABEL_PADDING
+    x, y = min(max(left, 0), SIDE - width), min(max(top, 0), SIDE - height)
+    return LabelPlate(x, y, width, height, size, text, track)
 
 
 def _take(
@@ -96,7 +138,7 @@ def _take(
 
 
 def _window(box: Box, side: float, image: NDArray[np.uint8]) -> tuple[int, int, int]:
-    """Left, top and side in pixels of a square in the image, round a box as far as the image goes."""
+    """Return left, top and side in pixels of a square inside the image, around a box as far as possible."""
     height, width = image.shape[:2]
     size = min(round(max(side, LEAST)), height, width)
     left, top = (round((low + high - size) / 2) for low, high in (box[::2], box[1::2]))
@@ -104,7 +146,7 @@ def _window(box: Box, side: float, image: NDArray[np.uint8]) -> tuple[int, int, 
 
 
 def _marks(event: Event, verdict: VerdictBoxes, frame: int) -> Iterator[Mark]:
-    """All boxes of a frame."""
+    """Yield all boxes of a frame, in pixels of the frame."""
     tracks = {event.old, event.new} if isinstance(event, Switch) else {event.id} if isinstance(event, FalseRun) else ()
     mine: set[int] = set() if isinstance(event, FalseRun) else {event.id}
     for role, boxes, focus in ((Role.OBJECT, verdict.objects, mine), (Role.TRACK, verdict.predictions, tracks)):
@@ -113,7 +155,7 @@ def _marks(event: Event, verdict: VerdictBoxes, frame: int) -> Iterator[Mark]:
 
 
 def _in_frame(boxes: VideoBoxes, frame: int) -> Iterator[tuple[int, int, Box]]:
-    """Id, label and corners."""
+    """Yield id, class label and corners (xyxy) of each box of a frame."""
     here = slice(*np.searchsorted(boxes.frames, (frame, frame + 1)).tolist())
     ids, labels, corners = boxes.ids[here].tolist(), boxes.labels[here].tolist(), boxes.boxes[here].tolist()
     yield from zip(ids, labels, map(tuple, corners), strict=True)
@@ -126,7 +168,7 @@ def _moved(mark: Mark, left: int, top: int, scale: float) -> Mark:
 
 
 def _encode(crop: NDArray[np.uint8], limit: int) -> bytes:
-    """JPEG: as good as the limit allows."""
+    """Encode a crop as JPEG, in the best size and quality that the limit in bytes allows."""
     data = b""
     for share in SIZES:
         side = max(1, round(min(SIDE, len(crop)) * share))

@@ -1,4 +1,4 @@
-"""From a run to the page of its errors."""
+"""Writing of the page of a run's errors: images, choice of the worst events, HTML file."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from collections.abc import Callable, Sequence
 from itertools import chain, zip_longest
 from pathlib import Path
 
+from memotr.evaluation.inspection.event_card import WorstEvent
 from memotr.evaluation.inspection.events import costliest
 from memotr.evaluation.inspection.images import find_images
-from memotr.evaluation.inspection.page import WorstEvent, write_html
+from memotr.evaluation.inspection.page import write_html
 from memotr.evaluation.inspection.pictures import Picture, take_pictures
 from memotr.evaluation.inspection.run import Inspection
 from memotr.files import replacing
 
 PAGE = "errors.html"
-BYTES = 2_400_000  # of all pictures together; a page encodes them in 4 bytes for 3
+BYTES = 2_400_000  # of all pictures together; base64 makes 4 bytes of 3
 BYTES_A_PICTURE = 48_000
 
 
@@ -26,20 +27,20 @@ def write_page(
     worst: int = 24,
     progress: Callable[[str, int], None] | None = None,
 ) -> list[str]:
-    """Write the page of a run's errors, whole or not at all.
+    """Write the page of a run's errors; an existing page is replaced only by a complete one.
 
     Args:
-        path: the file.
-        inspection: of the run.
-        images: folder of the sequences' folders; None: where they lie in the data set.
+        path: file to write.
+        inspection: errors of the run.
+        images: folder of the sequences' folders; None: the folders of the data set.
         worst: number of events with pictures.
-        progress: told after each event's pictures the name of its sequence, and how many there are.
+        progress: called after the pictures of each event with the name of its sequence and the number of events.
 
     Returns:
-        Notes, the inspection's among them.
+        Notes for the user, those of the inspection first.
 
     Raises:
-        UserError: there is no folder of images of this name, or the file cannot be written.
+        UserError: the folder of images does not exist, Jinja2 is not installed, or the file cannot be written.
     """
     truth = inspection.truth.select([errors.name for errors in inspection.errors])
     files, notes = find_images(truth, images)
@@ -62,7 +63,14 @@ def write_page(
 
 
 def choose(inspection: Inspection, count: int) -> list[WorstEvent]:
-    """The worst events: as many of each kind as there are, for a miss may last longer than any switch; in order."""
+    """Return the worst events, the costliest first.
+
+    The kinds take turns, for a run of misses may cost more than any id switch.
+
+    Args:
+        inspection: errors of the run.
+        count: number of events, if there are as many.
+    """
     kinds: tuple[list[WorstEvent], ...] = (
         [WorstEvent(one, event) for one in inspection.errors for event in one.switches],
         [WorstEvent(one, event) for one in inspection.errors for event in one.misses],
