@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import Progress
 
-from memotr.consoles import console, text_column
+from memotr.consoles import console, progress_bar
 from memotr.io.frames import Frame, Source
 from memotr.io.sinks import Sink
 from memotr.tracks import Tracks
@@ -21,14 +21,11 @@ class TrackingBars:
     """Progress bars on stderr, one for each source that is being tracked; they stand as long as the context lasts."""
 
     def __init__(self) -> None:
-        self._bars = Progress(
-            text_column("{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            text_column("{task.fields[speed]} · {task.fields[now]} tracks · {task.fields[ids]} ids"),
-            TimeRemainingColumn(),
-            console=console(stderr=True),
-            expand=True,
+        self._bars = progress_bar(
+            console(stderr=True),
+            "{task.fields[speed]} · {task.fields[now]} tracks · {task.fields[ids]} ids",
+            transient=False,
+            visible=True,  # where there is no terminal, the final state is printed
         )
 
     def add(self, source: Source) -> TrackingProgress:

@@ -12,10 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from matplotlib.figure import Figure
-from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from torch.utils.tensorboard import SummaryWriter
 
-from memotr.consoles import console, text_column
+from memotr.consoles import console, progress_bar
 from memotr.documents import DocumentError, parse_json, read_text
 from memotr.errors import UserError
 from memotr.files import append_line, replacing, reported
@@ -36,15 +35,7 @@ class Report:
         _drop_after(self._metrics, steps)
         self._boards = ExitStack()
         self._board = self._boards.enter_context(open_board(folder / "tensorboard", purge_step=steps + 1))
-        target = console(stderr=True)
-        self._bar = Progress(
-            text_column("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            text_column("{task.fields[metrics]}"),
-            console=target,
-            disable=not target.is_terminal,
-        )
+        self._bar = progress_bar(console(stderr=True), "{task.fields[metrics]}", time_left=False, transient=False)
         self._task = self._bar.add_task("", metrics="")
 
     def __enter__(self) -> Self:
