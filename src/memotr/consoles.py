@@ -1,4 +1,4 @@
-"""Rich consoles and progress bars that show text from outside as it is: no markup, no control characters."""
+"""Rich consoles and progress bars that are safe for any text: no markup, no control characters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from memotr.terminal import printable
 
 
 class SafeConsole(Console):
-    """A Rich console that takes no markup and escapes control characters in whatever it renders."""
+    """Rich console without markup that escapes control characters in everything it renders."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
