@@ -1,11 +1,32 @@
-"""Binary files as bad disks and broken downloads leave them: seeded changes of good ones."""
+"""Seeded damage of good binary files, as bad disks and broken downloads leave it, and what a reader may do about it."""
 
 import random
 import struct
 
+import pytest
+
+from memotr.errors import UserError
+
+few_or_many_seeds = pytest.mark.parametrize(
+    "seeds", [pytest.param(range(40), id="few"), pytest.param(range(40, 300), id="many", marks=pytest.mark.slow)]
+)
+
+
+def assert_read_or_refused(read, path, seed):
+    """Read damaged data: that succeeds, or ends in a UserError of one line."""
+    message = ""
+    try:
+        read(path)
+    except UserError as error:
+        message = str(error)
+    except Exception as error:
+        error.add_note(f"seed {seed}")
+        raise
+    assert "\n" not in message, seed
+
 
 def directory_damaged(content, seed):
-    """A few bytes of a zip archive's central directory, and of what points at it, are others."""
+    """Return a zip archive with a few other bytes in its central directory or in the pointers to it."""
     rng, start = random.Random(seed), content.rindex(b"PK\x01\x02", 0, len(content) - 200) - 300
     changed = bytearray(content)
     for _ in range(rng.randint(1, 4)):
@@ -14,6 +35,7 @@ def directory_damaged(content, seed):
 
 
 def anywhere_damaged(content, seed):
+    """Return a file with bytes changed or missing anywhere, most often near its beginning."""
     rng, changed = random.Random(seed), bytearray(content)
     for _ in range(rng.choice((1, 2, 8))):
         at = rng.randrange(len(changed) if rng.random() < 0.5 else min(3000, len(changed)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import typer
 
 import memotr
 from memotr.cli import entry
+from memotr.signals import STOP_SIGNALS
 
 
 def test_own_warnings_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,6 +114,37 @@ def test_an_interruption(
 ) -> None:
     monkeypatch.setattr(entry, "app", raising(error))
     assert run("score a b", 130, monkeypatch, capsys).err == "memotr: stopped\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+@pytest.mark.parametrize(
+    ("line", "called"),
+    [
+        ("score a b", "memotr.evaluation.ground_truth.load_ground_truth"),
+        ("compare a b", "memotr.evaluation.run_folder.read_run"),
+        ("errors a", "memotr.evaluation.inspection.run.inspect_run"),
+        ("data check a", "memotr.data.check.check"),
+    ],
+)
+def test_signals_stop_every_command(
+    line: str,
+    called: str,
+    number: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def not_handled(*_arguments: object) -> None:
+        raise AssertionError(f"{number.name} does not reach the command")
+
+    usual = signal.signal(number, not_handled if number != signal.SIGINT else signal.default_int_handler)
+    before = signal.getsignal(number)
+    try:
+        monkeypatch.setattr(called, lambda *_arguments, **_options: signal.raise_signal(number))
+        run(line, 130, monkeypatch, capsys)
+        assert signal.getsignal(number) is before
+    finally:
+        signal.signal(number, usual)
 
 
 @pytest.mark.parametrize(

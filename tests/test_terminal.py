@@ -9,10 +9,9 @@ import sys
 
 import pytest
 from matplotlib.figure import Figure
-from rich.progress import Progress
 from rich.table import Table
 
-from memotr.consoles import SafeConsole, text_column
+from memotr.consoles import SafeConsole, progress_bar
 from memotr.terminal import guarded_streams, note, plot_text, printable, say
 
 HOSTILE = "a\x1b[31m\r\n\x9bb\u202ec\udcffd\u2028e\x00\ud800"
@@ -57,16 +56,26 @@ def test_tables_and_bars_show_names_as_they_are(terminal: bool) -> None:
     table.add_row(HOSTILE.replace("\n", "").replace("\ud800", ""))
     target.print(table)
     target.print("[/red] :smile:")
-    with Progress(text_column("{task.description}"), console=target) as bar:
-        bar.add_task("[/red]\x1b]0;title\x07", total=1)
+    with progress_bar(target, "{task.fields[name]}", transient=False, visible=True) as bar:
+        bar.add_task("[/red]\x1b]0;title\x07", total=1, name="[/red]")
     shown = stream.getvalue()
     assert "[bold]column" in shown
-    assert shown.count("[/red]") >= 3
+    assert shown.count("[/red]") >= 4
     assert ":smile:" in shown
     assert r"a\x1b[31m" in shown
     assert r"[/red]\x1b]0" in shown
     assert "\x1b[31m" not in shown
     assert "\x1b]0" not in shown
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_bars_are_drawn_on_terminals_only(terminal: bool) -> None:
+    stream = io.StringIO()
+    with progress_bar(SafeConsole(file=stream, force_terminal=terminal, width=80), transient=False) as bar:
+        bar.add_task("reading", total=1)
+    assert ("reading" in stream.getvalue()) == terminal
+    with progress_bar(None) as bar:
+        assert list(bar.track("ab", description="reading")) == ["a", "b"]
 
 
 @pytest.mark.parametrize(("encoding", "shown"), [("ascii", "2x3 ... -> 人"), ("cp932", "2×3 … → 人"), ("utf-8", "")])

@@ -1,4 +1,4 @@
-"""Addresses as they may be shown: without user names, passwords and tokens."""
+"""Display of addresses without user names, passwords and tokens."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 SCHEME = r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]+|[A-Za-z]:[/\\]{2,}"  # one letter and one slash is a drive of Windows
 ADDRESS = re.compile(rf"(?<![A-Za-z0-9+.])(?:{SCHEME})|(?<![^=-])[/\\]{{2}}")
-AT = re.compile("[@\uff20\ufe6b]")  # and the wide and the small one, which some readers take for it
+AT = re.compile("[@\uff20\ufe6b]")  # with its wide and small forms, which some programs accept
 DRIVE = re.compile(r"[A-Za-z]:[/\\]")
-PARAMETERS = re.compile(r"[;&=]|%3[bd]|%26|%3f", re.IGNORECASE)  # where those of a path begin: /live;token=…
+PARAMETERS = re.compile(r"[;&=]|%3[bd]|%26|%3f", re.IGNORECASE)  # start of the parameters of a path: /live;token=…
 HIDDEN = "…"
 
 
@@ -21,11 +21,11 @@ def is_address(text: str) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """Return a text in which the address, if it holds one, has no credentials.
+    """Return a text without the credentials of the address in it, if there is one.
 
-    Everything between ``//`` and the last ``@`` is left out, and so are the query, the fragment and the parameters of
-    the path. Where a ``@`` may belong to a query as well as to a password, only the scheme is left. Every address goes
-    through here before it becomes part of a message, a file or a file name.
+    The result lacks everything between ``//`` and the last ``@``, the query, the fragment and the parameters of the
+    path. If a ``@`` could belong to the query or to a password, only the scheme is kept. Call this for every address
+    that becomes part of a message, a file or a file name.
     """
     match = ADDRESS.search(text)
     if match is None:
@@ -43,7 +43,7 @@ def without_secrets(text: str) -> str:
 
 
 def without_secrets_of(arguments: Iterable[str], message: str) -> str:
-    """Return a message about command-line arguments in which no address among them shows its credentials."""
+    """Return a message without the credentials of any address among the command-line arguments."""
     for argument in arguments:
         option, _, value = argument.partition("=")
         for part in (argument, option, value):
@@ -53,7 +53,7 @@ def without_secrets_of(arguments: Iterable[str], message: str) -> str:
 
 
 def _location(text: str) -> str:
-    """Return host, port and path; what stands in the place of a port without being one is left out."""
+    """Return host, port and path, without a port that is not a number."""
     path = re.split(r"[?#]", text, maxsplit=1)[0]
     path = re.sub(r"^([^/\\:\[\]]*):(?!\d{1,5}(?:[/\\]|$))[^/\\]*", r"\1", path)
     return "".join(PARAMETERS.split(part, maxsplit=1)[0] for part in re.split(r"([/\\])", path))

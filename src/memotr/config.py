@@ -1,4 +1,4 @@
-"""Settings: frozen, validated, and refused with the nearest known key where one is misspelt. YAML in and out."""
+"""Validated, immutable settings, read from and written to YAML."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from memotr.documents import DocumentError, brief, check_values, parse_yaml, rea
 from memotr.errors import UserError
 from memotr.published import read_published_config
 
-# Upper bounds are far above any use: they keep a number that nobody means from filling memory, or from taking for ever.
+# Upper bounds are far above any use. They keep a mistaken number from filling the memory or from taking forever.
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1, le=1_000_000)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Few = Annotated[int, Field(ge=1, le=100)]
-"""Layers, levels, heads, points."""
+"""Number of layers, levels, heads or points."""
 Width = Annotated[int, Field(ge=1, le=10_000)]
-"""Channels, queries, and pixels of a short side."""
+"""Number of channels, queries, or pixels of a short side."""
 Pixels = Annotated[int, Field(ge=1, le=100_000)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 Level = Annotated[int, Field(ge=0, le=255)]
@@ -44,23 +44,23 @@ DataFormat = Literal["auto", "mot", "mot17", "motsynth", "crowdhuman", "bdd100k"
 
 
 class Settings(BaseModel):
-    """Base of all settings: immutable, no unknown keys."""
+    """Base class of all settings: immutable, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class BackboneConfig(Settings):
-    """ResNet with bottleneck blocks. The defaults are ResNet-50 with pretrained weights in mind."""
+    """Settings of the ResNet with bottleneck blocks. The defaults are a ResNet-50 for pretrained weights."""
 
     depths: tuple[Few, Few, Few, Few] = (3, 4, 6, 3)
     width: Width = 64
     norm: Literal["frozen", "batch", "group"] = "frozen"
     frozen_stages: Annotated[int, Field(ge=0, le=5)] = 2
-    """How many of stem, layer1, ..., layer4 do not train."""
+    """Number of first stages (stem, layer1, ..., layer4) that are not trained."""
 
 
 class ModelConfig(Settings):
-    """The network. The defaults are the published DAB model."""
+    """Settings of the network. The defaults are the published DAB model."""
 
     variant: Literal["dab", "deformable-detr"] = "dab"
     backbone: BackboneConfig = BackboneConfig()
@@ -74,11 +74,11 @@ class ModelConfig(Settings):
     num_decoder_layers: Few = 6
     num_queries: Width = 300
     merge_layer: Annotated[int, Field(ge=0, le=100)] = 1
-    """Number of first decoder layers that only detection queries enter (MERGE_DET_TRACK_LAYER)."""
+    """Number of first decoder layers that only detection queries pass (MERGE_DET_TRACK_LAYER)."""
     update_threshold: Probability = 0.5
     long_memory_lambda: Probability = 0.01
     use_long_memory: bool = True
-    """Otherwise the last confident output stands in its place: an ablation."""
+    """False replaces the long-term memory with the last confident output (an ablation)."""
     memory_heads: Few = 8
     position_temperature: Annotated[float, Field(gt=0, le=1e6)] = 20.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -95,7 +95,7 @@ class ModelConfig(Settings):
         return self
 
     def count_parameters(self, classes: int) -> int:
-        """Return about how many parameters the network has, counted without building it."""
+        """Return the approximate number of parameters, without building the network."""
         dim, ffn, levels = self.hidden_dim, 2 * self.hidden_dim * self.ffn_dim, self.num_levels
         encoder, decoder = (
             2 * dim**2 + 3 * dim * self.num_heads * levels * points
@@ -110,14 +110,14 @@ class ModelConfig(Settings):
 
 
 class InputConfig(Settings):
-    """How a frame is resized before the network sees it, in pixels."""
+    """Size in pixels to which a frame is resized for the network."""
 
     short_side: Width = 800
     longest_side: Pixels = 1536
 
 
 class MotionConfig(Settings):
-    """Linear extrapolation of unseen tracks; off in every published result."""
+    """Settings of the linear motion model for unseen tracks; off in every published result."""
 
     enabled: bool = False
     min_length: Annotated[int, Field(ge=2, le=1000)] = 3
@@ -132,7 +132,7 @@ class MotionConfig(Settings):
 
 
 class TrackingConfig(Settings):
-    """Births, deaths and what is reported (defaults: DanceTrack's)."""
+    """Settings of births, deaths and reported tracks; the defaults are those of DanceTrack."""
 
     det_thresh: Probability = 0.5
     track_thresh: Probability = 0.5
@@ -140,11 +140,11 @@ class TrackingConfig(Settings):
     miss_tolerance: Positive = 30
     min_area: Annotated[float, Field(ge=0, le=1e12)] = 100.0
     max_tracks: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    """Most tracks of a video at a time: where there is no room for all births, the best scores are born."""
+    """Largest number of tracks at a time. If births exceed it, those with the highest scores are kept."""
     motion: MotionConfig = MotionConfig()
 
     def override(self, values: dict[str, Any]) -> TrackingConfig:
-        """The same settings with some values replaced and validated. Raises UserError."""
+        """Return the settings with some values replaced. Raises UserError if one is invalid."""
         try:
             return TrackingConfig.model_validate({**self.model_dump(), **values})
         except ValidationError as error:
@@ -152,15 +152,15 @@ class TrackingConfig(Settings):
 
 
 class SamplingConfig(Settings):
-    """How many frames a clip has, and how far apart they are (paper, section 4.2). Epochs count from 0."""
+    """Settings of clip lengths and frame distances (paper, section 4.2). Epochs count from 0."""
 
     lengths: Annotated[tuple[ClipLength, ...], Field(min_length=1, max_length=1000)] = (2, 3, 4, 5)
     steps: Stages = (6, 10, 14)
-    """Epochs in which the next length begins: one fewer than lengths."""
+    """Epochs in which the next length begins; one fewer than ``lengths``."""
     interval: Positive = 10
-    """Largest distance between two frames of a clip; the same within a clip, drawn for each."""
+    """Largest distance between neighbouring frames of a clip. The distance is drawn once per clip."""
     intervals: Stages = ()
-    """One for each of ``lengths``, in the place of ``interval``: what people look like is learned from far apart."""
+    """Largest distance for each of ``lengths``, in place of ``interval``. Large ones help to learn appearance."""
 
     @model_validator(mode="after")
     def _stages(self) -> SamplingConfig:
@@ -173,43 +173,43 @@ class SamplingConfig(Settings):
         return self
 
     def largest_interval(self, epoch: int) -> int:
-        """Largest distance between two frames of a clip in this epoch."""
+        """Return the largest distance between neighbouring frames of a clip in an epoch."""
         return self.intervals[self.stage(epoch)] if self.intervals else self.interval
 
     def length(self, epoch: int) -> int:
-        """Frames of a clip in this epoch."""
+        """Return the number of frames of a clip in an epoch."""
         return self.lengths[self.stage(epoch)]
 
     def stage(self, epoch: int) -> int:
-        """Which of ``lengths`` an epoch has."""
+        """Return the index in ``lengths`` that holds in an epoch."""
         return bisect_right(self.steps, epoch)
 
 
 class AugmentationConfig(Settings):
-    """How the clips of one data set vary; the defaults are those of DanceTrack. Sizes are in pixels."""
+    """Settings of data augmentation, sizes in pixels; the defaults are those of DanceTrack."""
 
     flip: Probability = 0.5
     short_sides: Sides = tuple(range(608, 993, 32))
-    """The network's input: the short side is drawn from these."""
+    """Sizes from which the short side of the network's input is drawn."""
     longest_side: Pixels = 1536
     crop: Probability = 0.5
-    """How often a random crop comes before that resize."""
+    """Probability of a random crop before that resize."""
     crop_short_sides: Sides = (800, 1000, 1200)
-    """The crop is cut from the image with its short side drawn from these (COCO_SIZE: 400, 500, 600)."""
+    """Sizes from which the image's short side is drawn before it is cropped (COCO_SIZE: 400, 500, 600)."""
     crop_min_size: Width = 800
     """Smallest width and height of the crop (COCO_SIZE: 384)."""
     crop_max_size: Width = 1200
     """Largest width and height of the crop (COCO_SIZE: 600)."""
     overflow_boxes: bool = False
-    """Boxes may reach out of the crop (OVERFLOW_BBOX); otherwise they are clipped to it."""
+    """Whether boxes may extend beyond the crop (OVERFLOW_BBOX); otherwise they are clipped to it."""
     hsv: tuple[Level, Level, Level] = (5, 30, 30)
-    """Largest shifts of hue (of 180), saturation and value (of 255), each made in half of the clips."""
+    """Largest shifts of hue (of 180), saturation and value (of 255), each applied to half of the clips."""
     reverse: Probability = 0.0
-    """How often a clip of a video runs backwards (REVERSE_CLIP)."""
+    """Probability that a clip of a video runs backwards (REVERSE_CLIP)."""
     still_shift: Width = 50
-    """Largest step per frame when a clip is made of a still image."""
+    """Largest shift per frame in a clip made from a still image."""
     still_reverse: Probability = 0.5
-    """How often a clip made of a still image runs backwards."""
+    """Probability that a clip made from a still image runs backwards."""
 
     @model_validator(mode="after")
     def _ordered(self) -> AugmentationConfig:
@@ -219,10 +219,10 @@ class AugmentationConfig(Settings):
 
 
 class SplitConfig(Settings):
-    """Part of a data set on disk; ``memotr data check`` says what is found there."""
+    """Split of a data set on disk; ``memotr data check`` reports its content."""
 
     path: PathText = "."
-    """The data set's folder, counted from the data root."""
+    """Folder of the data set, relative to the data root."""
     split: Annotated[str, Field(max_length=200)] | None = None
     """``train``, ``val``, ...; ``train_half`` and ``val_half`` halve every sequence of ``train``. By default ``train``
     (``data.val``: ``val``), or all there is."""
@@ -230,87 +230,87 @@ class SplitConfig(Settings):
 
 
 class SourceConfig(SplitConfig):
-    """Part of a data set, and how it takes part in the training."""
+    """Split of a data set, and its part in the training."""
 
     weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
-    """How often each start frame comes in an epoch; a fraction is a share, drawn anew every epoch."""
+    """Number of times that each start frame is used in an epoch; a fraction is drawn anew every epoch."""
     join_epoch: Count = 0
-    """First epoch in which it takes part."""
+    """First epoch that uses the split."""
 
 
 class DataConfig(Settings):
-    """What is trained on, what is validated on, and how clips are made of it."""
+    """Settings of training and validation data, and of the clips made from them."""
 
     root: PathText = "."
-    """The data root."""
+    """Data root: folder that contains the data sets."""
     train: Annotated[tuple[SourceConfig, ...], Field(min_length=1, max_length=1000)] = (SourceConfig(),)
     val: SplitConfig | None = None
-    """What validation, and the figure of predictions, are made with; without it the figure takes the training's."""
+    """Split for validation and the figure of predictions; without it the figure shows training data."""
     workers: Annotated[int, Field(ge=0, le=1000)] = 4
-    """Processes per device that read and augment clips; 0 does it in between the steps."""
+    """Number of worker processes per device that prepare clips; 0 prepares them between the steps."""
     sampling: SamplingConfig = SamplingConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
 
 
 class OptimizerConfig(Settings):
-    """AdamW with a learning rate for each of four groups of parameters, and their schedule. Epochs count from 0."""
+    """Settings of AdamW, with learning rates for four parameter groups, and its schedule. Epochs count from 0."""
 
     lr: Weight = 2e-4
     lr_backbone: Weight = 2e-5
     lr_points: Weight = 1e-5
-    """Of everything that says where to look: reference points and sampling offsets."""
+    """Learning rate of reference points and sampling offsets."""
     lr_query_updater: Weight = 2e-4
-    """Of the memory."""
+    """Learning rate of the memory."""
     weight_decay: Weight = 5e-4
     clip_norm: Weight = 0.1
-    """Largest norm of the gradient; 0 leaves it as it is."""
+    """Largest norm of the gradient; 0 disables clipping."""
     milestones: Stages = (12,)
-    """Epochs from which on all rates are multiplied by ``drop_rate``, once more each."""
+    """Epochs at which all learning rates are multiplied by ``drop_rate``."""
     drop_rate: Probability = 0.1
     only_query_updater_from: Count | None = None
-    """Epoch from which on the rates of the other groups are 0."""
+    """Epoch from which the learning rates of all other groups are 0."""
 
 
 class LossConfig(Settings):
-    """What a wrong prediction costs in the loss, and a pair in the matching."""
+    """Weights of the terms of the loss and of the matching costs."""
 
     label: Weight = 2.0
     l1: Weight = 5.0
     giou: Weight = 2.0
     identity: Weight = 0.0
-    """Of outputs that do not tell the objects of a clip apart (not in the paper; see docs/training.md)."""
+    """Weight of the contrastive identity loss over a clip (not in the paper; see docs/training.md)."""
     aux: Annotated[tuple[Weight, ...], Field(max_length=100)] | None = None
-    """One factor for each decoder layer before the last; by default 1."""
+    """Factor of the loss of each decoder layer before the last; None: 1 each."""
     match_label: Weight = 2.0
     match_l1: Weight = 5.0
     match_giou: Weight = 2.0
 
 
 class OutputConfig(Settings):
-    """What a training run writes, and how often."""
+    """Settings of the output of a training run."""
 
     log_every: Positive = 50
-    """Steps between two lines of metrics."""
+    """Number of steps between two lines of metrics."""
     save_every: Count = 500
-    """Steps between two checkpoints within an epoch; 0 saves at the end of each epoch only."""
+    """Number of steps between two checkpoints within an epoch; 0 saves at the end of each epoch only."""
     keep_last: Positive = 3
-    """How many epochs' checkpoints are kept."""
+    """Number of last epochs whose checkpoints are kept."""
     keep_every: Count = 0
-    """Every so many epochs the checkpoint is kept for good; 0 never."""
+    """Number of epochs between two checkpoints that are never deleted; 0 disables them."""
     val_every: Count = 0
-    """Epochs between two validations; 0 never."""
+    """Number of epochs between two validations; 0 disables them."""
 
 
 class TrainingConfig(Settings):
-    """How the network learns. The defaults are those of the published DAB model on DanceTrack; epochs count from 0."""
+    """Settings of the training; the defaults are the published DAB model on DanceTrack. Epochs count from 0."""
 
     epochs: Positive = 20
     batch_size: Width = 1
-    """Clips per device."""
+    """Number of clips per device."""
     batch_sizes: Annotated[tuple[Width, ...], Field(max_length=1000)] = ()
-    """One for each of ``data.sampling.lengths``, in the place of ``batch_size``: short clips want more at a time."""
+    """Number of clips per device for each of ``data.sampling.lengths``, in place of ``batch_size``."""
     accumulation: Positive = 1
-    """Batches per step of the optimiser."""
+    """Number of batches per step of the optimiser."""
     seed: Seed = 42
     precision: Literal["32", "bf16", "fp16"] = "32"
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -318,17 +318,17 @@ class TrainingConfig(Settings):
     drop_rate: Probability = 0.0
     """Share of the tracks that are dropped after a frame (TP_DROP_RATE)."""
     insert_rate: Probability = 0.0
-    """Share of the tracks that bring a false positive into the next frame (FP_INSERT_RATE)."""
+    """Share of the tracks that add a false positive to the next frame (FP_INSERT_RATE)."""
     keep_strays: bool = False
-    """With either of these rates: tracks that have lost their object go on as negatives, as they do without, so that
+    """Whether, with either of these rates above 0, tracks that have lost their object continue as negatives, so that
     the model learns to end them. The published code drops them."""
     no_grad_frames: Counts = ()
-    """How many first frames of a clip run without gradient, in each of the stages that ``no_grad_steps`` begin."""
+    """Number of first frames of a clip without gradient, in each of the stages that ``no_grad_steps`` begin."""
     no_grad_steps: Counts = ()
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Of a moving average of the weights, validated and exported in their place; 0 keeps none."""
+    """Decay of the moving average of the weights that is validated and exported; 0 disables it."""
     checkpoint_activations: Annotated[tuple[Literal["backbone", "encoder", "decoder"], ...], Field(max_length=3)] = ()
-    """Parts whose inner values are computed again in the backward pass rather than kept."""
+    """Parts whose activations are recomputed in the backward pass to save memory."""
     output: OutputConfig = OutputConfig()
 
     @field_validator("precision", mode="before")
@@ -344,10 +344,10 @@ class TrainingConfig(Settings):
 
 
 class Config(Settings):
-    """Everything that makes a tracker: the network, its classes, its input, its lifecycle and how it was trained."""
+    """Complete configuration of a tracker and its training."""
 
     name: Annotated[str, Field(max_length=200)] = "memotr"
-    """Of the folder in ``runs/`` that a training writes to, unless another is named."""
+    """Name of the default output folder of a training in ``runs/``."""
     classes: Annotated[tuple[Name, ...], Field(min_length=1, max_length=MOST_CLASSES)] = ("person",)
     model: ModelConfig = ModelConfig()
     input: InputConfig = InputConfig()
@@ -399,12 +399,12 @@ class Config(Settings):
         return self
 
     def batch_size(self, epoch: int) -> int:
-        """Clips per device in this epoch."""
+        """Return the number of clips per device in an epoch."""
         sizes = self.training.batch_sizes
         return sizes[self.data.sampling.stage(epoch)] if sizes else self.training.batch_size
 
     def to_yaml(self) -> str:
-        """All settings, defaults included, as YAML that :func:`load_config` reads back."""
+        """Return all settings, with defaults, as YAML for :func:`load_config`."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
@@ -414,7 +414,7 @@ def _refuse_control_characters(name: str) -> None:
 
 
 def preset_names() -> list[str]:
-    """Names of the configurations that ship with the package."""
+    """Return the names of the configurations that ship with the package."""
     return sorted(p.name.removesuffix(".yaml") for p in _presets().iterdir() if p.name.endswith(".yaml"))
 
 
@@ -440,7 +440,7 @@ def load_config(source: str | Path, overrides: list[str] | None = None) -> Confi
 
 
 def make_config(raw: dict[str, Any], origin: str, overrides: list[str] | None = None) -> Config:
-    """Validate settings, some of them overridden; ``origin`` names where they are from in errors. Raises UserError."""
+    """Validate settings with overrides; errors name ``origin``. Raises UserError."""
     check_values(raw, origin)
     try:
         return Config.model_validate(_override(deepcopy(raw), overrides or []))
@@ -488,7 +488,7 @@ def _override(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError) -> str:
-    """The first problem in one line, with the nearest known key where one is unknown."""
+    """Return the first problem in one line, with the nearest known key for an unknown one."""
     problem = error.errors()[0]
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
@@ -505,7 +505,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def _fields_at(parents: list[str]) -> dict[str, Any]:
-    """The fields of the settings at a place such as ("data", "train", "0")."""
+    """Return the fields of the settings at a path such as ("data", "train", "0")."""
     settings: type[BaseModel] = Config
     for parent in parents:
         if parent.isdigit():

@@ -1,4 +1,4 @@
-"""Text, JSON and YAML of any origin: what is wrong with it is one line that names the file and the line in it."""
+"""Reading of text, JSON and YAML from any origin; errors name the file and the line in it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b'[]{}"'))
 
 
 class DocumentError(UserError):
-    """A document that cannot be used, and why.
+    """Error of a document that cannot be used.
 
     Attributes:
         reason: what is wrong.
-        line: where, from 1; None where that is not known.
+        line: line of the problem, counted from 1; None if it is not known.
     """
 
     def __init__(self, origin: str | Path, reason: str, line: int | None = None) -> None:
@@ -51,7 +51,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file; errors as in :func:`parse_json`, or the file cannot be read."""
+    """Return the content of a JSON file. Raises DocumentError as :func:`parse_json`, or if it cannot be read."""
     return parse_json(_read(path), path)
 
 
@@ -59,7 +59,7 @@ def parse_json(data: bytes | str, origin: str | Path) -> Any:
     """Return the content of a JSON document.
 
     Raises:
-        DocumentError: it is not JSON, is nested too deep, or has a number or a text that nothing can use.
+        DocumentError: it is not JSON, is nested too deeply, or has a number or text that cannot be used.
     """
     text = data if isinstance(data, str) else _decode(data, origin)
     try:
@@ -80,7 +80,7 @@ def parse_json(data: bytes | str, origin: str | Path) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML file; errors as in :func:`parse_yaml`, or the file cannot be read."""
+    """Return the content of a YAML file. Raises DocumentError as :func:`parse_yaml`, or if it cannot be read."""
     return parse_yaml(read_text(path), path)
 
 
@@ -109,9 +109,9 @@ def parse_yaml(text: str, origin: str | Path) -> Any:
 
 
 def check_values(content: Any, origin: str | Path) -> None:
-    """Raise DocumentError for settings that are too many, too deep, or have a number or a text that nothing can use.
+    """Raise DocumentError for settings that are too many, too deep, or have a number or text that cannot be used.
 
-    Aliases of YAML count as often as they are used.
+    A YAML alias counts each time it is used.
     """
     level, values = [content], 0
     for _ in range(DEEPEST):
@@ -130,7 +130,7 @@ def check_values(content: Any, origin: str | Path) -> None:
 
 
 def brief(value: Any) -> str:
-    """Return a value from a file as Python writes it, for a message: on one line, and cut where it is long."""
+    """Return the ``repr`` of a value from a file for a message: on one line, shortened if it is long."""
     try:
         text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
     except (ValueError, RecursionError):  # thousands of digits or levels
@@ -139,7 +139,7 @@ def brief(value: Any) -> str:
 
 
 def on_one_line(text: str) -> str:
-    """Return a text from a file for a message: without line breaks, and cut where it is long."""
+    """Return a text from a file for a message: on one line, shortened if it is long."""
     text = " ".join(text.split())
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
@@ -168,7 +168,7 @@ def _inside(value: Any) -> Iterable[Any]:
 
 
 def _is_deep(document: bytes) -> bool:
-    """Return whether a valid JSON document is nested too deep; far quicker than a walk through its values."""
+    """Return whether a valid JSON document is nested too deeply, without a slow walk through its values."""
     brackets = document.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NO_BRACKETS)
     brackets = re.sub(rb'"[^"]*"', b"", brackets.replace(b'""', b""))  # without strings
     for _ in range(DEEPEST):
@@ -179,7 +179,7 @@ def _is_deep(document: bytes) -> bool:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, with every error as one of its own, and keys that are there twice as an error."""
+    """PyYAML's safe loader, which also refuses duplicate keys and raises YAML errors only."""
 
     merged = 0  # pairs of all maps so far, those of merge keys (<<) included
 

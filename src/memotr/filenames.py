@@ -1,4 +1,4 @@
-"""Names that come out of a file or a folder and become paths, results' names or archive members."""
+"""Checks of names from files and folders that become paths, names of results or archive members."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST_PATH = 1000  # characters
 
 
 def unusable(name: str) -> str | None:
-    """Return why a name cannot be that of one file on every system, or None if it can."""
+    """Return why a name is not usable as a file name on every system, or None if it is."""
     if not name.strip() or name in (".", ".."):
         return "names no file"
     if "/" in name or "\\" in name or re.match("[A-Za-z]:", name):
@@ -29,11 +29,11 @@ def check_filename(name: str, origin: object) -> str:
     """Return a name that is safe as the name of one file.
 
     Args:
-        name: as it was found.
-        origin: where it was found, for the message.
+        name: name as found.
+        origin: file or folder where it was found, for the message.
 
     Raises:
-        UserError: it would leave its folder, hold control characters, or is no name at all.
+        UserError: the name would leave its folder, has control characters, or is empty.
     """
     if reason := unusable(name):
         raise UserError(f"{origin}: the name {brief(name)} {reason}; rename it")
@@ -47,7 +47,7 @@ def is_inside(path: str) -> bool:
 
 
 def clean_filename(name: str) -> str:
-    """Return a name for results that are called after their source, with ``_`` in place of what is unusable."""
+    """Return the name of a source as a usable file name, with ``_`` in place of unusable characters."""
     clean = re.sub(r"[/\\]", "_", UNPRINTABLE.sub("_", name)).strip()
     clean = clean.encode()[:LONGEST].decode(errors="ignore")
     return "_" if unusable(clean) else clean

@@ -1,9 +1,9 @@
-"""Output files: never half written under their final name, and never written by two processes at once.
+"""Safe writing of output files: complete under their final name, and by one process at a time.
 
-Everything is written beside its target first, into a *draft* with a random name that is created exclusively, so that
-nothing that lies there is followed or overwritten. The writer holds a lock on its draft. The system releases it when
-the process ends, however that happens: a draft that nobody holds is a leftover, which the next writer removes. Where a
-file system or platform has no locks, drafts of killed processes stay.
+Everything is first written into a *draft* beside its target. A draft has a random name and is created exclusively, so
+that existing files and links are neither followed nor overwritten. The writer holds a lock on its draft, which the
+system releases when the process ends for any reason. A draft without a lock is a leftover; the next writer removes it.
+If a file system or platform has no locks, drafts of killed processes remain.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ if POSIX:
 
 LOCK = ".lock"
 DRAFT = re.compile(r"\..+\.[0-9a-f]{16}\.part(\.\w+)?")
-LONGEST_NAME = 200  # bytes; file systems take 255, and a draft's name adds up to 30
-# Missing on Windows: O_NOFOLLOW, O_NONBLOCK (which keeps open() from waiting at a FIFO). Only there: O_BINARY.
+LONGEST_NAME = 200  # bytes; file systems allow 255, and the name of a draft adds up to 30
+# O_NOFOLLOW and O_NONBLOCK (open() does not wait at a FIFO) are missing on Windows; O_BINARY exists only there.
 FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-READABLE = 0o666  # less the umask
+READABLE = 0o666  # minus the umask
 
 T = TypeVar("T")
 
 _handles: set[int] = set()
-"""Descriptors of drafts and locks. A forked child closes its copies: it must not hold what its parent has left."""
+"""Descriptors of drafts and locks. A forked child closes its copies so that it does not keep its parent's locks."""
 
 
 class Draft:
-    """A new file or folder under a temporary name beside its target, until :meth:`put` or :meth:`drop`.
+    """New file or folder with a temporary name beside its target, until :meth:`put` or :meth:`drop`.
 
-    Leftovers of killed processes that wrote the same target are removed. Folders on the way are made.
+    Leftovers of killed processes with the same target are removed. Missing parent folders are made.
 
     Args:
         path: the target. If it is a symbolic link, the link is replaced, not the file it points to.
-        folder: make a folder, not a file.
-        suffix: ending of the temporary name, for writers that go by it.
+        folder: make a folder instead of a file.
+        suffix: suffix of the temporary name, for writers that depend on it.
 
     Attributes:
         path: the target.
         part: the draft.
-        handle: descriptor of the draft, open for writing; None for a folder where folders cannot be opened.
+        handle: descriptor of the draft, open for writing; None for a folder on platforms that cannot open folders.
 
     Raises:
         UserError: it cannot be written.
@@ -66,13 +66,13 @@ class Draft:
             self.part, self.handle = _create(path, folder, suffix)
 
     def sync(self) -> None:
-        """Wait until a file is on the disk: some file systems report a full one only now. Raises OSError."""
+        """Wait until the file is on the disk: some file systems report a full disk only then. Raises OSError."""
         assert self.handle is not None
         os.fsync(self.handle)
 
     def put(self) -> None:
         """Move the draft to its target, replacing an older file. Raises OSError."""
-        if not POSIX:  # Windows moves no open file; elsewhere the lock is held until the move is done
+        if not POSIX:  # Windows cannot move an open file; elsewhere the lock is held until after the move
             self.release()
         self.part.replace(self.path)
         self.release()
@@ -84,7 +84,7 @@ class Draft:
         self.release()
 
     def release(self) -> None:
-        """Leave the draft where it is: a leftover from now on."""
+        """Release the lock and leave the draft behind as a leftover."""
         if self.handle is not None:
             _close(self.handle)
             self.handle = None
@@ -92,12 +92,12 @@ class Draft:
 
 @contextmanager
 def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
-    """Yield a draft of the file ``path`` to write to: it takes its place once all is written, else it is removed.
+    """Yield a draft to write to, which replaces the file ``path`` at the end or is removed after an error.
 
     Several processes may do this at once; the last one wins. See :class:`Draft` for the arguments.
 
     Raises:
-        UserError: it cannot be written; an older file stays.
+        UserError: the file cannot be written; an older one is kept.
     """
     draft = Draft(path, suffix=suffix)
     try:
@@ -111,7 +111,7 @@ def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
 
 @contextmanager
 def replacing_all(folder: Path, *names: str) -> Iterator[list[Path]]:
-    """Like :func:`replacing` for several files in a folder: after a failed write none of them is replaced."""
+    """Yield drafts of several files in a folder, as :func:`replacing`; replace all of them or none."""
     drafts: list[Draft] = []
     with ExitStack() as opened:
         for name in names:
@@ -128,7 +128,7 @@ def replacing_all(folder: Path, *names: str) -> Iterator[list[Path]]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder to fill, which gets its name ``path`` once it is complete, and is removed otherwise.
+    """Yield a new folder to fill, which gets the name ``path`` at the end or is removed after an error.
 
     Raises:
         UserError: it cannot be written.
@@ -143,12 +143,12 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def check_writable(path: Path) -> None:
-    """Raise UserError if no file can be written there: call it before long work."""
+    """Raise UserError if the file cannot be written; call this before long work."""
     Draft(path).drop()
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append a line to a text file, or nothing at all. Raises UserError; a symbolic link is not followed."""
+    """Append a complete line to a text file, without following a symbolic link. Raises UserError."""
     data = memoryview(f"{line}\n".encode())
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     with reported(path), os.fdopen(os.open(path, flags | FLAGS, READABLE), "ab", buffering=0) as file:
@@ -163,7 +163,7 @@ def append_line(path: Path, line: str) -> None:
 
 @contextmanager
 def hold_file(path: Path) -> Iterator[None]:
-    """Within the context no other process holds the file ``path``, which need not exist yet.
+    """Hold the file ``path``, which need not exist, within the context; other processes cannot hold it.
 
     Raises:
         UserError: another process holds it.
@@ -174,10 +174,12 @@ def hold_file(path: Path) -> Iterator[None]:
 
 @contextmanager
 def hold_folder(folder: Path) -> Iterator[None]:
-    """Within the context no other process holds this folder; leftovers in it and in its subfolders are removed first.
+    """Hold a folder within the context; other processes cannot hold it.
+
+    Leftovers in the folder and its subfolders are removed first.
 
     Raises:
-        UserError: another process holds it, or it cannot be made.
+        UserError: another process holds the folder, or it cannot be made.
     """
     with _hold(folder / LOCK, LOCK, "using this folder", of=folder):
         for depth in ("", "*/"):
@@ -188,7 +190,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
 
 
 class Ranks(Protocol):
-    """What is needed of a launched :class:`lightning_fabric.Fabric`."""
+    """Part of a launched :class:`lightning_fabric.Fabric` that :func:`hold_run` needs."""
 
     @property
     def is_global_zero(self) -> bool: ...
@@ -198,11 +200,11 @@ class Ranks(Protocol):
 
 @contextmanager
 def hold_run(ranks: Ranks, folder: Path) -> Iterator[None]:
-    """:func:`hold_folder` for all processes of a run, by the first of them. Called by every rank.
+    """Hold a folder for all ranks of a run, as :func:`hold_folder`. Every rank calls this.
 
     Raises:
-        UserError: another run holds the folder.
-        SystemExit: the same, on other ranks than the first.
+        UserError: another run holds the folder; raised on the first rank.
+        SystemExit: the same on the other ranks.
     """
     with ExitStack() as held:
         refusal = None
@@ -212,13 +214,13 @@ def hold_run(ranks: Ranks, folder: Path) -> Iterator[None]:
             except UserError as error:
                 refusal = error
         if ranks.broadcast(refusal is not None):
-            raise refusal or SystemExit(0)  # the first rank says it, and its exit code counts
+            raise refusal or SystemExit(0)  # the first rank reports it, and its exit code counts
         yield
 
 
 @contextmanager
 def reported(path: Path) -> Iterator[None]:
-    """Raise UserError for an OSError: ``path`` cannot be written."""
+    """Convert an OSError to a UserError that ``path`` cannot be written."""
     try:
         yield
     except OSError as error:
@@ -226,7 +228,7 @@ def reported(path: Path) -> Iterator[None]:
 
 
 def _check_target(path: Path) -> None:
-    """Raise UserError where something else than a file would be replaced, such as a device."""
+    """Raise UserError if the target exists and is not a file, but a folder or a device."""
     if path.is_dir():
         raise UserError(f"cannot write {path}: a folder has that name")
     with suppress(FileNotFoundError, NotADirectoryError):
@@ -235,7 +237,7 @@ def _check_target(path: Path) -> None:
 
 
 def _create(path: Path, folder: bool, suffix: str) -> tuple[Path, int | None]:
-    """A draft and the descriptor through which it is locked."""
+    """Create a draft; return it with the descriptor that locks it."""
     while True:
         part = path.with_name(f"{_hidden(path.name)}.{secrets.token_hex(8)}.part{suffix}")
         if folder:
@@ -248,11 +250,11 @@ def _create(path: Path, folder: bool, suffix: str) -> tuple[Path, int | None]:
         _handles.add(handle)
         if _lock(handle) is not False and _is_open_as(handle, part):
             return part, handle
-        _close(handle)  # a process that looked for leftovers came between the two steps
+        _close(handle)  # a process that removes leftovers came between creation and lock
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what killed processes left of their drafts of ``path``."""
+    """Remove drafts of ``path`` from killed processes."""
     beginning = _hidden(path.name) + "."
     with os.scandir(path.parent) as entries:
         found = [entry.name for entry in entries if entry.name.startswith(beginning) and DRAFT.fullmatch(entry.name)]
@@ -283,7 +285,7 @@ def _remove(part: Path) -> None:
 
 @contextmanager
 def _hold(path: Path, name: str, doing: str, of: Path | None = None) -> Iterator[None]:
-    """Hold the lock file ``name`` beside ``path``; it is removed in the end."""
+    """Hold the lock file ``name`` beside ``path``, and remove it at the end."""
     lock, target = path.with_name(name), of or path
     with reported(target):
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -297,12 +299,12 @@ def _hold(path: Path, name: str, doing: str, of: Path | None = None) -> Iterator
     finally:
         if handle in _handles:
             with suppress(OSError):
-                lock.unlink()  # while it is held: whoever has opened it sees that it is gone
+                lock.unlink()  # while the lock is held: a process that has opened the file notices
             _close(handle)
 
 
 def _open_lock(lock: Path) -> int | None:
-    """The descriptor of a lock file that this process holds now; None where another one does."""
+    """Lock a lock file; return its descriptor, or None if another process holds it."""
     while True:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | FLAGS, READABLE)
         _handles.add(handle)
@@ -315,20 +317,20 @@ def _open_lock(lock: Path) -> int | None:
 
 
 def _lock(handle: int) -> bool | None:
-    """Lock an open file until it is closed: False if another process has locked it, None if there are no locks."""
+    """Lock an open file until it is closed; return False if it is locked, None if locks are not supported."""
     if not POSIX:
         return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
-    except OSError:  # the file system has none, or (NFS) none for folders
+    except OSError:  # the file system has no locks, or (NFS) none for folders
         return None
     return True
 
 
 def _close(handle: int) -> None:
-    """Close a descriptor, unless it is a copy that this forked child has closed."""
+    """Close a descriptor unless this forked child has closed it already."""
     if handle in _handles:
         _handles.remove(handle)
         os.close(handle)
@@ -345,7 +347,7 @@ if POSIX:
 
 
 def _is_open_as(handle: int, path: Path) -> bool:
-    """Whether the open file still has this name."""
+    """Return whether an open file still has this path."""
     try:
         return os.path.samestat(os.fstat(handle), path.lstat())
     except FileNotFoundError:
@@ -353,7 +355,7 @@ def _is_open_as(handle: int, path: Path) -> bool:
 
 
 def _hidden(name: str) -> str:
-    """The beginning of hidden names beside a file; a very long one is cut, with a digest instead of the rest."""
+    """Return the prefix of hidden names beside a file; a long name is cut and completed with a digest."""
     data = os.fsencode(name)
     if len(data) > LONGEST_NAME:
         name = f"{data[:100].decode(errors='ignore')}~{blake2b(data, digest_size=8).hexdigest()}"

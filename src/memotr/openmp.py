@@ -1,4 +1,4 @@
-"""Adapt how OpenMP threads wait for each other to the load of the machine (Linux, libgomp).
+"""Adaptation of the waiting of OpenMP threads to the load of the machine (Linux, libgomp).
 
 PyTorch runs most layers on a team of threads, which meet hundreds of times per frame. The threads of libgomp, the
 OpenMP library in PyTorch's Linux wheels, spin for several milliseconds before they sleep. On an idle machine that is
@@ -23,14 +23,14 @@ from pathlib import Path
 import torch
 
 USER_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
-"""Environment variables by which users decide how threads wait. Where one is set, nothing is adapted."""
+"""Environment variables that control how threads wait. If one is set, nothing is adapted."""
 
 CPU_TIMES = Path("/proc/stat")
 WORK_COLUMNS = (0, 1, 2, 5, 6, 7)
-"""Of a processor in :data:`CPU_TIMES`: user, nice, system, irq, softirq, steal (taken by other virtual machines)."""
+"""Columns of :data:`CPU_TIMES` with work: user, nice, system, irq, softirq, steal (other virtual machines)."""
 
 INTERVAL = 0.2  # seconds between two measurements of the load
-BUSY, CALM = 0.25, 0.1  # how many processors the team lacks because of other programs
+BUSY, CALM = 0.25, 0.1  # number of processors that the team lacks because of other programs
 CALM_INTERVALS = 5
 
 _lock = threading.Lock()
@@ -38,10 +38,10 @@ _adaptation: Adaptation | None = None
 
 
 def adapt_waiting() -> None:
-    """Adapt from now on how the OpenMP threads of this process wait for each other.
+    """Start to adapt how the OpenMP threads of this process wait for each other.
 
-    Does nothing where the user has set one of :data:`USER_SETTINGS`, where there is no /proc, or where PyTorch uses an
-    OpenMP library that does not spin. May be called again, after `torch.set_num_threads` in particular.
+    This does nothing if one of :data:`USER_SETTINGS` is set, if there is no /proc, or if the OpenMP library of PyTorch
+    does not spin. It can be called repeatedly, for example after `torch.set_num_threads`.
     """
     global _adaptation
     if not CPU_TIMES.is_file() or any(name in os.environ for name in USER_SETTINGS):
@@ -79,7 +79,7 @@ class Adaptation(threading.Thread):
                 if sleeping is not None:
                     sleeping.dissolve()
                 sleeping = None
-            elif hasattr(library, "kmp_set_blocktime"):  # of LLVM or Intel: every thread would have to call it
+            elif hasattr(library, "kmp_set_blocktime"):  # LLVM or Intel: each thread would have to call it
                 warnings.warn(
                     "other programs keep the processors busy, and the OpenMP threads of this PyTorch spin while they "
                     "wait, which slows tracking down many times over: set KMP_BLOCKTIME=0 before Python starts",
@@ -91,13 +91,13 @@ class Adaptation(threading.Thread):
 
 
 class WaitPolicy:
-    """Decide whether waiting threads sleep: at once when the machine is busy, until it has been calm for a while."""
+    """Rule for sleeping threads: they sleep once the machine is busy, until it has been calm for a while."""
 
     def __init__(self) -> None:
         self._calm = CALM_INTERVALS
 
     def sleeps(self, missing: float) -> bool:
-        """Decide for the next interval, given how many processors the team lacked in the last one."""
+        """Decide for the next interval, given the number of processors that the team lacked in the last one."""
         if missing > BUSY or (missing > CALM and self._calm < CALM_INTERVALS):
             self._calm = 0
         else:
@@ -106,13 +106,13 @@ class WaitPolicy:
 
 
 class Load:
-    """Work that other programs do on the processors that this process may use."""
+    """Load by other programs on the processors that this process may use."""
 
     def __init__(self) -> None:
         self._before = self._now()
 
     def of_others(self) -> float:
-        """Return how many processors others kept busy since the last call."""
+        """Return the number of processors that others kept busy since the last call."""
         before, self._before = self._before, self._now()
         seconds, work, own = (now - then for now, then in zip(self._before, before, strict=True))
         return (work - own) / seconds
@@ -127,7 +127,7 @@ class Load:
 
 
 class SleepingTeam:
-    """A second team of OpenMP threads, which makes libgomp manage one thread more than there are processors.
+    """Second team of OpenMP threads, which makes libgomp manage one thread more than there are processors.
 
     Args:
         library: libgomp.
@@ -151,6 +151,6 @@ class SleepingTeam:
 
 
 def openmp_library() -> ctypes.CDLL | None:
-    """Return the OpenMP library that PyTorch uses, None where it has none."""
+    """Return the OpenMP library that PyTorch uses, or None without one."""
     library = ctypes.CDLL(torch._C.__file__)  # its symbols and those of all libraries that it needs
     return library if hasattr(library, "GOMP_parallel") else None

@@ -1,4 +1,4 @@
-"""Processes that this package starts: none of them outlives the process that started it, however that one ends."""
+"""Processes that end with the process that started them, even if that one is killed."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from memotr.errors import UserError
 from memotr.signals import STOP_SIGNALS
 
 LAUNCHER = "MEMOTR_LAUNCHER"
-"""Environment variable with the process id of the rank that started the other ones."""
+"""Environment variable with the process id of the rank that started the other ranks."""
 
 
 def begin_worker(prepare: Callable[[], object] | None = None, *, shared_folder: Path | None = None) -> None:
-    """Prepare a process of :mod:`multiprocessing`: it is stopped by its parent, not by what asks its parent to stop.
+    """Prepare a process of :mod:`multiprocessing` to ignore stop signals and to end with its parent.
 
     Args:
-        prepare: called after that.
-        shared_folder: removed if the parent is killed, which then cannot do it.
+        prepare: called at the end.
+        shared_folder: folder to remove if the parent was killed and cannot remove it.
     """
     for number in STOP_SIGNALS:
-        if number != signal.SIGTERM:  # by which a pool ends its processes
+        if number != signal.SIGTERM:  # a pool ends its processes with it
             signal.signal(number, signal.SIG_IGN)
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # see uninterrupted
@@ -42,7 +42,7 @@ def begin_worker(prepare: Callable[[], object] | None = None, *, shared_folder: 
 
 @contextmanager
 def launching() -> Iterator[None]:
-    """Tell ranks that are started within the context which process they belong to."""
+    """Pass the id of this process to ranks that are started within the context."""
     os.environ[LAUNCHER] = str(os.getpid())
     try:
         yield
@@ -51,20 +51,20 @@ def launching() -> Iterator[None]:
 
 
 def follow_launcher() -> None:
-    """If another process started this one as a rank, end when that one ends."""
+    """End this process when the process that started it as a rank ends."""
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
         return
     launcher = int(os.environ.get(LAUNCHER, os.getppid()))  # torchrun sets no such variable
 
     def wait() -> None:
-        while os.getppid() == launcher:  # it is another process's child once its parent has ended
+        while os.getppid() == launcher:  # an orphan gets another parent
             time.sleep(1)
 
     _exit_after(wait)
 
 
 def _exit_after(wait: Callable[[], object], leftover: Path | None = None) -> None:
-    """Exit, whatever the process is doing, as soon as ``wait`` returns in a thread of its own."""
+    """Exit the process as soon as ``wait`` returns in a separate thread."""
 
     def watch() -> None:
         wait()
@@ -79,13 +79,13 @@ def _exit_after(wait: Callable[[], object], leftover: Path | None = None) -> Non
 
 @contextmanager
 def process_pool(workers: int, prepare: Callable[[], object] | None = None) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes. At the end of the context, work that has begun is finished and the rest is dropped.
+    """Yield a pool of processes; at the end, finish work that has begun and drop the rest.
 
-    Spawned, because the fork of a process with threads or a CUDA context may hang.
+    The processes are spawned, because a fork of a process with threads or a CUDA context may hang.
 
     Args:
         workers: number of processes.
-        prepare: called in each of them first.
+        prepare: called first in each process.
     """
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), begin_worker, (prepare,)) as pool:
         try:
@@ -96,9 +96,9 @@ def process_pool(workers: int, prepare: Callable[[], object] | None = None) -> I
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Keep signals that ask to stop waiting while a pool starts processes, which would be left waiting for ever.
+    """Block stop signals within the context, in which a pool starts processes that an interruption would leave waiting.
 
-    Processes that are started within the context do not see the signals either, until they have begun.
+    Processes that are started within the context unblock the signals in :func:`begin_worker`.
     """
     if sys.platform == "win32":
         yield
@@ -114,7 +114,7 @@ def allow_open_files(needed: int, setting: str) -> None:
     """Raise this process's limit of open files if it is below ``needed``.
 
     Raises:
-        UserError: the system does not allow that many, which ``setting`` asks for.
+        UserError: the system does not allow the number that ``setting`` needs.
     """
     if sys.platform == "win32":
         return

@@ -1,4 +1,4 @@
-"""The authors' configuration files (upper-case keys) read as ours."""
+"""Translation of the authors' configuration files (upper-case keys) to settings of this package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from memotr.errors import UserError
 BDD100K_CLASSES = ("pedestrian", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
 
 BDD100K_RENAMED = {"bike": "bicycle", "caravan": "car", "motor": "motorcycle", "person": "pedestrian", "van": "car"}
-"""Names that older label files use → those of today."""
+"""Class name in older label files → current name."""
 
 CLASSES = {
     "DanceTrack": ("person",),
@@ -21,7 +21,7 @@ CLASSES = {
     "MOT17_SPLIT": ("person",),
     "BDD100K": BDD100K_CLASSES,
 }
-"""Which classes the authors' models for each of their data sets tell apart."""
+"""Data set → classes of the authors' models."""
 
 _CROWDHUMAN = {"path": "CrowdHuman", "split": "val", "format": "crowdhuman"}
 
@@ -87,10 +87,10 @@ _KEYS = {
 }
 
 _FIXED = {"BACKBONE": "resnet50", "ACTIVATION": "ReLU", "EXTRA_TRACK_ATTN": False}
-"""Choices of the published code that no published model makes otherwise, and that we do not offer."""
+"""Settings that are equal in all published models and not supported with other values."""
 
 _FIXED_IN_TRAINING = {"LR_SCHEDULER": "MultiStep", "SAMPLE_MODES": ["random_interval"]}
-"""The same of their training: a checkpoint trained otherwise can be tracked with all the same."""
+"""Training settings that are not supported with other values; checkpoints trained otherwise still track."""
 
 _READ_ELSEWHERE = {
     "DATASET",
@@ -109,7 +109,7 @@ _WITHOUT_MEANING = {
     *("OUTPUTS_DIR", "PRETRAINED_MODEL", "RESUME", "RESUME_SCHEDULER", "RETURN_INTER_DEC", "SUBMIT_DATA_SPLIT"),
     *("SUBMIT_DIR", "SUBMIT_MODEL", "USE_DISTRIBUTED", "VISUALIZE"),
 }
-"""Of the rest of their keys: what the command line says here, or what their own models all have alike."""
+"""Keys that are ignored: command-line options here, or equal in all published models."""
 
 
 def read_published_config(raw: dict[str, Any], origin: str) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def read_published_config(raw: dict[str, Any], origin: str) -> dict[str, Any]:
 
 
 def _refuse_misspelt(raw: dict[str, Any], origin: str) -> None:
-    """Keys of other versions of their code have no meaning here; one that is nearly a known key is a mistake."""
+    """Raise UserError for a key that is nearly a known one; other unknown keys are ignored."""
     known = sorted({*_KEYS, *_FIXED, *_FIXED_IN_TRAINING, *_READ_ELSEWHERE, *_WITHOUT_MEANING})
     for key in raw:
         near = difflib.get_close_matches(str(key).upper(), known, n=1, cutoff=0.8)
@@ -154,7 +154,7 @@ def _refuse_misspelt(raw: dict[str, Any], origin: str) -> None:
 
 
 def _data(raw: dict[str, Any], dataset: str, origin: str) -> dict[str, Any]:
-    """What the published code trains on, and how it varies it: partly by the name of the data set."""
+    """Return the data settings of the published code, which depend on the name of the data set."""
     data: dict[str, Any] = {"train": [dict(split) for split in _TRAINED_ON[dataset]], "augmentation": {}}
     data["train"][0]["join_epoch"] = raw.get("SAMPLE_MOT17_JOIN") or 0
     if raw.get("USE_MOTSYNTH") and raw.get("MOTSYNTH_RATE"):
@@ -163,7 +163,7 @@ def _data(raw: dict[str, Any], dataset: str, origin: str) -> dict[str, Any]:
         data["root"] = raw["DATA_ROOT"]
     if raw.get("COCO_SIZE"):
         data["augmentation"] |= COCO_CROP
-    if dataset == "BDD100K":  # its sizes, and its crop, are written into the authors' code
+    if dataset == "BDD100K":  # its sizes and crop are constants in the authors' code
         sizes = {"short_sides": list(range(480, 801, 32)), "longest_side": 1333, "overflow_boxes": True}
         data["augmentation"] |= COCO_CROP | sizes
     if raw.get("USE_CROWDHUMAN") is False:
@@ -174,7 +174,7 @@ def _data(raw: dict[str, Any], dataset: str, origin: str) -> dict[str, Any]:
 
 
 def _sampling(raw: dict[str, Any], origin: str) -> dict[str, Any]:
-    """Lengths beyond the last step are never reached; the last interval holds for all lengths after it."""
+    """Return the sampling settings, without lengths after the last step; the last interval is repeated."""
     lengths, steps, intervals = (_numbers(raw, f"SAMPLE_{key}", origin) for key in ("LENGTHS", "STEPS", "INTERVALS"))
     if not lengths or raw.get("SAMPLE_STEPS") is None:
         if len(set(intervals)) > 1:
@@ -188,7 +188,7 @@ def _sampling(raw: dict[str, Any], origin: str) -> dict[str, Any]:
 
 
 def _numbers(raw: dict[str, Any], key: str, origin: str) -> list[int]:
-    """A list of whole numbers, empty where nothing is said. Raises UserError for anything else."""
+    """Return a list of whole numbers, empty if it is missing. Raises UserError for other values."""
     value = raw.get(key)
     if value is None:
         return []

@@ -1,4 +1,4 @@
-"""Signals that ask a command to stop: which they are, and the two ways in which a command obeys them."""
+"""Signals that ask a command to stop, and two ways to handle them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Handler = Callable[[int, FrameType | None], None]
 
 
 class StopRequest:
-    """Remembers the signal that asked to stop; whoever trains looks at it between two steps."""
+    """Handler that records a signal, for a loop that checks it between two steps."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -27,13 +27,13 @@ class StopRequest:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.signal is not None:
-            raise KeyboardInterrupt  # a second Ctrl-C does not wait for the step to end
+            raise KeyboardInterrupt  # on a second Ctrl-C do not wait for the end of the step
         self.signal = signal.Signals(number)
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Within the context a signal of ``STOP_SIGNALS`` is a request, not the end (main thread only)."""
+    """Record signals of ``STOP_SIGNALS`` within the context (main thread only); yield the request."""
     request = StopRequest()
     with _handled_by(request, STOP_SIGNALS):
         yield request
@@ -41,7 +41,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
 @contextmanager
 def interrupt_on_signals() -> Iterator[None]:
-    """Within the context the other ``STOP_SIGNALS`` raise KeyboardInterrupt as Ctrl-C does (main thread only)."""
+    """Raise KeyboardInterrupt for all ``STOP_SIGNALS``, as for Ctrl-C, within the context (main thread only)."""
 
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
@@ -52,7 +52,7 @@ def interrupt_on_signals() -> Iterator[None]:
 
 @contextmanager
 def _handled_by(handler: Handler, numbers: Iterable[signal.Signals]) -> Iterator[None]:
-    # `nohup` has SIGHUP ignored, and is obeyed.
+    # `nohup` ignores SIGHUP, and it stays ignored.
     taken = [n for n in numbers if n.name != "SIGHUP" or signal.getsignal(n) is not signal.SIG_IGN]
     before = {number: signal.signal(number, handler) for number in taken}
     try:

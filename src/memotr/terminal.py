@@ -1,7 +1,8 @@
-"""Everything that reaches the terminal: text from outside is escaped, and streams that fail never raise.
+"""Output to the terminal that escapes text from outside and never fails.
 
-File, class and sequence names come from strangers: shown raw, they could move the cursor or hide text. All output of
-the package therefore goes through :func:`say`, :func:`note`, :func:`log` or a console of :mod:`memotr.consoles`.
+Names of files, classes and sequences may come from strangers; printed raw, they could move the cursor or hide text.
+All output of the package therefore goes through :func:`say`, :func:`note`, :func:`log` or a console of
+:mod:`memotr.consoles`.
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ from typing import Any, TextIO
 
 UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # control characters, escape among them
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # change the direction of the text after them
-    "\u2028\u2029\ufeff\ud800-\udfff]"  # line separators, byte order marks, halves of characters
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # change the direction of text
+    "\u2028\u2029\ufeff\ud800-\udfff]"  # line separators, byte order marks, surrogates
 )
 
-LONGEST = 2000  # characters of a note: what is in it may be as long as a file
+LONGEST = 2000  # characters of a note, which may quote a long text from a file
 
 _ASCII = {"×": "x", "−": "-", "–": "-", "—": "-", "…": "...", "→": "->", "≥": ">=", "≤": "<=", "·": "*", "’": "'"}
-"""Stand-ins for the signs that this package prints, where the terminal's encoding lacks them."""
+"""ASCII replacements for characters that the terminal's encoding lacks."""
 
 
 def printable(text: object) -> str:
-    r"""Return text as one line without control characters: each is shown as an escape such as ``\x1b``.
+    r"""Return text as one line with control characters as escapes such as ``\x1b``.
 
-    Bytes of file names that are not UTF-8, which Python holds as lone surrogates, are shown as ``\xff``.
+    Bytes of file names that are not UTF-8, which Python stores as lone surrogates, become ``\xff``.
     """
     return UNPRINTABLE.sub(_escape, str(text))
 
 
 def plot_text(text: object) -> str:
-    """Return text from outside for Matplotlib, which takes what stands between two dollar signs for a formula."""
+    """Return text from outside for Matplotlib, which reads text between two dollar signs as a formula."""
     return printable(text).replace("$", r"\$")
 
 
@@ -46,23 +47,23 @@ def say(*lines: object) -> None:
 
 
 def note(*lines: object) -> None:
-    """Print lines on standard error, each behind the program's name; very long ones are cut in the middle."""
+    """Print lines on standard error after the program's name; cut very long ones in the middle."""
     texts = [str(line) for line in lines]
     cut = [text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}" for text in texts]
     _print(sys.stderr, (f"memotr: {text}" for text in cut))
 
 
 def log(*lines: object) -> None:
-    """Print lines on standard error: what a long command reports while it runs."""
+    """Print progress messages of a long command on standard error."""
     _print(sys.stderr, lines)
 
 
 @contextmanager
 def guarded_streams() -> Iterator[None]:
-    """Let printing never fail: for the whole of a command.
+    """Make printing safe for the duration of a command.
 
-    A pipe that has ended and a terminal that has closed take no more text, which is no error. Signs that the encoding
-    lacks are replaced. Standard streams that are closed lead nowhere.
+    An ended pipe or a closed terminal is not an error; further output is discarded. Characters that the encoding lacks
+    are replaced. Closed standard streams are redirected to the null device.
 
     Raises:
         OSError: at the end, if standard output could not be written for another reason than an ended pipe.
@@ -82,7 +83,7 @@ def guarded_streams() -> Iterator[None]:
 
 
 class _Guarded:
-    """A text stream whose ``write`` and ``flush`` do not raise; everything else is the stream's own.
+    """Wrapper of a text stream whose ``write`` and ``flush`` do not raise.
 
     Attributes:
         failure: the first error of the operating system; nothing is written after it.
@@ -114,7 +115,7 @@ class _Guarded:
 
     def _fail(self, error: OSError) -> None:
         self.failure = self.failure or error
-        # What is still buffered would raise again when Python ends.
+        # Buffered text would raise again when Python exits.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
@@ -124,7 +125,7 @@ class _Guarded:
 
 
 def _print(stream: TextIO, lines: Iterable[object]) -> None:
-    # In one write: other threads have something to say, too.
+    # One write, because other threads print, too.
     stream.write("".join(f"{printable(line)}\n" for line in lines))
     stream.flush()
 
@@ -147,12 +148,12 @@ codecs.register_error("memotr.ascii", _to_ascii)
 
 
 def _reopen_closed() -> None:
-    """Lead closed standard streams nowhere: files opened later must not take their numbers."""
+    """Open the null device for closed standard streams, so that files opened later do not get their numbers."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115

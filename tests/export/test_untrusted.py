@@ -16,7 +16,7 @@ from memotr.export.engines import open_engine
 from memotr.export.frame_step import INPUTS, OUTPUTS
 from memotr.export.info import describe_export
 from memotr.export.program import _example
-from tests.damage import anywhere_damaged, directory_damaged
+from tests.damage import anywhere_damaged, assert_read_or_refused, directory_damaged, few_or_many_seeds
 from tests.export.attacks import Payload, SmallStep, edited, rewrite, saved
 from tests.export.builders import onnx_bytes
 from tests.mutations import mutated
@@ -302,10 +302,7 @@ def test_a_description_that_is_none_is_one_line(genuine, tmp_path, texts):
     assert "\n" not in str(raised.value)
 
 
-MANY = pytest.param(range(40, 300), id="many", marks=pytest.mark.slow)
-
-
-@pytest.mark.parametrize("seeds", [pytest.param(range(40), id="few"), MANY])
+@few_or_many_seeds
 @pytest.mark.parametrize("form", ["directory", "anywhere", "models/model.json", WEIGHTS, "extra/memotr.json", "onnx"])
 def test_damage_is_one_line(genuine, model, tmp_path, form, seeds):
     path, inputs = tmp_path / "tracker.pt2", dict(zip(INPUTS, _example(model), strict=True))
@@ -319,12 +316,4 @@ def test_damage_is_one_line(genuine, model, tmp_path, form, seeds):
         else:
             rewrite(genuine, path, {form: partial(mutated, seed=seed)})
         for read in (describe_export, lambda path: open_engine(path).run(inputs)):
-            told = ""
-            try:
-                read(path)
-            except UserError as error:
-                told = str(error)
-            except Exception as error:
-                error.add_note(f"seed {seed}")
-                raise
-            assert "\n" not in told, seed
+            assert_read_or_refused(read, path, seed)

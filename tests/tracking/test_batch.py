@@ -52,12 +52,12 @@ def test_the_same_tracks_as_one_by_one():
 def test_frames_go_through_the_network_together():
     sizes = []
 
-    def look(images, tracks):
+    def forward(images, tracks):
         sizes.append(len(images))
         return [images.pixels[b] for b in range(len(tracks))]
 
     tracker = small_tracker()
-    tracker.look = look
+    tracker.forward = forward
     batch, trackers = batched(tracker, 3)
     images = [torch.full((1, 3, 32, 32), float(k)) for k in range(3)]
     found, together = {}, threading.Barrier(3)
@@ -67,7 +67,7 @@ def test_frames_go_through_the_network_together():
             together.wait()
             mask = torch.zeros(1, 32, 32, dtype=torch.bool)
             for _ in range(k + 1):  # the first leaves after one frame, the others go on
-                (found[k],) = trackers[k].look(ImageBatch(images[k], mask, ((32, 32),)), [None])
+                (found[k],) = trackers[k].forward(ImageBatch(images[k], mask, ((32, 32),)), [None])
 
     threads = [threading.Thread(target=member, args=(k,)) for k in range(3)]
     for thread in threads:
@@ -92,10 +92,10 @@ def test_what_one_raises_ends_all_of_them():
 
 
 def test_an_error_in_the_network_reaches_every_thread():
-    def look(images, tracks):
+    def forward(images, tracks):
         raise RuntimeError("out of memory")
 
-    batch = Batch(look)
+    batch = Batch(forward)
     raised = []
 
     def member():

@@ -1,13 +1,22 @@
-"""Small clips to train on, and predictions of several layers, without files."""
+"""Small clips and videos to train on, and predictions of several layers."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from memotr.structures import ClipBatch, FrameTargets, ImageBatch, LayerOutput
 from tests.builders import random_output
+from tests.data.layouts import scenes, write_sequence
+
+
+def write_videos(root: Path, length: int = 5) -> Path:
+    """Write two sequences of moving rectangles for :data:`SMALL` settings; return the folder."""
+    for name, scene in scenes("video", 2, length=length, size=(64, 96), objects=3).items():
+        write_sequence(root / name, scene)
+    return root
 
 
 def random_targets(n, num_classes=1, seed=0):

@@ -14,8 +14,7 @@ from memotr.errors import UserError
 from memotr.training.checkpoint import read_state
 from memotr.training.clip_runner import ClipRunner
 from memotr.training.devices import make_fabric
-from tests.data.layouts import scenes, write_sequence
-from tests.training.builders import SMALL
+from tests.training.builders import SMALL, write_videos
 from tests.training.two_ranks import CLIPS, VARIANTS, clips, exact_model
 
 PATIENCE = 240  # seconds, after which something hangs
@@ -56,8 +55,7 @@ def test_gradients_of_two_ranks_are_those_of_one_with_both_clips(two_ranks, vari
 
 
 def test_a_run_on_two_ranks_is_the_run_on_one_with_twice_the_clips(tmp_path):
-    for name, scene in scenes("video", 2, length=5, size=(64, 96), objects=3).items():
-        write_sequence(tmp_path / "data" / name, scene)
+    write_videos(tmp_path / "data")
     common = [*SMALL, f"data.root={tmp_path / 'data'}", "training.epochs=2", "training.accumulation=2"]
     run = ["memotr.cli", "train", "tiny", *common, "--accelerator", "cpu"]
     two = ["--output", tmp_path / "two", "training.batch_size=1", "--devices", "2"]

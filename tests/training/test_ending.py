@@ -19,18 +19,9 @@ from memotr.signals import STOP_SIGNALS
 from memotr.training.checkpoint import read_state
 from memotr.training.engine import Training
 from memotr.training.run import train, what_was_lost
-from tests.data.layouts import scenes, write_sequence
 from tests.training.builders import SMALL
 
 PATIENCE = 300  # seconds, after which something hangs
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    for name, scene in scenes("video", 2, length=5, size=(64, 96), objects=3).items():
-        write_sequence(root / name, scene)
-    return root
 
 
 @pytest.fixture
@@ -119,13 +110,16 @@ def start(data: Path, folder: Path, *options: str, before: str = "exec") -> Mark
     return MarkedProcess(["bash", "-c", f'{before} "$@"', "bash", *command], folder / "log", **environment)
 
 
-def wait_for_steps(run: MarkedProcess, folder: Path) -> None:
+def start_endless(data: Path, folder: Path, workers: int, ranks: int) -> MarkedProcess:
+    """Start a training that does not end by itself, and wait until it has taken some steps."""
+    run = start(data, folder, f"data.workers={workers}", "training.epochs=9999", "--devices", str(ranks))
     while (folder / "log").read_text().count(" · step ") < 3:
         assert run.process.poll() is None, (folder / "log").read_text()
+    return run
 
 
 def assert_ended(run: MarkedProcess, folder: Path) -> str:
-    """All processes and temporary files are gone; returns what was printed."""
+    """Check that all processes and temporary files are gone; return the output."""
     try:
         assert run.all_gone(GRACE)
     finally:
@@ -135,13 +129,13 @@ def assert_ended(run: MarkedProcess, folder: Path) -> str:
     return (folder / "log").read_text()
 
 
+each_size = pytest.mark.parametrize(("workers", "ranks"), [(1, 1), (1, 2), (2, 1), (2, 2)])
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds processes as Linux lists them")
 
 
 @linux
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [1, 2])
-@pytest.mark.parametrize("workers", [1, 2])
+@each_size
 def test_a_run_exits_by_itself(data, tmp_path, workers, ranks):
     run = start(data, tmp_path, f"data.workers={workers}", "training.epochs=2", "--devices", str(ranks))
     assert run.process.wait(PATIENCE) == 0, (tmp_path / "log").read_text()
@@ -153,8 +147,7 @@ def test_a_run_exits_by_itself(data, tmp_path, workers, ranks):
 @pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_ends_a_run_and_its_processes(data, tmp_path, number, ranks):
-    run = start(data, tmp_path, "data.workers=1", "training.epochs=9999", "--devices", str(ranks))
-    wait_for_steps(run, tmp_path)
+    run = start_endless(data, tmp_path, 1, ranks)
     run.process.send_signal(number)
     assert run.process.wait(PATIENCE) == 128 + number, (tmp_path / "log").read_text()
     assert f"stopped by {number.name}" in assert_ended(run, tmp_path)
@@ -163,11 +156,9 @@ def test_a_signal_ends_a_run_and_its_processes(data, tmp_path, number, ranks):
 
 @linux
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [1, 2])
-@pytest.mark.parametrize("workers", [1, 2])
+@each_size
 def test_a_killed_run_leaves_no_process(data, tmp_path, workers, ranks):
-    run = start(data, tmp_path, f"data.workers={workers}", "training.epochs=9999", "--devices", str(ranks))
-    wait_for_steps(run, tmp_path)
+    run = start_endless(data, tmp_path, workers, ranks)
     assert len(run.alive()) >= ranks * (1 + workers)
     run.process.kill()
     run.process.wait()
@@ -177,8 +168,7 @@ def test_a_killed_run_leaves_no_process(data, tmp_path, workers, ranks):
 @linux
 @pytest.mark.slow
 def test_a_killed_rank_ends_the_others_with_one_line(data, tmp_path):
-    run = start(data, tmp_path, "data.workers=1", "training.epochs=9999", "--devices", "2")
-    wait_for_steps(run, tmp_path)
+    run = start_endless(data, tmp_path, 1, 2)
     children = Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split()
     (rank,) = (pid for pid in children if b"LOCAL_RANK=1" in Path(f"/proc/{pid}/environ").read_bytes())
     os.kill(int(rank), signal.SIGKILL)

@@ -40,15 +40,6 @@ from tests.test_weights import detector_state, make_small
 from tests.training.builders import SMALL
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two sequences of moving rectangles."""
-    root = tmp_path_factory.mktemp("data")
-    for name, scene in scenes("video", 2, length=5, size=(64, 96), objects=3).items():
-        write_sequence(root / name, scene)
-    return root
-
-
 def small(data: Path, *settings: str) -> Config:
     return load_config("tiny", [*SMALL, f"data.root={data}", *settings])
 

@@ -28,9 +28,8 @@ from memotr.training.engine import Training
 from memotr.training.options import settle
 from memotr.training.report import open_board
 from memotr.training.run import train
-from tests.data.layouts import scenes, write_sequence
 from tests.full_disk import files_end_at, needs_limits
-from tests.training.builders import SMALL
+from tests.training.builders import SMALL, write_videos
 
 # All that draws random numbers is on: shuffling, augmentation, dropout, perturbation.
 SETTINGS = [
@@ -51,10 +50,7 @@ SETTINGS = [
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("data")
-    for name, scene in scenes("video", 2, length=6, size=(64, 96), objects=3).items():
-        write_sequence(root / name, scene)
-    return root
+    return write_videos(tmp_path_factory.mktemp("data"), length=6)
 
 
 def settings(data: Path, *more: str) -> Config:

@@ -1,4 +1,4 @@
-"""Programs that track at the same time on one machine: what they reach together, compared with one alone."""
+"""Throughput of several programs that track at the same time on one machine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from memotr.tracks import Tracks
 
 PRESET = "synthdance"
 CLIP = SynthSettings(splits={"bench": 1}, frames=20, figures=(4, 6))
-FASTEST = 100  # frames per second of one program; decides how many clips `memotr track` is given
+FASTEST = 100  # frames per second of one program at most; decides how many clips `memotr track` gets
 LONGEST_START = 300  # seconds
 LONGEST_WINDOW = 5  # times its usual length, for programs that collapse
 
@@ -60,12 +60,12 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Way:
-    """How a program drives the tracker.
+    """Kind of program that is measured.
 
     Attributes:
-        name: in the table.
-        code: Python of the program; None: the command.
-        spin_count: of libgomp, where it is set.
+        name: name in the table.
+        code: Python code of the program; None: the command ``memotr track``.
+        spin_count: ``GOMP_SPINCOUNT`` of the program; None: not set.
     """
 
     name: str
@@ -99,7 +99,7 @@ WAYS = (
 
 @dataclass(frozen=True)
 class Situation:
-    """How many programs run at once, and beside how many busy loops."""
+    """Number of programs and of busy loops that run at once."""
 
     programs: int
     busy_loops: int = 0
@@ -110,13 +110,13 @@ class Situation:
 
 
 class Program:
-    """A process that tracks clips, one after another, and is paused between measurements.
+    """Process that tracks clips, one after another, and is paused between measurements.
 
     Args:
-        way: how it tracks.
-        device: what computes.
-        clips: files of the same content.
-        folder: for what it writes.
+        way: kind of program.
+        device: device to compute on.
+        clips: video files with the same content.
+        folder: folder for the output.
 
     Raises:
         RuntimeError: it ended, or did not track anything for a long time.
@@ -170,7 +170,7 @@ class Program:
 
 
 def measure(options: Options) -> Iterator[Table]:
-    """Start all programs, one after another, and then let every way meet every situation in each round.
+    """Start all programs one after another, then measure every kind in every situation in each round.
 
     Raises:
         UserError: programs cannot be paused here (Windows).
@@ -221,7 +221,7 @@ def make_clips(folder: Path, count: int) -> list[Path]:
 
 
 def rate_together(programs: Sequence[Program], busy_loops: int, options: Options) -> float:
-    """Let programs run for a while beside busy loops; return the frames per second that they track together."""
+    """Run programs next to busy loops; return the frames per second that they track together."""
     loops = [subprocess.Popen([sys.executable, "-c", BUSY_LOOP]) for _ in range(busy_loops)]
     try:
         for program in programs:
@@ -246,9 +246,13 @@ def rate_together(programs: Sequence[Program], busy_loops: int, options: Options
 
 
 def frame_rate(times: Sequence[float], frames: int, began: float, ended: float) -> float:
-    """Return the frames per second in a window, given the times at which so many frames each were finished.
+    """Return the frames per second in a window.
 
-    With fewer than two times in the window it is the most that it can be.
+    Args:
+        times: times at which ``frames`` more frames were finished.
+        frames: number of frames per entry of ``times``.
+        began: start of the window.
+        ended: end of the window; with fewer than two times inside, the result is an upper bound.
     """
     inside = [t for t in times if began <= t <= ended]
     count, seconds = (len(inside) - 1, inside[-1] - inside[0]) if len(inside) > 1 else (1, ended - began)
@@ -256,6 +260,6 @@ def frame_rate(times: Sequence[float], frames: int, began: float, ended: float) 
 
 
 def ratio(ours: Sequence[float], base: Sequence[float]) -> Spread:
-    """Return the ratio of the medians, and that of each round."""
+    """Return the ratio of the medians, with the ratios of the rounds."""
     pairs = tuple(a / b for a, b in zip(ours, base, strict=True))
     return Spread(statistics.median(ours) / statistics.median(base), pairs)

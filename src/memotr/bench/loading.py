@@ -1,4 +1,4 @@
-"""Training data from files to batches: where the time of one thread goes, and what several processes make of it."""
+"""Benchmark of training data loading: the stages in one thread, and the loader with several processes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _stage_table(sequence: Sequence, options: Options) -> Table:
 
 
 def time_clip(sequence: Sequence, augmentation: ClipAugmentation, random: np.random.Generator) -> dict[str, float]:
-    """Seconds an image of every stage; 0 for those that the draw leaves out."""
+    """Return the seconds per image of every stage; 0 for stages that the random draw skips."""
     seconds = dict.fromkeys(STAGES, 0.0)
 
     @contextmanager
@@ -88,7 +88,7 @@ def time_clip(sequence: Sequence, augmentation: ClipAugmentation, random: np.ran
 
 
 class Loading:
-    """Some clips out of a loader with so many processes."""
+    """Contender that takes clips from a loader with a number of worker processes."""
 
     def __init__(self, sequence: Sequence, clips: int, workers: int) -> None:
         sampling = SamplingConfig(lengths=(LENGTH,), steps=())
@@ -113,7 +113,7 @@ class Loading:
 
 
 def make_sequence(folder: Path, options: Options) -> Sequence:
-    """JPEG files with boxes."""
+    """Write JPEG files and return them as a sequence with boxes."""
     random, (height, width) = np.random.default_rng(0), options.source
     truths, files = [], []
     for number, image in enumerate(make_frames(4 * LENGTH, options.source)):
@@ -128,7 +128,7 @@ def make_sequence(folder: Path, options: Options) -> Sequence:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """As in a process of the loader."""
+    """Compute in one thread within the context, as a worker process of the loader does."""
     threads, of_opencv = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

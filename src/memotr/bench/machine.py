@@ -1,4 +1,4 @@
-"""What a measurement ran on: numbers of another machine are other numbers."""
+"""Description of the machine that a measurement runs on."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import memotr
 from memotr.addresses import without_secrets
 
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16")
-"""Those that decide how fast matrices are multiplied, as Linux names them."""
+"""Instruction sets that decide the speed of matrix products, as Linux names them."""
 
 
 def describe_machine(device: torch.device) -> dict[str, str]:
-    """Name → value, in the order in which they are to be read."""
+    """Return the properties of the machine by name, in the order to be shown."""
     processor = _cpu("model name") or platform.machine()
     found = {
         "processor": f"{processor}, {num_cores()} cores, {torch.get_num_threads()} threads",
@@ -36,19 +36,19 @@ def describe_machine(device: torch.device) -> dict[str, str]:
 
 
 def num_cores() -> int:
-    """Those that this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu(key: str) -> str:
-    """An entry of Linux's description of the first core; empty elsewhere."""
+    """Return an entry of Linux's description of the first core; an empty text on other systems."""
     file = Path("/proc/cpuinfo")
     match = re.search(rf"^{key}\s*: (.*)$", file.read_text(), re.MULTILINE) if file.is_file() else None
     return match.group(1) if match else ""
 
 
 def _memory() -> int:
-    """Bytes of the machine; 0 where that is not known."""
+    """Return the main memory in bytes; 0 if it is not known."""
     known = hasattr(os, "sysconf") and {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= os.sysconf_names.keys()
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else 0
 

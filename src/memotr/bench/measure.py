@@ -1,4 +1,4 @@
-"""Contenders in turns: a number is worth something beside another that was measured in the same minutes."""
+"""Timing of contenders that take turns, so that changes in the machine's load affect all of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SLEEP = 2_000_000  # cycles of a GPU: about a millisecond
 
 @dataclass(frozen=True)
 class Spread:
-    """A number that was measured several times.
+    """Number that was measured several times.
 
     Attributes:
         middle: the median, or a ratio of two medians.
-        values: of the single rounds.
+        values: values of the rounds.
     """
 
     middle: float
@@ -34,24 +34,24 @@ class Spread:
         return cls(statistics.median(values), tuple(values))
 
     def times(self, factor: float) -> Spread:
-        """In another unit."""
+        """Return the same spread in another unit."""
         return Spread(factor * self.middle, tuple(factor * value for value in self.values))
 
 
 Cell = str | int | float | Spread
 Row = dict[str, Cell]
-"""Column → what stands there; the unit is part of the column's name."""
+"""Column name → cell; the name includes the unit."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One of several ways to do the same.
+    """One of several implementations of the same work.
 
     Attributes:
-        name: in the first column.
-        run: what is timed.
-        prepare: what comes before every run, and is not.
-        amount: how much of it (images, videos) a run does: times are of one.
+        name: name in the first column.
+        run: work that is timed.
+        prepare: work before every run that is not timed.
+        amount: number of items (images, videos) in a run; times are per item.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Timed:
-    """A contender's seconds, one for each round, and what its last run returned."""
+    """Seconds of a contender in each round, and the result of its last run."""
 
     contender: Contender
     seconds: tuple[float, ...]
@@ -70,11 +70,11 @@ class Timed:
 
     @property
     def spread(self) -> Spread:
-        """Seconds."""
+        """Spread of the seconds."""
         return Spread.of(self.seconds)
 
     def speedup(self, base: Timed) -> Spread:
-        """How many times as fast as ``base``: of the medians, and of each round in which both ran."""
+        """Return the speed relative to ``base``, from the medians and from each round."""
         pairs = zip(base.seconds, self.seconds, strict=True)
         return Spread(base.spread.middle / self.spread.middle, tuple(theirs / ours for theirs, ours in pairs))
 
@@ -87,21 +87,21 @@ def alternate(
     *,
     kernels_alone: bool = False,
 ) -> list[Timed]:
-    """Run all contenders in turns, so that what else the machine does meets all of them alike.
+    """Run all contenders in turns, so that other load on the machine affects all of them.
 
     Args:
         contenders: the baseline first.
-        rounds: of them that count.
-        device: whose work is waited for.
-        warm_up: rounds before them.
-        kernels_alone: on CUDA count what the device does, not how long Python takes to ask for it; only for what never
-            waits for the device.
+        rounds: number of timed rounds.
+        device: device whose work is included in the time.
+        warm_up: number of rounds before the timed ones.
+        kernels_alone: on CUDA time the kernels only, without the launches by Python; only for work that never waits for
+            the device.
     """
     seconds: list[list[float]] = [[] for _ in contenders]
     results: list[object] = [None for _ in contenders]
     for number in range(warm_up + rounds):
         for i, contender in enumerate(contenders):
-            results[i] = None  # its memory may be needed
+            results[i] = None  # frees its memory
             contender.prepare()
             taken, results[i] = seconds_of(contender.run, torch.device(device), kernels_alone)
             if number >= warm_up:
@@ -110,12 +110,12 @@ def alternate(
 
 
 def seconds_of(run: Callable[[], object], device: torch.device, kernels_alone: bool = False) -> tuple[float, object]:
-    """How long a call takes, on CUDA until the last of its kernels has ended, and what it returns."""
+    """Return the seconds of a call, on CUDA up to the end of its last kernel, and the result of the call."""
     if device.type == "cuda":
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize(device)
         if kernels_alone:
-            torch.cuda._sleep(SLEEP)  # meanwhile all kernels are asked for
+            torch.cuda._sleep(SLEEP)  # all kernels are launched meanwhile
         start.record()
         result = run()
         end.record()
@@ -127,7 +127,7 @@ def seconds_of(run: Callable[[], object], device: torch.device, kernels_alone: b
 
 
 def rows(timed: Sequence[Timed], per: str = "") -> list[Row]:
-    """One for each contender, all compared with the first."""
+    """Return a row for each contender, with its speed relative to the first."""
     return [
         {
             "contender": each.contender.name,
@@ -139,13 +139,13 @@ def rows(timed: Sequence[Timed], per: str = "") -> list[Row]:
 
 
 def peak_memory(work: Callable[..., Callable[[], object]], *arguments: object) -> float:
-    """Peak memory in MB of a process that prepares some work and does it twice.
+    """Return the peak memory in MB of a new process that prepares some work and does it twice.
 
-    Resident on a CPU (Linux); allocated on CUDA, where anything is.
+    This is resident memory on a CPU (Linux), and allocated memory if CUDA is used.
 
     Args:
-        work: a function of a module; from the arguments, which are sent to the process, it makes what is done.
-        arguments: of ``work``.
+        work: module-level function that prepares the work and returns a function that does it.
+        arguments: arguments of ``work``, which are sent to the process.
     """
     with process_pool(1) as process:
         return process.submit(_peak_alone, torch.get_num_threads(), work, *arguments).result()
@@ -159,6 +159,6 @@ def _peak_alone(threads: int, work: Callable[..., Callable[[], object]], *argume
         run()
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated() / 2**20
-    # Not getrusage's ru_maxrss, which begins with that of the process that started this one.
+    # Not getrusage's ru_maxrss, which starts at the value of the parent process.
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.partition("VmHWM:")[2].split()[0]) / 2**10

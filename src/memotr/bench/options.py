@@ -1,4 +1,4 @@
-"""What is measured, and how much of it."""
+"""Settings of a benchmark run."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ Size = tuple[int, int]  # height, width in pixels
 
 @dataclass(frozen=True)
 class Options:
-    """All that the parts of a run are told.
+    """Settings of all parts of a benchmark run.
 
     Attributes:
-        config: of the network; its weights are random.
-        device: what computes.
-        sizes: of frames as the network takes them.
+        config: configuration of the network; its weights are random.
+        device: device to compute on.
+        sizes: sizes of the network's input.
         tracks: numbers of tracks with which a frame is measured.
-        rounds: in which all contenders take their turns.
-        memory: measure peak memory too, each contender in a process of its own.
-        compile: measure the compiled tracker too.
-        crowd: tracks wherever their number is not the question.
-        source: size of the frames of videos and of image files.
-        video_frames: length of a video.
-        clip_frames: length of a training clip.
-        clip_size: of its frames.
-        clip_objects: on each of them.
-        clips: how many a run of the data loader has.
-        workers: numbers of processes with which the data loader is measured.
-        scored: sequences, frames in each and objects on each that are scored.
+        rounds: number of timed rounds.
+        memory: also measure peak memory, each contender in its own process.
+        compile: also measure the compiled tracker.
+        crowd: number of tracks in all other parts.
+        source: size of the frames in videos and image files.
+        video_frames: number of frames in a video.
+        clip_frames: number of frames in a training clip.
+        clip_size: size of a training clip's frames.
+        clip_objects: number of objects in each of its frames.
+        clips: number of clips in a run of the data loader.
+        workers: numbers of worker processes of the data loader.
+        scored: numbers of sequences, frames per sequence and objects per frame that are scored.
         programs: numbers of programs that run at once; the first is 1.
-        settling: seconds that they run before they are measured.
-        window: seconds in which they are measured.
+        settling: seconds that programs run before they are measured.
+        window: seconds in which programs are measured.
     """
 
     config: Config
@@ -56,7 +56,7 @@ class Options:
     window: float = 3.0
 
     def quick(self) -> Options:
-        """So small that everything takes seconds: to see that it works; the numbers mean nothing."""
+        """Return the settings with sizes so small that a run takes seconds; its numbers mean nothing."""
         return replace(
             self,
             sizes=((64, 96),),

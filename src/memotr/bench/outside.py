@@ -1,4 +1,4 @@
-"""What a frame costs outside the network: every step on the way from a file to its results, beside the network."""
+"""Benchmark of the steps from a video file to its results, compared with the network."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SUMS = {
     "tracker and writer": ("gate, lifecycle, memory", "write text", "draw and encode"),
     "all": ("decode", "preprocess", "gate, lifecycle, memory", "write text", "draw and encode"),
 }
-"""The network waits for the tracker's thread; the others do their steps meanwhile."""
+"""Title of a sum → the steps in it. The network waits for the tracker's thread only."""
 
 
 def measure(options: Options) -> Iterator[Table]:
@@ -47,7 +47,7 @@ def measure(options: Options) -> Iterator[Table]:
             steps = Steps(options, trackers[0], opened)
             networks = [
                 Contender(
-                    f"network, {precision}", partial(tracker.look, steps.prepared.images.to(model.device), [crowd])
+                    f"network, {precision}", partial(tracker.forward, steps.prepared.images.to(model.device), [crowd])
                 )
                 for precision, tracker in zip(PRECISIONS, trackers, strict=True)
             ]
@@ -57,7 +57,7 @@ def measure(options: Options) -> Iterator[Table]:
 
 
 def _rows(timed: Sequence[Timed], networks: Sequence[Contender]) -> list[Row]:
-    """Of all that was timed, and of what belongs together in sum."""
+    """Return rows for all timed steps and for the sums in ``SUMS``."""
     seconds = {each.contender.name: each.seconds for each in timed}
     for title, names in SUMS.items():
         steps = (seconds[name] for name in names)
@@ -72,12 +72,12 @@ def _rows(timed: Sequence[Timed], networks: Sequence[Contender]) -> list[Row]:
 
 
 class Steps:
-    """All that happens to a frame but the network.
+    """Steps that a frame takes outside the network.
 
     Args:
-        options: of the video.
-        tracker: whose network is asked once: what it says of one frame stands for what it says of every frame.
-        opened: closes what is left open here.
+        options: settings of the video.
+        tracker: tracker whose network runs on one frame; all frames share that output.
+        opened: stack that closes the files opened here.
     """
 
     def __init__(self, options: Options, tracker: CrowdTracker, opened: ExitStack) -> None:
@@ -87,17 +87,17 @@ class Steps:
         self.frame = next(self.frames)
         self.prepared = tracker.prepare(self.frame.image)
         self.first = tracker.first
-        outputs = tracker.look(self.prepared.images.to(tracker.model.device), [self.first])
+        outputs = tracker.forward(self.prepared.images.to(tracker.model.device), [self.first])
         self.output = outputs[0].float()
         self.tracker = tracker.another()
-        self.tracker.look = lambda images, tracks: outputs
+        self.tracker.forward = lambda images, tracks: outputs
         self.tracks = self.tracker.update(self.prepared)
         with open_source(video) as source:
             *self.text, self.video = map(opened.enter_context, open_outputs(source, folder / "results"))
         self.annotator, self.numbers = Annotator(), itertools.count()
 
     def contenders(self) -> list[Contender]:
-        """Those with a dot are parts of one before."""
+        """Return the steps as contenders; those with a dot are parts of the step before them."""
         choice = self.choose()
         state = advance(self.first, self.output, choice)
         return [

@@ -1,4 +1,4 @@
-"""What was measured, as tables on the terminal, in Markdown and in JSON."""
+"""Tables of measurements for the terminal, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ MARKDOWN, JSON = "bench.md", "bench.json"
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of the same columns.
+    """Table of rows with the same columns.
 
     Raises:
-        ValueError: rows have other columns than the first.
+        ValueError: a row has other columns than the first.
     """
 
     title: str
@@ -62,25 +62,25 @@ class Table:
         return f"**{self.title}**\n\n{body}\n" + (f"\n{self.note}\n" if self.note else "")
 
     def plain(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Return the table as plain values for JSON."""
         found = [{column: _plain(cell) for column, cell in row.items()} for row in self.rows]
         return {"title": self.title, "note": self.note, "rows": found}
 
 
 @dataclass
 class Report:
-    """Everything of a run so far.
+    """Results of a benchmark run so far.
 
     Attributes:
-        machine: what it ran on.
-        parts: by name, the tables of what was measured.
+        machine: description of the machine.
+        parts: name of a part → its tables.
     """
 
     machine: Mapping[str, str]
     parts: dict[str, list[Table]] = field(default_factory=dict)
 
     def write(self, folder: Path) -> list[Path]:
-        """``bench.md`` and ``bench.json``, each whole or not at all. Raises UserError where they cannot be written."""
+        """Write ``bench.md`` and ``bench.json``; return their paths. Raises UserError if they cannot be written."""
         content = {"machine": dict(self.machine)}
         parts = {name: [table.plain() for table in tables] for name, tables in self.parts.items()}
         texts = {
@@ -107,7 +107,7 @@ def _text(cell: Cell) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits, as far as there are any behind the point."""
+    """Return a number as text with three significant digits."""
     if value == 0 or 0.001 <= abs(value) < 100:
         return f"{value:.3g}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1e}"

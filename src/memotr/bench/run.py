@@ -1,4 +1,4 @@
-"""All parts in one run: on the terminal as they come, and in two files that hold everything so far."""
+"""A benchmark run over any of its parts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 
 def run_benchmark(options: Options, parts: Sequence[Part], folder: Path, console: SafeConsole) -> Report:
-    """Measure, print and write.
+    """Measure parts; print and write each table as soon as it is complete.
 
     Args:
-        options: what is measured.
-        parts: in this order.
-        folder: of ``bench.md`` and ``bench.json``, which are written anew after every table.
-        console: shows the tables.
+        options: settings of all parts.
+        parts: parts to measure, in this order.
+        folder: folder of ``bench.md`` and ``bench.json``, which are written again after every table.
+        console: console for the tables.
 
     Raises:
         UserError: the files cannot be written.
@@ -43,6 +43,6 @@ def run_benchmark(options: Options, parts: Sequence[Part], folder: Path, console
 
 
 def _load(part: Part) -> Callable[[Options], Iterator[Table]]:
-    """A part is a module: no others are imported than those that are measured."""
+    """Import the module of a part and return its ``measure`` function."""
     measure: Callable[[Options], Iterator[Table]] = import_module(f"memotr.bench.{part}").measure
     return measure

@@ -1,4 +1,4 @@
-"""The application that every command registers with."""
+"""Typer application with all commands."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import memotr
 from memotr.terminal import say
 
 MOST_FRAMES = 10**9
-"""Of options that count frames: a year of video."""
+"""Upper limit of options that count frames: about a year of video."""
 
 USE = ("demo", "track", "train", "eval", "score", "compare", "errors", "submit")
 TOOLS = ("data", "info", "convert", "export", "bench")
 
 
 class Commands(TyperGroup):
-    """In the order in which a user meets them."""
+    """Command group that lists its commands in the order of a user's first steps."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=(*USE, *TOOLS).index)
@@ -43,7 +43,7 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version and exit.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass

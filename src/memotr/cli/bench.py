@@ -1,4 +1,4 @@
-"""What everything costs on this machine."""
+"""The command `memotr bench`."""
 
 from __future__ import annotations
 
@@ -20,33 +20,42 @@ def bench(
     parts: Annotated[
         list[str] | None,
         typer.Argument(
-            help="operator, frame, outside, track, training, loading, evaluation, roofline, contention.",
+            help="Parts to measure: operator, frame, outside, track, training, loading, evaluation, roofline, "
+            "contention.",
             show_default="all",
         ),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Tiny: only to see that everything runs.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Use tiny sizes, only to check that everything runs.")] = False,
     output: Annotated[Path, typer.Option(help="Folder for bench.md and bench.json.")] = Path("outputs/bench"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda.")] = "auto",
-    preset: Annotated[str | None, typer.Option(help="Preset or YAML file of the network.", show_default=PRESET)] = None,
+    device: Annotated[str, typer.Option(help="Device to compute on: auto, cpu or cuda.")] = "auto",
+    preset: Annotated[
+        str | None, typer.Option(help="Preset or YAML file with the network's configuration.", show_default=PRESET)
+    ] = None,
     size: Annotated[
         list[str] | None,
-        typer.Option(help="Height×width as the network sees frames. Repeatable.", show_default="448x800 and 800x1422"),
+        typer.Option(
+            help="Height×width of the network's input in pixels. Repeatable.", show_default="448x800 and 800x1422"
+        ),
     ] = None,
     tracks: Annotated[
         list[int] | None,
-        typer.Option(min=0, max=10_000, help="How many are followed. Repeatable.", show_default="0, 10, 50, 200"),
+        typer.Option(min=0, max=10_000, help="Number of tracks. Repeatable.", show_default="0, 10, 50, 200"),
     ] = None,
     rounds: Annotated[
-        int | None, typer.Option(min=1, max=10_000, help="In which all contenders take their turns.", show_default="5")
+        int | None, typer.Option(min=1, max=10_000, help="Number of timed rounds.", show_default="5")
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, max=1000, help="Of PyTorch.", show_default="all cores")] = None,
-    memory: Annotated[bool, typer.Option("--memory", help="Peak memory, too, in processes of their own.")] = False,
-    compile: Annotated[bool, typer.Option("--compile", help="The compiled tracker, too.")] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Number of PyTorch threads.", show_default="all cores")
+    ] = None,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Also measure peak memory, each in its own process.")
+    ] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="Also measure the compiled tracker.")] = False,
 ) -> None:
-    """Measure this package beside the plain formulation, contenders in turns, in one run.
+    """Measure this package next to a plain implementation, with contenders taking turns.
 
-    Medians, spreads and ratios go to the terminal, to bench.md and to bench.json, with what the machine is. Weights are
-    random: what they are does not change the time.
+    Medians, spreads and ratios go to the terminal, to bench.md and to bench.json, with a description of the machine.
+    Weights are random, which does not change the time.
     """
     # Heavy, and needed by this command only.
     import torch

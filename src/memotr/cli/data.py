@@ -1,4 +1,4 @@
-"""Data sets."""
+"""The commands `memotr data check` and `memotr data synth`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import typer
 
 from memotr.cli.application import app
 from memotr.errors import UserError
-from memotr.signals import interrupt_on_signals
 from memotr.terminal import note, say
 
 SHEET = Path("outputs/data-check.png")
 
-data_commands = typer.Typer(help="Look at data sets, and make one.", no_args_is_help=True)
+data_commands = typer.Typer(help="Check data sets and generate one.", no_args_is_help=True)
 app.add_typer(data_commands, name="data")
 
 
@@ -23,14 +22,14 @@ def check_data(
     path: Annotated[Path, typer.Argument(help="A data set, a split of it (MOT17/val_half), or one sequence.")],
     format: Annotated[
         Literal["auto", "mot", "mot17", "motsynth", "crowdhuman", "bdd100k", "coco-video", "generated"],
-        typer.Option(help="auto: what it looks like, or what its dataset.yaml says."),
+        typer.Option(help="Format of the data set. auto: recognised by its files, or read from its dataset.yaml."),
     ] = "auto",
-    split: Annotated[str | None, typer.Option(help="One split of PATH.", show_default="all")] = None,
-    sheet: Annotated[Path, typer.Option(help="Picture (.png) of annotated frames to write.")] = SHEET,
-    no_sheet: Annotated[bool, typer.Option("--no-sheet", help="Write no picture.")] = False,
-    full: Annotated[bool, typer.Option("--full", help="Decode every image, not a sample.")] = False,
+    split: Annotated[str | None, typer.Option(help="Split of the data set to check.", show_default="all")] = None,
+    sheet: Annotated[Path, typer.Option(help="Image file (.png) to write annotated frames to.")] = SHEET,
+    no_sheet: Annotated[bool, typer.Option("--no-sheet", help="Do not write the image of annotated frames.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Decode every image instead of a sample.")] = False,
 ) -> None:
-    """Say what a data set holds and all that is wrong with it; exit code 2 where training would fail."""
+    """Report the content and all problems of a data set; exit with code 2 if training would fail."""
     from memotr.consoles import console
     from memotr.data.check import check
     from memotr.data.contact_sheet import contact_sheet, write_png
@@ -52,28 +51,26 @@ def check_data(
 
 @data_commands.command("synth")
 def make_synthetic_data(
-    output: Annotated[Path, typer.Argument(help="Folder to make: new, empty, or begun with the same options.")],
-    seed: Annotated[
-        int, typer.Option(max=2**63 - 1, help="Chooses everything random; the same seed gives the same files.")
-    ] = 0,
+    output: Annotated[Path, typer.Argument(help="Folder to write: new, empty, or started with the same options.")],
+    seed: Annotated[int, typer.Option(max=2**63 - 1, help="Random seed; the same seed gives the same files.")] = 0,
     splits: Annotated[
-        str, typer.Option(help="Splits and their numbers of sequences; each draws from random numbers of its own.")
+        str, typer.Option(help="Splits and their numbers of sequences, as name=number with commas.")
     ] = "train=100,val=10,test=20",
-    frames: Annotated[int, typer.Option(max=10_000, help="Frames a sequence.")] = 100,
-    size: Annotated[str, typer.Option(help="Width×height in pixels.")] = "320x192",
-    figures: Annotated[str, typer.Option(help="Fewest and most figures of a sequence.")] = "2-12",
-    classes: Annotated[int, typer.Option(help="1: persons; 2: robots, too.")] = 1,
+    frames: Annotated[int, typer.Option(max=10_000, help="Number of frames per sequence.")] = 100,
+    size: Annotated[str, typer.Option(help="Width×height of the frames in pixels.")] = "320x192",
+    figures: Annotated[str, typer.Option(help="Smallest and largest number of figures in a sequence.")] = "2-12",
+    classes: Annotated[int, typer.Option(help="Number of classes: 1 (persons) or 2 (persons and robots).")] = 1,
     difficulty: Annotated[
-        Literal["standard", "easy"], typer.Option(help="easy: calm, bright, with nothing to hide behind.")
+        Literal["standard", "easy"],
+        typer.Option(help="Difficulty of the scenes; easy has calm motion, bright light and no occluders."),
     ] = "standard",
     workers: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Processes.", show_default="one a processor")
+        int | None, typer.Option(min=1, max=1000, help="Number of processes.", show_default="one per processor")
     ] = None,
 ) -> None:
-    """Make SynthDance: look-alike dancers whose motion deceives, in DanceTrack's layout.
+    """Generate SynthDance, a data set of look-alike dancers with deceptive motion, in DanceTrack's layout.
 
-    The defaults are the benchmark. A run that was interrupted goes on where it stopped when the same command is given
-    again.
+    The defaults give the benchmark. Repeat the command to continue an interrupted run.
     """
     from memotr.consoles import console
     from memotr.data.synth.settings import SynthSettings, parse_pair, parse_splits
@@ -90,8 +87,7 @@ def make_synthetic_data(
         difficulty=difficulty,
     )
     try:
-        with interrupt_on_signals():
-            written = generate(output, settings, workers, console(stderr=True))
+        written = generate(output, settings, workers, console(stderr=True))
     except KeyboardInterrupt:
         note("stopped; the same command goes on")
         raise typer.Exit(130) from None

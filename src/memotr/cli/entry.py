@@ -1,4 +1,4 @@
-"""The entry point: bad input is one line on stderr and exit code 2, never a traceback."""
+"""Entry point of the command line: a user's mistake ends in one line on stderr and exit code 2."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from memotr.addresses import without_secrets_of
 from memotr.allocation import keep_freed_memory
 from memotr.cli.application import app
 from memotr.errors import UserError
+from memotr.signals import interrupt_on_signals
 from memotr.terminal import guarded_streams, note, printable
 
 EXTRAS = {
@@ -29,10 +30,10 @@ EXTRAS = {
     "onnxruntime": "export",
     "onnxscript": "export",
 }
-"""Which extra of this package brings a library that tracking can do without."""
+"""Optional library → extra of this package that installs it."""
 
 SCORING = ("eval", "score", "compare", "errors", "submit")
-"""Commands that need all of the extra ``eval``, whatever they miss first."""
+"""Commands that need the extra ``eval``, whichever of its libraries is missing."""
 
 REMEDIES = {
     errno.EACCES: "check the permissions of the file and of the folders above it",
@@ -44,31 +45,35 @@ REMEDIES = {
     errno.ENOMEM: "close other programs, or use fewer workers",
     errno.EROFS: "name a folder that can be written with --output",
 }
-"""What to do about errors of the operating system, where it is not plain."""
+"""Error number of the operating system → what to do about it."""
 
 UsageError: Any = typer.BadParameter.__bases__[0]
-"""Of Click, or of the Click that newer versions of Typer hold inside."""
+"""Click's UsageError, or that of the copy of Click inside newer versions of Typer."""
 
 _usual_format = warnings.formatwarning
 
 
 def main() -> None:
-    """Run the command that was asked for."""
+    """Run the command that ``sys.argv`` names, and exit."""
     warnings.formatwarning = format_warning
     keep_freed_memory()
     try:
         with guarded_streams():
             code = run()
-    except OSError as error:  # of standard output; standard error may have more luck
+    except OSError as error:  # standard output failed; standard error may still work
         with guarded_streams():
             fail(refusal(error))
     sys.exit(code)
 
 
 def run() -> int:
-    """Run the command, and return its exit code; what users can cause becomes one line and exit code 2."""
+    """Run the command and return its exit code; a user's mistake ends in one line and exit code 2.
+
+    Every signal that asks to stop interrupts the command as Ctrl-C does, unless the command handles signals itself.
+    """
     try:
-        return app(prog_name="memotr", standalone_mode=False) or 0
+        with interrupt_on_signals():
+            return app(prog_name="memotr", standalone_mode=False) or 0
     except UsageError as error:
         if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":  # `memotr` alone
             error.show()
@@ -97,7 +102,7 @@ def run() -> int:
 
 
 def refusal(error: OSError) -> str:
-    """Return what the operating system refused, and what may be done about it."""
+    """Return a message for an error of the operating system, with a remedy if there is one."""
     reason = error.strerror or str(error) or type(error).__name__
     remedy = REMEDIES.get(error.errno or 0)
     files = [str(file) for file in (error.filename, error.filename2) if file is not None]
@@ -105,7 +110,7 @@ def refusal(error: OSError) -> str:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory is used up, the GPU's included: PyTorch and OpenCV have no class for it."""
+    """Return whether an error means that main or GPU memory is used up; PyTorch and OpenCV have no class for it."""
     return isinstance(error, MemoryError) or any(
         text in str(error) for text in ("can't allocate memory", "out of memory", "Insufficient memory")
     )
@@ -114,20 +119,20 @@ def out_of_memory(error: Exception) -> bool:
 def format_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    """One line for what this package warns of: it is for users, who need no line of code. Others keep their form."""
+    """Format a warning of this package as one line without source code, and any other warning as usual."""
     if Path(__file__).parents[1] in Path(filename).parents:
         return f"memotr: {printable(message)}\n"
     return _usual_format(message, category, filename, lineno, line)
 
 
 def fail(message: str) -> NoReturn:
-    """Say what is wrong, and leave. Whatever refused an argument, an address in it keeps its credentials to itself."""
+    """Print a message without the credentials of any address on the command line, and exit with code 2."""
     note(without_secrets_of(sys.argv, message))
     sys.exit(2)
 
 
 def headless_opencv() -> str:
-    """The command that lays OpenCV's headless files over the desktop's, at the version that is installed."""
+    """Return the command that reinstalls headless OpenCV, at the installed version, over the desktop files."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

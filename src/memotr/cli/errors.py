@@ -1,4 +1,4 @@
-"""Single errors of a scored run."""
+"""The command `memotr errors`."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from typing import Annotated
 import typer
 
 from memotr.cli.application import app
+from memotr.cli.options import Sequences
 from memotr.terminal import note, say
 
 
 @app.command()
 def errors(
-    run: Annotated[Path, typer.Argument(help="Folder that `memotr score --output` wrote.")],
-    output: Annotated[Path | None, typer.Option(help="The page to write.", show_default="RUN/errors.html")] = None,
+    run: Annotated[Path, typer.Argument(help="Folder written by `memotr score --output`.")],
+    output: Annotated[Path | None, typer.Option(help="HTML page to write.", show_default="RUN/errors.html")] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="Folder of the sequences' folders with images.", show_default="where the ground truth is"),
+        typer.Option(help="Folder that holds the sequences' image folders.", show_default="where the ground truth is"),
     ] = None,
-    worst: Annotated[int, typer.Option(min=0, max=200, help="Events shown with pictures.")] = 24,
-    sequences: Annotated[
-        list[str] | None, typer.Option(help="Only those so named, such as 'MOT17-*-SDP'. Repeatable.")
-    ] = None,
+    worst: Annotated[int, typer.Option(min=0, max=200, help="Number of errors to show with pictures.")] = 24,
+    sequences: Sequences = None,
 ) -> None:
-    """Where the points are lost: id switches, misses and false positives of a scored run as one HTML page."""
+    """Write an HTML page with the id switches, misses and false positives of a scored run."""
     from memotr.evaluation.inspection.report import PAGE, write_page
     from memotr.evaluation.inspection.run import inspect_run
     from memotr.evaluation.progress import ScoringProgress

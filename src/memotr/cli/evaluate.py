@@ -1,4 +1,4 @@
-"""A checkpoint through a whole benchmark: to its scores, or to the archive that a server scores."""
+"""The commands `memotr eval` and `memotr submit`."""
 
 from __future__ import annotations
 
@@ -10,37 +10,25 @@ from typing import Annotated, Literal
 import typer
 
 from memotr.cli.application import app
+from memotr.cli.options import Accelerator, Configuration, Devices, Nodes, Precision, Rules, Seqmap, Sequences
 from memotr.cli.score import describe_truth, show_scores
 from memotr.errors import UserError
-from memotr.signals import interrupt_on_signals
 from memotr.terminal import note, say
 
 Checkpoint = Annotated[
     Path | None,
-    typer.Option(
-        help="Weights of a tracker (the authors' or ours), name of a preset, or a folder that holds one file."
-    ),
+    typer.Option(help="Weights of a tracker (the authors' or ours), name of a preset, or folder with one such file."),
 ]
-Settings = Annotated[
-    list[str] | None, typer.Argument(help="Single settings as key=value, such as tracking.det_thresh=0.4.")
-]
+Settings = Annotated[list[str] | None, typer.Argument(help="Settings as key=value, such as tracking.det_thresh=0.4.")]
 DataSet = Annotated[Path, typer.Option(help="Folder of the data set.")]
-Split = Annotated[str | None, typer.Option(help="Part of it: val, val_half, …; needed where there are several.")]
-Seqmap = Annotated[
-    Path | None, typer.Option(help="Text file that names the sequences.", show_default="<split>_seqmap.txt, or all")
+Split = Annotated[
+    str | None, typer.Option(help="Split of the data set, such as val or val_half; needed where there are several.")
 ]
-Names = Annotated[list[str] | None, typer.Option(help="Only sequences so named, such as 'MOT17-0*'. Repeatable.")]
-Configuration = Annotated[str | None, typer.Option(help="Preset or YAML file, if it is not found with the weights.")]
-Precision = Annotated[Literal["32", "bf16", "fp16"], typer.Option(help="Of the heavy arithmetic.")]
-Batch = Annotated[int, typer.Option(min=1, max=1000, help="Sequences that each process tracks at once.")]
-Accelerator = Annotated[
-    Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="What to compute on; auto prefers CUDA.")
+ServerFormat = Annotated[
+    Literal["auto", "dancetrack", "sportsmot", "mot16", "mot17", "mot20", "bdd100k"],
+    typer.Option(help="Benchmark server that the archive is for. auto: by the names of the sequences."),
 ]
-Devices = Annotated[
-    int | None,
-    typer.Option(min=1, max=1000, help="Processes on this machine.", show_default="every CUDA device; one on a CPU"),
-]
-Nodes = Annotated[int | None, typer.Option(min=1, max=10_000, help="Machines.", show_default="1")]
+Batch = Annotated[int, typer.Option(min=1, max=1000, help="Number of sequences that each process tracks at once.")]
 
 
 @app.command("eval")
@@ -50,17 +38,14 @@ def evaluate_checkpoint(
     dataset: DataSet,
     checkpoint: Checkpoint = None,
     watch: Annotated[
-        Path | None, typer.Option(help="In place of --checkpoint: folder of a training, whose every checkpoint counts.")
+        Path | None, typer.Option(help="Folder of a training run: evaluate each of its checkpoints, not --checkpoint.")
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="With --watch: do not wait for checkpoints to come.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="With --watch: do not wait for new checkpoints.")] = False,
     split: Split = None,
-    half: Annotated[bool, typer.Option("--half", help="The second half of every sequence.")] = False,
+    half: Annotated[bool, typer.Option("--half", help="Use the second half of every sequence.")] = False,
     seqmap: Seqmap = None,
-    sequences: Names = None,
-    format: Annotated[
-        Literal["auto", "mot", "mot15", "mot16", "mot17", "mot20", "bdd100k"],
-        typer.Option(help="Whose rules decide what counts; see `memotr score`."),
-    ] = "auto",
+    sequences: Sequences = None,
+    format: Rules = "auto",
     output: Annotated[
         Path | None,
         typer.Option(help="Folder for results and scores.", show_default="outputs/eval/…; with --watch in that folder"),
@@ -74,9 +59,8 @@ def evaluate_checkpoint(
 ) -> None:
     """Track every sequence of a split and score the results.
 
-    A run that was interrupted goes on where it stopped when the same command is given again. The folder holds the
-    results as well as all that `memotr score --output` writes. Sequences are spread over --devices and --num-nodes;
-    works as it is under torchrun and SLURM.
+    Repeat the command to continue an interrupted run. The output folder holds the results and everything that
+    `memotr score --output` writes. Sequences are spread over --devices and --num-nodes; torchrun and SLURM work, too.
     """
     from memotr.evaluation.benchmark import load_benchmark
     from memotr.evaluation.checkpoints import Evaluation
@@ -86,7 +70,7 @@ def evaluate_checkpoint(
 
     if (checkpoint is None) == (watch is None):
         raise UserError("what is to be evaluated? Give either --checkpoint FILE or --watch FOLDER")
-    load_metrics()  # a package that is not there is to be known before hours of tracking
+    load_metrics()  # raises now, not after hours of tracking, if a package is missing
     truth = {"split": split, "seqmap": seqmap, "only": sequences or (), "half": half, "format": format}
     benchmark = load_benchmark(dataset, **truth)  # type: ignore[arg-type]
     source = describe_truth(dataset, format, split, seqmap, sequences, half)
@@ -111,17 +95,14 @@ def submit(
     dataset: DataSet,
     checkpoint: Checkpoint = None,
     results: Annotated[
-        Path | None, typer.Option(help="In place of --checkpoint: folder of results that are there already.")
+        Path | None, typer.Option(help="Folder of existing results to pack, in place of --checkpoint.")
     ] = None,
     split: Annotated[
-        list[str] | None, typer.Option(help="Part of the data set. Repeatable.", show_default="test")
+        list[str] | None, typer.Option(help="Split of the data set. Repeatable.", show_default="test")
     ] = None,
-    format: Annotated[
-        Literal["auto", "dancetrack", "sportsmot", "mot16", "mot17", "mot20", "bdd100k"],
-        typer.Option(help="Whose server the archive is for. auto: by the names of the sequences."),
-    ] = "auto",
+    format: ServerFormat = "auto",
     partial: Annotated[
-        bool, typer.Option("--partial", help="Take sequences that are not a whole split of the benchmark.")
+        bool, typer.Option("--partial", help="Accept sequences that are not a whole split of the benchmark.")
     ] = False,
     output: Annotated[
         Path | None, typer.Option(help="Folder for the results and the archive.", show_default="outputs/submit/…")
@@ -133,9 +114,9 @@ def submit(
     devices: Devices = None,
     num_nodes: Nodes = None,
 ) -> None:
-    """Track a test split, and pack and check the archive that its server takes.
+    """Track a test split, then pack and check the archive for the benchmark's server.
 
-    A run that was interrupted goes on where it stopped when the same command is given again.
+    Repeat the command to continue an interrupted run.
     """
     from memotr.evaluation.benchmark import join_benchmarks, load_benchmark
     from memotr.evaluation.checkpoints import Evaluation
@@ -170,10 +151,9 @@ def submit(
 
 @contextmanager
 def to_be_continued() -> Iterator[None]:
-    """Ctrl-C and other signals that ask to stop end a run after the frame it is in; what is finished stays."""
+    """Report that an interrupted run can be continued, and exit with code 130."""
     try:
-        with interrupt_on_signals():
-            yield
+        yield
     except KeyboardInterrupt:
         note("stopped; the same command goes on with the sequences that are not finished")
         raise typer.Exit(130) from None

@@ -1,4 +1,4 @@
-"""The tracker for other runtimes."""
+"""The command `memotr export`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from typing import Annotated
 import typer
 
 from memotr.cli.application import app
+from memotr.cli.options import Configuration
 from memotr.terminal import say
 
 
 @app.command()
 def export(
     checkpoint: Annotated[str, typer.Argument(help="Weights file (the authors' or ours), or the name of a preset.")],
-    files: Annotated[list[Path], typer.Argument(help="What to write: each ends in .onnx or .pt2 (torch.export).")],
-    config: Annotated[
-        str | None, typer.Option(help="Preset or YAML file, if it is not found with the weights.")
-    ] = None,
+    files: Annotated[
+        list[Path], typer.Argument(help="Files to write; each name ends in .onnx or .pt2 (torch.export).")
+    ],
+    config: Configuration = None,
 ) -> None:
-    """Write the step from frame to frame as ONNX or as a program of PyTorch, for images of any size.
+    """Export the frame step as ONNX or as a PyTorch program, for images of any size.
 
-    Image and tracks go in, tracks come out: births, deaths and memory are inside. Each file is checked against PyTorch
-    on a made-up video before it takes its name. `memotr track VIDEO --checkpoint FILE.onnx` runs it with ONNX Runtime.
+    The step takes an image and the tracks and returns the new tracks; births, deaths and memory are part of it. Each
+    file is checked against PyTorch on a synthetic video before it gets its name. Run it with
+    `memotr track VIDEO --checkpoint FILE.onnx`.
     """
     from memotr.export.run import export_model
     from memotr.weights.tracker import load_model

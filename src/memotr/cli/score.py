@@ -1,15 +1,16 @@
-"""Numbers from result files."""
+"""The commands `memotr score` and `memotr compare`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from memotr.cli.application import app
+from memotr.cli.options import Rules, Seqmap, Sequences
 from memotr.terminal import note, say
 
 if TYPE_CHECKING:
@@ -20,27 +21,20 @@ if TYPE_CHECKING:
 def score(
     ground_truth: Annotated[Path, typer.Argument(help="A data set, a folder of sequences, or one sequence.")],
     results: Annotated[Path, typer.Argument(help="Folder of <sequence>.txt (MOTChallenge), or BDD100K's JSON.")],
-    format: Annotated[
-        Literal["auto", "mot", "mot15", "mot16", "mot17", "mot20", "bdd100k"],
-        typer.Option(help="Whose rules decide what counts. auto: by the sequences' names; mot: every marked row."),
-    ] = "auto",
-    split: Annotated[str | None, typer.Option(help="Part of the data set, such as val.")] = None,
-    seqmap: Annotated[
-        Path | None, typer.Option(help="Text file that names the sequences.", show_default="<split>_seqmap.txt, or all")
-    ] = None,
-    sequences: Annotated[
-        list[str] | None, typer.Option(help="Only those so named, such as 'MOT17-*-SDP'. Repeatable.")
-    ] = None,
-    half: Annotated[bool, typer.Option("--half", help="Score the second half of every sequence.")] = False,
+    format: Rules = "auto",
+    split: Annotated[str | None, typer.Option(help="Split of the data set, such as val.")] = None,
+    seqmap: Seqmap = None,
+    sequences: Sequences = None,
+    half: Annotated[bool, typer.Option("--half", help="Use the second half of every sequence.")] = False,
     output: Annotated[Path | None, typer.Option(help="Folder for metrics.json, counts.json, CSV and plot.")] = None,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="A sequence without results counts as empty.")
+        bool, typer.Option("--allow-missing", help="Score a sequence without results as empty.")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(max=1000, help="Processes.", show_default="as many as are worth it")
+        int | None, typer.Option(max=1000, help="Number of processes.", show_default="as many as are worth it")
     ] = None,
 ) -> None:
-    """HOTA, CLEAR and Identity of result files (TETA, too, for BDD100K), as TrackEval computes them."""
+    """Compute HOTA, CLEAR and Identity of result files as TrackEval does, and TETA for BDD100K."""
     from memotr.evaluation.ground_truth import load_ground_truth
     from memotr.evaluation.output import write_scores
     from memotr.evaluation.progress import ScoringProgress
@@ -64,7 +58,7 @@ def score(
 def describe_truth(
     path: Path, format: str, split: str | None, seqmap: Path | None, sequences: list[str] | None, half: bool
 ) -> dict[str, Any]:
-    """What a run was scored on, for those who read it again; ready for JSON."""
+    """Return the options that select the ground truth, as values for JSON."""
     return {
         "ground_truth": str(path.absolute()),
         "format": format,
@@ -76,7 +70,7 @@ def describe_truth(
 
 
 def show_scores(scores: Scores, files: Sequence[Path]) -> None:
-    """Tables, notes, and what was written."""
+    """Print tables of scores, notes, and the files that were written."""
     from memotr.evaluation.tables import print_tables, score_tables
 
     print_tables(score_tables(scores))
@@ -88,13 +82,15 @@ def show_scores(scores: Scores, files: Sequence[Path]) -> None:
 @app.command()
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(help="Folders that `memotr score --output` wrote; the first is the base.")
+        list[Path], typer.Argument(help="Folders written by `memotr score --output`; the first is the baseline.")
     ],
     output: Annotated[Path | None, typer.Option(help="Folder for compare.json, compare.csv and compare.png.")] = None,
-    resamples: Annotated[int, typer.Option(min=1, max=100_000, help="Of the sequences, for the intervals.")] = 10_000,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the resampling.")] = 0,
+    resamples: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Number of bootstrap samples of the sequences.")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Random seed for bootstrap resampling.")] = 0,
 ) -> None:
-    """Set scored runs side by side, and say which differences are more than noise."""
+    """Compare scored runs and report which differences exceed the noise."""
     from memotr.evaluation.compare import compare_runs
     from memotr.evaluation.comparison_output import comparison_tables, write_comparison
     from memotr.evaluation.run_folder import read_run

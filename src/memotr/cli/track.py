@@ -1,99 +1,103 @@
-"""A source through the tracker."""
+"""The commands `memotr track` and `memotr demo`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from memotr.cli.application import MOST_FRAMES, app
-from memotr.signals import interrupt_on_signals
+from memotr.cli.options import Configuration, Precision
+from memotr.errors import UserError
 
-THE_CHECKPOINTS = "the checkpoint's"
+if TYPE_CHECKING:
+    from memotr.tracking.run import FrameTracker
+
+Sources = Annotated[
+    list[str],
+    typer.Argument(help="Videos, images, image folders, MOT sequence folders, camera numbers, rtsp or http addresses."),
+]
+Checkpoint = Annotated[
+    str, typer.Option(help="Weights file (the authors' or ours), name of a preset, or file written by `memotr export`.")
+]
+Kernel = Annotated[
+    Literal["auto", "reference", "numba", "triton"],
+    typer.Option(help="Implementation of deformable attention; auto takes the fastest one for the device."),
+]
+Engine = Annotated[
+    Literal["auto", "torch", "onnx", "pt2"],
+    typer.Option(help="Runtime of the network; auto chooses it by the checkpoint's file name."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Setting of the configuration as key=value, such as input.short_side=480. Repeatable."),
+]
+Batch = Annotated[
+    int, typer.Option(min=1, max=1000, help="Number of sources to track at once, with one forward pass for all.")
+]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="Compile the frame step with torch.compile; the first frame of a size takes up to minutes."
+    ),
+]
+PreprocessOnDevice = Annotated[
+    bool,
+    typer.Option(
+        "--preprocess-on-device", help="Resize frames on the GPU: faster, but results may differ in the last bits."
+    ),
+]
+End = Annotated[
+    int | None,
+    typer.Option(max=MOST_FRAMES, help="Number of the first frame to leave out.", show_default="the source's end"),
+]
+MaxFrames = Annotated[
+    int | None, typer.Option(max=MOST_FRAMES, help="Stop after this number of frames.", show_default="all")
+]
+
+
+def _threshold(help: str) -> Any:
+    return typer.Option(help=help, show_default="the checkpoint's")
 
 
 @app.command()
 def track(
-    sources: Annotated[
-        list[str],
-        typer.Argument(help="Videos, image folders, MOT sequence folders, camera numbers, rtsp/http addresses."),
-    ],
-    checkpoint: Annotated[
-        str, typer.Option(help="Weights file (the authors' or ours), name of a preset, or what `memotr export` wrote.")
-    ],
-    config: Annotated[
-        str | None, typer.Option(help="Preset or YAML file, if it is not found with the weights.")
-    ] = None,
+    sources: Sources,
+    checkpoint: Checkpoint,
+    config: Configuration = None,
     output: Annotated[Path, typer.Option(help="Folder for <source name>.mp4, .txt and .jsonl.")] = Path("outputs"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    precision: Annotated[Literal["32", "bf16", "fp16"], typer.Option(help="Of the heavy arithmetic.")] = "32",
-    kernel: Annotated[
-        Literal["auto", "reference", "numba", "triton"], typer.Option(help="Operator behind deformable attention.")
-    ] = "auto",
-    engine: Annotated[
-        Literal["auto", "torch", "onnx", "pt2"],
-        typer.Option(help="What runs the network; auto goes by the checkpoint's ending."),
-    ] = "auto",
-    det_thresh: Annotated[
-        float | None, typer.Option(help="Score from which a detection begins a track.", show_default=THE_CHECKPOINTS)
-    ] = None,
-    track_thresh: Annotated[
-        float | None, typer.Option(help="Score below which a track counts as unseen.", show_default=THE_CHECKPOINTS)
-    ] = None,
-    result_thresh: Annotated[
-        float | None, typer.Option(help="Score above which a track is reported.", show_default=THE_CHECKPOINTS)
-    ] = None,
-    miss_tolerance: Annotated[
-        int | None, typer.Option(help="Frames unseen after which a track ends.", show_default=THE_CHECKPOINTS)
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any setting, as key=value: input.short_side=480, tracking.min_area=0. Repeatable."),
-    ] = None,
-    start: Annotated[int, typer.Option(max=MOST_FRAMES, help="First frame, counted from 0.")] = 0,
-    end: Annotated[
-        int | None, typer.Option(max=MOST_FRAMES, help="First frame left out.", show_default="the source's end")
-    ] = None,
+    device: Annotated[str, typer.Option(help="Device to compute on: auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    precision: Precision = "32",
+    kernel: Kernel = "auto",
+    engine: Engine = "auto",
+    det_thresh: Annotated[float | None, _threshold("Lowest score of a detection that starts a track, 0 to 1.")] = None,
+    track_thresh: Annotated[float | None, _threshold("Score below which a track counts as unseen, 0 to 1.")] = None,
+    result_thresh: Annotated[float | None, _threshold("Score above which a track is reported, 0 to 1.")] = None,
+    miss_tolerance: Annotated[int | None, _threshold("Number of unseen frames after which a track ends.")] = None,
+    settings: Settings = None,
+    start: Annotated[int, typer.Option(max=MOST_FRAMES, help="Number of the first frame, counted from 0.")] = 0,
+    end: End = None,
     stride: Annotated[int, typer.Option(max=MOST_FRAMES, help="Take every n-th frame.")] = 1,
-    max_frames: Annotated[
-        int | None, typer.Option(max=MOST_FRAMES, help="Stop after so many frames.", show_default="all")
-    ] = None,
-    batch: Annotated[
-        int,
-        typer.Option(
-            min=1, max=1000, help="How many sources to track at once, their frames through the network together."
-        ),
-    ] = 1,
-    compile: Annotated[
-        bool,
-        typer.Option("--compile", help="Compile the step for the frames' size (CUDA graphs on a GPU): begins late."),
-    ] = False,
-    preprocess_on_device: Annotated[
-        bool,
-        typer.Option("--preprocess-on-device", help="Resize frames on the GPU: quicker, and not to the same bits."),
-    ] = False,
-    no_video: Annotated[bool, typer.Option("--no-video", help="Write no annotated video.")] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Go on without images that cannot be read.")] = False,
+    max_frames: MaxFrames = None,
+    batch: Batch = 1,
+    compile: Compile = False,
+    preprocess_on_device: PreprocessOnDevice = False,
+    no_video: Annotated[bool, typer.Option("--no-video", help="Do not write an annotated video.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip images that cannot be read.")] = False,
 ) -> None:
-    """Track the objects of videos: annotated video, MOTChallenge text and JSON lines of each.
+    """Track the objects in videos and write an annotated video, MOTChallenge text and JSON lines for each.
 
     Frame numbers in the results are those of the source, also with --start and --stride. Ctrl-C ends a run early and
     leaves complete files of all frames so far. A stream that breaks off does the same, and the exit code is 1.
     """
-    # Heavy, and needed by this command only.
-    from memotr.errors import UserError
-    from memotr.export.engines import choose_engine, open_engine
-    from memotr.export.tracker import ExportedTracker
+    from memotr.export.engines import choose_engine
     from memotr.io.outputs import check_outputs, open_outputs
     from memotr.io.sources import open_source
-    from memotr.tracking.compiled import CompiledTracker
-    from memotr.tracking.run import FrameTracker
     from memotr.tracking.sources import check_sources, track_sources
-    from memotr.tracking.tracker import Tracker
-    from memotr.weights.tracker import load_model
 
     open_one = partial(open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad)
     check_outputs(output, check_sources(sources, open_one))
@@ -101,42 +105,60 @@ def track(
         "det_thresh": det_thresh,
         "track_thresh": track_thresh,
         "result_thresh": result_thresh,
+        "miss_tolerance": miss_tolerance,
     }
-    tracker: FrameTracker
-    if choose_engine(checkpoint, engine) == "torch":
-        model = load_model(checkpoint, config=config, settings=settings or (), device=device, kernel=kernel)
-        if compile and batch > 1:
-            raise UserError("a compiled step takes one frame at a time: leave out --compile, or --batch")
-        made: Callable[..., FrameTracker] = CompiledTracker if compile else Tracker
-        tracker = made(
-            model,
-            **thresholds,
-            miss_tolerance=miss_tolerance,
-            precision=precision,
-            preprocess_on_device=preprocess_on_device,
-        )
-    else:
-        given = {
-            "--config": config is not None,
-            "--set": bool(settings),
-            "--precision": precision != "32",
-            "--kernel": kernel != "auto",
-            "--compile": compile,
-            "--preprocess-on-device": preprocess_on_device,
-            "--batch": batch > 1,
-        }
-        if settled := [option for option, is_given in given.items() if is_given]:
-            raise UserError(f"{checkpoint}: is an export, in which this is settled: leave out {', '.join(settled)}")
-        tracker = ExportedTracker(open_engine(checkpoint, device), **thresholds, miss_tolerance=miss_tolerance)
+    network = NetworkOptions(config, settings or (), precision, kernel, compile, preprocess_on_device, batch)
+    load = load_tracker if choose_engine(checkpoint, engine) == "torch" else load_exported
+    tracker = load(checkpoint, device, network, thresholds)
     try:
-        with interrupt_on_signals():
-            complete = track_sources(
-                tracker, sources, open_one, lambda source: open_outputs(source, output, video=not no_video), batch
-            )
+        complete = track_sources(
+            tracker, sources, open_one, lambda source: open_outputs(source, output, video=not no_video), batch
+        )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if not complete:
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Command-line options that an exported tracker does not take, with the defaults of the command line."""
+
+    config: str | None = None
+    set: Sequence[str] = ()
+    precision: Literal["32", "bf16", "fp16"] = "32"
+    kernel: Literal["auto", "reference", "numba", "triton"] = "auto"
+    compile: bool = False
+    preprocess_on_device: bool = False
+    batch: int = 1
+
+    def given(self) -> list[str]:
+        """Return the command-line names of the options that differ from their defaults."""
+        changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+        return [f"--{name.replace('_', '-')}" for name in changed]
+
+
+def load_tracker(checkpoint: str, device: str, options: NetworkOptions, thresholds: dict[str, Any]) -> FrameTracker:
+    """Load a tracker that runs in PyTorch."""
+    from memotr.tracking.compiled import CompiledTracker
+    from memotr.tracking.tracker import Tracker
+    from memotr.weights.tracker import load_model
+
+    model = load_model(checkpoint, config=options.config, settings=options.set, device=device, kernel=options.kernel)
+    if options.compile and options.batch > 1:
+        raise UserError("a compiled step takes one frame at a time: leave out --compile, or --batch")
+    make: Callable[..., FrameTracker] = CompiledTracker if options.compile else Tracker
+    return make(model, **thresholds, precision=options.precision, preprocess_on_device=options.preprocess_on_device)
+
+
+def load_exported(checkpoint: str, device: str, options: NetworkOptions, thresholds: dict[str, Any]) -> FrameTracker:
+    """Load an exported tracker. Raises UserError for options that are fixed in the file."""
+    from memotr.export.engines import open_engine
+    from memotr.export.tracker import ExportedTracker
+
+    if given := options.given():
+        raise UserError(f"{checkpoint}: is an export, in which this is settled: leave out {', '.join(given)}")
+    return ExportedTracker(open_engine(checkpoint, device), **thresholds)
 
 
 @app.command()
@@ -145,13 +167,13 @@ def demo(
     train: Annotated[
         bool,
         typer.Option(
-            "--train", help="First train a tiny tracker from scratch, a few minutes, and take that for an easier clip."
+            "--train", help="First train a tiny tracker from scratch (a few minutes) and track an easier clip with it."
         ),
     ] = False,
 ) -> None:
-    """Track a generated clip with the weights that ship, and see what came out beside a tracker without memory.
+    """Track a generated clip with the weights that ship and compare the result with a tracker without memory.
 
-    Needs no download. The training of --train goes on where it was stopped.
+    Needs no download. An interrupted --train continues where it stopped.
     """
     from memotr.demo.run import run_demo
 

@@ -1,4 +1,4 @@
-"""Training."""
+"""The command `memotr train`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from memotr.cli.application import app
+from memotr.cli.options import Accelerator, Devices, Nodes
 from memotr.errors import UserError
 
 
@@ -15,54 +16,49 @@ from memotr.errors import UserError
 def train(
     config: Annotated[
         str | None,
-        typer.Argument(help="A preset, or a YAML file (ours or the authors'); with --resume it may be left out."),
+        typer.Argument(help="Preset or YAML file (ours or the authors'); not needed with --resume."),
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Argument(help="Single settings as key=value, such as training.epochs=10.")
+        list[str] | None, typer.Argument(help="Settings as key=value, such as training.epochs=10.")
     ] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of the data sets.", show_default="as configured")
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder for all that the run leaves.", show_default="runs/NAME, or the resumed run's"),
+        typer.Option(help="Folder for everything that the run writes.", show_default="runs/NAME, or the resumed run's"),
     ] = None,
     pretrained: Annotated[
-        Path | None, typer.Option(help="Weights to start from: a COCO detector, or a tracker to be trained further.")
+        Path | None, typer.Option(help="Weights to start from: a COCO detector, or a tracker.")
     ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Go on with a run: its folder, or one of the checkpoints in it.")
-    ] = None,
-    devices: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=1000, help="Processes on this machine.", show_default="every CUDA device; one on a CPU"
-        ),
-    ] = None,
-    num_nodes: Annotated[int | None, typer.Option(min=1, max=10_000, help="Machines.", show_default="1")] = None,
-    accelerator: Annotated[
-        Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="What to compute on; auto prefers CUDA.")
-    ] = "auto",
+    resume: Annotated[Path | None, typer.Option(help="Run to continue: its folder, or a checkpoint in it.")] = None,
+    devices: Devices = None,
+    num_nodes: Nodes = None,
+    accelerator: Accelerator = "auto",
     precision: Annotated[
         Literal["32", "bf16", "fp16"] | None,
-        typer.Option(help="Of the heavy arithmetic.", show_default="as configured"),
+        typer.Option(help="Numerical precision of the network; 32 is float32.", show_default="as configured"),
     ] = None,
     checkpoint_activations: Annotated[
         str | None,
         typer.Option(
-            help="Parts that trade time for memory, of backbone,encoder,decoder.", show_default="as configured"
+            help="Parts to recompute in the backward pass to save memory: backbone, encoder, decoder, with commas.",
+            show_default="as configured",
         ),
     ] = None,
     val_every: Annotated[
-        int | None, typer.Option(min=0, help="Epochs between validations; 0: none.", show_default="as configured")
+        int | None,
+        typer.Option(
+            min=0, help="Number of epochs between validations; 0 disables them.", show_default="as configured"
+        ),
     ] = None,
 ) -> None:
-    """Train a tracker: from a detector, from a tracker, or from nothing.
+    """Train a tracker from a detector, from another tracker, or from scratch.
 
-    The folder of a run holds its configuration (which this command takes again), checkpoints to --resume from, weights
-    for `memotr track --checkpoint` (last.safetensors), metrics.jsonl, TensorBoard's files and figures. Ctrl-C, SIGTERM,
-    SIGHUP (a terminal that closes) and SIGUSR1 end a run after the step it is in, with a checkpoint; the exit code is
-    then 128 + the signal's number. Works as it is under torchrun and SLURM.
+    The folder of a run holds its configuration (an input of this command, too), checkpoints for --resume, weights for
+    `memotr track --checkpoint` (last.safetensors), metrics.jsonl, TensorBoard files and figures. Ctrl-C, SIGTERM,
+    SIGHUP (a closed terminal) and SIGUSR1 end a run after the current step, with a checkpoint; the exit code is then
+    128 + the signal's number. torchrun and SLURM work, too.
     """
     from memotr.evaluation.validation import make_validation
     from memotr.training.options import settle, with_validation

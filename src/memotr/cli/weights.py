@@ -1,4 +1,4 @@
-"""What a file of weights is, and the same weights in another layout."""
+"""The commands `memotr info` and `memotr convert`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def info(
         typer.Argument(help="A checkpoint, an exported tracker, a preset with weights, or a Hugging Face folder."),
     ],
 ) -> None:
-    """Say what a file of weights is, and which command takes it."""
+    """Describe a file of weights and the commands that take it."""
     from memotr.export.engines import choose_engine
     from memotr.export.info import describe_export
     from memotr.weights import describe
@@ -32,18 +32,22 @@ def convert(
     source: Annotated[
         Path, typer.Argument(help="A tracker's checkpoint, a preset with weights, or a Hugging Face folder.")
     ],
-    target: Annotated[Path, typer.Argument(help="Ends in .safetensors (memotr's layout), .pth or .pt (the authors').")],
-    config: Annotated[str | None, typer.Option(help="Configuration, where it is not found.")] = None,
-    half: Annotated[bool, typer.Option("--half", help="Store float16: half the size.")] = False,
+    target: Annotated[
+        Path, typer.Argument(help="File to write: .safetensors (memotr's layout), .pth or .pt (the authors').")
+    ],
+    config: Annotated[
+        str | None, typer.Option(help="Preset or YAML file, if no configuration is found with the weights.")
+    ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store tensors as float16, at half the size.")] = False,
 ) -> None:
-    """Rewrite weights in another layout; the source stays as it is."""
+    """Write weights in another layout; the source is not changed."""
     from memotr.weights import convert as convert_weights
 
     say(f"wrote {convert_weights(source, target, config=config, half=half)}")
 
 
 def show_table(lines: dict[str, str]) -> None:
-    """Topics and texts as a table; as plain lines where nobody looks."""
+    """Print topics and texts as a table, or as plain lines if standard output is not a terminal."""
     if not sys.stdout.isatty():
         for topic, text in lines.items():
             say(f"{topic}: {text}")

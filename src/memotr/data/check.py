@@ -11,10 +11,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import Progress
 
 from memotr.config import DataFormat
-from memotr.consoles import SafeConsole, text_column
+from memotr.consoles import SafeConsole, progress_bar
 from memotr.data.datasets import DatasetSpec, read_split, spec_at
 from memotr.data.formats.problems import Problems
 from memotr.data.layouts import recognise
@@ -49,7 +49,7 @@ def check(
     layout = recognise(spec.root, format)
     problems = Problems()
     splits: dict[str, list[Sequence]] = {}
-    with _bar(progress) as bar:
+    with progress_bar(progress) as bar:
         for name in [spec.split] if spec.split else layout.splits:
             task = bar.add_task(f"reading {name}", total=None)
             chosen = DatasetSpec(spec.root, name, format)
@@ -64,13 +64,6 @@ def check(
     for sequence in report.sequences:
         _look_at_tracks(sequence, problems)
     return report
-
-
-@contextmanager
-def _bar(console: SafeConsole | None) -> Iterator[Progress]:
-    columns = text_column("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, disable=console is None or not console.is_terminal, transient=True) as bar:
-        yield bar
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The demo: dancers that no training has seen, the tracker that ships, and what came of it."""
+"""Demo of the tracker on a generated clip."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from memotr.weights.tracker import load_model
 
 PRESET, SPLIT = "synthdance", "demo"
 EASY: dict[str, Any] = {"figures": (2, 4), "difficulty": "easy"}
-"""Settings of what a few minutes of training are enough for."""
+"""Settings of clips that a few minutes of training are enough for."""
 COMPARED_BY = ("trackeval", "trackers")  # packages that only the comparison needs
 NOTICE = (
     "One clip says little: docs/synthdance.md has the scores on twenty, and how the tracker was trained.",
@@ -34,9 +34,9 @@ NOTICE = (
 
 
 def run_demo(output: Path, checkpoint: str = PRESET, num_frames: int = 100, *, easy: bool = False) -> None:
-    """Generate a clip, track it, and set the result beside the truth and beside a tracker that knows motion only.
+    """Generate a clip, track it, and compare the result with the ground truth and a motion-only tracker.
 
-    Where the packages for the comparison are missing, there is none, and a line that says so.
+    If packages for the comparison are missing, it is skipped with a message.
 
     Args:
         output: folder for the clip (with its ground truth), annotated video, MOT text, JSON lines and a picture.
@@ -59,7 +59,7 @@ def run_demo(output: Path, checkpoint: str = PRESET, num_frames: int = 100, *, e
 
 
 def make_clip(folder: Path, num_frames: int, *, easy: bool) -> Sequence:
-    """Four to six dancers, or a few who are easy, whom no split has; what is there already stays."""
+    """Generate a clip with four to six dancers, or an easy one, that is in no split; keep an existing clip."""
     kind = EASY if easy else {"figures": (4, 6)}
     settings = SynthSettings(splits={SPLIT: 1}, frames=num_frames, **kind)
     generate(folder, settings, workers=1, progress=console(stderr=True))
@@ -69,7 +69,7 @@ def make_clip(folder: Path, num_frames: int, *, easy: bool) -> Sequence:
 def track_clip(
     tracker: Tracker, clip: Sequence, folder: Path, also: Callable[[Frame, Tracks], None] | None = None
 ) -> None:
-    """Write the usual files of a clip, and tell ``also`` of every frame."""
+    """Track a clip, write its results to a folder, and call ``also`` with every frame."""
     with open_source(str(clip.frames[0].parents[1])) as frames, TrackingBars() as bars:
         sinks = open_outputs(frames, folder)
         progress = bars.add(frames)
@@ -84,7 +84,7 @@ def track_clip(
 
 
 def compare_on_clip(tracker: Tracker, clip: Sequence, output: Path) -> None:
-    """Track a clip, then show the same boxes as ByteTrack links them, the truth, and what both are worth."""
+    """Track a clip, link the same boxes with ByteTrack, and show pictures and scores of both."""
     from memotr.demo.comparison import MOTION, OURS, Comparison
 
     folders = {OURS: output / "tracked", MOTION: output / "bytetrack"}

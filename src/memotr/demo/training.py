@@ -1,4 +1,4 @@
-"""The training loop in a few minutes: a tiny tracker, from nothing."""
+"""Training of a tiny tracker from scratch in a few minutes."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ SETTINGS = (
 
 
 def train_for_demo(output: Path) -> tuple[Path, int]:
-    """Train on generated clips, into ``output/run``, on from where an earlier call stopped.
+    """Train on generated clips in ``output/run``, continuing an earlier call that was stopped.
 
     Args:
         output: folder for the data, ``SynthDance``, and the run.
 
     Returns:
-        Its weights so far; 0, or the exit code of a run that a signal stopped.
+        The file of weights, and the exit code: 0, or that of a run that a signal stopped.
 
     Raises:
         UserError: the folder cannot be written.

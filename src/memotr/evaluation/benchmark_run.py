@@ -8,9 +8,8 @@ from types import TracebackType
 from typing import Self
 
 from lightning_fabric import Fabric
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from memotr.consoles import console, text_column
+from memotr.consoles import console, progress_bar
 from memotr.errors import UserError
 from memotr.evaluation.benchmark import Benchmark
 from memotr.evaluation.handout import Handout
@@ -81,16 +80,11 @@ class BenchmarkProgress:
         self._handout, self._visible = handout, visible
         self._total = benchmark.num_frames - sum(done)
         target = console(stderr=True)
-        self._bar = Progress(
-            text_column(f"{len(benchmark.sequences) - len(done)} sequences"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            text_column("{task.fields[speed]:.1f} frames/s"),
-            TimeRemainingColumn(),
-            console=target,
-            expand=True,
-            transient=True,
-            disable=not (visible and target.is_terminal),
+        self._bar = progress_bar(
+            target,
+            "{task.fields[speed]:.1f} frames/s",
+            title=f"{len(benchmark.sequences) - len(done)} sequences",
+            visible=visible and target.is_terminal,
         )
         self._task = self._bar.add_task("", total=self._total, speed=0.0)
         self._told = self._began = time.monotonic()

@@ -5,26 +5,14 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-from memotr.consoles import console, text_column
+from memotr.consoles import console, progress_bar
 
 
 class ScoringProgress:
     """A bar on stderr, told of every sequence that is scored; gone when all are, and none where it is no terminal."""
 
     def __init__(self, doing: str = "scoring") -> None:
-        target = console(stderr=True)
-        self._bar = Progress(
-            text_column(doing),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            text_column("{task.description}"),
-            TimeRemainingColumn(),
-            console=target,
-            transient=True,
-            disable=not target.is_terminal,
-        )
+        self._bar = progress_bar(console(stderr=True), "{task.description}", title=doing)
         self._task = self._bar.add_task("reading", total=None)
 
     def __call__(self, name: str, total: int) -> None:

@@ -1,6 +1,7 @@
-"""The archive of an exported program: exactly the members that ``memotr export`` writes, read without PyTorch.
+"""Reader of the archive of an exported program, without PyTorch.
 
-``torch.export.load`` runs code that an archive brings along: pickles, libraries, source text. It never sees the file.
+Only members that ``memotr export`` writes are accepted. ``torch.export.load`` is not used, because it runs code from
+the archive: pickles, libraries, source text.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ _MOST_BYTES = {
     **dict.fromkeys(("archive_format", "archive_version", "byteorder"), 64),
     **dict.fromkeys((".data/version", ".data/serialization_id", "version"), 64),
 }
-"""The most that each member can have. Those of tensors may have any size that fits into the file."""
+"""Largest size of each member in bytes. Members of tensors may have any size that fits into the file."""
 
 _TENSOR = re.compile(r"data/(weights/weight|constants/tensor)_\d{1,6}")
 
 
 class Archive:
-    """An open archive whose list of members has been checked. Names leave out the folder that PyTorch puts first."""
+    """Open archive with a checked list of members. Names exclude the top folder that PyTorch adds."""
 
     def __init__(self, zipped: zipfile.ZipFile, path: Path) -> None:
         self._zipped = zipped
@@ -56,7 +57,7 @@ class Archive:
             raise UserError(f"{path}: was not made by `memotr export`")
 
     def read(self, name: str) -> bytes:
-        """Return the content of a member. Raises UserError where there is none."""
+        """Return the content of a member. Raises UserError if there is none."""
         if name not in self._members:
             raise UserError(
                 f"{self._path}: has no member {name}, so another version of PyTorch or memotr made it; "
@@ -85,5 +86,5 @@ def open_archive(path: Path) -> Iterator[Archive]:
             yield Archive(zipped, path)
     except (UserError, MemoryError):
         raise
-    except Exception as error:  # what other bytes raise is anybody's guess
+    except Exception as error:  # damaged archives raise errors of any class
         raise UserError(f"{path}: not readable as an exported program ({first_line(error)})") from None

@@ -1,4 +1,4 @@
-"""What an exported file says of itself, as texts under names, for those who drive it from any language."""
+"""Description of an exported tracker in its file, as texts by name, for programs in any language."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from memotr.errors import UserError
 from memotr.export.frame_step import SMALLEST, STRIDE, empty_state
 
 FORMAT = "1"
-"""Of names, shapes and meaning of inputs and outputs."""
+"""Version of the names, shapes and meanings of inputs and outputs."""
 
 
 def describe(config: Config) -> dict[str, str]:
-    """Texts for the file's metadata. All but ``config`` (YAML) and the two versions are JSON."""
+    """Return the texts for the file's metadata: JSON, except ``config`` (YAML) and the two versions."""
     tracking = config.tracking
     values = {
         "classes": config.classes,
@@ -50,7 +50,7 @@ def describe(config: Config) -> dict[str, str]:
 
 
 def read_texts(document: bytes, origin: str) -> dict[str, str]:
-    """Parse the texts of :func:`describe` as a program carries them. Raises UserError where they are anything else."""
+    """Parse the texts of :func:`describe` in a program. Raises UserError for anything else."""
     texts = parse_json(document, origin)
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
         raise UserError(f"{origin}: its description is damaged; export the checkpoint again")
@@ -58,10 +58,10 @@ def read_texts(document: bytes, origin: str) -> dict[str, str]:
 
 
 def read_config(texts: Mapping[str, str], origin: str) -> Config:
-    """The configuration of the model that was exported.
+    """Return the configuration of the exported model.
 
     Raises:
-        UserError: the texts are not those of :func:`describe`, or of a format that is not known here.
+        UserError: the texts are not those of :func:`describe`, or have an unknown format.
     """
     if "memotr_format" not in texts:
         raise UserError(f"{origin}: was not made by `memotr export`")

@@ -1,4 +1,4 @@
-"""What runs an exported frame step: ONNX Runtime or PyTorch, behind one interface."""
+"""Engines that run an exported frame step: ONNX Runtime and PyTorch."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from memotr.export.graph import GraphError, Program
 from memotr.export.onnx_file import read_metadata
 
 EngineName = Literal["torch", "onnx", "pt2"]
-"""For weights, and for the two kinds of exported files."""
+"""Engine of weights (torch) and of the two kinds of exported files."""
 
 
 class Engine(Protocol):
-    """An exported frame step. ``config`` is that of the model it was made of."""
+    """Exported frame step. ``config`` is the configuration of the exported model."""
 
     config: Config
 
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """From the tensors of :data:`INPUTS`, on the CPU, to those of :data:`OUTPUTS`.
+        """Run one step: take the tensors of :data:`INPUTS`, on the CPU, and return those of :data:`OUTPUTS`.
 
         Raises:
-            UserError: a file fails at it.
+            UserError: the step of the file fails.
         """
 
 
 class OnnxEngine:
-    """ONNX Runtime.
+    """Engine for ONNX files, in ONNX Runtime.
 
     Args:
-        path: written by ``memotr export``.
-        device: "cpu"; "cuda" or "cuda:1", which needs the package onnxruntime-gpu; "auto" takes what there is.
+        path: file written by ``memotr export``.
+        device: "cpu"; "cuda" or "cuda:1", which needs the package onnxruntime-gpu; "auto" prefers CUDA.
 
     Raises:
-        UserError: the file is not what it should be, or the device is not there.
+        UserError: the file is not a valid export, or the device is not available.
     """
 
     def __init__(self, path: Path, device: str = "auto") -> None:
@@ -56,15 +56,15 @@ class OnnxEngine:
         self.path = path
         self.config = read_config(read_metadata(path), str(path))
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors: its warnings quote the file, and errors are raised besides
+        options.log_severity_level = 3  # errors only: warnings quote the file, and errors are raised as exceptions, too
         try:
             self.session = onnxruntime.InferenceSession(
                 path,
                 options,
                 providers=[*gpu, "CPUExecutionProvider"],
-                enable_fallback=int(bool(gpu)),  # which prints what is wrong with the file
+                enable_fallback=int(bool(gpu)),  # the fallback prints errors of the file
             )
-        except Exception as error:  # its classes have no common base of their own
+        except Exception as error:  # its error classes have no common base
             raise UserError(f"{path}: ONNX Runtime cannot load it: {first_line(error)}") from None
 
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -77,10 +77,10 @@ class OnnxEngine:
 
 
 class ProgramEngine:
-    """A ``torch.export`` program in PyTorch, on the CPU.
+    """Engine for ``torch.export`` programs, in PyTorch on the CPU.
 
     Raises:
-        UserError: the file is not what it should be.
+        UserError: the file is not a valid export.
     """
 
     def __init__(self, path: Path) -> None:
@@ -102,7 +102,7 @@ class ProgramEngine:
 
 
 def _checked(values: Sequence[Tensor], config: Config, path: Path) -> dict[str, Tensor]:
-    """Name what an exported step returned. Raises UserError where it is nothing that a next step could start from."""
+    """Return the outputs of an exported step by name. Raises UserError if a next step cannot use them."""
     outputs = dict(zip(OUTPUTS, values, strict=True))
     wanted = {f"new_{name}": value for name, value in empty_state(config).items()}
     wanted |= {"boxes": torch.empty(0, 4), "scores": torch.empty(0)}
@@ -120,7 +120,7 @@ def _checked(values: Sequence[Tensor], config: Config, path: Path) -> dict[str, 
 
 
 def choose_engine(checkpoint: str | Path, wanted: Literal["auto", "torch", "onnx", "pt2"]) -> EngineName:
-    """The engine that a checkpoint is for, by its ending. Raises UserError where another one is wanted."""
+    """Return the engine for a checkpoint by its suffix. Raises UserError if another one is requested."""
     endings: dict[str, EngineName] = {".onnx": "onnx", ".pt2": "pt2"}
     name = endings.get(Path(checkpoint).suffix, "torch")
     if wanted not in ("auto", name):
@@ -130,10 +130,10 @@ def choose_engine(checkpoint: str | Path, wanted: Literal["auto", "torch", "onnx
 
 
 def open_engine(path: str | Path, device: str = "auto") -> Engine:
-    """Load what ``memotr export`` wrote.
+    """Load a file written by ``memotr export``.
 
     Raises:
-        UserError: there is no such file, it was not made by ``memotr export``, or the device is not there.
+        UserError: there is no such file, it was not made by ``memotr export``, or the device is not available.
     """
     path = Path(path)
     if choose_export(path) == "onnx":
@@ -144,7 +144,7 @@ def open_engine(path: str | Path, device: str = "auto") -> Engine:
 
 
 def choose_export(path: Path) -> Literal["onnx", "pt2"]:
-    """Return the engine of an exported file. Raises UserError for other files, and where there is none."""
+    """Return the engine of an exported file. Raises UserError for other files and missing ones."""
     name = choose_engine(path, "auto")
     if name == "torch":
         raise UserError(

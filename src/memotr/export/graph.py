@@ -1,7 +1,7 @@
-"""The graph of an exported program, run operator by operator.
+"""Interpreter for the graph of an exported program.
 
-A file names operators and holds numbers. The operators come from a fixed list here, the numbers go into their
-arguments, and nothing else in the file is evaluated: neither its source text nor its expressions.
+The file names operators and holds numbers. The operators come from a fixed list, the numbers become their arguments,
+and nothing else in the file is evaluated, neither source text nor expressions.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _ATEN = """
     split split_with_sizes sqrt squeeze stack sub sub_ sum sym_size to transpose unflatten unsqueeze upsample_nearest2d
     view view_as where zeros zeros_like
 """.split()  # noqa: SIM905
-"""Operators of tensors that reach no file and check their arguments: what traces of the frame step contain, and near
-relatives that another version of PyTorch may take instead."""
+"""Tensor operators that access no files and check their arguments: those in traces of the frame step, and similar ones
+that another version of PyTorch may use instead."""
 
 _ON_NUMBERS: dict[str, Callable[..., Any]] = {
     f"_operator.{name}": getattr(operator, name)
     for name in ("add", "sub", "mul", "floordiv", "mod", "neg", "eq", "ne", "lt", "le", "gt", "ge")
 } | {f"torch.{name}": getattr(torch, name) for name in ("sym_max", "sym_min", "sym_not", "sym_int", "sym_float")}
 
-# Numbers by which the file names them.
+# Numbers that the file uses for them.
 _DTYPES = {1: torch.uint8, 2: torch.int8, 3: torch.int16, 4: torch.int32, 5: torch.int64, 6: torch.float16}
 _DTYPES |= {7: torch.float32, 8: torch.float64, 12: torch.bool, 13: torch.bfloat16}
 _MEMORY_FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 4: torch.preserve_format}
@@ -50,19 +50,19 @@ _LAYOUTS = {7: torch.strided}
 _EXPRESSION = re.compile(
     r"(?>[a-z]{1,3}\d+|[A-Z][A-Za-z]*|[a-z]+=(?:True|False)|\d+(?:\.\d+)?(?:e-?\d+)?|[-+*/(),=' ])*+"
 )
-"""Of a size: symbols, digits, operators, and what SymPy calls them. Atomic, so that no text takes long."""
+"""Expression of a size: symbols, digits, operators, SymPy's names of them. Atomic groups keep matching fast."""
 
 _GUARD = re.compile(r"(?>L\['\w+'\]|\.size\(\)|\[\d+\]|\b(?:and|or|not|max|min|Eq|Ne)\b|\d+|[-+*/%()<>=!, ])*+")
-"""A condition on the sizes of inputs."""
+"""Condition on the sizes of inputs."""
 
 
 class GraphError(Exception):
-    """The graph is not one that ``memotr export`` writes."""
+    """Error of a graph that ``memotr export`` does not write."""
 
 
 @dataclass(frozen=True)
 class _Name:
-    """Stands in an instruction's arguments for an earlier result."""
+    """Reference to an earlier result in the arguments of an instruction."""
 
     name: str
 
@@ -77,16 +77,16 @@ class _Instruction:
 
 
 class Program:
-    """A graph with its weights, on the CPU.
+    """Graph with its weights on the CPU.
 
     Args:
-        archive: where it lies.
-        num_inputs: tensors that it takes.
-        num_outputs: tensors that it returns.
+        archive: archive that holds the graph.
+        num_inputs: number of input tensors.
+        num_outputs: number of output tensors.
 
     Raises:
-        GraphError: it holds something that ``memotr export`` does not write.
-        KeyError, TypeError, ValueError, …: its parts do not fit each other.
+        GraphError: the graph has something that ``memotr export`` does not write.
+        KeyError, TypeError, ValueError, …: the parts of the graph do not fit each other.
     """
 
     def __init__(self, archive: Archive, num_inputs: int, num_outputs: int) -> None:
@@ -136,11 +136,11 @@ _STORED = {
     "buffer": "buffer_name",
     "tensor_constant": "tensor_constant_name",
 }
-"""Kinds of inputs that the file itself holds, and where their name is said."""
+"""Kind of input that the file stores → key of its name."""
 
 
 class _Tensors:
-    """The stored tensors."""
+    """Tensors stored in an archive."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
@@ -166,7 +166,7 @@ class _Tensors:
         if flat.dtype != dtype or min(sizes, default=0) < 0 or math.prod(sizes) > flat.numel():
             raise GraphError(f"its tensor {name} is larger than what the file holds")
         tensor = flat.as_strided(sizes, strides, meta["storage_offset"]["as_int"])
-        # As in the model: PyTorch chooses kernels by it, in inference too.
+        # Parameters as in the model: PyTorch chooses kernels by requires_grad, in inference, too.
         return torch.nn.Parameter(tensor, meta["requires_grad"]) if place["is_param"] else tensor
 
 
@@ -197,7 +197,7 @@ def _resolve(target: str) -> Callable[..., Any]:
 
 
 def _argument(argument: dict[str, Any]) -> Any:
-    """Return a plain value, a name of an earlier result, or a list of these."""
+    """Return a plain value, a reference to an earlier result, or a list of these."""
     ((kind, value),) = argument.items()
     if kind in ("as_tensor", "as_optional_tensor"):
         return _Name(value["name"]) if kind == "as_tensor" else _argument(value)
@@ -211,7 +211,7 @@ def _argument(argument: dict[str, Any]) -> Any:
         case "as_none":
             return None
         case "as_float":
-            return float(value)  # infinity is a text
+            return float(value)  # infinity is stored as text
         case "as_floats":
             return [float(item) for item in value]
         case "as_int" | "as_bool" | "as_string" | "as_ints" | "as_bools":
@@ -228,7 +228,7 @@ def _argument(argument: dict[str, Any]) -> Any:
 
 
 def _result(output: dict[str, Any]) -> str | tuple[str, ...]:
-    """Return the name of a result, or those of the parts of a list."""
+    """Return the name of a result, or the names of the parts of a list."""
     ((kind, value),) = output.items()
     if kind == "as_tensor":
         return str(value["name"])
@@ -246,7 +246,7 @@ def _fill_in(value: Any, values: dict[str, Any]) -> Any:
 
 
 def _free_early(instructions: Iterable[_Instruction], keep: set[str]) -> list[_Instruction]:
-    """Note in each instruction which results nobody needs after it."""
+    """Add to each instruction the names of results that no later one uses."""
     seen = set(keep)
     backwards = []
     for step in reversed(list(instructions)):
@@ -273,7 +273,7 @@ def _refuse_expressions(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_samples(data: bytes) -> None:
-    """Refuse a pickle of more than tensors. The samples themselves are needed for nothing."""
+    """Refuse a pickle that holds more than tensors; the samples themselves are not used."""
     if data:
         with zipfile.ZipFile(BytesIO(data)) as zipped:
             stored_members(zipped)

@@ -1,4 +1,4 @@
-"""What ``memotr info`` says of an exported tracker."""
+"""Description of an exported tracker for ``memotr info``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ KINDS = {"onnx": "exported tracker, ONNX", "pt2": "exported tracker, torch.expor
 
 
 def describe_export(path: str | Path) -> dict[str, str]:
-    """What the file is, what it was made of and which command takes it: topic to text, in the order to be shown.
+    """Return the kind, origin and use of a file as texts by topic, in the order to be shown.
 
-    Of a .pt2 file nothing but its description is read.
+    Only the description in a .pt2 file is read.
 
     Raises:
         UserError: there is no such file, or it was not made by ``memotr export``.

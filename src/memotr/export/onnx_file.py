@@ -1,4 +1,4 @@
-"""Exported ONNX files: what they may hold, checked before ONNX Runtime opens them."""
+"""Checks of exported ONNX files before ONNX Runtime opens them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 STANDARD = ("", "ai.onnx")
-"""The domain of ONNX's own operators, by its two names. Those of other domains come from whoever registers them."""
+"""The two names of the domain of ONNX's own operators; other domains can be registered by anyone."""
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """Return the metadata of an exported file.
 
     Raises:
-        UserError: the file is damaged, or holds what ``memotr export`` does not write: tensors in other files (which
-            may be any file of the reader's), operators other than ONNX's own, functions.
+        UserError: the file is damaged, or has something that ``memotr export`` does not write: tensors in other files
+            (which could be any file of the user), operators other than ONNX's own, functions.
     """
     import onnx
 
@@ -28,7 +28,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         model = onnx.load_model(path, load_external_data=False)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except Exception as error:  # its parser's classes have no common base
+    except Exception as error:  # its parser's error classes have no common base
         raise UserError(f"{path}: not readable as ONNX ({first_line(error)})") from None
     for problem in _problems(model):
         raise UserError(f"{path}: refused, because {problem}, which memotr export does not write")
@@ -49,7 +49,7 @@ def _problems(model: ModelProto) -> Iterator[str]:
 
 
 def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """The graph and those inside its nodes, such as bodies of loops."""
+    """Yield the graph and all graphs inside its nodes, such as the bodies of loops."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:

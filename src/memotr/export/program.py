@@ -1,4 +1,4 @@
-"""From a model to files: traced once, written as a ``torch.export`` program or translated to ONNX."""
+"""Export of a model: a trace, written as a ``torch.export`` program or translated to ONNX."""
 
 from __future__ import annotations
 
@@ -20,17 +20,20 @@ from memotr.models.memotr import MeMOTR
 from memotr.structures import ImageBatch
 
 METADATA_FILE = "memotr.json"
-"""The name under which a program of PyTorch's carries its description."""
+"""Name of the description inside a ``torch.export`` program."""
 
 
 def trace(model: MeMOTR) -> tuple[FrameStep, ExportedProgram]:
-    """The frame step of a model, and the same as a graph for images of any size and any number of tracks.
+    """Trace the frame step of a model as a graph for images of any size and any number of tracks.
 
     Args:
-        model: on the CPU; put in evaluation mode with the kernel "reference", which other runtimes know.
+        model: model on the CPU; it is put in evaluation mode, with the kernel "reference" for other runtimes.
+
+    Returns:
+        The frame step, and its graph.
 
     Raises:
-        UserError: the configuration asks for the motion model, which is no part of the step.
+        UserError: the configuration enables the motion model, which is not part of the step.
     """
     if model.config.tracking.motion.enabled:
         raise UserError("the motion model cannot be exported: set tracking.motion.enabled to false")
@@ -40,15 +43,15 @@ def trace(model: MeMOTR) -> tuple[FrameStep, ExportedProgram]:
     sizes |= {"pixels": {2: STRIDE * height, 3: STRIDE * width}, "mask": {1: STRIDE * height, 2: STRIDE * width}}
     sizes |= {name: {0: tracks} for name in STATE}
     with torch.no_grad():
-        # strict: the other way of tracing takes len() of a tensor for a constant
+        # strict: non-strict tracing treats len() of a tensor as a constant
         return step, torch.export.export(step, _example(model), dynamic_shapes=sizes, strict=True)
 
 
 def write_program(program: ExportedProgram, path: Path, description: Mapping[str, str]) -> None:
-    """Save a traced step for PyTorch; its description lies in it as a file of its own."""
+    """Save a traced step for PyTorch, with its description as an extra file in the archive."""
     samples = program.example_inputs
-    program.example_inputs = None  # they would be stored as a pickle
-    archive = io.BytesIO()  # writing to a full disk, PyTorch ends the process
+    program.example_inputs = None  # would be stored as a pickle
+    archive = io.BytesIO()  # PyTorch aborts the process if it writes to a full disk
     with quiet_exporter():
         torch.export.save(program, archive, extra_files={METADATA_FILE: json.dumps(description, allow_nan=False)})
     program.example_inputs = samples
@@ -56,9 +59,9 @@ def write_program(program: ExportedProgram, path: Path, description: Mapping[str
 
 
 def write_onnx(program: ExportedProgram, path: Path, description: Mapping[str, str]) -> None:
-    """Translate a traced step to ONNX; its description is the file's metadata."""
+    """Translate a traced step to ONNX, with its description as the file's metadata."""
     import onnx_ir
-    import onnxscript  # noqa: F401  PyTorch's own complaint of its absence names no package
+    import onnxscript  # noqa: F401  PyTorch's own error names no package
     from onnx_ir.passes.common import CommonSubexpressionEliminationPass, InlinePass
 
     with quiet_exporter():
@@ -66,7 +69,7 @@ def write_onnx(program: ExportedProgram, path: Path, description: Mapping[str, s
             program, dynamo=True, input_names=INPUTS, output_names=OUTPUTS, optimize=False, verbose=False
         )
         assert translated is not None
-        # The optimiser gives one name to the bounds of all clamps of a tensor; so equal clamps become one before.
+        # The optimiser gives the bounds of all clamps of a tensor the same name, so equal clamps are merged first.
         InlinePass()(translated.model)
         CommonSubexpressionEliminationPass()(translated.model)
         translated.optimize()
@@ -81,7 +84,7 @@ def write_onnx(program: ExportedProgram, path: Path, description: Mapping[str, s
 
 
 def _example(model: MeMOTR) -> tuple[Tensor, ...]:
-    """Inputs of which no size is 0 or 1: tracing takes those for constants."""
+    """Return example inputs without sizes of 0 or 1, which tracing would treat as constants."""
     images = ImageBatch.from_images([torch.zeros(3, 3 * STRIDE, 4 * STRIDE)])
     state = {
         name: value.new_zeros(3, *value.shape[1:]) for name, value in empty_state(model.config).items() if value.ndim
@@ -93,7 +96,7 @@ def _example(model: MeMOTR) -> tuple[Tensor, ...]:
 
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Keep back what the exporter says of its own insides."""
+    """Suppress messages of the exporter about its internals."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch._export", "onnxscript")]
     levels = [logger.level for logger in loggers]
     try:

@@ -1,4 +1,4 @@
-"""From a checkpoint to checked files."""
+"""Export of a model to checked files."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from memotr.terminal import say
 
 
 def export_model(model: MeMOTR, paths: Sequence[Path], say: Callable[[str], None] = say) -> None:
-    """Trace the model's frame step once, and write, load and check each file; only then it takes its name.
+    """Trace the model's frame step once, then write, load and check each file before it gets its name.
 
     Args:
-        model: on the CPU; its kernel becomes "reference".
-        paths: each ends in .onnx or .pt2.
-        say: receives a line for all that takes a while, and for every file.
+        model: model on the CPU; its kernel becomes "reference".
+        paths: files to write, each ending in .onnx or .pt2.
+        say: receives a line for each long operation and each file.
 
     Raises:
-        UserError: a path has another ending or cannot be written; the model cannot be exported; a file computes
-            something else than the model.
+        UserError: a path has another ending or cannot be written; the model cannot be exported; the results of a file
+            differ from the model's.
     """
     engines = [choose_engine(path, "auto") for path in paths]
     for path, engine in zip(paths, engines, strict=True):
         if engine == "torch":
             raise UserError(f"{path}: expected a file that ends in .onnx or .pt2")
-        check_writable(path)  # before the minutes that tracing takes
+        check_writable(path)  # before tracing, which takes minutes
     if "onnx" in engines:
-        import onnxruntime  # noqa: F401  missing, it is to be said now, too
+        import onnxruntime  # noqa: F401  raises before tracing if it is missing
         import onnxscript  # noqa: F401
     say("tracing the frame step, which takes a few minutes")
     step, program = trace(model)

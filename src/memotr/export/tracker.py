@@ -1,4 +1,4 @@
-"""A tracker whose steps an exported file takes."""
+"""Tracker that runs an exported frame step."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from memotr.tracks import Tracks
 
 
 class ExportedTracker(VideoTracker):
-    """Follows the objects of one video, as :class:`memotr.Tracker` does.
+    """Tracker of the objects of one video, with an exported frame step.
 
     Args:
-        engine: from :func:`memotr.export.engines.open_engine`; several trackers may share it.
-        det_thresh: this and the others: as for :class:`memotr.Tracker`.
-        track_thresh: likewise.
-        result_thresh: likewise.
-        miss_tolerance: likewise.
-        min_area: likewise.
+        engine: engine from :func:`memotr.export.engines.open_engine`; several trackers may share it.
+        det_thresh: see :class:`memotr.Tracker`.
+        track_thresh: see :class:`memotr.Tracker`.
+        result_thresh: see :class:`memotr.Tracker`.
+        miss_tolerance: see :class:`memotr.Tracker`.
+        min_area: see :class:`memotr.Tracker`.
 
     Raises:
         memotr.errors.UserError: a threshold is out of range.
@@ -60,7 +60,7 @@ class ExportedTracker(VideoTracker):
         return self._report(table.numpy(), height, width)
 
     def _within_limit(self, output: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Drop the births with the lowest scores where tracks are too many: the exported step knows no limit."""
+        """Drop the births with the lowest scores above the limit of tracks, which the exported step does not know."""
         ids, scores, most = output["new_ids"], output["scores"], self.settings.max_tracks
         if len(ids) <= most:
             return output

@@ -1,4 +1,4 @@
-"""BDD100K box tracking results: one JSON list of frames a video, in the Scalabel form that its evaluation reads."""
+"""Writer of BDD100K box tracking results: one JSON list of frames per video, in Scalabel format."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from memotr.tracks import Tracks
 
 
 class BddSink(TextSink):
-    """``[{"name", "videoName", "frameIndex", "labels": [{"id", "category", "score", "box2d": {"x1", …}}]}, …]``.
+    """Sink for BDD100K results.
+
+    ``[{"name", "videoName", "frameIndex", "labels": [{"id", "category", "score", "box2d": {"x1", …}}]}, …]``
 
     ``frameIndex`` counts from 0 in the source, ``id`` is a string as Scalabel has it, boxes are in pixels. The frame's
-    ``name`` is its image file, or ``<video>-<number from 1>.jpg`` as BDD100K calls the images it cuts from a video.
+    ``name`` is its image file, or ``<video>-<number from 1>.jpg`` as BDD100K names the images of a video.
     """
 
     separator = b",\n"

@@ -1,4 +1,4 @@
-"""Camera numbers: how each platform calls camera 0."""
+"""Cameras by number on each platform."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from memotr.errors import UserError
 
 @dataclass(frozen=True)
 class Device:
-    """What FFmpeg needs to know of a camera."""
+    """Address and driver of a camera for FFmpeg."""
 
     address: str
     driver: str
@@ -24,15 +24,15 @@ class Device:
 
 
 def camera_device(number: int, platform: str = sys.platform) -> Device:
-    """The camera of that number, from 0: Video4Linux, AVFoundation (macOS) or DirectShow (Windows).
+    """Return the camera with a number from 0: Video4Linux, AVFoundation (macOS) or DirectShow (Windows).
 
     Raises:
-        UserError: the platform has none of these or, on Windows, where cameras go by name, there is no such camera.
+        UserError: the platform has none of these or, on Windows, where cameras have names, there is no such camera.
     """
     if platform.startswith("linux"):
         return Device(f"/dev/video{number}", "v4l2")
     if platform == "darwin":
-        return Device(f"{number}:none", "avfoundation", {"framerate": "30"})  # it refuses its own default rate
+        return Device(f"{number}:none", "avfoundation", {"framerate": "30"})  # its default rate does not work
     if platform == "win32":
         names = _cameras("dshow")
         if number >= len(names):
@@ -42,10 +42,10 @@ def camera_device(number: int, platform: str = sys.platform) -> Device:
 
 
 def open_camera(number: int) -> av.container.InputContainer:
-    """A camera, ready to be read.
+    """Open a camera.
 
     Raises:
-        UserError: it is not there, is not ours to use, or this build of PyAV lacks the platform's driver.
+        UserError: there is no such camera, access is denied, or this build of PyAV lacks the platform's driver.
     """
     device = camera_device(number)
     try:
@@ -55,7 +55,7 @@ def open_camera(number: int) -> av.container.InputContainer:
     except av.error.FFmpegError as error:
         found = _found(_cameras(device.driver))
         raise UserError(f"cannot open camera {number} ({device.address}): {error.strerror}; {found}") from error
-    except ValueError as error:  # PyAV's answer to a format that it was built without
+    except ValueError as error:  # raised by a PyAV that was built without the driver
         reason = f"this build of PyAV was made without {device.driver}"
         raise UserError(f"cannot open camera {number}: {reason}; give an rtsp:// or http:// address instead") from error
 

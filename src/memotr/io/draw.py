@@ -1,4 +1,4 @@
-"""Tracks drawn on a frame: boxes, labels and fading trails, one stable colour an identity.
+"""Drawing of tracks on frames: boxes, labels and fading trails, with a stable colour for each identity.
 
 supervision, whose annotators ``Tracks.to_supervision()`` feeds, has no trails that fade, and its anti-aliased labels
 cost 18 ms for 30 objects; everything here together costs about 5 ms on a 1080p frame.
@@ -26,7 +26,7 @@ Area = tuple[int, int, int, int]  # left, top, width, height in pixels
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 SHIFT = 3  # OpenCV's fixed-point coordinates: lines move by eighths of a pixel
 FAR = 1e6  # pixels; beyond this OpenCV's fixed-point numbers would overflow
-TRAIL_OPACITY = 0.9  # of the newest end
+TRAIL_OPACITY = 0.9  # at the newest end
 QUARTER = np.linspace(0, np.pi / 2, 5)
 ROUND_CORNERS = np.stack(  # (4, 5, 2) points of a unit circle, clockwise from its leftmost, a quarter for each corner
     [np.stack([-np.cos(QUARTER + k * np.pi / 2), -np.sin(QUARTER + k * np.pi / 2)], axis=1) for k in range(4)]
@@ -37,7 +37,7 @@ INWARD = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
 
 @lru_cache(maxsize=256)
 def track_color(track_id: int) -> Color:
-    """RGB colour of an identity, the same in every video.
+    """Return the RGB colour of an identity, which is the same in every video.
 
     Hues step by the golden ratio, which spreads any run of consecutive ids evenly over the colour circle; odd ids are
     darker, because 13 and 21 steps come almost back to the same hue. Hue and lightness are OKLCh's, where equal steps
@@ -55,7 +55,7 @@ def track_color(track_id: int) -> Color:
 
 
 def _oklch_to_linear_rgb(lightness: float, chroma: float, hue: float) -> tuple[float, float, float]:
-    """OKLab (Ottosson, 2020) in its polar form to linear sRGB; a channel outside [0, 1] cannot be shown."""
+    """Convert polar OKLab (Ottosson, 2020) to linear sRGB; a channel outside [0, 1] cannot be displayed."""
     a, b = chroma * math.cos(hue), chroma * math.sin(hue)
     long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
     medium = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
@@ -73,7 +73,7 @@ def _gamma(channel: float) -> float:
 
 @dataclass(frozen=True)
 class Style:
-    """Sizes in pixels."""
+    """Sizes of lines, corners, trails and text in pixels."""
 
     line: int
     corner: int
@@ -82,7 +82,7 @@ class Style:
 
     @classmethod
     def of(cls, image: Pixels) -> Style:
-        """Sizes that look alike on a 240p gif and a 4K video: fractions of the frame's shorter side."""
+        """Return sizes as fractions of the frame's shorter side, so that they look alike from 240p to 4K."""
         side = min(image.shape[:2])
         return cls(
             line=math.ceil(side / 430),
@@ -94,7 +94,7 @@ class Style:
 
 @dataclass(frozen=True)
 class _Fading:
-    """How a trail looks by age in frames: thinner and more transparent the longer ago."""
+    """Opacity and thickness of a trail by age in frames; older parts are thinner and more transparent."""
 
     opacity: list[int]  # of 255
     thickness: list[int]  # pixels
@@ -110,7 +110,7 @@ class _Fading:
 
 @dataclass
 class _Identity:
-    """What drawing remembers of one track."""
+    """Drawing state of one track."""
 
     points: deque[tuple[int, float, float]]  # (frames drawn so far, x, y) of its foot, in pixels
     names_class: bool = field(default=False)  # its label names the class as well
@@ -118,28 +118,30 @@ class _Identity:
 
 @dataclass(frozen=True)
 class _Label:
-    """A rendered label, ready to be laid over a frame as ``frame * keep + ink``."""
+    """Rendered label, which is blended into a frame as ``frame * keep + ink``."""
 
     ink: NDArray[np.floating]  # (h, w, 3)
     keep: NDArray[np.floating]  # (h, w, 1) in [0, 1]
 
 
 class Annotator:
-    """Draws the tracks of successive frames of one video.
+    """Annotator that draws the tracks in successive frames of one video.
 
-    However long the video, it keeps the trails of the last ``trail_length`` frames' identities, the labels of the last
-    frame's, and nothing else.
+    Memory does not grow with the length of the video: only the trails of the last ``trail_length`` frames and the
+    labels of the last frame are kept.
+
+    Args:
+        trail_length: number of frames over which a trail fades; 0 draws no trails.
     """
 
     def __init__(self, *, trail_length: int = 30) -> None:
-        """Args: trail_length: frames over which a trail fades away; 0 draws none."""
         self.trail_length = trail_length
         self._drawn = 0
         self._identities: dict[int, _Identity] = {}
         self._labels: dict[tuple[str, int, int], _Label] = {}  # the last frame's, by words, identity and font size
 
     def annotate(self, image: Pixels, tracks: Tracks) -> Pixels:
-        """A copy of the frame ((H, W, 3) uint8 RGB) with its tracks drawn on it, nearer objects over farther ones."""
+        """Return a copy of a frame ((H, W, 3) uint8 RGB) with its tracks, nearer objects over farther ones."""
         canvas = np.array(image, order="C")
         height, width = canvas.shape[:2]
         style = Style.of(canvas)
@@ -150,8 +152,8 @@ class Annotator:
 
         x1, y1, x2, y2 = tracks.boxes.T
         tracks = tracks[(x2 > 0) & (y2 > 0) & (x1 < width) & (y1 < height)]  # NaN is outside, too
-        tracks = tracks[np.argsort(tracks.boxes[:, 3], kind="stable")]  # the lower its foot, the nearer an object
-        margin = style.corner + style.line  # so far outside the frame nothing shows of a box
+        tracks = tracks[np.argsort(tracks.boxes[:, 3], kind="stable")]  # objects with a lower bottom edge are nearer
+        margin = style.corner + style.line  # nothing of a box is visible this far outside the frame
         boxes = np.clip(tracks.boxes, -margin, np.array([width, height] * 2) + margin)
         for box, track_id in zip(boxes, tracks.ids.tolist(), strict=True):
             _draw_box(canvas, box, track_color(track_id), style)
@@ -159,7 +161,7 @@ class Annotator:
         return canvas
 
     def _remember(self, tracks: Tracks) -> None:
-        """Adds this frame's foot points and forgets the identities whose trails have faded away."""
+        """Add the foot points of this frame and forget identities whose trails have faded."""
         self._drawn += 1
         for track_id, (x1, _, x2, y2) in zip(tracks.ids.tolist(), tracks.boxes.tolist(), strict=True):
             if track_id not in self._identities:
@@ -169,30 +171,30 @@ class Annotator:
         self._identities = {i: known for i, known in self._identities.items() if known.points[-1][0] >= oldest}
 
     def _draw_trail(self, canvas: Pixels, identity: _Identity, color: Color, fading: _Fading) -> None:
-        """The way of the foot point."""
+        """Draw the trail of a foot point."""
         recent = [point for point in identity.points if self._drawn - point[0] <= self.trail_length]
         points = np.clip([(x, y) for _, x, y in recent], -FAR, FAR)  # (P, 2) pixels, oldest first
         if len(points) < 2 or np.isnan(points).any():
             return
-        points[1:-1] = (points[:-2] + 2 * points[1:-1] + points[2:]) / 4  # a foot jumps at every step
+        points[1:-1] = (points[:-2] + 2 * points[1:-1] + points[2:]) / 4  # smooths the jumps of each step
         (left, top), (right, bottom) = _window(points, fading.thickness[0], canvas)
         if right <= left or bottom <= top:
             return
         corners = np.round((points - (left, top)) * (1 << SHIFT)).astype(int).tolist()
-        # One mask for the whole trail: drawn one over the other, transparent segments would show their joints.
+        # One mask for the whole trail, because overlapping transparent segments would show their joints.
         mask = np.zeros((bottom - top, right - left), np.uint8)
         for k in range(1, len(corners)):
             age = self._drawn - recent[k][0]
             opacity, thickness = fading.opacity[age], fading.thickness[age]
             cv2.line(mask, corners[k - 1], corners[k], opacity, thickness, cv2.LINE_AA, SHIFT)
-        # By flat index: np.nonzero is several times as slow on two axes.
+        # By flat index: np.nonzero is several times slower on two axes.
         where = np.divmod(np.flatnonzero(mask), right - left)
         alpha = mask[where][:, None].astype(np.uint16)  # (pixels of the trail, 1)
         window = canvas[top:bottom, left:right]
         window[where] = (window[where] * (255 - alpha) + np.array(color, np.uint16) * alpha + 127) // 255
 
     def _draw_labels(self, canvas: Pixels, boxes: NDArray[np.float32], tracks: Tracks, style: Style) -> None:
-        """Labels over everything else, the nearest objects' with the first choice of place and on top."""
+        """Draw the labels on top; those of the nearest objects come last and are placed first."""
         before, self._labels = self._labels, {}
         labels = [
             self._label(before, track_id, name, box, style)
@@ -214,14 +216,14 @@ class Annotator:
         box: NDArray[np.float32],
         style: Style,
     ) -> _Label:
-        """Return identity and class where the box is wide enough for both, else the identity alone.
+        """Return a label with identity and class if the box is wide enough, otherwise with the identity.
 
         Args:
-            before: the labels of the frame before, most of which are drawn again.
+            before: labels of the previous frame, most of which are reused.
             track_id: number of the identity.
-            name: of its class.
+            name: name of its class.
             box: (4,) xyxy in pixels.
-            style: of the frame.
+            style: style of the frame.
         """
 
         def rendered(words: str) -> _Label:
@@ -231,13 +233,15 @@ class Annotator:
 
         identity = self._identities[track_id]
         full = rendered(f"{track_id} {name}")
-        room = float(box[2] - box[0]) * (1.5 if identity.names_class else 1.2)  # two limits, or walking would flicker
+        room = float(box[2] - box[0]) * (
+            1.5 if identity.names_class else 1.2
+        )  # two limits prevent flicker while a person walks
         identity.names_class = full.keep.shape[1] <= room
         return full if identity.names_class else rendered(str(track_id))
 
 
 def _window(points: NDArray[np.float64], margin: int, canvas: Pixels) -> tuple[tuple[int, int], tuple[int, int]]:
-    """((left, top), (right, bottom)) of the part of the canvas that the points and a margin round them cover."""
+    """Return ((left, top), (right, bottom)) of the part of the canvas around the points, with a margin."""
     size = np.array(canvas.shape[1::-1])
     low = np.clip(np.floor(points.min(axis=0)) - margin, 0, size).astype(int).tolist()
     high = np.clip(np.ceil(points.max(axis=0)) + margin + 1, 0, size).astype(int).tolist()
@@ -245,7 +249,7 @@ def _window(points: NDArray[np.float64], margin: int, canvas: Pixels) -> tuple[t
 
 
 def _draw_box(canvas: Pixels, box: NDArray[np.float32], color: Color, style: Style) -> None:
-    """An outline with rounded corners."""
+    """Draw the outline of a box with rounded corners."""
     radius = max(0.0, min(style.corner, float(box[2] - box[0]) / 3, float(box[3] - box[1]) / 3))
     centres = np.round(box)[CORNER_CENTRES] + INWARD * radius  # (4, 2)
     outline = centres[:, None] + ROUND_CORNERS * radius  # (4, 5, 2)
@@ -254,7 +258,7 @@ def _draw_box(canvas: Pixels, box: NDArray[np.float32], color: Color, style: Sty
 
 
 def _place(size: tuple[int, int], box: NDArray[np.float32], frame: tuple[int, int], taken: list[Area]) -> Area:
-    """Where a label of (height, width) goes: the first place at its box that is in the frame and free."""
+    """Return the first free area at a box inside the frame for a label of (height, width)."""
     height, width = size
     x1, y1, x2, y2 = np.round(box).astype(int).tolist()
     rightmost, lowest = max(0, frame[1] - width), max(0, frame[0] - height)
@@ -274,11 +278,11 @@ def _overlap(a: Area, b: Area) -> bool:
 
 
 def _render_label(words: str, color: Color, font_size: int) -> _Label:
-    """Dark or light text, whichever reads better, on a rounded plate of the track's colour."""
+    """Render dark or light text, whichever is more readable, on a rounded plate in the track's colour."""
     font = ImageFont.load_default(font_size)
     padding = round(font_size * 0.32)
     size = math.ceil(font.getlength(words)) + 2 * padding, round(font_size * 1.3)
-    plate = Image.new("L", (4 * size[0], 4 * size[1]))  # reduced afterwards: Pillow does not smooth its shapes
+    plate = Image.new("L", (4 * size[0], 4 * size[1]))  # reduced afterwards, because Pillow does not anti-alias shapes
     ImageDraw.Draw(plate).rounded_rectangle((0, 0, plate.width - 1, plate.height - 1), font_size * 1.1, fill=255)
     alpha = np.asarray(plate.reduce(4), np.float32)[..., None] / 255  # (h, w, 1)
     letters = Image.new("L", size)

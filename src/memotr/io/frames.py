@@ -1,4 +1,4 @@
-"""What every source of frames has in common: the frame, the choice of frames, the source itself."""
+"""Base classes of frame sources: frame, selection of frames, source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from memotr.errors import UserError
 from memotr.filenames import clean_filename
 
-DEFAULT_FPS = Fraction(25)  # of sources that do not say: folders of images, some streams
+DEFAULT_FPS = Fraction(25)  # for sources without a rate: folders of images, some streams
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,9 +24,8 @@ class Frame:
     """One frame of a source.
 
     Attributes:
-        index: its number in the whole source, from 0. Frames left out by start or stride are counted and so are
-            unreadable images that were skipped: frame 100 of a video is frame 100 however it was reached. MOT files
-            number from 1, so they say ``index + 1``.
+        index: number in the whole source, from 0. Frames that start, stride or skipped images leave out are counted, so
+            frame 100 of a video is always frame 100. MOT files count from 1 and hold ``index + 1``.
         image: (H, W, 3) uint8 RGB, upright.
         time: seconds since the first frame of the source.
         file_name: name of the image file; None for video.
@@ -40,10 +39,10 @@ class Frame:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which frames of a source are wanted: ``start``, ``start + stride``, … below ``end``, at most ``max_frames``.
+    """Selection of frames: ``start``, ``start + stride``, … below ``end``, at most ``max_frames``.
 
     Raises:
-        UserError: no frame can ever be chosen.
+        UserError: the selection is empty for every source.
     """
 
     start: int = 0
@@ -65,39 +64,46 @@ class Selection:
 
     @property
     def stop(self) -> int | None:
-        """The first frame number behind all chosen ones; None if only the source ends them."""
+        """First frame number after all selected ones; None if only the source's end limits them."""
         stops = [] if self.end is None else [self.end]
         if self.max_frames is not None:
             stops.append(self.start + (self.max_frames - 1) * self.stride + 1)
         return min(stops, default=None)
 
     def indices(self, count: int) -> range:
-        """The chosen numbers among ``count`` frames."""
+        """Return the selected numbers among ``count`` frames."""
         return range(self.start, count if self.stop is None else min(count, self.stop), self.stride)
 
     def __contains__(self, index: int) -> bool:
         return index >= self.start and (index - self.start) % self.stride == 0 and not self.passed(index)
 
     def passed(self, index: int) -> bool:
-        """Whether no chosen frame has this number or a higher one."""
+        """Return whether all selected frames have lower numbers than this."""
         return self.stop is not None and index >= self.stop
 
 
 class Source(ABC):
-    """Frames to iterate over, once, inside a ``with`` statement.
+    """Iterable of frames, to be read once inside a ``with`` statement.
+
+    Args:
+        name: name from which the names of output files are made.
+        kind: "video", "stream", "camera", "images" or "sequence".
+        fps: frame rate of the source.
+        frame_count: number of all frames; None if it is not known.
+        selection: selection of frames.
+        exact: ``frame_count`` is not an estimate.
 
     Attributes:
-        name: what its output files are called, without ending.
+        name: name of the output files, without suffix.
         kind: "video", "stream", "camera", "images" or "sequence".
-        fps: chosen frames per second of the source's time (the source's rate divided by the stride).
-        frame_count: chosen frames, as far as known beforehand: None for cameras and live streams, and an estimate for
-            containers that only know their duration.
-        live: frames come at their own pace, and those that nobody fetches in time are lost.
-        file: the file that is read, if it is one.
-        pixel_aspect: width of a pixel divided by its height, where they differ. Boxes count stored pixels either way.
-        broke_off: reading ended in an error before the source's end; set after the last frame, and a note says where.
-        notes: what went wrong without being an error (damage, skipped files), one sentence each; complete after the
-            last frame.
+        fps: selected frames per second of the source's time (the source's rate divided by the stride).
+        frame_count: number of selected frames; None for cameras and live streams, and an estimate for containers that
+            only know their duration.
+        live: frames arrive in real time and are lost if they are not read in time.
+        file: the file that is read; None for other sources.
+        pixel_aspect: width of a pixel divided by its height; None if they are equal. Boxes are in stored pixels.
+        broke_off: reading ended in an error before the source's end; set after the last frame, with a note.
+        notes: sentences about problems that are not errors (damage, skipped files); complete after the last frame.
     """
 
     live = False
@@ -115,7 +121,6 @@ class Source(ABC):
         *,
         exact: bool = True,
     ) -> None:
-        """Args: exact: ``frame_count`` (of all frames) is no estimate."""
         self.name = clean_filename(name)
         self.kind = kind
         self.fps = fps / selection.stride
@@ -129,14 +134,14 @@ class Source(ABC):
 
     @abstractmethod
     def __iter__(self) -> Generator[Frame, None, None]:
-        """The chosen frames in order.
+        """Yield the selected frames in order.
 
         Raises:
-            UserError: a frame cannot be read, or there is none.
+            UserError: a frame cannot be read, or the source has no frames.
         """
 
     def close(self) -> None:
-        """Let go of the file or device; harmless when repeated."""
+        """Close the file or device; can be called repeatedly."""
         return None
 
     def __enter__(self) -> Self:

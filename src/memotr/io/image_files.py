@@ -1,4 +1,4 @@
-"""Image files: as stored where annotations count pixels, upright where people look."""
+"""Reading of image files, as stored for annotated data or upright for viewing."""
 
 from __future__ import annotations
 
@@ -25,16 +25,19 @@ JPEG_TAIL = 4096  # bytes in which the end mark is looked for: some cameras pad 
 MAX_PIXELS = 200_000_000  # the largest cameras'; a few kilobytes can announce any number
 MAX_BYTES = 1 << 30  # of a file
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000")  # files have wrong suffixes, too
-_LIMIT = Lock()  # Pillow's is one for all threads
+_LIMIT = Lock()  # guards Pillow's limit, which all threads share
 _NO_IMAGE = "it is damaged, cut short or not an image; copy it again"
 
-warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged tags, and of sizes, which MAX_PIXELS limits
+# Messages of Pillow and OpenCV name no file; the errors raised here do. Both settings are process-wide in these
+# libraries, and images are decoded by several threads: a context around each image would restore them while another
+# thread still needs them, so they are made once.
+warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged tags, and about sizes, which MAX_PIXELS limits
 if "OPENCV_LOG_LEVEL" not in os.environ:
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it names no file; errors here do
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 class ImageError(UserError):
-    """An image file that cannot be used, and why."""
+    """Error of an image file that cannot be used."""
 
     def __init__(self, file: Path, reason: str) -> None:
         super().__init__(f"cannot read image {file}: {reason}")
@@ -43,11 +46,11 @@ class ImageError(UserError):
 
 
 def read_image(file: Path, *, upright: bool = False) -> NDArray[np.uint8]:
-    """An image as (H, W, 3) uint8 RGB: grey is repeated, alpha dropped, 16 bits cut to 8.
+    """Read an image as (H, W, 3) uint8 RGB: grey is repeated, alpha dropped, 16 bits cut to 8.
 
     Args:
-        file: any image that OpenCV decodes, up to ``MAX_PIXELS``.
-        upright: obey an EXIF rotation, as viewers do. Not for data sets: their annotations were drawn on stored pixels,
+        file: image that OpenCV decodes, of up to ``MAX_PIXELS`` pixels.
+        upright: apply the EXIF rotation, as viewers do. Not for data sets: their annotations refer to stored pixels,
             and a rotation would move the boxes off their objects.
 
     Raises:
@@ -65,14 +68,14 @@ def read_image(file: Path, *, upright: bool = False) -> NDArray[np.uint8]:
         image = cv2.imdecode(data, flags)
     except cv2.error:
         image = None
-    # Older OpenCV fills what is missing of a JPEG with grey and says nothing to its caller.
+    # Older versions of OpenCV fill the missing part of a JPEG with grey and report no error.
     if image is None or _cut_short(data[:2].tobytes(), data[-JPEG_TAIL:].tobytes()):
         raise ImageError(file, _NO_IMAGE)
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def image_size(file: Path) -> tuple[int, int]:
-    """(height, width) in stored pixels, from the header and the last bytes alone.
+    """Return (height, width) in stored pixels, read from the header and the last bytes only.
 
     Raises:
         ImageError: the file is missing, empty, cut short (JPEG) or not an image.
@@ -93,17 +96,17 @@ def image_size(file: Path) -> tuple[int, int]:
 
 
 def is_rotated(file: Path) -> bool:
-    """Whether viewers turn or mirror this image because its EXIF data asks them to; False where it cannot be read."""
+    """Return whether EXIF data asks viewers to rotate or mirror this image; False if it cannot be read."""
     try:
         with file.open("rb") as stream, _opened(stream) as image:
-            tagged = "exif" in image.info or image.format == "TIFF"  # looking for it where it is not takes longer
+            tagged = "exif" in image.info or image.format == "TIFF"  # searching files without EXIF is slow
             return tagged and image.getexif().get(EXIF_ORIENTATION, 1) != 1
-    except Exception:  # Pillow's parsers raise whatever a damaged tag leads to
+    except Exception:  # Pillow's parsers raise errors of any class on damaged tags
         return False
 
 
 def _check_limits(file: Path, stream: BinaryIO) -> None:
-    """Raise ImageError for what takes too much memory to be decoded, OSError for what is no image."""
+    """Raise ImageError for images that are too large to decode, OSError for other files."""
     with _opened(stream) as image:
         width, height = image.size
     if width * height > MAX_PIXELS:
@@ -113,10 +116,10 @@ def _check_limits(file: Path, stream: BinaryIO) -> None:
 
 
 def _opened(stream: BinaryIO) -> Image.Image:
-    """Read the header of an image of any size; raises OSError where there is none."""
+    """Read the header of an image of any size. Raises OSError for other files."""
     try:
         return Image.open(stream, formats=FORMATS)
-    except Image.DecompressionBombError:  # above 179 megapixels, lest they be decoded
+    except Image.DecompressionBombError:  # above 179 megapixels
         with _LIMIT:
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
@@ -125,19 +128,19 @@ def _opened(stream: BinaryIO) -> Image.Image:
                 Image.MAX_IMAGE_PIXELS = limit
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # Pillow's parsers raise whatever a damaged header leads to
+    except Exception as error:  # Pillow's parsers raise errors of any class on damaged headers
         raise OSError from error
 
 
 def in_order(names: Iterable[str]) -> tuple[list[str], list[int] | None]:
-    """The one order of a folder's images, for tracking, training and evaluation alike.
+    """Sort the images of a folder, in the order that tracking, training and evaluation share.
 
     Args:
-        names: of image files, in any order.
+        names: names of image files, in any order.
 
     Returns:
-        The names, and their numbers, ascending: the last number in each (000012.jpg is 12, cam2_f7.png is 7). Where one
-        has no number, or two have the same, None, and the names are in natural order (2_cam1 before 10_cam1).
+        The names and their numbers, ascending; the number is the last one in the name (000012.jpg: 12, cam2_f7.png: 7).
+        If a name has no number or two have the same, None and the names in natural order (2_cam1 before 10_cam1).
     """
     natural = sorted(names, key=_natural)
     numbers = [_last_number(name) for name in natural]
@@ -148,13 +151,13 @@ def in_order(names: Iterable[str]) -> tuple[list[str], list[int] | None]:
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:
-    """Sort key in which numbers count as numbers: frame2 before frame10."""
+    """Return a sort key that compares digits as numbers: frame2 before frame10."""
     parts = re.split(r"([0-9]+)", name.casefold())
     return [int(part) if position % 2 else part for position, part in enumerate(parts)], name
 
 
 def _last_number(name: str) -> int | None:
-    """None where there is none, or one beyond 64 bits."""
+    """Return the last number in a file name, or None if there is none or it exceeds 64 bits."""
     digits = re.findall(r"[0-9]+", name.rpartition(".")[0])
     return int(digits[-1]) if digits and len(digits[-1]) < 19 else None
 

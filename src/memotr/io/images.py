@@ -1,4 +1,4 @@
-"""Image files as frames: a folder, a sequence folder in the MOTChallenge layout, a single image."""
+"""Sources of image files: folders, sequence folders in the MOTChallenge layout, single images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,17 @@ NAMED_AT_MOST = 5  # skipped files that a closing note lists by name
 
 
 class ImageSource(Source):
-    """Image files in the order given, each one frame; ``upright`` obeys the rotation that a file's EXIF asks for."""
+    """Source of image files in the given order, one frame each.
+
+    Args:
+        files: the image files.
+        name: see :class:`Source`.
+        kind: see :class:`Source`.
+        fps: see :class:`Source`.
+        selection: see :class:`Source`.
+        skip_bad: skip files that cannot be read; None raises an error that does not suggest to skip them.
+        upright: apply the rotation in a file's EXIF data.
+    """
 
     def __init__(
         self,
@@ -29,7 +39,6 @@ class ImageSource(Source):
         skip_bad: bool | None,
         upright: bool = True,
     ) -> None:
-        """``skip_bad``: go on without files that cannot be read; None: an error, and there is no such choice."""
         super().__init__(name, kind, fps, len(files), selection)
         self._upright = upright
         self._files = files
@@ -60,19 +69,19 @@ class ImageSource(Source):
 
 
 def open_image(file: Path, selection: Selection) -> ImageSource:
-    """A single image as a source of one frame."""
-    if not file.is_file():  # a pipe would be waited for
+    """Open a single image as a source of one frame."""
+    if not file.is_file():  # opening a pipe would wait
         raise UserError(f"cannot read image {file}: it is not a file")
     return ImageSource([file], name=file.stem, kind="images", fps=DEFAULT_FPS, selection=selection, skip_bad=False)
 
 
 def open_folder(folder: Path, selection: Selection, *, skip_bad: bool) -> ImageSource:
-    """A folder of images by their numbers (2 before 10), or a MOT sequence folder (``img1/``, ``seqinfo.ini``).
+    """Open a folder of images, sorted by number (2 before 10), or a MOT sequence folder (``img1/``, ``seqinfo.ini``).
 
     Raises:
-        UserError: there is no image in it, or ``seqinfo.ini`` cannot be understood.
+        UserError: there is no image in the folder, or ``seqinfo.ini`` cannot be read.
     """
-    # Whoever names the img1 folder means its sequence: results called "img1" would overwrite one another.
+    # An img1 folder stands for its sequence: results named "img1" would overwrite each other.
     sequence = folder.resolve().parent if folder.resolve().name == "img1" else folder
     info_file = sequence / "seqinfo.ini"
     if not info_file.is_file() and not (sequence / "img1").is_dir():
@@ -88,7 +97,7 @@ def open_folder(folder: Path, selection: Selection, *, skip_bad: bool) -> ImageS
     for key in ("frameRate", "imDir"):
         if key in info.unusable:
             raise UserError(f"{info_file}: {info.unusable[key]}; correct it, or remove the line")
-    # seqLength is not used: in shortened copies of a data set it still counts the frames of the full sequence.
+    # seqLength is not used: in shortened copies of a data set it still is the length of the full sequence.
     images = _images_in(sequence / info.image_folder)
     return ImageSource(
         images,

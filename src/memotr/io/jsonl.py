@@ -1,4 +1,4 @@
-"""JSON lines: one object a frame, also for frames in which nothing is tracked."""
+"""Writer of JSON lines: one object per frame, also for frames without tracks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from memotr.tracks import Tracks
 
 
 class JsonLinesSink(TextSink):
-    """``{"frame", "time", "file", "width", "height", "tracks": [{"id", "box", "score", "label", "class"}, …]}``.
+    """Sink for JSON lines.
+
+    ``{"frame", "time", "file", "width", "height", "tracks": [{"id", "box", "score", "label", "class"}, …]}``
 
     ``frame`` is the frame's number in the source from 0, ``time`` its seconds since the first, ``file`` the name of the
     image file (null for video), ``box`` [x1, y1, x2, y2] in pixels of a ``width`` × ``height`` frame, unclipped.

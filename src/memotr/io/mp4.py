@@ -1,4 +1,4 @@
-"""The annotated video: H.264 in an MP4 that every browser plays while it loads."""
+"""Writer of annotated video: H.264 in an MP4 that browsers can stream."""
 
 from __future__ import annotations
 
@@ -21,34 +21,33 @@ from memotr.io.frames import Frame
 from memotr.io.sinks import Sink
 from memotr.tracks import Tracks
 
-# In order of preference; a build of PyAV has some of them. x264's are the settings of a sharp picture at four times the
-# speed of its defaults.
+# In order of preference; each build of PyAV has some of them. The settings of x264 give a sharp picture at four times
+# its default speed.
 ENCODERS = {
     "libx264": {"preset": "veryfast", "crf": "23"},
     "libopenh264": {},
     "h264_videotoolbox": {},
     "h264_mf": {},
 }
-TICKS = 16  # of a frame's time at the average rate
+TICKS = 16  # time steps per frame at the average rate
 SLOWEST = Fraction(1, 1000)  # frames per second
 BITS_PER_PIXEL = 0.15  # for encoders that take a bit rate rather than a quality
-BT709 = 1  # H.264's number for the colours of HD video, which browsers assume
+BT709 = 1  # H.264's number of the HD colour space, which browsers assume
 LIMITED_RANGE = 1
 
 
 class VideoSink(Sink):
-    """Frames with their tracks drawn on them.
+    """Sink for video of the frames with their tracks.
 
-    The picture has the size of the first frame, with a row or column repeated where that is odd (4:2:0 colour needs
-    even sizes); later frames of another size are fitted into it between black bars. Each is shown at its own time, to a
-    sixteenth of a frame: a variable rate stays one, and frames lost on the way (skipped images, a busy camera) leave
-    their time behind.
+    The video has the size of the first frame, with a row or column repeated if that is odd (4:2:0 colour needs even
+    sizes). Later frames of another size are scaled and centred between black bars. Each frame is shown at its own time,
+    rounded to a sixteenth of a frame, so variable frame rates and gaps (skipped images, a busy camera) are preserved.
 
     Args:
-        path: where the video goes.
-        fps: frames per second, of those that are written, on average.
-        pixel_aspect: width of a pixel divided by its height, as the source says.
-        annotator: draws the tracks; a plain one by default.
+        path: file to write.
+        fps: average rate of the written frames.
+        pixel_aspect: width of a pixel divided by its height; None: square pixels.
+        annotator: draws the tracks; None uses the default style.
 
     Raises:
         UserError: the file cannot be written, or this build of PyAV has no H.264 encoder.
@@ -73,7 +72,7 @@ class VideoSink(Sink):
         self._container: av.container.OutputContainer | None = None
         self._stream: av.video.stream.VideoStream | None = None
         self._beginning = 0.0  # time of the first frame written
-        self._last = -1  # ticks at which the last one is shown
+        self._last = -1  # time of the last frame in ticks
 
     def _write(self, frame: Frame, tracks: Tracks) -> None:
         image = self.annotator.annotate(frame.image, tracks)
@@ -119,16 +118,16 @@ class VideoSink(Sink):
             raise UserError(f"cannot write {self.path}: {error.strerror}") from error
 
     def _salvage(self) -> bool:
-        """Without its index, which comes last, an MP4 cannot be read."""
+        """Return whether the file is complete; an MP4 without its index at the end cannot be read."""
         if self.failure is not None and self._container is not None:
-            # No packet any more: muxing one after the header could not be written crashes the process.
+            # No more packets: muxing one after a failed write of the header crashes the process.
             with suppress(av.error.FFmpegError):
                 self._container.close()
         return self.failure is None
 
 
 def fit(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """An image as (height, width, 3): its last row and column repeated, or scaled and centred between black bars."""
+    """Fit an image to (height, width, 3): repeat its last row and column, or scale and centre it on black."""
     below, beside = height - image.shape[0], width - image.shape[1]
     if below == beside == 0:
         return image

@@ -1,4 +1,4 @@
-"""The files that tracking a source makes."""
+"""Output files of tracking a source."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from memotr.io.sinks import Sink
 
 
 def open_outputs(source: Source, folder: Path, *, video: bool = True) -> list[Sink]:
-    """Sinks for ``folder/<source name>``: ``.txt`` (MOTChallenge), ``.jsonl`` and, if wanted, the annotated ``.mp4``.
+    """Open sinks for ``folder/<source name>``: ``.txt`` (MOTChallenge), ``.jsonl`` and optionally annotated ``.mp4``.
 
-    Files of an earlier run of the same name are replaced when the sinks are closed.
+    Files of an earlier run with the same name are replaced when the sinks are closed.
 
     Raises:
         UserError: the folder cannot be written, or the annotated video would replace the source itself.
@@ -33,12 +33,12 @@ def open_outputs(source: Source, folder: Path, *, video: bool = True) -> list[Si
         sinks: list[Sink] = [opened.enter_context(MotSink(text)), opened.enter_context(JsonLinesSink(lines))]
         if video:
             sinks.append(opened.enter_context(VideoSink(annotated, fps=source.fps, pixel_aspect=source.pixel_aspect)))
-        opened.pop_all()  # they stay open: all could be made
+        opened.pop_all()  # all sinks could be made and stay open
     return sinks
 
 
 def check_outputs(folder: Path, names: Iterable[str]) -> None:
-    """Raise UserError if another process is writing the results of a source of one of these names."""
+    """Raise UserError if another process is writing the results of a source with one of these names."""
     for name in names if folder.is_dir() else ():
         for path in _paths(folder, name):
             with hold_file(path):
@@ -46,5 +46,5 @@ def check_outputs(folder: Path, names: Iterable[str]) -> None:
 
 
 def _paths(folder: Path, name: str) -> list[Path]:
-    """The name may hold dots, so an ending is added, never exchanged."""
+    """Return the paths of text, JSON lines and video; suffixes are appended, because the name may contain dots."""
     return [folder / f"{name}{ending}" for ending in (".txt", ".jsonl", ".mp4")]

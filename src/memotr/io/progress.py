@@ -1,4 +1,4 @@
-"""How a run shows on the terminal."""
+"""Progress of tracking on the terminal."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from rich.progress import Progress
 
-from memotr.consoles import console, text_column
+from memotr.consoles import console, progress_bar
 from memotr.io.frames import Frame, Source
 from memotr.io.sinks import Sink
 from memotr.tracks import Tracks
@@ -18,22 +18,19 @@ NAME_LENGTH = 19
 
 
 class TrackingBars:
-    """Progress bars on stderr, one for each source that is being tracked; they stand as long as the context lasts."""
+    """Progress bars on stderr, one for each source that is being tracked, within a context."""
 
     def __init__(self) -> None:
-        self._bars = Progress(
-            text_column("{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            text_column("{task.fields[speed]} · {task.fields[now]} tracks · {task.fields[ids]} ids"),
-            TimeRemainingColumn(),
-            console=console(stderr=True),
-            expand=True,
+        self._bars = progress_bar(
+            console(stderr=True),
+            "{task.fields[speed]} · {task.fields[now]} tracks · {task.fields[ids]} ids",
+            transient=False,
+            visible=True,  # where there is no terminal, the final state is printed
         )
 
     def add(self, source: Source) -> TrackingProgress:
-        """A bar for a source whose tracking begins now."""
-        self._bars.start()  # not before: what fails earlier leaves one line, and no empty ones
+        """Add a bar for a source whose tracking starts now."""
+        self._bars.start()  # not earlier: a run that fails before prints one line and no empty ones
         return TrackingProgress(self._bars, source)
 
     def __enter__(self) -> Self:
@@ -47,11 +44,11 @@ class TrackingBars:
 
 
 class TrackingProgress:
-    """The bar of one source, told of every frame; afterwards it knows the totals.
+    """Progress of one source, to be called with every frame.
 
     Attributes:
         frames: number of frames so far.
-        ids: the identities seen so far.
+        ids: identities so far.
     """
 
     def __init__(self, bars: Progress, source: Source) -> None:
@@ -62,16 +59,16 @@ class TrackingProgress:
         self._task = bars.add_task(shortened(source.name), total=source.frame_count, speed=pace(0.0), now=0, ids=0)
 
     def __call__(self, frame: Frame, tracks: Tracks) -> None:
-        """One more frame is tracked."""
+        """Count a tracked frame and update the bar."""
         self.frames += 1
         self.ids.update(tracks.ids.tolist())
         speed = self.frames / max(time.monotonic() - self._began, 1e-9)
         self._bars.update(self._task, advance=1, speed=pace(speed), now=len(tracks), ids=len(self.ids))
 
     def summary(self, sinks: Sequence[Sink]) -> tuple[str, str]:
-        """Return two lines: frames, identities, time and speed; the files that were made, once the sinks are closed."""
+        """Return two lines: frames, identities, time and speed; and the written files, once the sinks are closed."""
         seconds = time.monotonic() - self._began
-        self._bars.update(self._task, total=self.frames)  # known now, whatever was announced
+        self._bars.update(self._task, total=self.frames)  # the true number; before it may have been an estimate
         frames = f"{self.frames} frame{'s' * (self.frames != 1)}"
         totals = f"{frames}, {len(self.ids)} ids in {seconds:.1f} s ({pace(self.frames / max(seconds, 1e-9))})"
         made = [sink for sink in sinks if sink.finished]
@@ -81,11 +78,11 @@ class TrackingProgress:
 
 
 def shortened(name: str) -> str:
-    """A name that leaves room for a bar in a terminal of 80 columns: both its ends."""
+    """Return both ends of a name, so that a terminal of 80 columns has room for a bar."""
     half = (NAME_LENGTH - 1) // 2
     return name if len(name) <= NAME_LENGTH else f"{name[:half]}…{name[-half:]}"
 
 
 def pace(speed: float) -> str:
-    """Frames per second in words; a large network on a CPU takes seconds a frame, which is to be told from nothing."""
+    """Return frames per second as text, with more digits below 1, as for a large network on a CPU."""
     return f"{speed:.1f} frames/s" if speed >= 1 else f"{speed:.2g} frames/s"

@@ -1,4 +1,4 @@
-"""``seqinfo.ini``, which says in the MOTChallenge layout what the images of a sequence are."""
+"""Reader of ``seqinfo.ini``, the description of a sequence in the MOTChallenge layout."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ FASTEST = 1000  # frames a second
 
 @dataclass(frozen=True)
 class SeqInfo:
-    """What the file says; each key is optional.
+    """Content of the file; each key is optional.
 
     Attributes:
-        name: of the sequence.
-        image_folder: relative to the file's, and within it.
-        fps: frames a second, such as 25 or 30000/1001: of a small denominator, because videos are made with it.
+        name: name of the sequence.
+        image_folder: image folder, relative to the file's folder and inside it.
+        fps: frames per second, such as 25 or 30000/1001, with a small denominator, because videos are made with it.
         length: number of frames.
         size: (height, width) in pixels.
-        unusable: key → what is wrong with its value; the attribute is None then.
+        unusable: key → problem with its value; the attribute is None then.
     """
 
     name: str | None = None
@@ -39,7 +39,7 @@ class SeqInfo:
 
 
 class SeqInfoError(UserError):
-    """A seqinfo.ini that cannot be read, and why."""
+    """Error of a seqinfo.ini that cannot be read."""
 
     def __init__(self, file: Path, reason: str) -> None:
         super().__init__(f"cannot read {file}: {reason}; correct it, or remove it: all of it is optional")
@@ -47,7 +47,7 @@ class SeqInfoError(UserError):
 
 
 def read_seqinfo(file: Path) -> SeqInfo:
-    """What a seqinfo.ini says; nothing where there is none.
+    """Read a seqinfo.ini; a missing file gives an empty :class:`SeqInfo`.
 
     Raises:
         SeqInfoError: it cannot be read, or has no section ``[Sequence]``.
@@ -90,7 +90,7 @@ def read_seqinfo(file: Path) -> SeqInfo:
 
 
 def _number(text: str, whole: bool) -> Fraction | None:
-    """A number above 0: a whole one (``4.0``, too), or a frame rate."""
+    """Return a number above 0: a whole one (also ``4.0``) or a frame rate. None for other texts."""
     try:
         value = Fraction(text) if NUMBER.fullmatch(text) else Fraction(0)
     except ZeroDivisionError:

@@ -1,4 +1,4 @@
-"""What every output file has in common: written beside its place, put there when closed, valid after any stop."""
+"""Base classes of output files, which are valid after any interruption."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from memotr.files import Draft, hold_file, reported
 from memotr.io.frames import Frame
 from memotr.tracks import Tracks
 
-LONGEST_RECORD = 2**24  # bytes that are searched for the end of the last whole one
+LONGEST_RECORD = 2**24  # bytes at the end of a file that are searched for the last complete record
 
 
 class Sink(ABC):
-    """Takes frames with their tracks, one after the other, and makes a file of them.
+    """Base class of output files that are written frame by frame.
 
-    Until :meth:`close` everything goes into ``part``, a temporary file beside ``path``; then that file takes its place,
-    replacing an older one, with all frames so far, whatever ended the run. If there was not one frame, or a write has
-    failed, an older file stays as it is. No other process can open a sink for the same path meanwhile.
+    Until :meth:`close` everything goes into ``part``, a temporary file beside ``path``. Then that file, with all frames
+    so far, replaces an older one, even if the run was interrupted. Without any frame, or after a failed write, an older
+    file is kept. Other processes cannot open a sink for the same path meanwhile.
 
     Attributes:
-        path: of the finished file.
-        part: where it is written meanwhile.
+        path: the final file.
+        part: the temporary file.
         frames: number of frames written.
-        replaces: an older file of that name was there.
-        finished: the file is in its place.
+        replaces: an older file existed.
+        finished: the final file is complete.
         failure: the first error of a write; nothing is written after it.
 
     Raises:
@@ -51,7 +51,7 @@ class Sink(ABC):
         self.part = self._draft.part
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Add one frame; ``tracks.frame`` is its number in the source, from 0."""
+        """Write one frame; ``tracks.frame`` is its number in the source, from 0."""
         if self.failure is not None:
             raise self.failure
         try:
@@ -63,11 +63,11 @@ class Sink(ABC):
         self.frames += 1
 
     def close(self) -> None:
-        """Finish the file and put it in its place; harmless when repeated. See :func:`close_all`."""
+        """Finish the file and move it to its place; can be called repeatedly. See :func:`close_all`."""
         close_all([self])
 
     def finish(self) -> None:
-        """Complete the file, which stays beside its place for now. Raises UserError."""
+        """Complete the temporary file. Raises UserError."""
         if self._complete:
             return
         self._complete = True
@@ -80,7 +80,7 @@ class Sink(ABC):
             raise
 
     def put(self) -> None:
-        """Put the finished file in its place. Raises UserError."""
+        """Move the finished file to its place. Raises UserError."""
         if self._held is None:
             return
         with self._held, reported(self.path):
@@ -95,10 +95,10 @@ class Sink(ABC):
         """Close the file without replacing an older one.
 
         Args:
-            keep: leave the frames that were written beside the place.
+            keep: keep the temporary file if it has readable frames.
 
         Returns:
-            The file that they are in; None if there is none.
+            The temporary file; None if it was removed.
         """
         if self._held is None:
             return None
@@ -124,7 +124,7 @@ class Sink(ABC):
         """Complete and close ``self.part``."""
 
     def _salvage(self) -> bool:
-        """Close ``self.part`` and make it readable, wherever it ends; returns whether it is now."""
+        """Close an incomplete ``self.part`` and make it readable; return whether that was possible."""
         return False
 
     def __enter__(self) -> Self:
@@ -137,11 +137,11 @@ class Sink(ABC):
 
 
 class TextSink(Sink):
-    """A text file: UTF-8, lines ended by a line feed on every platform.
+    """Base class of text files in UTF-8, with line feeds on every platform.
 
     Attributes:
-        separator: what follows a record that is followed by another one.
-        ending: what follows the last record.
+        separator: bytes between two records.
+        ending: bytes after the last record.
     """
 
     separator: ClassVar[bytes] = b"\n"
@@ -150,7 +150,7 @@ class TextSink(Sink):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         assert self._draft.handle is not None
-        # Bytes of file names that are not UTF-8 become \udcff and the like, which JSON reads back as the same name.
+        # Bytes of file names that are not UTF-8 are written as \udcff, for example, which JSON reads as the same name.
         self.file: TextIO = os.fdopen(
             self._draft.handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n", closefd=False
         )
@@ -159,7 +159,7 @@ class TextSink(Sink):
         self.file.close()
 
     def _salvage(self) -> bool:
-        """Cut the file behind its last whole record."""
+        """Cut the file after its last complete record."""
         with suppress(OSError):
             self.file.close()
         with self.part.open("r+b") as file:
@@ -172,17 +172,17 @@ class TextSink(Sink):
             if end < 0:
                 return False
             file.seek(beginning + end)
-            file.write(self.ending)  # over what is there: a full disk has room for that
+            file.write(self.ending)  # overwrites existing bytes, which a full disk allows
             file.truncate()
         return True
 
 
 def close_all(sinks: Sequence[Sink]) -> None:
-    """Finish the files of one source and put them in place: all of them, or none after a failed write.
+    """Finish the files of one source and move them to their places: all of them, or none after a failed write.
 
     Raises:
-        UserError: a write has failed, before or now. It names the files with what was written until then: text up to
-            its last whole record, videos only if they are whole.
+        UserError: a write has failed. The message names the temporary files that are kept: text up to its last complete
+            record, videos only if they are complete.
     """
     failures = [sink.failure for sink in sinks if sink.failure is not None]
     try:

@@ -1,4 +1,4 @@
-"""From what a user types to frames: ``open_source`` finds out what the source is."""
+"""Opening of sources by what a user types: files, folders, cameras, addresses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from memotr.io.image_files import IMAGE_SUFFIXES
 from memotr.io.images import open_folder, open_image
 from memotr.io.video import VideoSource, open_container
 
-NETWORK_TIMEOUT = 10  # seconds without an answer, or without data, after which a stream is given up
+NETWORK_TIMEOUT = 10  # seconds without an answer or data after which reading a stream fails
 LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "srt", "tcp"})
 SCHEMES = LIVE_SCHEMES | {"http", "https"}
 
@@ -28,22 +28,22 @@ def open_source(
     max_frames: int | None = None,
     skip_bad: bool = False,
 ) -> Source:
-    """Open whatever has frames.
+    """Open a source of frames.
 
     Args:
-        source: a video file, an image, a folder of images, a MOT sequence folder (``img1/``, ``seqinfo.ini``), a camera
-            number ("0", unless a file or folder has that name), or an rtsp, rtmp, udp, srt or http address.
-        start: number of the first frame wanted, from 0.
-        end: number of the first frame not wanted any more; None for the source's end.
-        stride: every ``stride``-th frame is taken.
-        max_frames: take no more frames than this.
-        skip_bad: go on without images that cannot be read (folders only; damage in a video is always passed over).
+        source: video file, image, folder of images, MOT sequence folder (``img1/``, ``seqinfo.ini``), camera number
+            ("0", unless a file or folder has that name), or rtsp, rtmp, udp, srt or http address.
+        start: number of the first frame, from 0.
+        end: number of the first frame to leave out; None for the source's end.
+        stride: take every ``stride``-th frame.
+        max_frames: largest number of frames to take.
+        skip_bad: skip images that cannot be read (folders only; damage in a video is always skipped).
 
     Returns:
         A source, to be used in a ``with`` statement.
 
     Raises:
-        UserError: there is no such source, it holds no frames, or the choice of frames is empty.
+        UserError: there is no such source, it has no frames, or the selection of frames is empty.
     """
     selection = Selection(start, end, stride, max_frames)
     text, path = str(source), Path(source)
@@ -69,19 +69,19 @@ def open_source(
 
 
 def is_live(source: str) -> bool:
-    """Return whether this names a camera, or by its form an address of a stream, not a file or folder."""
+    """Return whether a source is a camera number or the address of a stream, not a file or folder."""
     is_camera = re.fullmatch("[0-9]{1,3}", source) is not None and not Path(source).exists()
     return is_camera or _scheme(source) in SCHEMES
 
 
 def _scheme(text: str) -> str | None:
-    """Return the scheme of an address in lower case, None for anything else."""
+    """Return the scheme of an address in lower case; None for other texts."""
     scheme, separator, _ = text.partition("://")
     return scheme.lower() if separator else None
 
 
 def _open_video(path: Path, selection: Selection) -> VideoSource:
-    # As a file: address, because FFmpeg takes "a:b.mp4" for protocol a and "-" for standard input.
+    # As a file: address, because FFmpeg reads "a:b.mp4" as protocol a and "-" as standard input.
     container = open_container(f"file:{path}", str(path))
     video = VideoSource(container, name=path.stem, kind="video", place=str(path), selection=selection)
     video.file = path
@@ -102,9 +102,9 @@ def _open_stream(text: str, selection: Selection) -> VideoSource:
         ) from None
     options = {}
     if scheme.startswith("rtsp"):
-        options = {"rtsp_transport": "tcp"}  # over UDP packets go missing
+        options = {"rtsp_transport": "tcp"}  # UDP loses packets
     elif scheme.startswith("http"):
-        options = {"formatprobesize": "32768"}  # bytes; what ends before FFmpeg is sure of the format, it refuses
+        options = {"formatprobesize": "32768"}  # bytes; FFmpeg refuses streams too short to probe
     lower = f"{scheme}{text[len(scheme) :]}"  # FFmpeg knows its schemes in lower case only
     container = open_container(lower, place, options=options, timeout=NETWORK_TIMEOUT)
     path_name = re.sub(r"\.\w{1,5}$", "", unquote(shown.path))

@@ -1,4 +1,4 @@
-"""Video files, streams and cameras as frames, decoded by FFmpeg (PyAV)."""
+"""Sources of video files, streams and cameras, decoded by FFmpeg (PyAV)."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from numpy.typing import NDArray
 from memotr.errors import UserError
 from memotr.io.frames import DEFAULT_FPS, Frame, Selection, Source
 
-# Sound files, too, may count a frame or two that is never shown (placeholders of packed B-frames).
+# Intact files may also count a frame or two that is never shown (placeholders of packed B-frames).
 LOST_FRAMES_ALLOWED = 2
-# For containers that say how long a video is but not how many frames it has.
+# For containers that store the duration of a video but not its number of frames.
 LOST_SECONDS_ALLOWED = 0.5
 LOST_SHARE_ALLOWED = 0.05
-# Of a frame: twice 8K. A few bytes can announce any size, and every frame in flight is as large as announced.
+# Per frame: twice 8K. A few bytes can announce any size, and each frame in memory has the announced size.
 MAX_PIXELS = 1 << 26
-# Seconds; a time stamp further from the beginning is none, and nearer to the one before it is the same.
+# Seconds: time stamps beyond the first are invalid, and differences below the second count as equal.
 LONGEST, RESOLUTION = 1e9, 1e-6
 
 
@@ -44,13 +44,13 @@ def open_container(
     options: Mapping[str, str] | None = None,
     timeout: int | None = None,
 ) -> av.container.InputContainer:
-    """Open a file or stream. Tags that are not UTF-8 do no harm, as in players.
+    """Open a file or stream; tags that are not UTF-8 are accepted.
 
     Args:
-        address: as FFmpeg takes it.
-        place: the same for messages, without credentials.
-        options: of FFmpeg.
-        timeout: seconds without an answer, or without data, after which a stream is given up.
+        address: address for FFmpeg.
+        place: address for messages, without credentials.
+        options: options of FFmpeg.
+        timeout: seconds without an answer or data after which reading a stream fails.
 
     Raises:
         UserError: FFmpeg refuses it.
@@ -63,7 +63,7 @@ def open_container(
             timeout=timeout,
             metadata_errors="replace",
         )
-    # FFmpeg's errors hold the address, credentials included, so they are not chained.
+    # FFmpeg's errors contain the address with its credentials, so they are not chained.
     except av.error.ExitError:
         raise UserError(f"cannot open {place}: no answer within {timeout} seconds") from None
     except av.error.InvalidDataError:
@@ -77,13 +77,21 @@ def open_container(
 
 
 class VideoSource(Source):
-    """Whatever FFmpeg can decode: audio is ignored, rotation applied, damage passed over and noted.
+    """Source of video that FFmpeg can decode, without audio, upright; damage is skipped and noted.
 
-    Frames with irregular time stamps are taken as they come, one by one: ``Frame.time`` is their true time and ``fps``
-    the average rate. Frames before the start are decoded and dropped, because seeking does not count frames.
+    With irregular time stamps, every frame is used: ``Frame.time`` is its true time and ``fps`` the average rate.
+    Frames before the start are decoded and dropped, because seeking does not count frames.
+
+    Args:
+        container: open container.
+        name: see :class:`Source`.
+        kind: see :class:`Source`.
+        place: file or address for messages.
+        selection: see :class:`Source`.
+        live: see :class:`Source`.
 
     Raises:
-        UserError: there is no video in the container, or not one frame can be decoded.
+        UserError: there is no video in the container, or no frame can be decoded.
     """
 
     def __init__(
@@ -96,12 +104,11 @@ class VideoSource(Source):
         selection: Selection,
         live: bool = False,
     ) -> None:
-        """Args: place: the file or address, for messages."""
         if not container.streams.video:
             raise UserError(f"there is no video in {place}")
         self._container = container
         self._stream = container.streams.video[0]
-        codec: Any = self._stream.codec_context  # None without a decoder, although PyAV declares otherwise
+        codec: Any = self._stream.codec_context  # None without a decoder, contrary to PyAV's declaration
         if codec is None:
             raise UserError(
                 f"there is no decoder for the video in {place}; convert it to another format, such as H.264"
@@ -112,7 +119,7 @@ class VideoSource(Source):
                 f"{MAX_PIXELS:,} pixels can be read; make it smaller"
             )
         codec.options = {"max_pixels": str(MAX_PIXELS)}
-        # Frames decoded side by side come late, and not every time they say that they are damaged.
+        # Frame threads delay frames and do not always report damage.
         self._stream.thread_type = "AUTO" if kind == "video" else "SLICE"
         self._rate = _frame_rate(self._stream)
         exact = bool(self._stream.frames)
@@ -120,8 +127,8 @@ class VideoSource(Source):
         self.live = live
         self._place = place
         self._harmed = False  # something in the container could not be decoded
-        self._damaged = 0  # frames that could, but not wholly
-        self._error: av.error.FFmpegError | None = None  # what ended the reading, if not the end of the container
+        self._damaged = 0  # frames that could be decoded in part
+        self._error: av.error.FFmpegError | None = None  # error that ended the reading
         self._decoded = self._decode()
         self._first = next(self._decoded, None)
         if self._first is None:
@@ -157,21 +164,21 @@ class VideoSource(Source):
         self._container.close()
 
     def _decode(self) -> Iterator[av.video.frame.VideoFrame]:
-        """Every frame that can be had, in the order of display. Damage is counted and passed over."""
+        """Yield all frames that can be decoded, in the order of display; count and skip damage."""
         packets = self._container.demux(self._stream)
         while True:
             try:
                 packet = next(packets)
-            except StopIteration:  # the last packet was an empty one, which brings out what the decoder still holds
+            except StopIteration:  # the last packet was empty, which flushes the decoder
                 return
-            except av.error.BlockingIOError:  # a camera that has no new frame yet
+            except av.error.BlockingIOError:  # a camera has no new frame yet
                 time.sleep(0.002)
                 packets = self._container.demux(self._stream)
                 continue
             except av.error.FFmpegError as error:
                 self._error = error
-                rest: Any = Packet()  # brings out what the decoder still holds
-                rest.time_base = self._stream.time_base  # frames take it from here
+                rest: Any = Packet()  # flushes the decoder
+                rest.time_base = self._stream.time_base  # frames inherit it
                 yield from self._frames_of(rest)
                 return
             yield from self._frames_of(packet)
@@ -195,14 +202,14 @@ class VideoSource(Source):
             raise UserError(f"cannot read frame {index} of {self._place}: {reason}") from None
 
     def _count(self) -> int | None:
-        """Frames in the container: exact where it says so, else estimated from its duration; None without either."""
+        """Return the number of frames: stored, or estimated from the duration; None without either."""
         if self._stream.frames:
             return self._stream.frames - sum(entry.is_discard for entry in self._stream.index_entries)  # by edit lists
         seconds = self._seconds() or (self._container.duration or 0) / av.time_base
         return round(seconds * self._rate) or None
 
     def _seconds(self) -> float | None:
-        """Duration of the video alone, as the container gives it."""
+        """Return the duration of the video stream from the container; None if it is not stored."""
         stream = self._stream
         if stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
@@ -210,18 +217,18 @@ class VideoSource(Source):
         if text:
             hours, minutes, seconds = text.groups()
             end = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-            return max(0.0, end - self._beginning())  # it is counted from 0, wherever the video begins
+            return max(0.0, end - self._beginning())  # the stored value counts from 0, not from the first frame
         return None
 
     def _beginning(self) -> float:
-        """Time stamp of the first frame in seconds, as far as the container says."""
+        """Return the time stamp of the first frame in seconds from the container, or 0."""
         stream = self._stream
         if stream.start_time is not None and stream.time_base:
             return float(stream.start_time * stream.time_base)
         return (self._container.start_time or 0) / av.time_base
 
     def _look_for_loss(self, read: int, end: float) -> None:
-        """Note whether reading stopped before the announced end, or whether frames were damaged on the way."""
+        """Add a note if reading stopped before the announced end or frames were damaged."""
         announced = self._count() if self._stream.frames and not self.live else None
         seconds = None if self.live else self._seconds()
         closed = self._closed_by_server()
@@ -252,7 +259,7 @@ class VideoSource(Source):
     def _closed_by_server(self) -> bool:
         """Return whether reading stopped because a connection was closed that had announced no length.
 
-        FFmpeg takes it for an error, but it is also how a whole answer of HTTP/1.0 ends.
+        FFmpeg reports an error, but a complete response of HTTP/1.0 ends in the same way.
         """
         if self._error is None or self._error.errno != errno.EIO or self.kind != "stream" or self.live:
             return False
@@ -260,19 +267,19 @@ class VideoSource(Source):
 
 
 class _Times:
-    """The times of a video's frames in seconds since the first: always finite, always rising.
+    """Times of a video's frames in seconds since the first, always finite and increasing.
 
-    A frame whose time stamp is missing, or not behind the one before it, is shown one frame of the average rate later.
+    A frame without a time stamp, or with one that does not increase, follows after one frame at the average rate.
     """
 
     def __init__(self, rate: Fraction) -> None:
         self._rate = float(rate)
-        self._beginning: float | None = None  # time stamp of what has the time 0
+        self._beginning: float | None = None  # time stamp of time 0
         self._last = 0.0
-        self._stamped = 0, 0.0  # number and time of the last frame whose stamp could be used
+        self._stamped = 0, 0.0  # number and time of the last frame with a usable time stamp
 
     def of(self, index: int, stamp: float | None) -> float:
-        """Return the time of a frame by its number, counted from 0 without gaps, and its time stamp in seconds."""
+        """Return the time of a frame, given its number (from 0, without gaps) and its time stamp in seconds."""
         number, time_then = self._stamped
         expected = time_then + (index - number) / self._rate
         if stamp is not None and math.isfinite(stamp):
@@ -288,7 +295,7 @@ class _Times:
 
 @dataclass(frozen=True)
 class Orientation:
-    """How a stored picture is turned to stand upright: transposed first, then mirrored left-right and top-bottom."""
+    """Transformation of a stored picture to upright: transpose, then mirror left-right and top-bottom."""
 
     transpose: bool = False
     mirror_x: bool = False
@@ -296,7 +303,7 @@ class Orientation:
 
     @classmethod
     def of(cls, frame: av.video.frame.VideoFrame) -> Orientation:
-        """From the display matrix of a frame; turns by other angles than quarters are left alone.
+        """Read the orientation from the display matrix of a frame; other than quarter turns are ignored.
 
         The matrix maps stored (x, y) to shown (a·x + c·y, b·x + d·y).
         """
@@ -308,7 +315,7 @@ class Orientation:
         return cls(transpose=True, mirror_x=c < 0, mirror_y=b < 0)
 
     def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(H, W, 3) as stored → (H, W, 3), or (W, H, 3) if transposed."""
+        """Turn a stored picture (H, W, 3) upright: (H, W, 3), or (W, H, 3) if transposed."""
         if self.transpose:
             image = np.asarray(cv2.transpose(image), np.uint8)
         if self.mirror_x or self.mirror_y:
@@ -318,11 +325,11 @@ class Orientation:
 
 
 def _display_matrix(frame: av.video.frame.VideoFrame) -> NDArray[np.float64]:
-    """(2, 2) rows (a, b), (c, d); the identity where a frame has none."""
+    """Return the display matrix (2, 2) with rows (a, b), (c, d); the identity if a frame has none."""
     try:
-        side_data: Any = frame.side_data  # a mapping by kind, although PyAV declares it as one of motion vectors only
+        side_data: Any = frame.side_data  # a mapping by kind; PyAV declares it for motion vectors only
         stored = side_data.get(SideData.DISPLAYMATRIX)
-    except ValueError:  # PyAV refuses to list side data that it has no name for; the rotation it still tells
+    except ValueError:  # PyAV cannot list side data of unknown kinds, but returns the rotation
         angle = math.radians(frame.rotation)
         return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     if stored is None:
@@ -332,8 +339,8 @@ def _display_matrix(frame: av.video.frame.VideoFrame) -> NDArray[np.float64]:
 
 
 def _frame_rate(stream: av.video.stream.VideoStream) -> Fraction:
-    """Average frames per second; containers without a rate of their own give 0 or their clock's 90,000."""
+    """Return the average frame rate; containers without one give 0 or their clock rate of 90,000."""
     for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
         if rate and 0 < rate <= 1000:
-            return Fraction(rate).limit_denominator(1001) or Fraction(rate)  # 30000/1001 stays what it is
+            return Fraction(rate).limit_denominator(1001) or Fraction(rate)  # keeps 30000/1001
     return DEFAULT_FPS

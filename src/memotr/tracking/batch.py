@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import torch
 
 from memotr.structures import FrameOutput, ImageBatch, TrackState
-from memotr.tracking.tracker import Look, Tracker
+from memotr.tracking.tracker import Forward, Tracker
 
 
 @dataclass(eq=False)
 class _Frame:
-    """A frame that waits for the others, and what came of it."""
+    """Frame that waits for the others, and its output."""
 
     images: ImageBatch
     tracks: TrackState
@@ -24,21 +24,21 @@ class _Frame:
 
 
 class Batch:
-    """What trackers in threads of their own look at their frames with, together.
+    """Shared forward pass of trackers in separate threads.
 
-    A frame waits until every thread that takes part has brought one; those of one size then go through the network at
-    once. A thread that is done leaves, and the others go on without it.
+    A frame waits until every participating thread has one; frames of the same size then go through the network as one
+    batch. A thread that has finished leaves, and the others continue without it.
     """
 
-    def __init__(self, look: Look) -> None:
-        self._look = look
+    def __init__(self, forward: Forward) -> None:
+        self._forward = forward
         self._members = 0
         self._waiting: list[_Frame] = []
         self._changed = threading.Condition()
 
     @contextmanager
     def taking_part(self) -> Iterator[None]:
-        """Within the context this thread is waited for."""
+        """Take part within the context: other threads wait for the frames of this one."""
         with self._changed:
             self._members += 1
         try:
@@ -46,29 +46,31 @@ class Batch:
         finally:
             with self._changed:
                 self._members -= 1
-                self._look_if_all_are_here()
+                self._forward_if_complete()
 
     def __call__(self, images: ImageBatch, tracks: Sequence[TrackState]) -> list[FrameOutput]:
-        """What the model says of a frame; raises what looking at any frame of the batch raised."""
+        """Return the output for a frame. Raises the error of the forward pass of any frame in the batch."""
         frame = _Frame(images, tracks[0])
         with self._changed:
             self._waiting.append(frame)
-            self._look_if_all_are_here()
+            self._forward_if_complete()
             self._changed.wait_for(lambda: frame.output is not None)
         if isinstance(frame.output, BaseException):
             raise frame.output
         assert frame.output is not None
         return [frame.output]
 
-    def _look_if_all_are_here(self) -> None:
-        """Done by whoever comes last; all the others wait."""
+    def _forward_if_complete(self) -> None:
+        """Run the forward pass if all participating threads have brought a frame."""
         if not self._waiting or len(self._waiting) < self._members:
             return
         frames, self._waiting = self._waiting, []
         for alike in _by_size(frames):
             try:
                 images = _joined([frame.images for frame in alike])
-                outputs: Sequence[FrameOutput | BaseException] = self._look(images, [frame.tracks for frame in alike])
+                outputs: Sequence[FrameOutput | BaseException] = self._forward(
+                    images, [frame.tracks for frame in alike]
+                )
             except BaseException as error:
                 outputs = [error] * len(alike)
             for frame, output in zip(alike, outputs, strict=True):
@@ -77,28 +79,28 @@ class Batch:
 
 
 def batched(tracker: Tracker, count: int) -> tuple[Batch, list[Tracker]]:
-    """So many trackers with the network and the settings of one, each with a memory of its own.
+    """Return a batch and ``count`` trackers that share a network and settings, each with its own memory.
 
-    Each is used by one thread, within ``batch.taking_part()``.
+    Each tracker belongs to one thread, which uses it within ``batch.taking_part()``.
     """
-    batch = Batch(tracker.look)
+    batch = Batch(tracker.forward)
     trackers = [tracker.another() for _ in range(count)]
     for each in trackers:
-        each.look = batch
+        each.forward = batch
     return batch, trackers
 
 
 def side_by_side(tracker: Tracker, count: int, work: Callable[[Tracker], None], stop: Callable[[], None]) -> None:
-    """Do some work with each of ``count`` trackers, all at the same time and their frames in one batch.
+    """Do some work with each of ``count`` trackers at the same time, with their frames in one batch.
 
     Args:
-        tracker: whose network and settings they have; does the work alone if ``count`` is 1.
-        count: of trackers, each in a thread of its own.
-        work: called once for each.
-        stop: asks all of them to end early: called when one of them, or this thread, is interrupted or fails.
+        tracker: tracker whose network and settings are shared; it does the work alone if ``count`` is 1.
+        count: number of trackers, each in its own thread.
+        work: called once with each tracker.
+        stop: called to end the work early, when one tracker or this thread fails or is interrupted.
 
     Raises:
-        Exception: the first that one of them raised, when all have ended.
+        Exception: the first error of a tracker, after all have ended.
     """
     if count == 1:
         work(tracker)
@@ -120,7 +122,7 @@ def side_by_side(tracker: Tracker, count: int, work: Callable[[Tracker], None], 
 
 
 def _by_size(frames: list[_Frame]) -> list[list[_Frame]]:
-    """Frames that need no other padding in a batch than alone: it would show in the last bits, and at the edges."""
+    """Group frames that need the same padding in a batch as alone, because padding changes the last bits."""
     groups: dict[object, list[_Frame]] = {}
     for frame in frames:
         groups.setdefault((frame.images.sizes, frame.images.pixels.shape), []).append(frame)

@@ -1,7 +1,7 @@
-"""The step from frame to frame as a graph of fixed shapes, for `torch.compile` and CUDA graphs.
+"""Frame step with fixed shapes, for `torch.compile` and CUDA graphs.
 
-Tracks live in a number of slots, those that are followed first, and births take the slots behind them: nothing in the
-step asks the device how many tracks there are. The host learns it from the one table that it copies.
+Tracks occupy the first of a fixed number of slots, and births the slots after them. The step never asks the device for
+the number of tracks; the host reads it from the table that it copies once per frame.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from memotr.config import TrackingConfig
 from memotr.errors import UserError
 from memotr.models.memotr import MeMOTR
 from memotr.structures import Assignment, FrameOutput, ImageBatch, TrackState
-from memotr.tracking.gate import judge, within
+from memotr.tracking.gate import limit_births, read_scores
 from memotr.tracking.lifecycle import carry_on, give_birth
 from memotr.tracking.motion import extrapolate
 from memotr.tracking.precision import exact_convolutions
@@ -27,17 +27,17 @@ from memotr.tracking.video_tracker import as_table
 from memotr.tracks import Tracks
 
 FIELDS = tuple(field.name for field in fields(TrackState))
-SLOTS = 64  # to begin with; twice as many whenever there are not enough
-MOST_SIZES = 64  # of frames and of slots, that one process compiles for
+SLOTS = 64  # initial number; doubled whenever it is too small
+MOST_SIZES = 64  # largest number of sizes of frames and slots that one process compiles for
 
 
 class SlotStep(nn.Module):
-    """One frame of one video, S slots in, S slots out.
+    """Step of one frame of one video, with S slots as input and output.
 
     Args:
-        network: from :func:`memotr.models.inference.for_inference`.
+        network: network from :func:`memotr.models.inference.for_inference`.
         settings: thresholds.
-        dtype: of the heavy arithmetic, None: float32.
+        dtype: numerical precision of the network; None: float32.
     """
 
     def __init__(self, network: MeMOTR, settings: TrackingConfig, dtype: torch.dtype | None) -> None:
@@ -45,23 +45,23 @@ class SlotStep(nn.Module):
         self.network, self.settings, self.dtype = network, settings, dtype
 
     def forward(self, images: ImageBatch, vacant: Tensor, next_id: Tensor, slots: TrackState) -> tuple[Tensor, ...]:
-        """Look at one frame.
+        """Process one frame.
 
         Args:
-            images: of one video.
-            vacant: (S,) bool, True behind the last track.
-            next_id: () int64, of the next birth.
-            slots: of S rows.
+            images: the frame, as a batch of one.
+            vacant: (S,) bool, True after the last track.
+            next_id: () int64, id of the next birth.
+            slots: track states, S rows.
 
         Returns:
-            The table of :func:`as_table` (S, 7); () how many tracks there are, of which those beyond S were lost; then
+            The table of :func:`as_table` (S, 7); the number of tracks (), of which those beyond S are lost; then
             ``vacant``, ``next_id`` and the fields of ``slots`` (:data:`FIELDS`) for the next frame.
         """
         device = images.pixels.device.type
         with torch.autocast(device, self.dtype or torch.bfloat16, enabled=self.dtype is not None):
             output = self.network(images, [slots], vacant=vacant[None])[0]
         slots, vacant, next_id, count = self._decide(output.float(), slots, vacant, next_id)
-        slots = self.network.memory(slots, vacant & ~vacant.all())  # attention to nothing at all is not a number
+        slots = self.network.memory(slots, vacant & ~vacant.all())  # attention without any key gives NaN
         motion = self.settings.motion
         if motion.enabled:
             slots = extrapolate(slots, motion.min_length, motion.weight)
@@ -71,10 +71,10 @@ class SlotStep(nn.Module):
     def _decide(
         self, output: FrameOutput, slots: TrackState, vacant: Tensor, next_id: Tensor
     ) -> tuple[TrackState, Tensor, Tensor, Tensor]:
-        """What :func:`gate` and :func:`advance` do: tracks that stay, then births in order, then all the others."""
-        missed, best_score, best_class = judge(output, slots, self.settings.track_thresh)
+        """Decide as :func:`gate` and :func:`advance`; order the slots by kept tracks, births, and the others."""
+        missed, best_score, best_class = read_scores(output, slots, self.settings.track_thresh)
         stays = (missed < self.settings.miss_tolerance) & ~vacant
-        born = within(self.settings.max_tracks, best_score >= self.settings.det_thresh, best_score, stays)
+        born = limit_births(self.settings.max_tracks, best_score >= self.settings.det_thresh, best_score, stays)
         detections = torch.arange(len(born), device=born.device)
         choice = Assignment(
             track_ids=slots.ids,
@@ -94,19 +94,19 @@ class SlotStep(nn.Module):
 
 
 class CompiledTracker(Tracker):
-    """Follows the objects of one video as any tracker does, by a step that is compiled for its size.
+    """Tracker of the objects of one video whose step is compiled for the size of the frames.
 
     The first frame of a size takes seconds to minutes. On a CUDA device the step is replayed as a CUDA graph and the
-    host waits once a frame, for the results; on a CPU it needs a C++ compiler.
+    host waits once per frame, for the results; on a CPU compilation needs a C++ compiler.
 
     Args:
-        model: as for :class:`memotr.Tracker`.
-        compile: what makes the step fast; None: ``torch.compile`` as the device likes it.
-        settings: all others of :class:`memotr.Tracker`.
+        model: see :class:`memotr.Tracker`.
+        compile: compiles the step; None: ``torch.compile`` with options for the device.
+        settings: all other arguments of :class:`memotr.Tracker`.
 
     Raises:
-        memotr.errors.UserError: as :class:`memotr.Tracker`; at the first frame, ``torch.compile`` does not work on this
-            machine.
+        memotr.errors.UserError: as :class:`memotr.Tracker`; also at the first frame, if ``torch.compile`` does not work
+            on this machine.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class CompiledTracker(Tracker):
         super().__init__(model, **settings)
         self._run = (compile or _compiled)(SlotStep(self.network, self.settings, self.dtype))
 
-    @torch.inference_mode()  # tensors of the other kind would be compiled for once more
+    @torch.inference_mode()  # other tensors would cause another compilation
     def reset(self) -> None:
         super().reset()
         self.slots = _grown(self.tracks, SLOTS)
@@ -129,17 +129,17 @@ class CompiledTracker(Tracker):
     @torch.inference_mode()
     def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
         images = images.to(self.model.device)
-        self.network.prepare_layout(images)  # not in the graph, whose results the next replay overwrites
+        self.network.prepare_layout(images)  # outside the graph, whose results the next replay overwrites
         while True:
             torch.compiler.cudagraph_mark_step_begin()
             table, count, *state = self._take(images)
             numbers = F.pad(torch.stack((count, state[1])), (0, 5)).to(table.dtype)
-            copied = torch.cat((table, numbers[None])).cpu().numpy()  # the one wait
+            copied = torch.cat((table, numbers[None])).cpu().numpy()  # the only wait for the device
             alive, next_id = int(copied[-1, 0]), int(copied[-1, 1])
             if alive <= len(self.slots):
                 break
-            self._grow()  # and once more: the state is still that before this frame
-        # Copies: the next replay of a CUDA graph writes to the same memory.
+            self._grow()  # and repeat the frame, from the unchanged state
+        # Copies, because the next replay of a CUDA graph writes to the same memory.
         self.vacant, self.next_birth, *rows = (tensor.clone() for tensor in state)
         self.slots = TrackState(*rows)
         self.tracks, self.next_id = self.slots[:alive], next_id
@@ -150,7 +150,7 @@ class CompiledTracker(Tracker):
         try:
             with exact_convolutions(self.dtype is None):
                 return self._run(images, self.vacant, self.next_birth, self.slots)
-        except Exception as error:  # PyTorch promises no class for what may go wrong
+        except Exception as error:  # PyTorch documents no class for failed compilation
             if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 cause = getattr(error, "inner_exception", error)
                 reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
@@ -164,7 +164,7 @@ class CompiledTracker(Tracker):
 
 
 def _grown(slots: TrackState, more: int) -> TrackState:
-    """So many vacant slots behind those that are there."""
+    """Return the slots with ``more`` vacant ones appended."""
     rows = {name: getattr(slots, name) for name in FIELDS}
     return TrackState(**{name: torch.cat((row, row.new_zeros(more, *row.shape[1:]))) for name, row in rows.items()})
 

@@ -1,4 +1,4 @@
-"""The decider of inference: scores say which tracks are still seen and which detections are new (section 3.4)."""
+"""Decision by scores which tracks continue and which detections start tracks, for inference (section 3.4)."""
 
 from __future__ import annotations
 
@@ -18,20 +18,23 @@ def gate(
     next_id: int | Tensor,
     max_tracks: int | None = None,
 ) -> Assignment:
-    """Decide by scores, for one video. The numbers may be tensors without dimensions: inputs of a graph.
+    """Decide by scores which tracks of one video continue and which detections start tracks.
+
+    The numbers may be tensors without dimensions, so that they can be inputs of a graph.
 
     Args:
-        output: what the model said of the frame, one batch element.
-        tracks: the N tracks that it was looked at with.
-        det_thresh: a detection query whose best class scores at least this is a new track.
-        track_thresh: a track is unseen in a frame where its own class scores less.
-        miss_tolerance: frames in a row after which an unseen track ends.
-        next_id: id of the first birth; the others count on in query order.
-        max_tracks: most tracks after the frame: the best scores are born where there is no room for all. None: any.
+        output: output of the model for the frame, one batch element.
+        tracks: the N tracks before the frame.
+        det_thresh: lowest score of a detection query's best class that starts a track.
+        track_thresh: score of a track's own class below which it is unseen.
+        miss_tolerance: number of consecutive unseen frames after which a track ends.
+        next_id: id of the first birth; the others follow in query order.
+        max_tracks: largest number of tracks after the frame; the births with the highest scores are kept. None: no
+            limit.
     """
-    missed, best_score, best_class = judge(output, tracks, track_thresh)
+    missed, best_score, best_class = read_scores(output, tracks, track_thresh)
     stays = missed < miss_tolerance
-    born = within(max_tracks, best_score >= det_thresh, best_score, stays)
+    born = limit_births(max_tracks, best_score >= det_thresh, best_score, stays)
     births = born.nonzero()[:, 0]  # (M,)
     return Assignment(
         track_ids=torch.where(stays, tracks.ids, -1),
@@ -46,23 +49,28 @@ def gate(
     )
 
 
-def within(max_tracks: int | None, born: Tensor, score: Tensor, stays: Tensor) -> Tensor:
-    """Return which detections (Nd,) are born where tracks are limited: those with the best scores.
+def limit_births(max_tracks: int | None, born: Tensor, score: Tensor, stays: Tensor) -> Tensor:
+    """Return the detections (Nd,) that start tracks within the limit: those with the highest scores.
 
     Args:
-        max_tracks: most tracks that there may be; None: no limit.
-        born: (Nd,) detections that are to be born.
-        score: (Nd,)
-        stays: (N,) tracks that go on.
+        max_tracks: largest number of tracks; None: no limit.
+        born: (Nd,) detections that would start tracks.
+        score: (Nd,) their scores.
+        stays: (N,) tracks that continue.
     """
-    if max_tracks is None or len(stays) + len(born) <= max_tracks:  # from shapes: the device is not waited for
+    if max_tracks is None or len(stays) + len(born) <= max_tracks:  # shapes only, which does not wait for the device
         return born
     rank = torch.where(born, score, -1).argsort(descending=True, stable=True).argsort()  # (Nd,)
     return born & (rank < max_tracks - stays.sum())
 
 
-def judge(output: FrameOutput, tracks: TrackState, track_thresh: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Frames in a row in which each track is unseen by now (N,); score and class of each detection (Nd,) twice."""
+def read_scores(output: FrameOutput, tracks: TrackState, track_thresh: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Read the state of tracks and detections from the scores of a frame.
+
+    Returns:
+        The number of consecutive frames in which each track is unseen (N,), the best score of each detection (Nd,), and
+        its class (Nd,).
+    """
     n = output.num_detections
     own_score = output.logits[n:].sigmoid().gather(1, tracks.labels[:, None])[:, 0]  # (N,)
     missed = torch.where(own_score < track_thresh, tracks.disappear_time + 1, 0)  # (N,)

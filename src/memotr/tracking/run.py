@@ -1,4 +1,4 @@
-"""A whole source through a tracker: decoding, tracking and writing side by side."""
+"""Tracking of a source, with decoding, tracking and writing in parallel."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from memotr.io.live import newest
 from memotr.io.sinks import Sink, close_all
 from memotr.tracks import Tracks
 
-AHEAD = 3  # frames decoded before the tracker asks for them
-BEHIND = 4  # frames tracked and not yet written
+AHEAD = 3  # number of frames decoded ahead of the tracker
+BEHIND = 4  # largest number of frames that are tracked but not yet written
 
 
 Prepared = Generator[tuple[Frame, Any], None, None]
 
 
 class FrameTracker(Protocol):
-    """What of a tracker is needed here; :class:`memotr.Tracker` is one."""
+    """Interface of a tracker that :func:`track_source` needs; :class:`memotr.Tracker` has it."""
 
     def reset(self) -> None: ...
 
@@ -44,21 +44,21 @@ def track_source(
 ) -> None:
     """Track a source from its first frame to its last and write every frame to all sinks, in order.
 
-    One thread decodes and prepares ahead of the tracker and one draws and encodes behind it, with a bounded number of
-    frames between them. The tracker starts from a fresh memory. ``Tracks.frame`` is the frame's number in the source.
-    The sinks are closed whatever happens, a Ctrl-C included: their files then hold all frames tracked so far. Only a
-    failed write leaves older files in place.
+    One thread decodes and prepares frames ahead of the tracker, and one draws and encodes after it, with a bounded
+    number of frames between them. The tracker is reset first. ``Tracks.frame`` is the frame's number in the source. The
+    sinks are always closed, also after Ctrl-C: their files then hold all frames tracked so far. Only a failed write
+    keeps older files in place.
 
     Args:
-        tracker: called in this thread only, but for ``prepare``.
-        source: open; it stays open.
-        sinks: closed at the end.
+        tracker: tracker that is called in this thread only, except for ``prepare``.
+        source: open source; it stays open.
+        sinks: sinks that are closed at the end.
         on_frame: called in this thread after every frame.
         whole: discard the results unless all frames were tracked and written.
 
     Raises:
-        UserError: a frame cannot be read, a file cannot be written, or the source has no frame.
-        Exception: whatever the tracker or ``on_frame`` raises.
+        UserError: a frame cannot be read, a file cannot be written, or the source has no frames.
+        Exception: any error of the tracker or of ``on_frame``.
     """
     output = _Output(sinks, whole)
     writer = ThreadPoolExecutor(1, "memotr-write")
@@ -75,22 +75,22 @@ def track_source(
                     on_frame(frame, tracks)
         output.complete = True
     finally:
-        # By the thread that writes: it finishes the files even if a second Ctrl-C ends the waiting here.
-        written.appendleft(writer.submit(output.close))  # its error says most
+        # In the writing thread, which finishes the files even if a second Ctrl-C ends the waiting here.
+        written.appendleft(writer.submit(output.close))  # first, because its error is the most informative
         writer.shutdown()
         for done in written:
             done.result()
 
 
 def _newest(source: Source, tracker: FrameTracker) -> Prepared:
-    """Of a live source always the last frame, with what the tracker takes of it."""
+    """Yield the latest frame of a live source each time, with its prepared form."""
     with closing(newest(source)) as frames:
         for frame in frames:
             yield frame, tracker.prepare(frame.image)
 
 
 def _ahead(source: Source, tracker: FrameTracker) -> Prepared:
-    """The source's frames with what the tracker takes of them, made by another thread."""
+    """Yield the frames of a source with their prepared form, which another thread makes."""
     frames = iter(source)
 
     def fetch() -> tuple[Frame, Any] | None:
@@ -109,10 +109,10 @@ def _ahead(source: Source, tracker: FrameTracker) -> Prepared:
 
 
 class _Output:
-    """All sinks as one.
+    """Group of sinks.
 
     Attributes:
-        complete: every frame of the source has been given to :meth:`write`.
+        complete: every frame of the source was passed to :meth:`write`.
     """
 
     def __init__(self, sinks: Sequence[Sink], whole: bool) -> None:
@@ -120,13 +120,13 @@ class _Output:
         self.complete = False
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
-        """Writes nothing any more once a sink has failed: the others would go on with a frame missing."""
+        """Write a frame to all sinks, unless one has failed: the others would lack a frame."""
         if not self.failed:
             for sink in self.sinks:
                 sink.write(frame, tracks)
 
     def close(self) -> None:
-        """Close all sinks, or discard their files where only whole ones are wanted."""
+        """Close all sinks, or discard their files if they are incomplete and only whole ones are wanted."""
         if self.whole and (self.failed or not self.complete):
             for sink in self.sinks:
                 sink.give_up(keep=False)

@@ -1,4 +1,4 @@
-"""Many sources through one network: one after another, or several at once as a batch."""
+"""Tracking of many sources with one network, one after another or several at once."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ OpenOutputs = Callable[[Source], list[Sink]]
 
 
 def check_sources(sources: Sequence[str], open_one: Open) -> list[str]:
-    """Open and close every file and folder, so that a wrong one is known before hours of tracking the others.
+    """Open and close every file and folder, so that errors are found before hours of tracking.
 
     Returns:
-        Their names, by which their results will be known.
+        The names of the sources, which are those of their results.
 
     Raises:
         UserError: one cannot be opened, or the results of two would have the same names.
@@ -39,7 +39,7 @@ def check_sources(sources: Sequence[str], open_one: Open) -> list[str]:
     found: dict[str, str] = {}
     for source in sources:
         if is_live(source):
-            continue  # it is not to be connected to twice
+            continue  # cameras and streams are connected to only once
         with open_one(source) as opened:
             name = opened.name
         if name in found:
@@ -58,23 +58,23 @@ def same_name(one: str, other: str) -> UserError:
 def track_sources(
     tracker: FrameTracker, sources: Sequence[str], open_one: Open, open_outputs: OpenOutputs, batch: int = 1
 ) -> bool:
-    """Track sources into files of their own, with progress on stderr and a summary of each on stdout.
+    """Track each source into its own files, with progress on stderr and a summary on stdout.
 
-    One that fails does not stop the others; what it has so far is kept. An interruption stops all of them.
+    A source that fails does not stop the others, and its results so far are kept. An interruption stops all sources.
 
     Args:
-        tracker: forgets everything before each source.
-        sources: what to open.
-        open_one: opens it.
-        open_outputs: the files that it becomes.
-        batch: how many are tracked at once; more than one need a :class:`memotr.Tracker`.
+        tracker: tracker that is reset before each source.
+        sources: sources as the user named them.
+        open_one: opens a source.
+        open_outputs: opens the output files of a source.
+        batch: number of sources to track at once; more than one require a :class:`memotr.Tracker`.
 
     Returns:
-        Whether all were read to their end: False where one broke off, and its results end there.
+        Whether all sources were read to their end; False if one broke off, where its results end.
 
     Raises:
-        UserError: of the only source, or how many have failed.
-        KeyboardInterrupt: stopped; all files are complete up to here.
+        UserError: the error of the only source, or the number of sources that failed.
+        KeyboardInterrupt: the run was interrupted; all files are complete up to then.
     """
     with TrackingBars() as bars:
         work = _Work(sources, open_one, open_outputs, bars)
@@ -95,29 +95,29 @@ def track_sources(
 
 
 class _Work:
-    """Takes the next source that nobody has taken, until none is left; in one thread or in several."""
+    """Queue of sources that one or several threads track until it is empty."""
 
     def __init__(self, sources: Sequence[str], open_one: Open, open_outputs: OpenOutputs, bars: TrackingBars) -> None:
         self.failures: list[UserError] = []
-        self.broke_off = False  # reading one of the sources did
+        self.broke_off = False  # whether reading one of the sources broke off
         self._waiting = deque(sources)
         self._open_one, self._open_outputs, self._bars = open_one, open_outputs, bars
         self._stopped = threading.Event()
-        self._owners: dict[str, list[str]] = {}  # by name: the source that was opened under it first
+        self._owners: dict[str, list[str]] = {}  # name → first source with that name
 
     def stop(self) -> None:
-        """Called from outside: every thread ends at its next frame."""
+        """Ask every thread to stop at its next frame."""
         self._stopped.set()
 
     def left(self) -> str:
-        """Which sources nobody has begun, in words."""
+        """Return a text that lists the sources that were not begun."""
         return f"; not begun: {', '.join(map(without_secrets, self._waiting))}" if self._waiting else ""
 
     def __call__(self, tracker: FrameTracker) -> None:
         while not self._stopped.is_set():
             try:
                 source = self._waiting.popleft()
-            except IndexError:  # none is left; to ask first would be no use, with others asking too
+            except IndexError:  # empty; checking first would not help, because other threads take sources, too
                 return
             try:
                 self._track(tracker, source)
@@ -128,7 +128,7 @@ class _Work:
         with self._open_one(source) as frames:
             mine = [source]
             owner = self._owners.setdefault(frames.name, mine)
-            if owner is not mine:  # streams: check_sources leaves them alone
+            if owner is not mine:  # for streams, which check_sources does not open
                 raise same_name(source, owner[0])
             sinks = self._open_outputs(frames)
             progress = self._bars.add(frames)

@@ -1,4 +1,4 @@
-"""The tracker: one frame in, the tracks of that frame out, and a memory in between."""
+"""Tracker that returns the tracks of each frame and keeps a memory between frames."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ from memotr.tracking.precision import Precision, autocast_dtype, exact_convoluti
 from memotr.tracking.video_tracker import PreparedFrame, VideoTracker, as_table
 from memotr.tracks import Tracks
 
-Look = Callable[[ImageBatch, Sequence[TrackState]], list[FrameOutput]]
-"""From B images and the tracks followed in each to what the model says of each."""
+Forward = Callable[[ImageBatch, Sequence[TrackState]], list[FrameOutput]]
+"""Forward pass of B images with B track states; returns B outputs."""
 
 
 class Tracker(VideoTracker):
-    """Follows the objects of one video.
+    """Tracker of the objects of one video.
 
     Several trackers may share one model: each has its own memory and its own ids. Time and memory per frame depend on
-    the number of objects in sight, not on the length of the video.
+    the number of visible objects, not on the length of the video.
 
     Args:
-        model: from :func:`memotr.load_model`; put in evaluation mode, left on its device. Its weights and kernel are
-            taken as they are now: what is changed later may not be noticed.
-        det_thresh: a detection that scores at least this begins a track, in [0, 1].
-        track_thresh: a track that scores less counts as unseen, in [0, 1].
-        result_thresh: only tracks that score more are reported, in [0, 1].
-        miss_tolerance: frames in a row after which an unseen track ends.
-        min_area: boxes are reported above this area, in square pixels of the frame.
-        precision: "32" (exact: no TF32), or "bf16" / "fp16" for the heavy arithmetic.
-        preprocess_on_device: resize and normalise frames where the network is: quicker on a GPU, and not to the same
-            bits.
+        model: model from :func:`memotr.load_model`; put in evaluation mode, left on its device. Later changes of its
+            weights or kernel may have no effect.
+        det_thresh: lowest score of a detection that starts a track, in [0, 1].
+        track_thresh: score below which a track counts as unseen, in [0, 1].
+        result_thresh: score above which a track is reported, in [0, 1].
+        miss_tolerance: number of consecutive unseen frames after which a track ends.
+        min_area: area above which a box is reported, in square pixels of the frame.
+        precision: numerical precision of the network: "32" (exact, without TF32), "bf16" or "fp16".
+        preprocess_on_device: resize and normalise frames on the device of the network, which is faster on a GPU;
+            results may differ in the last bits.
 
         All thresholds default to those of the model's configuration.
 
     Raises:
-        memotr.errors.UserError: a threshold is out of range, or there is no such precision.
+        memotr.errors.UserError: a threshold is out of range, or the precision is unknown.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class Tracker(VideoTracker):
             self.preprocess = partial(preprocess_on, model.device)
         self.dtype = autocast_dtype(precision)
         self.network = for_inference(model, self.dtype)
-        self.look: Look = self._look
+        self.forward: Forward = self._forward
         self.reset()
 
     def another(self) -> Tracker:
-        """A tracker of another video, with the same network and settings and a memory of its own."""
+        """Return a tracker of another video with the same network and settings and its own memory."""
         other = copy.copy(self)
         other.reset()
         return other
@@ -85,7 +85,7 @@ class Tracker(VideoTracker):
         return prepared
 
     def reset(self) -> None:
-        """Forget everything: the next frame begins a new video, with ids from 0."""
+        """Reset the memory: the next frame starts a new video, with ids from 0."""
         motion = self.settings.motion
         self.tracks: TrackState = self.model.no_tracks(history=motion.max_length if motion.enabled else 0)
         self.next_id = 0
@@ -95,7 +95,7 @@ class Tracker(VideoTracker):
     @torch.inference_mode()
     def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
         s = self.settings
-        (output,) = self.look(images.to(self.model.device), [self.tracks])
+        (output,) = self.forward(images.to(self.model.device), [self.tracks])
         output = output.float()  # decisions and memory are always exact
         choice = gate(
             output,
@@ -116,7 +116,7 @@ class Tracker(VideoTracker):
         return self._report(table.cpu().numpy(), height, width)
 
     @torch.inference_mode()
-    def _look(self, images: ImageBatch, tracks: Sequence[TrackState]) -> list[FrameOutput]:
+    def _forward(self, images: ImageBatch, tracks: Sequence[TrackState]) -> list[FrameOutput]:
         autocast = torch.autocast(self.model.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None)
         with autocast, exact_convolutions(self.dtype is None):
             output: FrameOutput = self.network(images, tracks)

@@ -1,4 +1,4 @@
-"""All of a tracker but the step that it takes from frame to frame."""
+"""Base class of trackers: everything except the per-frame step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from memotr.tracks import Tracks
 
 @dataclass(frozen=True, eq=False)
 class PreparedFrame:
-    """A frame as the network takes it (a batch of one), and the height and width in pixels that it had before."""
+    """Input of the network for a frame (a batch of one), and the original height and width in pixels."""
 
     images: ImageBatch
     height: int
@@ -33,11 +33,11 @@ class PreparedFrame:
 
 
 class VideoTracker(ABC):
-    """Prepares frames, and says what of a step's outcome is reported.
+    """Base class of trackers, which prepares frames and selects the tracks to report.
 
     Args:
-        config: of the model that takes the steps.
-        det_thresh: these five stand in the place of the configuration's, where they are given.
+        config: configuration of the model.
+        det_thresh: replaces the setting of the configuration; None: not replaced.
         track_thresh: likewise.
         result_thresh: likewise.
         miss_tolerance: likewise.
@@ -71,30 +71,30 @@ class VideoTracker(ABC):
         self.preprocess: Callable[[NDArray[np.uint8], int, int], Tensor] = preprocess
 
     smallest = 1
-    """Sides of a padded frame are at least so many pixels."""
+    """Smallest side of a padded frame in pixels."""
 
     @abstractmethod
     def reset(self) -> None:
-        """Forget everything: the next frame begins a new video, with ids from 0."""
+        """Reset the memory: the next frame starts a new video, with ids from 0."""
 
     @abstractmethod
     def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
-        """:meth:`update` for a frame that is already normalised and padded (a batch of one).
+        """Process a frame that is already normalised and padded (a batch of one).
 
         Args:
-            images: the frame as the network takes it.
-            height: of the original frame in pixels, the unit of the boxes returned.
-            width: likewise.
+            images: input of the network.
+            height: height of the original frame in pixels, the unit of the returned boxes.
+            width: width of the original frame in pixels.
         """
 
     def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
-        """Look at the next frame of the video.
+        """Process the next frame of the video.
 
         Args:
-            frame: RGB, (H, W, 3), uint8; or what :meth:`prepare` made of it.
+            frame: RGB, (H, W, 3), uint8; or the result of :meth:`prepare`.
 
         Returns:
-            The objects in sight, boxes in pixels of the frame.
+            The tracks of the frame, boxes in pixels of the frame.
 
         Raises:
             ValueError: the frame has another shape or type.
@@ -103,7 +103,7 @@ class VideoTracker(ABC):
         return self.step(prepared.images, prepared.height, prepared.width)
 
     def prepare(self, frame: NDArray[np.uint8] | Tensor) -> PreparedFrame:
-        """Resize, normalise and pad a frame. Another thread may do this ahead of :meth:`update`: it uses no memory.
+        """Resize, normalise and pad a frame. Another thread may do this ahead of :meth:`update`.
 
         Raises:
             ValueError: the frame has another shape or type.
@@ -114,10 +114,10 @@ class VideoTracker(ABC):
         return PreparedFrame(ImageBatch.from_images([pixels], smallest=self.smallest), image.shape[0], image.shape[1])
 
     def track(self, source: str | Path | int) -> Iterator[Tracks]:
-        """Follow the objects of a whole source, frame by frame, from a fresh memory.
+        """Track the objects of a whole source frame by frame, after a reset.
 
         Args:
-            source: a video file, a folder of images, a MOT sequence folder, a camera number or a stream's URL.
+            source: video file, folder of images, MOT sequence folder, camera number or address of a stream.
 
         Yields:
             The tracks of each frame.
@@ -133,16 +133,16 @@ class VideoTracker(ABC):
                 warnings.warn(note, stacklevel=2)
 
     def _report(self, table: NDArray[np.float64], height: int, width: int) -> Tracks:
-        """What is said of the frame.
+        """Return the tracks of a frame that are reported.
 
         Args:
             table: (N, 7) from :func:`as_table`.
-            height: of the original frame in pixels.
-            width: likewise.
+            height: height of the original frame in pixels.
+            width: width of the original frame in pixels.
         """
         most = self.settings.max_tracks
         if len(table) >= most and not self.full:
-            self.full = True  # said once a video
+            self.full = True  # warn once per video
             warnings.warn(
                 f"frame {self.frame - 1}: {most:,} tracks are followed, as many as tracking.max_tracks allows: of "
                 "detections only the best begin a track from here on (are the thresholds too low?)",
@@ -150,19 +150,19 @@ class VideoTracker(ABC):
             )
         boxes = table[:, :4].astype(np.float32) * np.array([width, height] * 2, np.float32)
         area = (boxes[:, 2].astype(np.float64) - boxes[:, 0]) * (boxes[:, 3].astype(np.float64) - boxes[:, 1])
-        said = (table[:, 4] > self.settings.result_thresh) & (area > self.settings.min_area) & np.isfinite(area)
+        reported = (table[:, 4] > self.settings.result_thresh) & (area > self.settings.min_area) & np.isfinite(area)
         return Tracks(
-            ids=table[said, 5].astype(np.int64),
-            boxes=boxes[said],
-            scores=table[said, 4].astype(np.float32),
-            labels=table[said, 6].astype(np.int64),
+            ids=table[reported, 5].astype(np.int64),
+            boxes=boxes[reported],
+            scores=table[reported, 4].astype(np.float32),
+            labels=table[reported, 6].astype(np.int64),
             frame=self.frame - 1,
             class_names=self.config.classes,
         )
 
 
 def _as_image(frame: Any) -> NDArray[np.uint8]:
-    """The frame as an array. Raises ValueError for what is no RGB frame."""
+    """Return a frame as an array. Raises ValueError for anything but an RGB frame."""
     if isinstance(frame, Tensor) and frame.dtype == torch.uint8:
         frame = frame.cpu().numpy()
     if not isinstance(frame, np.ndarray):
@@ -175,9 +175,9 @@ def _as_image(frame: Any) -> NDArray[np.uint8]:
 
 
 def as_table(boxes: Tensor, scores: Tensor, ids: Tensor, labels: Tensor) -> Tensor:
-    """N tracks as one tensor (N, 7) float64, to be copied from the device at once: xyxy in [0, 1], score, id, label.
+    """Join N tracks in one tensor (N, 7) float64 to copy from the device: xyxy in [0, 1], score, id, label.
 
-    Boxes (N, 4) come as cxcywh in [0, 1], scores, ids and labels are (N,).
+    Boxes (N, 4) are cxcywh in [0, 1]; scores, ids and labels are (N,).
     """
     if boxes.device.type == "mps":  # which has no float64
         boxes, scores, ids, labels = (each.cpu() for each in (boxes, scores, ids, labels))

@@ -1,4 +1,4 @@
-"""What a training run needs to go on where it stopped: tensors and plain values, so that reading runs no code."""
+"""State from which a training run continues, stored as tensors and plain values only."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ LAST = "last.pt"
 
 @dataclass
 class Progress:
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
-        epoch: the epoch being trained, from 0: so many are finished.
-        clips: of it that all ranks together have seen.
-        steps: of the optimiser since the beginning, those skipped included.
-        skipped: steps without effect because loss or gradient were not finite.
-        skipped_in_a_row: the last of them, if the last step was one.
-        best: what the best validation gave so far.
-        outcome_due: an epoch is over and saved, but not exported, drawn and validated yet.
+        epoch: number of finished epochs, which is the index of the current one.
+        clips: number of clips of the current epoch that all ranks together have used.
+        steps: number of optimiser steps since the start, with skipped ones.
+        skipped: number of steps without effect because loss or gradient were not finite.
+        skipped_in_a_row: number of skipped steps at the end.
+        best: score of the best validation so far.
+        outcome_due: the last epoch is finished and saved, but not yet exported, drawn and validated.
     """
 
     epoch: int = 0
@@ -47,18 +47,18 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class RunState:
-    """A run between two steps.
+    """State of a run between two steps.
 
-    There is nothing to say of the learning rates: they follow from the settings and the epoch.
+    Learning rates are not stored, because they follow from the settings and the epoch.
 
     Attributes:
-        settings: the configuration, as plain values.
-        progress: how far it is.
+        settings: the configuration as plain values.
+        progress: progress of the run.
         model: tensors by their published names.
         optimizer: state of the optimiser.
-        scaler: of the loss scale for float16; empty without.
-        average: moving average of the weights; None without.
-        ranks: what each rank has of its own: its random number generators, its sums since the last line of metrics.
+        scaler: state of the loss scale for float16; empty without one.
+        average: moving average of the weights; None without one.
+        ranks: state of each rank: random number generators, and sums since the last line of metrics.
     """
 
     settings: dict[str, Any]
@@ -71,7 +71,7 @@ class RunState:
 
 
 def write_state(path: Path, state: RunState) -> None:
-    """Write beside ``path`` and take its place once complete. Raises UserError, with the old file in place."""
+    """Write a state; the file replaces an older one once it is complete. Raises UserError."""
     content = {field.name: getattr(state, field.name) for field in fields(state)}
     header = make_header(content.pop("settings"), state.progress.epoch) | {"iterations": state.progress.steps}
     write_torch(path, {HEADER: header, **content, "progress": asdict(state.progress)})
@@ -81,8 +81,8 @@ def read_state(path: Path) -> RunState:
     """Read the checkpoint of a run, or the last one in the folder of a run.
 
     Raises:
-        UserError: nothing there, or a file of weights that is no checkpoint of a run: what it is, and what takes it; or
-            a checkpoint of a version of this package that kept something else.
+        UserError: there is no such file, it has weights without a training state, or it was written by a version of
+            this package with another state.
     """
     if path.is_dir():
         if not (path / LAST).is_file():
@@ -110,22 +110,22 @@ def read_state(path: Path) -> RunState:
 
 
 def keep_epoch(folder: Path, epoch: int, keep_last: int, keep_every: int) -> None:
-    """Keep ``last.pt`` as the checkpoint after so many epochs, and drop older ones.
+    """Keep ``last.pt`` as the checkpoint of an epoch and delete older ones.
 
-    Later ones, of a run that went on from an earlier epoch, stay until their turn comes again.
+    Checkpoints of later epochs, from before the run was resumed at an earlier one, are kept.
 
     Args:
-        folder: of the run.
-        epoch: number of epochs finished.
-        keep_last: how many epochs' checkpoints stay.
-        keep_every: those of every so many epochs stay for good; 0: none.
+        folder: folder of the run.
+        epoch: number of finished epochs.
+        keep_last: number of last epochs whose checkpoints are kept.
+        keep_every: checkpoints of multiples of this epoch are never deleted; 0: none.
     """
     kept = folder / f"epoch_{epoch:04d}.pt"
     with replacing(kept) as beside:
         beside.unlink()
         try:
-            os.link(folder / LAST, beside)  # one file, two names: the next checkpoint replaces a name only
-        except OSError:  # the file system has no such links
+            os.link(folder / LAST, beside)  # a hard link: the next checkpoint replaces the other name only
+        except OSError:  # the file system has no hard links
             shutil.copyfile(folder / LAST, beside)
     numbered = {
         int(found[1]): file for file in folder.iterdir() if (found := re.fullmatch(r"epoch_(\d+)\.pt", file.name))
@@ -136,7 +136,7 @@ def keep_epoch(folder: Path, epoch: int, keep_last: int, keep_every: int) -> Non
 
 
 def generator_states() -> dict[str, Any]:
-    """States of this process's random number generators: PyTorch's, NumPy's and Python's."""
+    """Return the states of the random number generators of PyTorch, NumPy and Python."""
     algorithm, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002 (others may draw from it)
     states: dict[str, Any] = {
         "python": random.getstate(),
@@ -149,7 +149,7 @@ def generator_states() -> dict[str, Any]:
 
 
 def set_generator_states(states: dict[str, Any]) -> None:
-    """Make the generators go on from where :func:`generator_states` found them."""
+    """Restore the states from :func:`generator_states`."""
     random.setstate(states["python"])
     algorithm, keys, *rest = states["numpy"]
     np.random.set_state((algorithm, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002

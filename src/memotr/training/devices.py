@@ -1,4 +1,4 @@
-"""Devices, processes and precision: Lightning Fabric, set up for this project's modules."""
+"""Setup of Lightning Fabric: devices, processes and precision."""
 
 from __future__ import annotations
 
@@ -27,15 +27,14 @@ Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32", "bf16", "fp16"]
 
 PATIENCE = timedelta(hours=2)
-"""How long ranks wait for each other: one of them validates while the others wait."""
-
+"""Timeout of ranks that wait for each other, for example while one of them validates."""
 
 LEAVING = 5
-"""Seconds that the other ranks have at the end to exit by themselves."""
+"""Seconds that the other ranks have to exit at the end of a run."""
 
 
 class Autocast(MixedPrecision):
-    """Mixed precision for what is computed; values that go in and out (boxes, losses) stay as they are."""
+    """Mixed precision that leaves inputs and outputs (boxes, losses) unchanged."""
 
     def convert_input(self, data: Any) -> Any:
         return data
@@ -52,18 +51,18 @@ def make_fabric(
     *,
     statistics: bool = False,
 ) -> Fabric:
-    """Fabric for so many devices on so many machines, not yet launched.
+    """Make a Fabric that is not yet launched.
 
     Args:
-        accelerator: "auto" takes CUDA, or Apple's MPS, where there is some.
-        devices: processes on this machine, one a device; by default what torchrun or SLURM started here, else every
-            CUDA device, or one process on a CPU.
-        num_nodes: machines; by default what torchrun or SLURM says, else one.
-        precision: of the heavy arithmetic; weights are always float32.
-        statistics: the model gathers some (batch normalisation): all ranks are to have those of the first.
+        accelerator: kind of device; "auto" prefers CUDA, then Apple's MPS.
+        devices: number of processes on this machine, one per device; None: as started by torchrun or SLURM, otherwise
+            every CUDA device, or one process on a CPU.
+        num_nodes: number of machines; None: as given by torchrun or SLURM, otherwise one.
+        precision: numerical precision of the network; weights are always float32.
+        statistics: the model has running statistics (batch normalisation), which are copied from the first rank.
 
     Raises:
-        UserError: a device or a precision that is not there.
+        UserError: a device or a precision is not available.
     """
     follow_launcher()
     kind = _choose(accelerator)
@@ -83,14 +82,14 @@ def make_fabric(
 
 
 def launch(fabric: Fabric) -> None:
-    """Start the other ranks of this machine, where nothing else has; they end with this process at the latest."""
+    """Start the other ranks of this machine unless torchrun or SLURM did; they end with this process."""
     with launching():
         fabric.launch()
     atexit.register(_end_ranks, getattr(fabric.strategy.launcher, "procs", ()))
 
 
 def _end_ranks(ranks: Iterable[subprocess.Popen[bytes]]) -> None:
-    """Wait for other ranks to end, but not for one that waits for this one."""
+    """Wait for other ranks to end, and kill those that do not."""
     for rank in ranks:
         try:
             rank.wait(LEAVING)
@@ -100,15 +99,15 @@ def _end_ranks(ranks: Iterable[subprocess.Popen[bytes]]) -> None:
 
 
 def leave_process_group() -> None:
-    """Let go of the other ranks, all at the same time."""
+    """Leave the process group together with all other ranks."""
     if dist.is_available() and dist.is_initialized():
-        gc.collect()  # what still holds on to the group, as data parallelism does, hangs when it goes after it
+        gc.collect()  # objects that use the group, such as data parallelism, hang if they are freed after it
         dist.barrier()
         dist.destroy_process_group()
 
 
 def _data_parallel(statistics: bool) -> DDPStrategy:
-    """Every parameter takes part in every clip: none to look for. Buffers without statistics need not be sent."""
+    """Return data parallelism without a search for unused parameters, and without sync of constant buffers."""
     known = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its older name
     options: dict[str, Any] = {"gradient_as_bucket_view": True, buffers: statistics}
@@ -124,14 +123,14 @@ def _choose(accelerator: Accelerator) -> Literal["cpu", "cuda", "mps"]:
 
 
 def _count(kind: Literal["cpu", "cuda", "mps"]) -> int:
-    """Devices of a kind on this machine; a CPU counts as one."""
+    """Return the number of devices of a kind on this machine; a CPU counts as one."""
     if kind == "cuda":
         return torch.cuda.device_count()
     return 1 if kind == "cpu" else int(torch.backends.mps.is_available())
 
 
 def _started(torchrun: str, slurm: str) -> int | None:
-    """A number that torchrun or srun gave this process, by its variable; None where neither started it."""
+    """Return a number that torchrun or srun set in a variable; None if neither started this process."""
     if TorchElasticEnvironment.detect():
         return int(os.environ[torchrun])
     if SLURMEnvironment.detect():

@@ -1,4 +1,4 @@
-"""The training run: epochs of steps, and between them what makes a run safe to stop and good to watch."""
+"""Training loop with checkpoints, metrics, figures and validation."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ from memotr.training.report import Report
 from memotr.weights import save_model
 
 Validate = Callable[[MeMOTR, int], Mapping[str, float]]
-"""Scores of a model after so many epochs, by name; more is better, and the first one says which model is the best."""
+"""Scores a model after a number of epochs, by name; higher is better, and the first score selects the best model."""
 
 MAX_SKIPPED = 10
-"""So many steps in a row whose loss or gradient is not finite end a run."""
+"""Number of consecutive steps with non-finite loss or gradient that ends a run."""
 
 
 class Training:
-    """A run on one rank.
+    """Training run on one rank.
 
     Args:
-        fabric: launched.
+        fabric: launched Fabric.
         config: all settings.
-        model: with the weights to start from.
-        dataset: the clips.
-        folder: where the first rank writes.
-        stop: asks to stop, on any rank.
-        shown: the clip of the figures; None for no figures.
-        validate: scores the model, on the first rank while the others wait.
+        model: model with the weights to start from.
+        dataset: training clips.
+        folder: folder to which the first rank writes.
+        stop: true once this rank is asked to stop.
+        shown: clip for the figures; None for no figures.
+        validate: scores the model on the first rank while the others wait.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Training:
         self.loss, self.optimizer = fabric.setup(loss, optimizer)
         self.average = MovingAverage(model, self.settings.ema_decay) if self.settings.ema_decay else None
         self.loader, self.sampler = make_loader(dataset, config, fabric.global_rank, fabric.world_size, fabric.device)
-        # frames of a clip batch and of all clips on a rank, in every epoch, by which the time left is told
+        # For the remaining time: frames of a batch, and of all batches on a rank, in every epoch.
         epochs = range(self.settings.epochs)
         self.frames = [config.data.sampling.length(epoch) * config.batch_size(epoch) for epoch in epochs]
         self.work = [self.sampler.total(epoch) * self.frames[epoch] for epoch in epochs]
@@ -90,10 +90,10 @@ class Training:
         self.report: Report | None = None
         self.stopping = False
         self.saved_at = 0
-        torch.manual_seed(self.settings.seed + fabric.global_rank)  # of the dropout: every rank its own
+        torch.manual_seed(self.settings.seed + fabric.global_rank)  # dropout differs between ranks
 
     def run(self) -> None:
-        """Train to the end of the last epoch, or until asked to stop.
+        """Train to the end of the last epoch, or until a stop is requested.
 
         Raises:
             UserError: the data cannot be read, a checkpoint cannot be written, or the loss stays not finite.
@@ -111,7 +111,7 @@ class Training:
         self.report = Report(self.folder, self.progress.steps)
 
     def train_epoch(self) -> None:
-        """What is left of the epoch's steps."""
+        """Train the remaining steps of the epoch."""
         self.rates = set_learning_rates(self.optimizer, self.settings.optimizer, self.progress.epoch)
         self.loss.train()
         batches = self.start_batches()
@@ -127,7 +127,7 @@ class Training:
         self.sums.stop_clock()
 
     def step(self, clips: list[ClipBatch]) -> None:
-        """One step of the optimiser: a forward and a backward for each batch of clips."""
+        """Take one optimiser step, with a forward and a backward pass for each batch of clips."""
         parts = [self.forward_backward(clip, len(clips), last=clip is clips[-1]) for clip in clips]
         limit = self.settings.optimizer.clip_norm or torch.inf
         norm = self.fabric.clip_gradients(self.loss, self.optimizer, max_norm=limit, error_if_nonfinite=False)
@@ -146,7 +146,7 @@ class Training:
             self.report.step()
 
     def forward_backward(self, clip: ClipBatch, share: int, *, last: bool) -> Tensor:
-        """Add the gradients of one of ``share`` batches, with the last one over all ranks; returns its losses (8,)."""
+        """Add the gradients of one of ``share`` batches; the last one syncs all ranks. Return its losses (8,)."""
         frames = no_grad_frames(self.settings.no_grad_frames, self.settings.no_grad_steps, self.progress.epoch)
         with self.fabric.no_backward_sync(self.loss, enabled=not last):
             total: Tensor
@@ -157,7 +157,7 @@ class Training:
         return parts
 
     def agree(self, values: Tensor) -> tuple[bool, bool]:
-        """Whether all is finite on all ranks, and whether one of them is asked to stop: one look at the device."""
+        """Return whether all ranks have finite values, and whether any is asked to stop, with one device sync."""
         broken, asked = (~values.isfinite()).any().float(), values.new_full((), float(bool(self.stop)))
         flags = torch.stack((broken, asked))
         if dist.is_available() and dist.is_initialized():
@@ -166,7 +166,7 @@ class Training:
         return not anywhere_broken, bool(anywhere_asked)
 
     def count_skipped(self, finite: bool) -> None:
-        """Steps that are not finite have no effect, and too many in a row end the run."""
+        """Count a step whose values were not finite; too many in a row end the run."""
         progress = self.progress
         if finite:
             progress.skipped_in_a_row = 0
@@ -186,13 +186,13 @@ class Training:
 
     @property
     def share(self) -> int:
-        """Clips of a batch of all ranks together, in the present epoch."""
+        """Number of clips in a batch of all ranks together, in the current epoch."""
         return self.fabric.world_size * self.config.batch_size(self.progress.epoch)
 
     # Between steps and epochs
 
     def start_batches(self) -> Iterator[ClipBatch]:
-        """The batches of this epoch that are left, in an order that depends on seed and epoch alone."""
+        """Return the remaining batches of the epoch, in an order that depends on seed and epoch only."""
         progress, accumulation = self.progress, self.settings.accumulation
         self.sampler.set_epoch(progress.epoch)
         self.sampler.skip(progress.clips // self.share)
@@ -203,12 +203,12 @@ class Training:
         return iter(self.loader)
 
     def generator(self) -> torch.Generator:
-        """Of the perturbation, for the next batch: a function of seed, rank and place in the run alone."""
+        """Return the generator of perturbations for the next batch, from seed, rank and position in the run only."""
         key = (self.settings.seed, self.fabric.global_rank, self.progress.epoch, self.progress.clips)
         return torch.Generator().manual_seed(int(SeedSequence(key).generate_state(1)[0]))
 
     def finish_epoch(self) -> None:
-        """Save, then show the outcome: a run that ends in between, at a broken image say, shows it when it goes on."""
+        """Save, then show the outcome; a run that fails in between, for example at a broken image, shows it later."""
         progress = self.progress
         if len(self.sums) and progress.epoch + 1 == self.settings.epochs:
             self.log()
@@ -219,14 +219,14 @@ class Training:
         self.show_outcome()
 
     def show_outcome(self) -> None:
-        """Export, draw and validate what the last epoch came to."""
+        """Export, draw and validate the model of the last epoch."""
         self.on_first_rank(self.show_epoch)
         self.progress.best = self.fabric.broadcast(self.progress.best)
         self.progress.outcome_due = False
         self.save(of_epoch=True)
 
     def show_epoch(self) -> None:
-        """What others may use and look at, made with the averaged weights where there is an average."""
+        """Write weights, figure and scores, from the averaged weights if there is an average."""
         assert self.report is not None
         epoch, step, every = self.progress.epoch, self.progress.steps, self.output.val_every
         with self.average.applied(self.model) if self.average else nullcontext():
@@ -246,12 +246,12 @@ class Training:
             self.progress.best = score
 
     def log(self) -> None:
-        """A line of metrics, from the means over all ranks."""
+        """Write a line of metrics, from the means over all ranks."""
         means, seconds = self.sums.finish()
         self.on_first_rank(lambda: self.show_steps(means, seconds))
 
     def show_steps(self, means: dict[str, float], seconds: float) -> None:
-        """What they were like, and how long the run will take."""
+        """Report the metrics of the last steps and the remaining time."""
         assert self.report is not None
         progress = self.progress
         frames = self.frames[progress.epoch]
@@ -264,16 +264,16 @@ class Training:
     # Saving
 
     def save_is_due(self) -> bool:
-        """Within an epoch: every so many steps, and when asked to stop.
+        """Return whether to save within an epoch: at intervals, and when asked to stop.
 
-        Not while steps are skipped: the present weights may be what makes the loss infinite, those saved are good. The
-        end of an epoch does not ask: its checkpoint is what others wait for, and skipped steps change no weights.
+        While steps are skipped nothing is saved, because the current weights may cause the non-finite loss. The end of
+        an epoch always saves: skipped steps do not change weights.
         """
         due = self.stopping or 0 < self.output.save_every <= self.progress.steps - self.saved_at
         return due and not self.progress.skipped_in_a_row
 
     def save(self, *, of_epoch: bool = False) -> None:
-        """Write the checkpoint from which the run can go on; an epoch's is kept under its number, too."""
+        """Write the checkpoint from which the run can continue; also keep that of an epoch under its number."""
         self.saved_at = self.progress.steps
         own = {"generators": generator_states(), "sums": self.sums.state_dict()}
         ranks = [own]
@@ -300,18 +300,20 @@ class Training:
         )
 
     def restore(self, state: RunState) -> None:
-        """Go on where the state was taken. With as many ranks and the same settings nothing shows that it stopped."""
+        """Continue from a state; with the same ranks and settings, the results are those of an uninterrupted run."""
         self.progress = state.progress
         self.saved_at = state.progress.steps
         self.model.load_state_dict(state.model)
         self.optimizer.load_state_dict(state.optimizer)
         for group in self.optimizer.param_groups:
-            group["weight_decay"] = self.settings.optimizer.weight_decay  # as it is now, like the learning rates
-        if state.scaler:  # a run in another precision had none: it begins as in a new run
+            group["weight_decay"] = (
+                self.settings.optimizer.weight_decay
+            )  # the current setting, as for the learning rates
+        if state.scaler:  # missing after a run in another precision
             self.fabric.strategy.precision.load_state_dict(state.scaler)
         if self.average and state.average:
             self.average.load_state_dict(state.average)
-        elif self.average:  # first wanted now: the one of the constructor is of weights from before the run
+        elif self.average:  # newly enabled: the constructor's average has the weights from before the run
             self.average = MovingAverage(self.model, self.settings.ema_decay)
         if len(state.ranks) == self.fabric.world_size:
             own = state.ranks[self.fabric.global_rank]
@@ -319,7 +321,7 @@ class Training:
             self.sums.load_state_dict(own["sums"])
 
     def on_first_rank(self, action: Callable[[], None]) -> None:
-        """Do something while the other ranks wait. What goes wrong there ends the run everywhere."""
+        """Run an action on the first rank while the others wait; an error ends the run on all ranks."""
         error, unexpected = None, None
         if self.fabric.is_global_zero:
             try:
@@ -337,5 +339,5 @@ class Training:
             self.fail(error)
 
     def fail(self, message: str) -> NoReturn:
-        """End the run on all ranks for a reason that all of them know; one of them says it."""
+        """End the run on all ranks, which all call this; the first one reports the reason."""
         raise UserError(message) if self.fabric.is_global_zero else SystemExit(2)

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, devices, command line."""
+"""Record of the versions, devices and command line of a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PACKAGES = ("torch", "lightning-fabric", "numpy", "scipy", "numba", "triton", "o
 
 
 def describe_environment(fabric: Fabric) -> dict[str, Any]:
-    """Plain values for a JSON file."""
+    """Return versions, devices and command line as plain values for JSON."""
     cuda = fabric.device.type == "cuda"
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -43,7 +43,7 @@ def describe_environment(fabric: Fabric) -> dict[str, Any]:
 
 
 def append_environment(file: Path, environment: dict[str, Any]) -> None:
-    """One more entry in a file that has one for every start of the run."""
+    """Add an entry to a file that has one for every start of the run."""
     try:
         starts = read_json(file) if file.is_file() else []
     except DocumentError:
@@ -62,7 +62,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit(folder: Path) -> str | None:
-    """The commit of a checkout, with "+changes" where files differ from it; None outside of one."""
+    """Return the commit of a checkout, with "+changes" if files differ from it; None outside of one."""
     git = shutil.which("git")
     if git is None or not any((parent / ".git").exists() for parent in folder.parents):
         return None

@@ -1,4 +1,4 @@
-"""A picture of what the network makes of one fixed clip, to be looked at epoch after epoch."""
+"""Figure of the predictions on one fixed clip, to compare epochs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COLORS = matplotlib.colormaps["tab20"]
 
 @dataclass(frozen=True, eq=False)
 class ShownClip:
-    """Frames (H, W, 3) uint8 RGB of one video with their ground truth in pixels."""
+    """Clip of a figure: frames (H, W, 3) uint8 RGB of one video with ground truth in pixels."""
 
     name: str
     images: list[NDArray[np.uint8]]
@@ -32,7 +32,7 @@ class ShownClip:
 
     @classmethod
     def choose(cls, sequence: Sequence, interval: int, length: int = 4) -> ShownClip:
-        """A few frames out of the middle of an annotated sequence, ``interval`` apart if it is long enough."""
+        """Choose frames from the middle of an annotated sequence, ``interval`` apart if it is long enough."""
         assert sequence.boxes is not None
         length = min(length, len(sequence))
         interval = max(1, min(interval, (len(sequence) - 1) // max(1, length - 1)))
@@ -43,8 +43,8 @@ class ShownClip:
 
 
 def predict(model: MeMOTR, clip: ShownClip) -> list[Tracks]:
-    """The clip's frames tracked as one video, by the model as it is; its mode stays what it was."""
-    from memotr.tracking.tracker import Tracker  # it loads the video libraries, which nothing else of training needs
+    """Track the clip's frames as one video; the mode of the model is not changed."""
+    from memotr.tracking.tracker import Tracker  # imports video libraries that training does not need otherwise
 
     training = model.training
     tracker = Tracker(model)
@@ -54,7 +54,7 @@ def predict(model: MeMOTR, clip: ShownClip) -> list[Tracks]:
 
 
 def draw(clip: ShownClip, tracks: list[Tracks], title: str) -> Figure:
-    """Ground truth dashed in white, tracks in a colour for each identity."""
+    """Draw the ground truth dashed in white, and tracks in a colour for each identity."""
     columns = min(2, len(clip.images))
     rows = -(-len(clip.images) // columns)
     height, width = clip.images[0].shape[:2]
@@ -65,7 +65,7 @@ def draw(clip: ShownClip, tracks: list[Tracks], title: str) -> Figure:
         axes = figure.add_subplot(rows, columns, number + 1)
         scale = min(1.0, MAX_WIDTH / image.shape[1])
         smaller = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        # boxes count pixel edges from 0, where Matplotlib has the centres of pixels at whole numbers
+        # boxes are in pixel edges from 0; by default Matplotlib puts pixel centres at whole numbers
         axes.imshow(smaller, extent=(0, width, height, 0))
         axes.set_axis_off()
         axes.set_autoscale_on(False)

@@ -1,4 +1,4 @@
-"""What people see of a run: the terminal, TensorBoard, and a file of metrics that any program can read."""
+"""Report of a run on the terminal, in TensorBoard and in a file of metrics."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from matplotlib.figure import Figure
-from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from torch.utils.tensorboard import SummaryWriter
 
-from memotr.consoles import console, text_column
+from memotr.consoles import console, progress_bar
 from memotr.documents import DocumentError, parse_json, read_text
 from memotr.errors import UserError
 from memotr.files import append_line, replacing, reported
@@ -26,25 +25,21 @@ METRICS = "metrics.jsonl"
 
 
 class Report:
-    """Tells of a run, on its first rank. Use as a context: it shows a progress bar where there is a terminal."""
+    """Report of a run on its first rank, used as a context that shows a progress bar on a terminal.
+
+    Args:
+        folder: folder of the run.
+        steps: number of finished steps; metrics of later steps from an interrupted run are removed.
+    """
 
     def __init__(self, folder: Path, steps: int) -> None:
-        """Metrics that an interrupted run wrote after step ``steps`` are dropped: they come again."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._metrics = folder / METRICS
         _drop_after(self._metrics, steps)
         self._boards = ExitStack()
         self._board = self._boards.enter_context(open_board(folder / "tensorboard", purge_step=steps + 1))
-        target = console(stderr=True)
-        self._bar = Progress(
-            text_column("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            text_column("{task.fields[metrics]}"),
-            console=target,
-            disable=not target.is_terminal,
-        )
+        self._bar = progress_bar(console(stderr=True), "{task.fields[metrics]}", time_left=False, transient=False)
         self._task = self._bar.add_task("", metrics="")
 
     def __enter__(self) -> Self:
@@ -59,24 +54,24 @@ class Report:
             self._boards.close()
 
     def say(self, text: str) -> None:
-        """Text for whoever watches, above the progress bar."""
+        """Print text above the progress bar."""
         if self._bar.disable:
             log(text)
         else:
             self._bar.console.print(text, soft_wrap=True)
 
     def begin_epoch(self, epoch: int, epochs: int, steps: int, done: int) -> None:
-        """An epoch of so many steps begins, or goes on after some of them."""
+        """Start the bar of an epoch of ``steps`` steps, of which ``done`` are finished."""
         self._name = f"epoch {epoch + 1}/{epochs}"
         self._steps = steps
         self._bar.update(self._task, description=self._name, total=steps, completed=done)
 
     def step(self) -> None:
-        """A step is done."""
+        """Advance the bar by a step."""
         self._bar.update(self._task, advance=1)
 
     def metrics(self, metrics: StepMetrics) -> None:
-        """The steps since the last call, in numbers."""
+        """Report the metrics of the steps since the last call."""
         self._bar.update(self._task, metrics=metrics.as_text())
         if self._bar.disable:
             done = int(self._bar.tasks[0].completed)
@@ -91,14 +86,14 @@ class Report:
         self._board.add_scalar("run/memory in MB", metrics.memory, metrics.step)
 
     def validation(self, values: Mapping[str, float], step: int, epochs: int) -> None:
-        """What validation after so many epochs gave."""
+        """Report the scores of a validation."""
         self.say(f"after epoch {epochs}: " + " · ".join(f"{name} {100 * value:.1f}" for name, value in values.items()))
         self._write({"step": step, "epochs": epochs, "validation": dict(values)})
         for name, value in values.items():
             self._board.add_scalar(f"validation/{name}", value, step)
 
     def figure(self, figure: Figure, step: int, epochs: int) -> None:
-        """A picture after so many epochs."""
+        """Write a figure as a file and to TensorBoard."""
         with replacing(self._folder / "figures" / f"epoch_{epochs:04d}.png") as beside:
             figure.savefig(beside, format="png")
         self._board.add_figure("predictions", figure, step)
@@ -109,7 +104,7 @@ class Report:
 
 
 def _known(line: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a line with null in the place of what is not finite, which JSON does not have."""
+    """Return a line with None in place of non-finite numbers, which JSON does not have."""
 
     def known(value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -123,8 +118,8 @@ def _known(line: Mapping[str, Any]) -> dict[str, Any]:
 def open_board(folder: Path, purge_step: int | None = None) -> Iterator[SummaryWriter]:
     """Yield a writer of TensorBoard's files.
 
-    What its thread cannot write is an OSError of ``flush`` and a UserError at the end of the context, and no traceback
-    that the thread prints.
+    If its thread cannot write, ``flush`` raises OSError and the end of the context UserError; the thread prints no
+    traceback.
     """
     usual = threading.excepthook
 
@@ -141,7 +136,7 @@ def open_board(folder: Path, purge_step: int | None = None) -> Iterator[SummaryW
 
 
 def _drop_after(file: Path, steps: int) -> None:
-    """Leave out the lines of later steps, and a last line that was cut off; there is a file of the run's own then."""
+    """Remove the lines of later steps and an incomplete last line; make the file if it is missing."""
     try:
         text = read_text(file) if file.is_file() else ""
         whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]

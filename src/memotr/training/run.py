@@ -1,10 +1,11 @@
-"""Everything around a training run: the data, the weights it starts from, the devices, the folder that it leaves."""
+"""A training run from its data and first weights to its last checkpoint."""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from memotr.data.clips import ClipDataset, Source
 from memotr.errors import UserError
 from memotr.files import hold_run, replacing
 from memotr.models.memotr import MeMOTR
-from memotr.signals import stop_on_signals
+from memotr.signals import StopRequest, stop_on_signals
 from memotr.terminal import log
 from memotr.training.checkpoint import LAST, RunState
 from memotr.training.devices import Accelerator, launch, leave_process_group, make_fabric
@@ -45,16 +46,16 @@ def train(
 
     Args:
         config: all settings.
-        folder: for checkpoints, metrics and figures.
-        state: of a run that is to go on.
-        pretrained: weights to start from, a detector's or a tracker's.
-        accelerator: what to compute on.
-        devices: processes on this machine; None: see :func:`memotr.training.devices.make_fabric`.
-        num_nodes: machines, likewise.
+        folder: output folder for checkpoints, metrics and figures.
+        state: state of the run to continue; None starts a new run.
+        pretrained: weights to start from, of a detector or a tracker.
+        accelerator: kind of device to compute on.
+        devices: number of processes on this machine; None: see :func:`memotr.training.devices.make_fabric`.
+        num_nodes: number of machines; None: likewise.
         validate: scores the model every ``training.output.val_every`` epochs.
 
     Returns:
-        0; on the first rank of a run that a signal stopped, with its checkpoint written, 128 + the signal's number.
+        The exit code: 128 + the signal's number on the first rank of a run that a signal stopped, otherwise 0.
 
     Raises:
         UserError: bad data, weights or settings; a folder that cannot be written; a loss that stays not finite.
@@ -81,21 +82,8 @@ def train(
         if fabric.is_global_zero:
             log(*origin.split("\n"), *describe(fabric, config, model, dataset, folder))
         try:
-            training.run()
-        except (RuntimeError, OSError, EOFError) as error:
-            reason = what_was_lost(error, config.data.workers)
-            if reason is None:
-                raise
-            if hasattr(signal, "SIGCHLD"):  # PyTorch would say it again, in the midst of what is said now
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            raise UserError(f"{reason} Go on with --resume {folder}") from None
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise UserError(
-                "model.backbone.norm=batch needs more than one value per channel: train on larger images or batches, "
-                "or with norm 'group'"
-            ) from None
+            with known_failures(folder, config.data.workers):
+                training.run()
         except KeyboardInterrupt:
             log(f"stopped at once by a second Ctrl-C, without a checkpoint of step {training.progress.steps}")
             return 128 + signal.SIGINT if fabric.is_global_zero else 0
@@ -104,21 +92,51 @@ def train(
     stopped, steps = training.stopping, training.progress.steps
     del training
     leave_process_group()
-    if not stopped or not fabric.is_global_zero:
-        if fabric.is_global_zero:
-            made = [folder / name for name in ("best.safetensors", "last.safetensors") if (folder / name).is_file()]
-            log(f"wrote {' and '.join(map(str, made))}; see it at work: memotr track VIDEO --checkpoint {made[0]}")
+    if not fabric.is_global_zero:
         return 0
-    asked = stop.signal or signal.SIGTERM  # on another rank
+    return log_stop(stop, steps, folder) if stopped else log_end(folder)
+
+
+def log_end(folder: Path) -> int:
+    """Report the weights that a complete run wrote; return the exit code."""
+    written = [folder / name for name in ("best.safetensors", "last.safetensors") if (folder / name).is_file()]
+    log(f"wrote {' and '.join(map(str, written))}; see it at work: memotr track VIDEO --checkpoint {written[0]}")
+    return 0
+
+
+def log_stop(stop: StopRequest, steps: int, folder: Path) -> int:
+    """Report which signal stopped a run and how to continue; return the exit code."""
+    number = stop.signal or signal.SIGTERM  # None if another rank received it
     how = f"go on with --resume {folder}" if (folder / LAST).is_file() else "nothing was saved yet"
-    log(f"stopped by {asked.name} after step {steps}; {how}")
-    return 128 + asked
+    log(f"stopped by {number.name} after step {steps}; {how}")
+    return 128 + number
+
+
+@contextmanager
+def known_failures(folder: Path, workers: int) -> Iterator[None]:
+    """Raise UserError with a remedy for errors of PyTorch whose cause lies outside of this package."""
+    try:
+        yield
+    except (RuntimeError, OSError, EOFError) as error:
+        reason = what_was_lost(error, workers)
+        if reason is None:
+            raise
+        if hasattr(signal, "SIGCHLD"):  # PyTorch's handler would print a second message into this one
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        raise UserError(f"{reason} Go on with --resume {folder}") from None
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            "model.backbone.norm=batch needs more than one value per channel: train on larger images or batches, "
+            "or with norm 'group'"
+        ) from None
 
 
 def what_was_lost(error: Exception, workers: int) -> str | None:
-    """Return which process or resource a run has lost, and the remedy; None if the error is of another kind.
+    """Return which process or resource a run has lost and the remedy, or None for other errors.
 
-    PyTorch reports a lost worker of the data loader wherever the training is, and with errors of many classes.
+    PyTorch raises a lost data-loader worker anywhere in the training, as errors of many classes.
     """
     text = str(error)
     if "Too many open files" in text or "ancdata" in text:
@@ -135,7 +153,7 @@ def what_was_lost(error: Exception, workers: int) -> str | None:
 
 
 def prepare_folder(folder: Path, *, resuming: bool) -> None:
-    """Raise UserError where a run cannot leave anything, before all its processes are started."""
+    """Make the output folder. Raises UserError if it cannot be written or holds another run."""
     if not resuming and (folder / LAST).is_file():
         raise UserError(f"{folder}: holds a run already; go on with --resume {folder} or choose another --output")
     try:
@@ -147,12 +165,14 @@ def prepare_folder(folder: Path, *, resuming: bool) -> None:
 
 
 def start_model(config: Config, pretrained: Path | None) -> tuple[MeMOTR, str]:
-    """The model before its first step, and in words where its weights are from.
+    """Return the model before its first step, and a sentence that says where its weights are from.
 
     Raises:
         UserError: weights that do not fit the configuration.
     """
-    anywhere = config.model_copy(update={"data": config.data.model_copy(update={"root": "."})})  # weights travel
+    anywhere = config.model_copy(
+        update={"data": config.data.model_copy(update={"root": "."})}
+    )  # weights are passed on, paths are not
     torch.manual_seed(config.training.seed)
     if pretrained is None:
         return build_model(anywhere), "starting from random weights"
@@ -166,26 +186,25 @@ def start_model(config: Config, pretrained: Path | None) -> tuple[MeMOTR, str]:
 
 
 def choose_clip(config: Config, sources: list[Source]) -> ShownClip | None:
-    """The clip of the figures: of the validation split where it is there, else of the training's."""
+    """Return the clip for the figures, from the validation split if it can be read, else from the training data."""
     sequences = [sequence for source in sources for sequence in source.sequences]
     if config.data.val is not None:
         try:
             sequences = read_split(config.data, config.data.val) + sequences
         except UserError as error:
             log(f"data.val cannot be read ({error}): figures show a training clip instead")
-    usual = (
-        config.data.sampling.largest_interval(config.training.epochs) + 1
-    ) // 2  # between the frames of a clip to train on
+    # The mean distance between the frames of a training clip.
+    interval = (config.data.sampling.largest_interval(config.training.epochs) + 1) // 2
     for sequence in sequences:
         try:
-            return ShownClip.choose(sequence, interval=usual)
-        except UserError:  # an image that cannot be read; training says so where it meets it
+            return ShownClip.choose(sequence, interval=interval)
+        except UserError:  # an image cannot be read; training reports it when it gets there
             continue
     return None
 
 
 def check_resumable(state: RunState, config: Config) -> None:
-    """Raise UserError where a run cannot go on with this configuration."""
+    """Raise UserError if a run cannot be continued with this configuration."""
     before = make_config(state.settings, "the checkpoint")
     for change in changes(_network(before), _network(config)):
         raise UserError(f"cannot go on with another network than the checkpoint's: {change}")
@@ -197,7 +216,7 @@ def check_resumable(state: RunState, config: Config) -> None:
 
 
 def describe_resuming(state: RunState, config: Config, world_size: int) -> Iterator[str]:
-    """Where the run goes on, and what is different from the one that stopped."""
+    """Yield lines that say where the run continues and which settings have changed."""
     if state.progress.outcome_due:
         yield f"going on with what comes of epoch {state.progress.epoch}, after step {state.progress.steps}"
     else:
@@ -216,7 +235,7 @@ def _network(config: Config) -> dict[str, Any]:
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any], place: str = "") -> Iterator[str]:
-    """Settings that differ, in words."""
+    """Yield a line for each setting that differs."""
     for key, value in after.items():
         old, path = before[key], f"{place}.{key}" if place else key
         if isinstance(value, Mapping) and isinstance(old, Mapping):
@@ -226,13 +245,14 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any], place: str = ""
 
 
 def write_beginning(fabric: Fabric, config: Config, folder: Path) -> None:
-    """What the run is made with: ``config.yaml``, which ``memotr train`` takes again, and ``environment.json``."""
+    """Write ``config.yaml``, which ``memotr train`` accepts as its configuration, and ``environment.json``."""
     with replacing(folder / "config.yaml") as beside:
         beside.write_text(config.to_yaml())
     append_environment(folder / "environment.json", describe_environment(fabric))
 
 
 def describe(fabric: Fabric, config: Config, model: MeMOTR, dataset: ClipDataset, folder: Path) -> tuple[str, str]:
+    """Return two lines that describe data, network, devices and output folder."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     ranks = f" × {fabric.world_size}" if fabric.world_size > 1 else ""
     data = ", ".join(" ".join(filter(None, (source.path, source.split))) for source in config.data.train)

@@ -1,4 +1,4 @@
-"""The configuration that a state dict was made with, as far as its names and shapes tell."""
+"""Inference of a configuration from the names and shapes of a state dict."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _DECODER_ATTENTION = "transformer.decoder.layers.0.cross_attn.attention_weights.
 
 
 def infer_config(state: Mapping[str, Tensor], origin: str, name: str = "memotr") -> Config:
-    """Read a configuration off a tracker's tensors (published names; the memory's may be missing).
+    """Infer the configuration from a tracker's tensors (published names; those of the memory may be missing).
 
-    What leaves no trace in shapes is as published: 8 attention heads, the thresholds, the position temperature, the
-    merge layer; and the tracking settings of DanceTrack, or those of BDD100K for 8 classes.
+    Settings that do not affect shapes get published values: 8 attention heads, thresholds, position temperature, merge
+    layer, and the tracking settings of DanceTrack, or of BDD100K for 8 classes.
 
     Raises:
-        UserError: a tensor that would tell is missing, or they make no configuration of ours.
+        UserError: a required tensor is missing, or the shapes fit no valid configuration.
     """
     try:
         model = _model_settings({key: tuple(tensor.shape) for key, tensor in state.items()})
@@ -41,24 +41,24 @@ def infer_config(state: Mapping[str, Tensor], origin: str, name: str = "memotr")
 
 
 def class_names(count: int) -> tuple[str, ...]:
-    """The names that so many classes have in the published models; numbered ones for other counts."""
+    """Return the class names of the published models with this number of classes, or numbered names."""
     published = {1: ("person",), len(BDD100K_CLASSES): BDD100K_CLASSES}
     return published.get(count, tuple(f"class {i}" for i in range(count)))
 
 
 def heads_are_a_guess(model: ModelConfig) -> bool:
-    """Whether other numbers of heads and points would have the same shapes as easily as the inferred ones."""
+    """Return whether other numbers of heads and points are as likely as the inferred ones."""
     points = {model.num_decoder_points} | ({model.num_encoder_points} if model.num_encoder_layers else set())
     return model.num_heads != 8 or points != {4}
 
 
 def differences(there: Config, here: Config) -> dict[str, tuple[Any, Any]]:
-    """The settings in which a checkpoint's inferred configuration differs from the one that it is loaded with."""
+    """Return the settings that differ between a checkpoint's inferred configuration and the one it is loaded with."""
     a, b = there.model, here.model
     keys = ["variant", "hidden_dim", "ffn_dim", "num_levels", "num_encoder_layers", "num_decoder_layers", "num_queries"]
     pairs: dict[str, tuple[Any, Any]] = {"classes": (len(there.classes), len(here.classes))}
     pairs |= {f"model.{key}": (getattr(a, key), getattr(b, key)) for key in keys}
-    for key in ("num_encoder_points", "num_decoder_points"):  # shapes tell no more than their product with the heads
+    for key in ("num_encoder_points", "num_decoder_points"):  # shapes show only their product with the heads
         pairs[f"model.num_heads x {key}"] = a.num_heads * getattr(a, key), b.num_heads * getattr(b, key)
     for key in ("depths", "width", "norm"):
         pairs[f"model.backbone.{key}"] = getattr(a.backbone, key), getattr(b.backbone, key)
@@ -66,7 +66,7 @@ def differences(there: Config, here: Config) -> dict[str, tuple[Any, Any]]:
 
 
 def in_words(apart: Mapping[str, tuple[Any, Any]]) -> str:
-    """The result of :func:`differences` for people; empty without any."""
+    """Describe the result of :func:`differences` in words; empty without differences."""
     words = []
     for key, (there, here) in apart.items():
         if key == "classes":
@@ -77,7 +77,7 @@ def in_words(apart: Mapping[str, tuple[Any, Any]]) -> str:
 
 
 def count_parameters(state: Mapping[str, Tensor]) -> int:
-    """Number of parameters, shared ones once and without the statistics and constants of (frozen) normalisations."""
+    """Count parameters, shared ones once, without the statistics and constants of (frozen) normalisation."""
     frozen = not any(name.endswith("num_batches_tracked") for name in state)
     statistics = {name.rpartition(".")[0] for name in state if name.endswith(".running_mean")}
     return sum(
@@ -89,7 +89,7 @@ def count_parameters(state: Mapping[str, Tensor]) -> int:
 
 
 def resnet_shape(names: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, Any]:
-    """Depths, width and normalisation of the ResNet whose tensors begin with ``prefix``. Raises KeyError."""
+    """Return depths, width and normalisation of the ResNet whose tensors start with ``prefix``. Raises KeyError."""
     norm = "frozen" if f"{prefix}bn1.running_mean" in names else "group"
     if f"{prefix}bn1.num_batches_tracked" in names:
         norm = "batch"
@@ -122,5 +122,5 @@ def _model_settings(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
 
 
 def _count_modules(names: Iterable[str], pattern: str) -> int:
-    """How many different numbers the first group of a pattern takes."""
+    """Return how many different values the first group of a pattern has in the names."""
     return len({found[1] for name in names if (found := re.match(pattern, name))})

@@ -1,4 +1,4 @@
-"""What a file of weights is: a tracker, a training run of one, a detector to start from, or a mere backbone."""
+"""Recognition of weights files: trackers, training checkpoints, detectors and backbones."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ FORMAT = 1
 """Version of the header that this package writes."""
 
 OF_A_RUN = ("best.safetensors", "last.safetensors")
-"""What training leaves to be used, the better one first."""
+"""Files of weights that training writes, the better one first."""
 
 HEADER = "memotr"
 """Key of that header: an entry of a ``torch.save`` dictionary, or JSON text in a safetensors file's metadata."""
 
 BOX_HEADS, SHARED_BOX_HEADS = "bbox_embed.", "transformer.decoder.bbox_embed."
-"""Two names of the same modules: checkpoints in the authors' layout hold their tensors twice."""
+"""Two names of the same modules, whose tensors are stored twice in the authors' layout."""
 
 
 class Kind(StrEnum):
+    """Kind of a weights file."""
+
     TRACKER = "tracker"
     TRAINING = "tracker with its training state"
     DETECTOR = "detector"
@@ -38,16 +40,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The content of a weights file.
+    """Content of a weights file.
 
     Attributes:
-        path: where it was read.
-        kind: what it is.
-        layout: whose code writes such files.
+        path: the file.
+        kind: kind of the file.
+        layout: code that writes such files.
         state: tensors by name: published names (trackers), Deformable-DETR's names (detectors) or torchvision's.
-        settings: the configuration that the file carries, not yet validated; None without one.
-        epoch: number of epochs trained, if said.
-        iterations: number of training steps, if said.
+        settings: configuration in the file, not yet validated; None without one.
+        epoch: number of trained epochs; None if not stored.
+        iterations: number of training steps; None if not stored.
     """
 
     path: Path
@@ -60,12 +62,12 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a weights file or a Hugging Face model folder and recognise what it is.
+    """Read a weights file or a Hugging Face model folder and recognise its kind.
 
-    Only tensors and plain values are read: no file can run code.
+    Only tensors and plain values are read, so no file can run code.
 
     Raises:
-        UserError: missing, damaged, or nothing that is known here; the message says what was found.
+        UserError: the file is missing, damaged, or of an unknown kind; the message says what was found.
     """
     path = Path(path)
     if path.is_dir():
@@ -74,10 +76,10 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def only_weights_in(folder: Path) -> Path:
-    """The one file of weights in a folder; in that of a run the best, else the last.
+    """Return the only file of weights in a folder; in the folder of a run the best file, or else the last.
 
     Raises:
-        UserError: there is none, or one has to be chosen.
+        UserError: there is no such file, or there are several.
     """
     for name in OF_A_RUN:
         if (folder / name).is_file():
@@ -91,16 +93,16 @@ def only_weights_in(folder: Path) -> Path:
 
 
 def make_header(settings: dict[str, Any], epoch: int | None) -> dict[str, Any]:
-    """What our own files say of themselves: plain values only."""
+    """Return the header of our own files, as plain values."""
     header: dict[str, Any] = {"format": FORMAT, "config": settings}
     return header if epoch is None else {**header, "epoch": epoch}
 
 
 def shared_heads_once(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The state without the second names of the box heads, whichever of the two a file uses.
+    """Return the state with one name for each box head, whichever of the two names the file uses.
 
     Raises:
-        UserError: the two copies differ, and which one is right cannot be known.
+        UserError: the two copies in the file differ.
     """
     once = {name: tensor for name, tensor in state.items() if not name.startswith(SHARED_BOX_HEADS)}
     for name, tensor in state.items():
@@ -131,7 +133,7 @@ def _from_huggingface(path: Path, settings: Mapping[str, Any], payload: Any) -> 
 
 
 def _read_file(path: Path) -> Any:
-    """What a file holds, in the form that ``torch.save`` would have been given."""
+    """Read the content of a file in the form of a ``torch.save`` payload."""
     check_file(path)
     if not is_safetensors(path):
         return read_torch(path)
@@ -169,7 +171,7 @@ def _recognise(path: Path, payload: Any) -> Checkpoint:
 
 
 def _averaged(state: dict[str, Tensor], payload: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """The weights that a run validates and exports: their moving average, where it keeps one."""
+    """Return the weights that a run validates and exports: the moving average, if there is one."""
     if payload.get("average") is None:
         return state
     average = _find_state(_get(payload["average"], "average"))
@@ -179,7 +181,7 @@ def _averaged(state: dict[str, Tensor], payload: Mapping[str, Any], path: Path) 
 
 
 def _find_state(payload: Any) -> dict[str, Tensor] | None:
-    """The state dict in what a file holds, without the prefixes of wrappers around the model; None without one."""
+    """Return the state dict in a payload, without prefixes of wrappers around the model; None without one."""
     if not isinstance(payload, dict):
         return None
     for candidate in (payload.get("model"), payload.get("state_dict"), payload):

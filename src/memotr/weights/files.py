@@ -1,4 +1,4 @@
-"""From the bytes of a weights file to tensors, and back: nothing is run, nothing is left half-written."""
+"""Reading and writing of weights files, without running code from them."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _MISTAKEN = {
     b"version https://git-lfs": "is a Git LFS pointer, not the file itself: fetch it with `git lfs pull`",
     b"\x1f\x8b": "is compressed (gzip): unpack it and pass the file inside",
 }
-"""How files begin that are often mistaken for the checkpoint that they stand for."""
+"""First bytes of files that are often mistaken for a checkpoint → description."""
 
 _DAMAGED = "it is of another kind, damaged, or its download did not finish"
 
 _ALLOCATES = re.compile(rb"builtin(?:s|__)\nbytearray\n")
-"""In a pickle: a number of bytes that it may choose. PyTorch allows it, and no checkpoint has any."""
+"""Pickle of a bytearray of any size. PyTorch allows it, and no checkpoint has one."""
 
 _LARGEST_PICKLE = 8 * 2**20
-"""Bytes of what names the tensors, in a zip archive; a training checkpoint of ours has less than one million."""
+"""Largest size in bytes of the pickle in a zip archive; our training checkpoints have less than a million."""
 
 EXPORTED = (".onnx", ".pt2")
 
 
 def check_file(path: Path) -> None:
-    """Raise UserError for what cannot be a weights file, with what it is instead."""
+    """Raise UserError for files that are not weights; the message says what they are."""
     if path.suffix in EXPORTED and path.is_file():
         raise UserError(f"{path}: is an exported tracker, which `memotr track` runs; give the weights it was made from")
     try:
@@ -59,29 +59,29 @@ def check_file(path: Path) -> None:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a file is meant as safetensors: by its name, or by how it begins (a length, then JSON)."""
+    """Return whether a file is safetensors by its name or its first bytes (a length, then JSON)."""
     with path.open("rb") as file:
         return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file. Raises UserError where it is damaged."""
+    """Read the tensors and metadata of a safetensors file. Raises UserError if it is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
     except MemoryError:
         raise
-    except Exception as error:  # SafetensorError, and what PyTorch thinks of sizes
+    except Exception as error:  # SafetensorError, and PyTorch's errors about sizes
         raise UserError(f"{path}: not readable as safetensors ({first_line(error)}): {_DAMAGED}") from None
     _check_tensors(path, tensors)
     return tensors, metadata
 
 
 def read_torch(path: Path) -> Any:
-    """What ``torch.save`` put into a file, as long as that is tensors and plain values. Raises UserError."""
+    """Read a ``torch.save`` file of tensors and plain values. Raises UserError for other content."""
     with path.open("rb") as file:
-        zipped = file.read(2) == b"PK"  # and was checked by check_file
+        zipped = file.read(2) == b"PK"  # checked by check_file
     if not zipped:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             _check_pickle(path, content)
@@ -89,11 +89,11 @@ def read_torch(path: Path) -> Any:
         # Official detector checkpoints carry their command line; reading a Namespace runs nothing.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles of other protocols
-            # Mapped, because most of a training checkpoint is the optimiser's and never looked at.
+            # Mapped, because most of a training checkpoint belongs to the optimiser and is not used here.
             payload = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except MemoryError:
         raise
-    except Exception as error:  # what damaged bytes raise is anybody's guess
+    except Exception as error:  # damaged files raise errors of any class
         refused = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if refused is None:
             raise UserError(f"{path}: not readable as a PyTorch checkpoint: {_DAMAGED}") from None
@@ -106,7 +106,7 @@ def read_torch(path: Path) -> Any:
 
 
 def cast(state: Mapping[str, Tensor], dtype: torch.dtype, path: Path) -> dict[str, Tensor]:
-    """Tensors for the file ``path``, floating ones as ``dtype``. Raises UserError where one is beyond its range."""
+    """Convert floating-point tensors to ``dtype`` for the file ``path``. Raises UserError if one exceeds its range."""
     tensors = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     for name, tensor in tensors.items():
         if state[name].isfinite().all() and not tensor.isfinite().all():
@@ -115,18 +115,18 @@ def cast(state: Mapping[str, Tensor], dtype: torch.dtype, path: Path) -> dict[st
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file. Raises UserError where that is not possible."""
-    with replacing(path) as beside:  # safetensors' own save_file makes files that only their owner can read
+    """Write a safetensors file. Raises UserError if it cannot be written."""
+    with replacing(path) as beside:  # save_file of safetensors makes files that only their owner can read
         beside.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
 
 
 def write_torch(path: Path, payload: Any) -> None:
-    """``torch.save``. Raises UserError where that is not possible."""
+    """Write a file with ``torch.save``. Raises UserError if it cannot be written."""
     with replacing(path) as beside, beside.open("wb") as file:
         try:
             torch.save(payload, file)
         except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # PyTorch complains of its half-written archive, not of the disk
+            if isinstance(error.__context__, OSError):  # PyTorch reports its incomplete archive instead of the disk
                 raise error.__context__ from None
             raise
 
@@ -135,8 +135,8 @@ def stored_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """Return the members of an archive by name.
 
     Raises:
-        zipfile.BadZipFile: one is compressed, or there twice, or they claim more bytes than the file has: reading
-            them would take more memory than the file.
+        zipfile.BadZipFile: a member is compressed or duplicate, or the members claim more bytes than the file has, so
+            reading them would take more memory than the file.
     """
     members: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
@@ -152,7 +152,7 @@ def stored_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _check_zip(path: Path) -> None:
-    """PyTorch's checkpoints are zip archives with a member data.pkl."""
+    """Raise UserError unless a zip archive is a PyTorch checkpoint, with a member data.pkl."""
     try:
         if not zipfile.is_zipfile(path):
             raise UserError(f"{path}: ends too early at {path.stat().st_size / 1e6:.1f} MB; download it again")
@@ -170,7 +170,7 @@ def _check_zip(path: Path) -> None:
             _check_pickle(path, archive.read(member))
     except (UserError, MemoryError):
         raise
-    except Exception as error:  # what damaged directories raise is anybody's guess
+    except Exception as error:  # damaged directories raise errors of any class
         raise UserError(f"{path}: not readable as a PyTorch checkpoint ({first_line(error)}): {_DAMAGED}") from None
 
 
@@ -180,9 +180,9 @@ def _check_pickle(path: Path, content: bytes | mmap.mmap) -> None:
 
 
 def _check_tensors(path: Path, payload: Any) -> None:
-    """Raise UserError for a tensor that has more elements than the file has bytes, or other forms than a plain one.
+    """Raise UserError for a tensor with more elements than the file has bytes, and for tensors that are not plain.
 
-    A few bytes can stand for any number of elements: repeated, or as a mere shape.
+    A few bytes can represent any number of elements: repeated ones, or a shape without values.
     """
     size = path.stat().st_size
     for tensor in _tensors(payload):
@@ -195,7 +195,7 @@ def _check_tensors(path: Path, payload: Any) -> None:
 
 
 def _tensors(payload: Any) -> Iterator[Tensor]:
-    """The tensors in containers of any depth, each container once."""
+    """Yield the tensors in containers of any depth, visiting each container once."""
     waiting, seen = [payload], set()
     while waiting:
         value = waiting.pop()

@@ -1,6 +1,6 @@
-"""Deformable DETR of Hugging Face's transformers: its model folders, and its names against the official ones.
+"""Reader for Deformable DETR models of Hugging Face's transformers, which does not need transformers.
 
-Needs no transformers: a model folder is a JSON file beside a file of tensors.
+A model folder has a JSON file and a file of tensors, whose names are translated to the official ones.
 """
 
 from __future__ import annotations
@@ -45,31 +45,32 @@ PREFIXES = [
         for stage in range(4)
         for ours, theirs in _BLOCK.items()
     ),
-    (_BODY, _CONV),  # backbones of timm have torchvision's names
+    (_BODY, _CONV),  # timm backbones have the names of torchvision
     *((f"transformer.encoder.layers.#.{ours}", f"model.encoder.layers.#.{t}") for ours, t in _ENCODER_LAYER.items()),
     *((f"transformer.decoder.layers.#.{ours}", f"model.decoder.layers.#.{t}") for ours, t in _DECODER_LAYER.items()),
     ("query_embed.", "model.query_position_embeddings."),
     ("input_proj.", "model.input_proj."),
     ("transformer.", "model."),
 ]
-"""Official and Hugging Face beginnings of names, # for a number; the first that fits holds, other names are equal."""
+"""Official and Hugging Face prefixes of names, # for a number. The first match counts; other names are equal."""
 
 _NEWER = [(r"^model\.backbone\.model\.", _CONV), (r"\.mlp\.fc", ".fc"), (r"self_attn\.o_proj", "self_attn.out_proj")]
-"""Names that transformers 5 uses in memory, and what it writes into files, as earlier versions did."""
+"""Names that transformers 5 uses in memory → names in files, as in earlier versions."""
 
 _QKV = ("q_proj", "k_proj", "v_proj")
 
 
 def is_named_so(state: Mapping[str, Tensor]) -> bool:
-    """Whether a state dict is one of transformers' Deformable DETR."""
+    """Return whether a state dict is from the Deformable DETR of transformers."""
     return "model.level_embed" in state
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """The settings in a model folder.
+    """Read the settings in a model folder.
 
     Raises:
-        UserError: missing or damaged, another model, or a form of this one that no tracker can start from.
+        UserError: the file is missing or damaged, or the model is another one or a variant that no tracker can start
+            from.
     """
     path = folder / CONFIG
     try:
@@ -85,7 +86,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def find_weights(folder: Path) -> Path:
-    """The file of tensors in a model folder. Raises UserError without one."""
+    """Return the file of tensors in a model folder. Raises UserError without one."""
     path = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if path is None:
         raise UserError(f"{folder}: a Hugging Face model folder without {' or '.join(WEIGHTS)}")
@@ -93,11 +94,11 @@ def find_weights(folder: Path) -> Path:
 
 
 def to_official(state: Mapping[str, Tensor], num_layers: int) -> dict[str, Tensor]:
-    """Tensors of ``DeformableDetrForObjectDetection`` under the names of the official Deformable-DETR code.
+    """Rename the tensors of ``DeformableDetrForObjectDetection`` as in the official Deformable-DETR code.
 
     Args:
-        state: its state dict, as saved or as in memory.
-        num_layers: of the decoder. Heads that files leave out because layers share them are put in.
+        state: state dict, as saved or as in memory.
+        num_layers: number of decoder layers. Heads that files omit because layers share them are added.
     """
     for pattern, older in _NEWER:
         state = {re.sub(pattern, older, name): tensor for name, tensor in state.items()}
@@ -116,7 +117,7 @@ def to_official(state: Mapping[str, Tensor], num_layers: int) -> dict[str, Tenso
 
 
 def to_huggingface(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of :func:`to_official`: names as in transformers' files, on one of its ``ResNetConfig`` backbones."""
+    """Rename official tensors as in files of transformers with a ``ResNetConfig`` backbone."""
     theirs = {_rename(name, PREFIXES): tensor for name, tensor in state.items()}
     for name in [name for name in theirs if ".self_attn.in_proj_" in name]:
         for part, tensor in zip(_QKV, theirs.pop(name).chunk(3), strict=True):

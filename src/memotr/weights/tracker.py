@@ -1,4 +1,4 @@
-"""Trackers: from a checkpoint to a model ready to track, and back into a file of ours."""
+"""Loading and saving of trackers."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from memotr.weights.detector import describe_detector
 from memotr.weights.files import cast, write_safetensors
 
 PUBLISHED_CONFIGS = ("config.yaml", "train/config.yaml", "train/train.yaml")
-"""Where, beside a checkpoint, its configuration may lie; the authors' code wrote each of the last two for a while."""
+"""Places of the configuration beside a checkpoint; versions of the authors' code wrote the last two."""
 
-SMALL = 10_000_000  # parameters that a network may have, whatever file is to fill it
+SMALL = 10_000_000  # number of parameters that a network may have for any file
 
 INFERRED = "inferred from the weights"
-"""In words, where a configuration is from when there is none."""
+"""Origin of a configuration that was not found, for messages."""
 
 
 def load_model(
@@ -48,21 +48,21 @@ def load_model(
     device: str | torch.device = "auto",
     kernel: Kernel = "auto",
 ) -> MeMOTR:
-    """A tracker in evaluation mode, in float32.
+    """Load a tracker in evaluation mode, in float32.
 
     Args:
         path_or_preset: a checkpoint (the authors' files, ours, or a bare state dict of either), or the name of a
             preset that ships with weights.
-        config: settings, the path of their YAML file or the name of a preset. By default those inside the file;
-            else in ``<checkpoint>.yaml``, ``config.yaml`` or ``train/config.yaml`` beside it (where the authors' code
-            leaves them); else what names and shapes tell, with published values for the rest.
-        settings: single settings in their place, ``key=value`` (``tracking.det_thresh=0.4``).
-        device: "auto" (CUDA where there is some, else CPU), "cpu", "cuda", "cuda:1", "mps", ...
-        kernel: the operator behind deformable attention; "auto" takes the fastest that runs on the device.
+        config: configuration, path of its YAML file, or name of a preset. None: the configuration in the file; else
+            in ``<checkpoint>.yaml``, ``config.yaml`` or ``train/config.yaml`` beside it (where the authors' code
+            writes it); else inferred from names and shapes, with published values for the rest.
+        settings: settings to override as ``key=value`` (``tracking.det_thresh=0.4``).
+        device: "auto" (CUDA if available, otherwise CPU), "cpu", "cuda", "cuda:1", "mps", ...
+        kernel: implementation of deformable attention; "auto" takes the fastest one for the device.
 
     Raises:
-        UserError: no such file or preset, a damaged file, one that is no tracker, one that does not fit the
-            configuration (loading is strict), a device that is not there.
+        UserError: the file or preset does not exist, the file is damaged, not a tracker, or does not fit the
+            configuration (loading is strict), or the device is not available.
     """
     place = choose_device(device)
     checkpoint = read_tracker(path_or_preset)
@@ -82,13 +82,13 @@ def save_model(model: MeMOTR, path: str | Path, *, epoch: int | None = None, dty
     """Write a tracker and its configuration into one safetensors file that :func:`load_model` takes.
 
     Args:
-        model: on any device.
-        path: of the file; its folder is made, and the file appears once it is complete.
-        epoch: number of epochs trained, for ``memotr info``.
-        dtype: of the tensors in the file, ``torch.float16`` for half the size; they are loaded as float32.
+        model: model on any device.
+        path: file to write; its folder is made, and the file appears once it is complete.
+        epoch: number of trained epochs, for ``memotr info``.
+        dtype: type of the tensors in the file, ``torch.float16`` for half the size; they are loaded as float32.
 
     Raises:
-        UserError: the name ends otherwise, the place cannot be written, or a weight is beyond the range of ``dtype``.
+        UserError: the name has another suffix, the file cannot be written, or a weight exceeds the range of ``dtype``.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -99,16 +99,16 @@ def save_model(model: MeMOTR, path: str | Path, *, epoch: int | None = None, dty
 
 
 def model_state(model: MeMOTR, dtype: torch.dtype | None, path: Path) -> dict[str, Tensor]:
-    """The model's tensors on the CPU, floating ones as ``dtype``. Raises UserError where one is beyond its range."""
+    """Return the model's tensors on the CPU, floating-point ones as ``dtype``. Raises UserError beyond its range."""
     state = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
     return state if dtype is None else cast(state, dtype, path)
 
 
 def choose_device(name: str | torch.device) -> torch.device:
-    """The device of that name; "auto" is CUDA where there is some, else the CPU.
+    """Return the device with a name; "auto" is CUDA if available, otherwise the CPU.
 
     Raises:
-        UserError: no such device here.
+        UserError: the device is not available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -122,14 +122,14 @@ def choose_device(name: str | torch.device) -> torch.device:
 
 
 def read_tracker(path_or_preset: str | Path) -> Checkpoint:
-    """Read a tracker's file, or the weights that ship with a preset. Raises UserError for anything else."""
+    """Read a tracker's file, or the weights of a preset. Raises UserError for other files."""
     checkpoint = read_weights(path_or_preset)
     check_tracker(checkpoint)
     return checkpoint
 
 
 def read_weights(path_or_preset: str | Path) -> Checkpoint:
-    """Read a file of weights of any kind, or those that ship with a preset. Raises UserError where there are none."""
+    """Read weights of any kind from a file or preset. Raises UserError if there are none."""
     path = Path(path_or_preset)
     if str(path_or_preset) in preset_names() and not path.is_file():
         return _read_preset(str(path_or_preset))
@@ -139,7 +139,7 @@ def read_weights(path_or_preset: str | Path) -> Checkpoint:
 
 
 def check_tracker(checkpoint: Checkpoint) -> None:
-    """Raise UserError for anything else, with the option that takes it."""
+    """Raise UserError unless a checkpoint is a tracker; the message names the option that accepts it."""
     path = checkpoint.path
     if checkpoint.kind is Kind.DETECTOR:
         raise UserError(
@@ -151,7 +151,7 @@ def check_tracker(checkpoint: Checkpoint) -> None:
 
 
 def find_config(checkpoint: Checkpoint, given: str | Path | Config | None = None) -> tuple[Config, str]:
-    """The configuration of a tracker's checkpoint, and in words where it is from. Raises UserError if it is broken."""
+    """Return the configuration of a tracker's checkpoint and its origin. Raises UserError if it is invalid."""
     path = checkpoint.path
     if isinstance(given, Config):
         return given, "given"
@@ -167,10 +167,10 @@ def find_config(checkpoint: Checkpoint, given: str | Path | Config | None = None
 
 
 def fill_model(checkpoint: Checkpoint, config: Config, origin: str) -> MeMOTR:
-    """A model with a checkpoint's weights, all of them and nothing else.
+    """Return a model with exactly the weights of a checkpoint.
 
     Raises:
-        UserError: the file does not fit the configuration; ``origin`` says where that was from.
+        UserError: the file does not fit the configuration; the message names its ``origin``.
     """
     _check_size(checkpoint, config, origin)
     model = build_model(config)
@@ -215,7 +215,7 @@ def _check_accelerator(device: torch.device) -> None:
 
 
 def _check_size(checkpoint: Checkpoint, config: Config, origin: str) -> None:
-    """Raise UserError where a network would be far larger than the file, before it takes any memory."""
+    """Raise UserError if a network would be far larger than the file, before memory is allocated."""
     wanted, there = config.model.count_parameters(len(config.classes)), count_parameters(checkpoint.state)
     if wanted > 2 * there + SMALL:
         sizes = f"about {wanted:,} parameters, of which it has {there:,}"
@@ -225,7 +225,7 @@ def _check_size(checkpoint: Checkpoint, config: Config, origin: str) -> None:
 def _check_fit(
     state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], checkpoint: Checkpoint, config: Config, origin: str
 ) -> None:
-    """Raise UserError unless names and shapes are equal, with the likely cause."""
+    """Raise UserError unless names and shapes are equal; the message names the likely cause."""
     missing = [name for name in wanted if name not in state]
     unknown = [name for name in state if name not in wanted]
     reshaped = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]

@@ -13,9 +13,8 @@ from typing import Any
 
 import cv2
 import yaml
-from rich.progress import track
 
-from memotr.consoles import SafeConsole
+from memotr.consoles import SafeConsole, progress_bar
 from memotr.data.layouts import DATASET_FILE
 from memotr.data.synth.scene import Annotation, make_scene
 from memotr.data.synth.settings import CLASSES, FPS, SynthSettings
@@ -54,8 +53,9 @@ def generate(
             _prepare(output, settings)
             missing = [job for job in _jobs(settings) if not (output / job[0] / sequence_name(*job)).is_dir()]
             done = _write_all(output, settings, missing, _processors() if workers is None else workers)
-            for _ in track(done, "writing", len(missing), console=progress, disable=progress is None):
-                pass
+            with progress_bar(progress) as bar:
+                for _ in bar.track(done, len(missing), description="writing"):
+                    pass
     except OSError as error:
         raise UserError(f"cannot write {error.filename or output}: {error.strerror or error}") from error
     return len(missing)

@@ -1,0 +1,44 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Configuration = Annotated[
+    str | None,
+    typer.Option(help="Preset or YAML file with the configuration.", show_default="stored in or beside the weights"),
+]
+Precision = Annotated[
+    Literal["32", "bf16", "fp16"], typer.Option(help="Numerical precision of the network; 32 is exact float32.")
+]
+Accelerator = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Kind of device to compute on; auto prefers CUDA.")
+]
+Devices = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=1000,
+        help="Number of processes on this machine, one per device.",
+        show_default="every CUDA device; one on a CPU",
+    ),
+]
+Nodes = Annotated[int | None, typer.Option(min=1, max=10_000, help="Number of machines.", show_default="1")]
+
+Rules = Annotated[
+    Literal["auto", "mot", "mot15", "mot16", "mot17", "mot20", "bdd100k"],
+    typer.Option(
+        help="Benchmark whose rules decide which boxes count. auto: by the sequences' names; mot: every marked row."
+    ),
+]
+Seqmap = Annotated[
+    Path | None,
+    typer.Option(help="Text file with the names of the sequences.", show_default="<split>_seqmap.txt, or all"),
+]
+Sequences = Annotated[
+    list[str] | None,
+    typer.Option(help="Use only the sequences with this name or pattern, such as 'MOT17-*-SDP'. Repeatable."),
+]
