@@ -123,7 +123,7 @@ def test_an_interruption(
     [
         ("score a b", "memotr.evaluation.ground_truth.load_ground_truth"),
         ("compare a b", "memotr.evaluation.run_folder.read_run"),
-        ("errors a", "memotr.evaluation.inspection.run.inspect_run"),
+        ("errors a", "memotr.inspection.run.inspect_run"),
         ("data check a", "memotr.data.check.check"),
     ],
 )

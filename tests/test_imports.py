@@ -19,9 +19,9 @@ PACKAGE = Path(memotr.__file__).parent
 # within a row two rooms never need each other. Imports inside functions and under TYPE_CHECKING count like all others.
 ROWS = (
     {"__init__", "__main__", "cli"},
-    {"bench", "demo", "export"},
+    {"bench", "demo", "export", "inspection", "submission"},
     {"training", "evaluation"},
-    {"tracking"},
+    {"tracking", "metrics"},
     {"data"},
     {"io"},
     {"weights"},
@@ -30,7 +30,7 @@ ROWS = (
     {"config"},
     {"files", "filenames", "consoles"},
     {
-        *("published", "structures", "boxes", "tracks", "documents", "errors", "addresses"),
+        *("published", "vocabulary", "structures", "boxes", "tracks", "documents", "errors", "addresses"),
         *("allocation", "openmp", "processes", "signals", "terminal"),
     },
 )

@@ -4,6 +4,7 @@ import pytest
 
 from memotr import Tracker, load_model
 from memotr.data.datasets import DatasetSpec, load_split
+from memotr.data.formats.mot_text import MOT_RESULTS
 from memotr.data.synth.settings import SynthSettings
 from memotr.data.synth.writer import generate
 from memotr.evaluation.ground_truth import load_ground_truth
@@ -16,7 +17,8 @@ def hota(folder, splits, frames):
     generate(folder / "data", SynthSettings(splits=splits, frames=frames), workers=1)
     (split,) = splits
     sequences = load_split(DatasetSpec(folder / "data", split))
-    track_sequences(Tracker(load_model("synthdance", device="cpu")), sequences, folder / "results")
+    tracker = Tracker(load_model("synthdance", device="cpu"))
+    track_sequences(tracker, sequences, folder / "results", MOT_RESULTS)
     truth = load_ground_truth(folder / "data", split=split)
     return 100 * evaluate(truth, folder / "results", workers=1).combined["HOTA"]
 

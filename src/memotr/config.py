@@ -40,7 +40,10 @@ MOST_CLASSES = 10_000
 PathText = Annotated[str, Field(max_length=4096)]
 MOST_KEYS = 1000
 MOST_PARAMETERS = 300_000_000  # the published networks have 40 million
-DataFormat = Literal["auto", "mot", "mot17", "motsynth", "crowdhuman", "bdd100k", "coco-video", "generated"]
+
+
+DataFormat = Annotated[str, Field(max_length=50)]
+"""Name of one of ``memotr.data.formats.FORMATS``, or ``auto``: what the folder looks like. Readers of data check it."""
 
 
 class Settings(BaseModel):

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from memotr.data.datasets import DatasetSpec, load_split
 from memotr.data.sequences import Sequence
 
 BDD100K_CATEGORIES = ("pedestrian", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
@@ -75,6 +76,11 @@ def _bounce(position: float) -> float:
 def scenes(prefix: str, count: int, *, seed: int = 0, length: int = 8, **settings: Any) -> dict[str, Scene]:
     """Scenes that differ, the k-th one frame longer than the one before it."""
     return {f"{prefix}{k + 1:04d}": Scene(seed + k, length + k, **settings) for k in range(count)}
+
+
+def read_dataset(root: Path, split: str = "train", *, ground_truth: bool = True) -> list[Sequence]:
+    """Read a split of a data set."""
+    return load_split(DatasetSpec(root, split), ground_truth=ground_truth)
 
 
 def found_in(sequence: Sequence) -> list[list[tuple[int, int, int, int, int, int]]]:

@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import get_args
 
 import cv2
 import numpy as np
@@ -11,9 +10,9 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from memotr.cli import app
-from memotr.config import DataFormat
 from memotr.data.check import DECODED_AT_MOST, check
 from memotr.data.contact_sheet import COLUMNS, TILE_WIDTH, contact_sheet, write_png
+from memotr.data.formats import FORMATS
 from memotr.errors import UserError
 from memotr.io.draw import track_color
 from memotr.io.image_files import read_image
@@ -89,8 +88,8 @@ def test_every_problem_is_told(tmp_path: Path) -> None:
     assert str(result.exception) == f"{tmp_path}: 3 errors, told above: training would fail"
     file = tmp_path / "a" / "gt" / "gt.txt"
     assert f"note: {file}:{lines - 3}: a box has no width or no height: left out\n" in result.output
-    assert f"error: {file}:{lines - 2}: expected 6 to 10 values" in result.output
-    assert f"error: {file}:{lines - 1}: expected 6 to 10 values" in result.output
+    assert f"error: {file}:{lines - 2}: 'x' is not a number; columns are frame, id" in result.output
+    assert f"error: {file}:{lines - 1}: found 2 values; expected frame, id" in result.output
     assert f"error: {file}:{lines}: a coordinate is NaN" in result.output
     assert (tmp_path.parent / "sheet.png").is_file()  # of what could be read
 
@@ -234,7 +233,7 @@ def test_sheet_is_written_whole_or_not(tmp_path: Path) -> None:
         write_png(image, tmp_path / "a.png" / "b.png")
 
 
-@pytest.mark.parametrize("name", get_args(DataFormat))
+@pytest.mark.parametrize("name", ["auto", *(format.name for format in FORMATS)])
 def test_the_command_takes_every_format(tmp_path: Path, name: str) -> None:
     result = run(tmp_path, "--format", name)
     assert isinstance(result.exception, UserError)  # there is nothing here; an unknown format is another exception

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from memotr.data.datasets import DatasetSpec, load_split
-from memotr.data.formats.problems import Problems
+from memotr.data.problems import Problems
 from memotr.errors import UserError
-from memotr.evaluation.coco_video import is_coco_video
+from memotr.evaluation.ground_truth import load_ground_truth
 from tests.data.layouts import expected_of, found_in, write_coco_video, write_json, write_text
 
 
@@ -41,6 +41,17 @@ def test_names_with_folders_become_names_of_files(tmp_path: Path) -> None:
     assert [s.name for s in load_split(DatasetSpec(tmp_path))] == ["train_YFCC100M_v_1", "train_v_2"]
 
 
+def test_names_of_benchmarks_change_no_classes(tmp_path: Path) -> None:
+    """Conversions of MOT17 keep its names, and number classes in their own way."""
+    scenes = write_coco_video(tmp_path)
+    edit(tmp_path, lambda content: content["videos"][0].update(name="MOT17-02-SDP"))
+    sequence = load_split(DatasetSpec(tmp_path))[0]
+    assert (sequence.classes, found_in(sequence)) == (("car", "bus"), expected_of(scenes["train"]["clip0001"]))
+    truth = load_ground_truth(tmp_path, split="train")
+    assert truth.classes == ("car", "bus")
+    assert (~truth.sequences[0].objects.ignore).sum() == sum(map(len, sequence.boxes))
+
+
 @pytest.mark.parametrize(
     ("said", "fps"),
     [(0, None), (-5, None), (float("nan"), None), (float("inf"), None), (True, None), ("30", None), (29.5, 29.5)],
@@ -64,7 +75,8 @@ def test_names_of_files(tmp_path: Path) -> None:
     (tmp_path / "annotations" / "val.json").rename(tmp_path / "annotations" / "instances_val2.json")
     (tmp_path / "annotations" / "train.json").rename(tmp_path / "annotations" / "instances_train.json")
     with pytest.raises(
-        UserError, match=r"instances_train.json: there is no image clip0001/img_0.jpg in .*dataset.yaml"
+        UserError,
+        match=r"none of its 8 images is there .*clip0001/img_0.jpg, …\); copy them there, or, .*in dataset.yaml",
     ):
         load_split(DatasetSpec(tmp_path, "train"))
     write_text(tmp_path / "dataset.yaml", ["images: images/train"])
@@ -76,15 +88,16 @@ def test_names_of_files(tmp_path: Path) -> None:
         assert len(load_split(DatasetSpec(tmp_path, name))) == 2
 
 
+def text_ids(content) -> None:
+    content["annotations"] = [
+        entry | {"track_id": f"t{entry['track_id']}"} if "track_id" in entry else entry
+        for entry in content["annotations"]
+    ]
+
+
 def test_text_ids_get_numbers(tmp_path: Path) -> None:
     scenes = write_coco_video(tmp_path)
-
-    def change(content):
-        for entry in content["annotations"]:
-            if "track_id" in entry:
-                entry["track_id"] = f"t{entry['track_id']}"
-
-    edit(tmp_path, change)
+    edit(tmp_path, text_ids)
     sequence = load_split(DatasetSpec(tmp_path))[0]
     first = scenes["train"]["clip0001"].boxes(0)
     assert sequence.boxes[0].ids.tolist() == list(range(len(first)))
@@ -124,8 +137,9 @@ def first(content):
     [
         (lambda c: c.pop("videos"), "has no list 'videos'; a COCO file of single images has no tracks"),
         (lambda c: c.update(images={}), "has no list 'images'"),
-        (lambda c: [c], "has no list 'videos', 'images', "),
-        (lambda c: c.update(frames=[{"name": "1.jpg", "labels": []}]), "is a Scalabel JSON; BDD100K's are read as"),
+        (lambda c: {"a": [c]}, "has no list 'videos', 'images', 'categories'; a COCO file of single images"),
+        (lambda c: [c], r"is a list of frames \(Scalabel\); BDD100K's are read as"),
+        (lambda c: {"frames": [{"name": "1.jpg"}]}, r"is a list of frames \(Scalabel\); BDD100K's are read as"),
         (lambda c: c["categories"][0].pop("id"), r'categories\[0\]: has no "id"'),
         (lambda c: c["images"][0].update(video_id=7), r"image \d+: video_id 7 is not in videos"),
         (lambda c: c["images"][1].update(id=c["images"][0]["id"]), r"images\[1\]: another of the images has the id 17"),
@@ -138,14 +152,22 @@ def first(content):
         (lambda c: c["videos"][1].update(name=""), "video 2: the video name '' names no file: rename it"),
         (lambda c: c["images"][0].pop("frame_id"), r"image \d+: needs file_name \(text\) and frame_id"),
         (lambda c: c["images"][0].update(frame_id=0), r"image \d+: another image is frame 0 of video 2"),
-        (lambda c: first(c).update(image_id=999), "annotation 1 of image 999: image_id 999 is not in images"),
-        (lambda c: first(c).update(category_id=5), "annotation 1 of image 1: category_id 5 is not in categories"),
-        (lambda c: first(c).pop("track_id"), "annotation 1 of image 1: has neither track_id nor instance_id"),
-        (lambda c: first(c).update(bbox=[1, 2, 3]), "annotation 1 of image 1: bbox is not four numbers"),
-        (lambda c: first(c).update(bbox=[1, 2, 3, 10**400]), r"annotation 1 of image 1: bbox is not four numbers"),
-        (lambda c: first(c).update(bbox=[1, float("nan"), 3, 4]), "annotation 1 of image 1: a coordinate is NaN"),
-        (lambda c: first(c).update(track_id=-4), "annotation 1 of image 1: negative id"),
-        (lambda c: c["annotations"].append(first(c)), "annotation 1 of image 1: id 1 is in the same frame twice"),
+        (lambda c: first(c).update(image_id=999), r"annotations\[0\]: image_id 999 is not in images"),
+        (lambda c: first(c).update(category_id=5), r"annotations\[0\]: category_id 5 is not in categories"),
+        (lambda c: first(c).pop("track_id"), r"annotations\[0\]: has neither track_id nor instance_id"),
+        (lambda c: first(c).update(bbox=[1, 2, 3]), r"annotations\[0\]: bbox is not four numbers"),
+        (lambda c: first(c).update(bbox=[1, 2, 3, 10**400]), r"annotations\[0\]: bbox is not four numbers"),
+        (lambda c: first(c).update(bbox=[1, float("nan"), 3, 4]), r"annotations\[0\]: a coordinate is NaN"),
+        (lambda c: first(c).update(track_id=-4), r"annotations\[0\]: id -4: is this a file of detections"),
+        (lambda c: c["annotations"].append(first(c)), r"annotations\[82\]: id 1 is in frame 0 already"),
+        (
+            lambda c: c["annotations"].append(first(c)) or text_ids(c),
+            r"annotations\[82\]: id 't1' is in frame 0 already",
+        ),
+        (
+            lambda c: c["images"][1].update(file_name=c["images"][0]["file_name"]),
+            "video clip0002: two frames have the image 'clip0002/img_8.jpg'",
+        ),
     ],
 )
 def test_errors_with_their_place(tmp_path: Path, change, message: str) -> None:
@@ -153,7 +175,7 @@ def test_errors_with_their_place(tmp_path: Path, change, message: str) -> None:
 
     def edited(content):
         changed = change(content)
-        return changed if isinstance(changed, list) and changed[:1] == [content] else None
+        return changed if changed == [content] or isinstance(changed, dict) else None
 
     file = edit(tmp_path, edited)
     with pytest.raises(UserError, match=f"{file}: .*{message}"):
@@ -168,7 +190,9 @@ def test_missing_images(tmp_path: Path) -> None:
     sequence = load_split(DatasetSpec(tmp_path), problems=problems)[1]
     scene = scenes["train"]["clip0002"]
     assert found_in(sequence) == [scene.boxes(k) for k in range(scene.length) if k != 3]
-    assert str(problems.notes[0]).endswith("train.json: video clip0002: 1 of 9 images are not there: left out")
+    assert str(problems.notes[0]).endswith(
+        f"train.json: video clip0002: 1 of 9 images are not in {tmp_path / 'images' / 'train'}: left out"
+    )
     for file in folder.iterdir():
         file.unlink()
     with pytest.raises(UserError, match=r"video clip0002: none of its 9 images is there"):
@@ -185,4 +209,5 @@ def test_broken_json(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(UserError, match=rf"{file}: cannot be read: "):
             load_split(DatasetSpec(tmp_path))
-        assert not is_coco_video(file)
+        with pytest.raises(UserError, match=rf"{file}: cannot be read: "):
+            load_ground_truth(tmp_path, split="train")

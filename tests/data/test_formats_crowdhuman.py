@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from memotr.data.datasets import DatasetSpec, load_dataset, load_split
-from memotr.data.formats.problems import Problems
+from memotr.data.datasets import DatasetSpec, load_split
+from memotr.data.problems import Problems
 from memotr.errors import UserError
-from tests.data.layouts import expected_of, found_in, write_crowdhuman, write_text
+from tests.data.layouts import expected_of, found_in, read_dataset, write_crowdhuman, write_text
 
 
 def boxes_of(sequence) -> list[tuple[int, ...]]:
@@ -19,7 +19,7 @@ def test_as_written(tmp_path: Path) -> None:
     """Persons only: not the ignored ones, not the masks."""
     scenes = write_crowdhuman(tmp_path)
     for split in ("train", "val"):
-        stills = load_dataset("crowdhuman", tmp_path, split)
+        stills = read_dataset(tmp_path / "CrowdHuman", split)
         assert [still.name for still in stills] == list(scenes[split])
         for still in stills:
             assert still.still
@@ -33,7 +33,7 @@ def test_boxes_may_reach_out(tmp_path: Path) -> None:
     write_crowdhuman(tmp_path, images=1)
     record = {"ID": "273271,0001", "gtboxes": [{"tag": "person", "fbox": [-20, -5, 300, 200]}]}
     write_text(tmp_path / "CrowdHuman" / "annotation_val.odgt", [json.dumps(record), ""])
-    (still,) = load_dataset("crowdhuman", tmp_path, "val")
+    (still,) = read_dataset(tmp_path / "CrowdHuman", "val")
     assert boxes_of(still) == [[-20, -5, 300, 200]]
 
 
@@ -60,7 +60,7 @@ def test_errors_with_line(tmp_path: Path, line: str, message: str) -> None:
     lines = file.read_text().splitlines()
     write_text(file, [lines[0], lines[1], line])
     with pytest.raises(UserError, match=f"{file}:3: .*{message}"):
-        load_dataset("crowdhuman", tmp_path, "train")
+        read_dataset(tmp_path / "CrowdHuman", "train")
 
 
 def test_notes(tmp_path: Path) -> None:
@@ -84,10 +84,10 @@ def test_no_images(tmp_path: Path) -> None:
     for file in (tmp_path / "CrowdHuman" / "images" / "val").iterdir():
         file.unlink()
     with pytest.raises(UserError, match=r"images/val: no images here, which annotation_val.odgt is about"):
-        load_dataset("crowdhuman", tmp_path, "val")
+        read_dataset(tmp_path / "CrowdHuman", "val")
 
 
 def test_stills_have_no_halves(tmp_path: Path) -> None:
     write_crowdhuman(tmp_path)
     with pytest.raises(UserError, match=r"val_half halves videos, and these are single images"):
-        load_dataset("crowdhuman", tmp_path, "val_half")
+        read_dataset(tmp_path / "CrowdHuman", "val_half")

@@ -1,20 +1,21 @@
 """From a path to sequences: which layout is recognised, which split is meant, which half, which sequences."""
 
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
 
-from memotr.config import DataFormat
-from memotr.data.datasets import DatasetSpec, half_of, load_dataset, load_split, spec_at
-from memotr.data.formats.problems import Problems
-from memotr.data.layouts import Format, recognise
+from memotr.config import SplitConfig
+from memotr.data.datasets import DatasetSpec, half_of, load_split, spec_at
+from memotr.data.formats import FORMATS
+from memotr.data.layouts import recognise
+from memotr.data.problems import Problems
 from memotr.data.sequences import FrameBoxes, Sequence
 from memotr.errors import UserError
 from tests.data.layouts import (
     Scene,
     found_in,
+    read_dataset,
     write_bdd100k,
     write_coco_video,
     write_crowdhuman,
@@ -28,8 +29,12 @@ from tests.data.layouts import (
 from tests.data.real_data import real
 
 
-def test_formats_are_those_of_the_configuration() -> None:
-    assert get_args(DataFormat) == ("auto", *get_args(Format))
+def test_settings_take_the_formats_that_are_read(tmp_path: Path) -> None:
+    names = ["auto", *(reader.name for reader in FORMATS)]
+    assert len(set(names)) == len(names)
+    assert [SplitConfig(path="a", format=name).format for name in names] == names
+    with pytest.raises(UserError, match=f"'voc' is no format of data sets; there are {', '.join(names)}"):
+        load_split(DatasetSpec(tmp_path, format="voc"))
 
 
 def test_every_layout_is_recognised(tmp_path: Path) -> None:
@@ -68,7 +73,7 @@ def test_nothing_to_recognise(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no such file or folder"):
         recognise(tmp_path / "missing")
     with pytest.raises(
-        UserError, match=r"no data set recognised; understood are <split>/<sequence>/img1 with gt/gt.txt"
+        UserError, match=r"no data set recognised; understood are .* <split>/<sequence>/img1 with gt/gt.txt"
     ):
         recognise(tmp_path)
 
@@ -163,7 +168,7 @@ def test_halves_against_published_ground_truth() -> None:
 
 def test_halves_of_written_sequences(tmp_path: Path) -> None:
     scenes = write_mot17(tmp_path)["train"]
-    for sequence in load_dataset("mot17", tmp_path, "val_half"):
+    for sequence in read_dataset(tmp_path / "MOT17", "val_half"):
         scene = scenes[sequence.name]
         cut = scene.length // 2 + 1
         assert found_in(sequence) == [scene.boxes(k) for k in range(cut, scene.length)]
@@ -182,7 +187,7 @@ def test_dataset_yaml(tmp_path: Path) -> None:
     assert spec_at(tmp_path / "val") == DatasetSpec(tmp_path, "val")
     for text, message in (
         ("clases: [a]", "dataset.yaml: clases: .*; keys are format, classes, splits, seqmaps, images"),
-        ("format: voc", "dataset.yaml: format: Input should be 'mot'"),
+        ("format: voc", "dataset.yaml: 'voc' is no format of data sets; there are auto, "),
         ("classes: [a", "dataset.yaml, line 2: not valid YAML"),
         ("- a", "dataset.yaml: settings: "),
     ):
@@ -200,8 +205,3 @@ def test_choices_that_mean_nothing_are_refused(tmp_path: Path) -> None:
     write_text(tmp_path / "CrowdHuman" / "dataset.yaml", ["classes: [head]"])
     with pytest.raises(UserError, match=r"classes has no meaning for the format crowdhuman"):
         load_split(DatasetSpec(tmp_path / "CrowdHuman"))
-
-
-def test_unknown_name(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"kitti: no data set of this name is known; there are dancetrack, sportsmot"):
-        load_dataset("kitti", tmp_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from memotr.data.datasets import DatasetSpec, load_split
-from memotr.data.formats.problems import Problems
+from memotr.data.problems import Problems
 from memotr.data.sequences import Sequence
 from memotr.errors import UserError
 from tests.data.layouts import BDD100K_CATEGORIES, expected_of, found_in, write_generated
@@ -39,7 +39,7 @@ def test_only_on_request(tmp_path: Path) -> None:
     write_generated(tmp_path)
     (tmp_path / "CrowdHuman" / "annotation_val.odgt").unlink()
     with pytest.raises(
-        UserError, match=r"text of the published scripts but no ground truth; the format 'generated' reads"
+        UserError, match=r"text of the published scripts\) but no ground truth; the format 'generated' reads it"
     ):
         load_split(DatasetSpec(tmp_path / "CrowdHuman"))
 
@@ -68,7 +68,7 @@ def test_scripts_that_ran_twice(tmp_path: Path) -> None:
     write_generated(tmp_path)
     file = tmp_path / "MOT17" / "gts" / "train" / "MOT17-0001-SDP" / "img1" / "000001.txt"
     file.write_text(file.read_text() * 2)
-    with pytest.raises(UserError, match=f"{file}:5: id 1 is in the same frame twice"):
+    with pytest.raises(UserError, match=f"{file}:5: id 1 is in frame 0 already"):
         read(tmp_path / "MOT17")
 
 

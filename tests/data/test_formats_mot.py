@@ -5,16 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memotr.data.datasets import DatasetSpec, load_dataset, load_split
-from memotr.data.formats.frame_numbers import first_in_truth
-from memotr.data.formats.mot import one_copy_each, read_rows
-from memotr.data.formats.problems import Problems
+from memotr.data.datasets import DatasetSpec, load_split
+from memotr.data.formats.mot import one_copy_each
+from memotr.data.formats.mot_text import read_truth
+from memotr.data.problems import Problems
 from memotr.data.sequences import Sequence
 from memotr.errors import UserError
+from memotr.evaluation.ground_truth import load_ground_truth
 from tests.data.layouts import (
     Scene,
     expected_of,
     found_in,
+    read_dataset,
     write_dancetrack,
     write_image,
     write_mot17,
@@ -51,7 +53,7 @@ def images_from_0(folder: Path) -> None:
 def test_dancetrack_as_written(tmp_path: Path) -> None:
     scenes = write_dancetrack(tmp_path)
     for split in ("train", "val"):
-        sequences = load_dataset("DanceTrack", tmp_path, split)
+        sequences = read_dataset(tmp_path / "DanceTrack", split)
         assert [sequence.name for sequence in sequences] == list(scenes[split])
         for sequence in sequences:
             scene = scenes[split][sequence.name]
@@ -64,15 +66,15 @@ def test_dancetrack_as_written(tmp_path: Path) -> None:
 
 def test_test_split_has_no_ground_truth(tmp_path: Path) -> None:
     write_dancetrack(tmp_path)
-    sequences = load_dataset("dancetrack", tmp_path, "test", ground_truth=False)
+    sequences = read_dataset(tmp_path / "DanceTrack", "test", ground_truth=False)
     assert [sequence.boxes for sequence in sequences] == [None, None]
     with pytest.raises(UserError, match=r"no ground truth in 2 of its sequences"):
-        load_dataset("dancetrack", tmp_path, "test")
+        read_dataset(tmp_path / "DanceTrack", "test")
 
 
 def test_mot17_one_copy_marked_pedestrians_only(tmp_path: Path) -> None:
     scenes = write_mot17(tmp_path)["train"]
-    sequences = load_dataset("mot17", tmp_path)
+    sequences = read_dataset(tmp_path / "MOT17")
     assert [sequence.name for sequence in sequences] == ["MOT17-0001-SDP", "MOT17-0002-SDP"]
     for sequence in sequences:
         assert found_in(sequence) == expected_of(scenes[sequence.name])
@@ -82,9 +84,9 @@ def test_mot17_one_copy_marked_pedestrians_only(tmp_path: Path) -> None:
 
 
 def test_copies_of_a_video() -> None:
-    folders = [Path(name) for name in ("MOT17-02-DPM", "MOT17-02-FRCNN", "MOT17-04-DPM", "other")]
-    assert [f.name for f in one_copy_each(folders)] == ["MOT17-02-FRCNN", "MOT17-04-DPM", "other"]
-    assert [f.name for f in one_copy_each(folders, "DPM")] == ["MOT17-02-DPM", "MOT17-04-DPM", "other"]
+    names = ["MOT17-02-DPM", "MOT17-02-FRCNN", "MOT17-04-DPM", "other"]
+    assert one_copy_each(names) == ["MOT17-02-FRCNN", "MOT17-04-DPM", "other"]
+    assert one_copy_each(names, "DPM") == ["MOT17-02-DPM", "MOT17-04-DPM", "other"]
 
 
 def test_mot17_cuts_to_whole_pixels(tmp_path: Path) -> None:
@@ -99,7 +101,7 @@ def test_mot17_cuts_to_whole_pixels(tmp_path: Path) -> None:
 
 def test_motsynth(tmp_path: Path) -> None:
     scenes = write_motsynth(tmp_path)
-    sequences = load_dataset("motsynth", tmp_path)
+    sequences = read_dataset(tmp_path / "MOTSynth")
     assert {sequence.name: found_in(sequence) for sequence in sequences} == {
         name: expected_of(scene) for name, scene in scenes.items()
     }
@@ -153,21 +155,6 @@ def test_a_split_counts_in_one_way(tmp_path: Path, truth: int, images: int) -> N
     assert [[i for i, *_ in boxes] for boxes in found_in(sequences[1])] == [[1], [2]]
     ((alone, *_), _) = read(tmp_path, only=("no first",))
     assert found_in(alone) == found_in(sequences[1])  # the others of its split still say how to count
-
-
-@pytest.mark.parametrize(
-    ("text", "first"),
-    [
-        ("1,1,2,3\n0,1,2,3\n", 0),
-        ("\ufeff0 1 2 3\n", 0),
-        ("1,0,0,0\r\n 0.000e+00, 1, 2\r\n", 0),
-        ("0.5,1,2\n10,0,0\n-1,0\n00001,0\n", 1),
-        ("", 1),
-    ],
-)
-def test_whether_a_row_is_of_frame_0(tmp_path: Path, text: str, first: int) -> None:
-    (tmp_path / "gt.txt").write_text(text, newline="")
-    assert first_in_truth([tmp_path / "missing.txt", tmp_path / "gt.txt"]) == first
 
 
 def test_images_whose_names_tell_nothing_count_from_1(tmp_path: Path) -> None:
@@ -228,7 +215,7 @@ def test_blank_lines_and_other_line_ends(tmp_path: Path) -> None:
     file = tall_orders(tmp_path)
     file.write_bytes(b"\xef\xbb\xbf1,1,1,1,20,20\r\n\r\n  2, 1, 2, 1, 20, 20\r\n\r\nx\r\n")
     problems = Problems()
-    assert read_rows(file, problems).lines.tolist() == [1, 3]
+    assert read_truth(file, problems).origin.positions[:, 0].tolist() == [1, 3]
     assert problems.errors[0].places == (5,)
 
 
@@ -238,8 +225,9 @@ GOOD = "1,1,10,10,20,20,1,1,1"
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("1,2,10,10,20", r"expected 6 to 10 values separated by commas .*, found 5"),
-        ("1 2 10 10 20 20", "expected 6 to 10 values separated by commas .*, found 1"),
+        ("1,2,10,10,20", r"found 5 values; expected frame, id, left, top, width, height\["),
+        ("1;2;10;10;20;20", "'1;2;10;10;20;20' is not a number; columns are frame, id, left"),
+        ("1 2 10 10 20 20", "found 6 values, line 1 has 9"),
         ("1,2,10,10,20,20", "found 6 values, line 1 has 9"),
         ("1,2,10,ten,20,20,1,1,1", "'ten' is not a number"),
         ("1,2,10,,20,20,1,1,1", "'' is not a number"),
@@ -248,11 +236,11 @@ GOOD = "1,1,10,10,20,20,1,1,1"
         ("1,2,10,10,inf,20,1,1,1", "infinite"),
         ("1.5,2,10,10,20,20,1,1,1", "frame 1.5 is not a whole number"),
         ("1,2.5,10,10,20,20,1,1,1", "id 2.5 is not a whole number"),
-        ("1,2,10,10,20,20,1,nan,1", "class nan is not a whole number"),
-        ("1,2,10,10,20,20,1,inf,1", "class inf is not a whole number"),
+        ("1,2,10,10,20,20,1,nan,1", r"class nan \(column 8\) is not a whole number"),
+        ("1,2,10,10,20,20,1,inf,1", r"class inf \(column 8\) is not a whole number"),
         ("1,2,10,10,20,20,nan,1,1", r"mark nan \(column 7\) is not a number"),
-        ("1,-1,10,10,20,20,1,1,1", "negative id"),
-        (GOOD, "id 1 is in the same frame twice"),
+        ("1,-1,10,10,20,20,1,1,1", "id -1: is this a file of detections"),
+        (GOOD, "id 1 is in frame 1 already"),
     ],
 )
 def test_every_error_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
@@ -308,7 +296,7 @@ def test_no_box_at_all(tmp_path: Path) -> None:
 def test_missing_files(tmp_path: Path) -> None:
     write_sequence(tmp_path / "whole", Scene(length=2))
     write_sequence(tmp_path / "part", Scene(length=2), ground_truth=False)
-    with pytest.raises(UserError, match=r"part/gt/gt.txt: is missing, while other sequences of the split have theirs"):
+    with pytest.raises(UserError, match=r"no gt/gt.txt for 1 of 2 sequences \(part\); copy them, or name the others"):
         read(tmp_path)
     write_sequence(tmp_path / "part", Scene(length=2))
     for file in (tmp_path / "part" / "img1").iterdir():
@@ -377,6 +365,24 @@ def test_own_classes_by_dataset_yaml(tmp_path: Path) -> None:
     write_text(tmp_path / "dataset.yaml", ["classes: [person, dog]"])
     with pytest.raises(UserError, match=r"gt.txt:\d+: class 3 has no name; the classes are person, dog"):
         one(tmp_path)
+    write_text(tmp_path / "a" / "gt" / "gt.txt", ["1,1,10,10,20,20"])
+    with pytest.raises(
+        UserError, match=r"gt.txt:1: no class \(column 8\), which is needed; the classes are person, dog"
+    ):
+        one(tmp_path)
+
+
+def test_what_helps_against_classes_that_a_benchmark_has_not(tmp_path: Path) -> None:
+    """Training takes the names in dataset.yaml instead of the benchmark's, scoring the rules that are asked for."""
+    tall_orders(tmp_path, "1,1,10,10,20,20,1,1,1", "1,2,10,10,20,20,1,14,1")
+    (tmp_path / "seq").rename(tmp_path / "MOT20-01")
+    message = r"gt.txt:2: class 14 is none of the benchmark's \(1 to 13\); for other data, name the classes in .*"
+    for refused in (lambda: one(tmp_path), lambda: load_ground_truth(tmp_path)):
+        with pytest.raises(UserError, match=message):
+            refused()
+    assert load_ground_truth(tmp_path, format="mot").classes == ("class 1", "class 14")
+    write_text(tmp_path / "dataset.yaml", ["classes: {1: person, 14: dog}"])
+    assert found_in(one(tmp_path)[0])[0] == [(1, 0, 10, 10, 20, 20), (2, 1, 10, 10, 20, 20)]
 
 
 def slowly(file: Path, frames: int) -> list[dict[int, tuple[float, ...]]]:
@@ -408,7 +414,7 @@ def test_real_mot17() -> None:
 def test_real_dancetrack_ground_truth() -> None:
     root = real("mot17_val_deep_oc_sort") / "gt" / "DANCE-val"
     problems = Problems()
-    rows = [read_rows(folder / "gt" / "gt.txt", problems) for folder in sorted(root.iterdir())]
+    rows = [read_truth(folder / "gt" / "gt.txt", problems) for folder in sorted(root.iterdir())]
     assert not list(problems)
-    assert sum(len(r.values) for r in rows) == 225_148
-    assert sum(len(np.unique(r.values[:, 1])) for r in rows) == 273
+    assert sum(len(r) for r in rows) == 225_148
+    assert sum(len(np.unique(r.ids)) for r in rows) == 273

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import trackeval
 
+from memotr.data.protocols import BDD100K_CATEGORIES
 from memotr.errors import UserError
-from memotr.evaluation.bootstrap import combined_teta
 from memotr.evaluation.compare import compare_runs
 from memotr.evaluation.ground_truth import load_ground_truth
 from memotr.evaluation.output import write_scores
 from memotr.evaluation.run_folder import read_run
-from memotr.evaluation.scalabel import BDD100K_CATEGORIES
 from memotr.evaluation.scoring import evaluate
+from memotr.metrics.bootstrap import combined_teta
 from tests.evaluation.generated import scene
-from tests.evaluation.teta_files import evaluate_teta
 from tests.evaluation.trackeval_run import METRICS, assert_equal, run
+from tests.metrics.teta_files import evaluate_teta
 
 ALL = (*BDD100K_CATEGORIES, "other person", "trailer")
 LENGTH = 25
@@ -117,12 +117,17 @@ def test_the_data_sets_own_layout(folders: tuple[Path, Path], tmp_path: Path) ->
     truth = load_ground_truth(tmp_path / "BDD100K", split="val")
     assert truth.names == ("b1c6-01", "b1c6-02")
     assert load_ground_truth(labels, only=["*02"]).names == ("b1c6-02",)
-    with pytest.raises(UserError, match="has the splits val; say which with --split"):
+    assert load_ground_truth(tmp_path / "BDD100K").names == truth.names
+    (labels.parent / "train").mkdir()
+    with pytest.raises(UserError, match="has the splits train, val; say which with --split"):
         load_ground_truth(tmp_path / "BDD100K")
-    with pytest.raises(UserError, match="no video is named x; there are b1c6-01, b1c6-02"):
+    with pytest.raises(UserError, match="no sequence is named x; there are b1c6-01, b1c6-02"):
         load_ground_truth(labels, only=["x"])
-    with pytest.raises(UserError, match="--half and --seqmap are for MOTChallenge text"):
+    with pytest.raises(UserError, match="--half is for MOTChallenge text and COCO video, not for BDD100K"):
         load_ground_truth(labels, half=True)
+    (tmp_path / "seqmap.txt").write_text("b1c6-01\n")
+    with pytest.raises(UserError, match="seqmap has no meaning for the format bdd100k"):
+        load_ground_truth(labels, seqmap=tmp_path / "seqmap.txt")
 
 
 def test_videos_without_results_and_results_of_other_videos(folders: tuple[Path, Path]) -> None:

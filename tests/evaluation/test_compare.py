@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from memotr.errors import UserError
-from memotr.evaluation.bootstrap import FRACTIONS, NUMBERS, combined, combined_teta, draw
 from memotr.evaluation.compare import Comparison, Difference, compare_runs
 from memotr.evaluation.comparison_output import comparison_tables, write_comparison
-from memotr.evaluation.metrics import class_mean, combine, summary
 from memotr.evaluation.run_folder import Run
 from memotr.evaluation.scoring import evaluate
 from memotr.evaluation.tables import print_tables
-from memotr.evaluation.teta import combine as combine_teta
-from memotr.evaluation.teta_scores import TetaCounts
+from memotr.metrics.bootstrap import FRACTIONS, NUMBERS, combined, combined_teta, draw
+from memotr.metrics.teta import combine as combine_teta
+from memotr.metrics.teta_scores import TetaCounts
+from memotr.metrics.trackeval import class_mean, combine, summary
 from tests.evaluation.generated import scene, write_rows, write_sequence
 
 NAMES = tuple(f"s{k}" for k in range(6))

@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from memotr.data.formats.mot_text import MOT_RESULTS
 from memotr.errors import UserError
 from memotr.evaluation.benchmark import load_benchmark
 from memotr.evaluation.scoring import evaluate
@@ -241,7 +242,7 @@ def test_any_detectors_copy_may_be_asked_for(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         ([], "either --checkpoint FILE or --watch FOLDER"),
-        (["--checkpoint", "{weights}/one.safetensors", "--split", "test"], "ground truth (gt/gt.txt) is absent"),
+        (["--checkpoint", "{weights}/one.safetensors", "--split", "test"], "test: ground truth is absent"),
         (["--checkpoint", "{weights}/one.safetensors", "--split", "nothing"], "no split 'nothing'"),
         (["--checkpoint", "{weights}/one.safetensors", "--split", "val", "--sequences", "x*"], "is named x*"),
         (["--checkpoint", "missing.pth", "--split", "val"], "missing.pth"),
@@ -474,7 +475,8 @@ def test_images_are_taken_as_they_are_stored(tmp_path: Path) -> None:
     image.getexif()[0x0112] = 6  # to be turned by a quarter
     image.save(file, exif=image.getexif())
     tracker = Sizes()
-    track_sequences(tracker, load_benchmark(tmp_path / "DanceTrack", split="val").sequences, tmp_path / "out")
+    sequences = load_benchmark(tmp_path / "DanceTrack", split="val").sequences
+    track_sequences(tracker, sequences, tmp_path / "out", MOT_RESULTS)
     assert set(tracker.seen) == {(96, 160)}
 
 

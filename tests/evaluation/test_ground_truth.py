@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from memotr.data.truth import second_half
 from memotr.errors import UserError
 from memotr.evaluation.ground_truth import load_ground_truth
-from memotr.evaluation.truth import second_half
 from tests.evaluation.generated import write_rows, write_sequence
 
 ROW = (1, 1, 10, 10, 20, 40, 1, 1, 1)
@@ -33,9 +34,9 @@ def dancetrack(tmp_path: Path) -> Path:
 
 
 def test_a_split_and_its_seqmap(dancetrack: Path) -> None:
-    assert load_ground_truth(dancetrack, split="val").names == ("d6", "d4")
+    assert load_ground_truth(dancetrack, split="val").names == ("d4", "d6")
     assert load_ground_truth(dancetrack, split="train").names == ("d1",)
-    assert load_ground_truth(dancetrack / "val").names == ("d4", "d5", "d6")
+    assert load_ground_truth(dancetrack / "val").names == ("d4", "d6")
     assert load_ground_truth(dancetrack / "val", split="val").names == ("d4", "d5", "d6")
     assert load_ground_truth(dancetrack / "val" / "d5").names == ("d5",)
     assert load_ground_truth(dancetrack / "val" / "d5" / "gt" / "gt.txt").names == ("d5",)
@@ -125,10 +126,13 @@ def test_a_split_that_counts_from_0(tmp_path: Path) -> None:
     assert load_ground_truth(tmp_path).sequences[0].length == 4  # the last annotated frame is 3
 
 
-def test_classes_are_named_by_dataset_yaml_and_others_are_not_scored(tmp_path: Path) -> None:
+def test_classes_are_named_by_dataset_yaml(tmp_path: Path) -> None:
+    """Others are not scored where numbers are named one by one, and an error where a list names them all."""
     sequence(tmp_path / "a", rows=[(1, k, 0, 0, 9, 9, 1, kind, 1) for k, kind in enumerate([1, 2, 3])])
     assert load_ground_truth(tmp_path).classes == ("class 1", "class 2", "class 3")
     (tmp_path / "dataset.yaml").write_text("classes: [cat, dog]")
+    refused("gt.txt:3: class 3 has no name; the classes are cat, dog", tmp_path)
+    (tmp_path / "dataset.yaml").write_text("classes: {1: cat, 2: dog}")
     truth = load_ground_truth(tmp_path)
     assert truth.classes == ("cat", "dog")
     assert truth.sequences[0].objects.ignore.tolist() == [False, False, True]
@@ -151,12 +155,13 @@ def test_classes_of_dataset_yaml_that_mot_text_cannot_have_are_named(tmp_path: P
 def test_what_is_not_there(dancetrack: Path, tmp_path: Path) -> None:
     refused("nothing: no such file or folder", tmp_path / "nothing")
     refused("has the splits test, train, val; say which with --split", dancetrack)
-    refused("no split 'valid'; it has test, train, val", dancetrack, split="valid")
-    refused("no split 'val'; it is not divided", dancetrack / "train", split="val")
-    refused("no sequence is named x\\*; there are d4, d5, d6", dancetrack / "val", only=["x*"])
-    refused(r"ground truth \(gt/gt.txt\) is absent for this split", dancetrack, split="test")
+    refused("no split 'valid'; there is test, train, val, and train_half, val_half of train", dancetrack, split="valid")
+    refused("no split 'val'; there is all, and train_half, val_half of train", dancetrack / "train", split="val")
+    refused("no sequence is named x\\*; there are d4, d6", dancetrack / "val", only=["x*"])
+    refused(r"test: ground truth is absent for this split", dancetrack, split="test")
     shutil.rmtree(dancetrack / "val" / "d4" / "gt")
-    refused(r"no gt/gt.txt for 1 of 3 sequences \(d4\)", dancetrack / "val")
+    (dancetrack / "val_seqmap.txt").unlink()
+    refused(r"no gt/gt.txt for 1 of 3 sequences \(d4\); copy them", dancetrack / "val")
     assert load_ground_truth(dancetrack / "val", only=["d5", "d6"]).names == ("d5", "d6")
 
 
@@ -166,28 +171,33 @@ def test_bad_seqmaps(dancetrack: Path, tmp_path: Path) -> None:
     seqmap.write_text("name\n")
     refused("names no sequence", dancetrack / "val", seqmap=seqmap)
     seqmap.write_text("videos\nd4\n")  # a heading only if it says so: it might be a name that is mistyped
-    refused("mine.txt, line 1: videos is not in", dancetrack / "val", seqmap=seqmap)
+    refused(
+        "mine.txt:1: sequence videos is not in .*/val: copy it there or remove this line",
+        dancetrack / "val",
+        seqmap=seqmap,
+    )
     seqmap.write_text("name\nd4\nd9\n")
-    refused("mine.txt, line 3: d9 is not in", dancetrack / "val", seqmap=seqmap)
+    refused("mine.txt:3: sequence d9 is not in", dancetrack / "val", seqmap=seqmap)
 
 
 def test_bad_ground_truth(tmp_path: Path) -> None:
     folder = sequence(tmp_path / "MOT17-02", rows=[ROW, (5, 1, 0, 0, 9, 9, 1, 1, 1)])
-    refused("gt.txt, line 2: frame 5 is beyond the sequence, which has 4", folder)
+    refused("gt.txt:2: frame 5 is beyond the sequence, which has 4", folder)
     sequence(folder, rows=[(-1, 1, 0, 0, 9, 9, 1, 1, 1)])
-    refused("gt.txt, line 1: frame -1: frames are counted from 1", folder)
+    refused("gt.txt:1: frame -1: frames are counted from 1", folder)
     sequence(folder, rows=[(0, 1, 0, 0, 9, 9, 1, 1, 1), (4, 1, 0, 0, 9, 9, 1, 1, 1)])
-    refused("gt.txt, line 2: frame 4 is beyond the sequence, which has 4, counted from 0", folder)
+    refused("gt.txt:2: frame 4 is beyond the sequence, which has 4, counted from 0", folder)
     sequence(folder, rows=[ROW, (2, 1, 0, 0, 9, 9, 1, 14, 1)])
-    refused(r"gt.txt, line 2: the class is none of MOT17's \(1 to 13\); for other data say --format mot", folder)
+    refused(r"gt.txt:2: class 14 is none of the benchmark's \(1 to 13\); for other data, name the classes in", folder)
     for number in (1.5, float("inf"), 1e300):
         sequence(folder, rows=[(2, 1, 0, 0, 9, 9, 1, number, 1)])
-        refused("gt.txt, line 1: the class .column 8. is not a whole number", folder)
+        refused(f"gt.txt:1: class {re.escape(f'{number:.15g}')} .column 8. is not a whole number", folder)
     sequence(folder, rows=[(2, 1, 0, 0, 9, 9, float("nan"), 1, 1)])
-    refused("gt.txt, line 1: the mark .column 7. is not a number", folder)
+    refused("gt.txt:1: mark nan .column 7. is not a number", folder)
+    sequence(folder)
     for text in ("seqLength=3", ""):
         (folder / "seqinfo.ini").write_text(text)
-        refused(r"cannot read .*seqinfo.ini: .*; correct it, or remove it", folder)
+        refused(r"seqinfo.ini: cannot be understood \(.*\); correct it, or remove it", folder)
     for text in ("many", "0", "4.5"):
         (folder / "seqinfo.ini").write_text(f"[Sequence]\nseqLength={text}\n")
         refused(f"seqinfo.ini: seqLength={text} is not a number of frames; correct it", folder)
@@ -195,6 +205,6 @@ def test_bad_ground_truth(tmp_path: Path) -> None:
 
 def test_halves_that_cannot_be(tmp_path: Path) -> None:
     folder = sequence(tmp_path / "a", length=1)
-    refused("1 frames have no second half", folder, half=True)
+    refused("1 frames of a have no second half", folder, half=True)
     (folder / "seqinfo.ini").unlink()
     refused("--half needs the number of frames", folder, half=True)

@@ -7,18 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from memotr.data.formats.mot_text import read_results
+from memotr.data.problems import Problems
 from memotr.data.sequences import Sequence
 from memotr.errors import UserError
 from memotr.evaluation.compare import compare_runs
 from memotr.evaluation.comparison_output import comparison_tables
 from memotr.evaluation.ground_truth import load_ground_truth
-from memotr.evaluation.inspection.report import write_page
-from memotr.evaluation.inspection.run import inspect_run
-from memotr.evaluation.mot_rows import read_rows
 from memotr.evaluation.output import write_scores
 from memotr.evaluation.run_folder import read_run
 from memotr.evaluation.scoring import evaluate
-from memotr.evaluation.submission_files import check_bdd, check_mot
+from memotr.inspection.report import write_page
+from memotr.inspection.run import inspect_run
+from memotr.submission.checked_files import check_bdd, check_mot
 from tests.data import layouts
 from tests.evaluation.generated import write_split
 from tests.mutations import SEEDS, survives
@@ -97,17 +98,17 @@ def test_result_files_on_their_way_to_a_server(tmp_path: Path, mutations: range)
 def test_a_file_of_too_few_columns(text: str, tmp_path: Path) -> None:
     (tmp_path / "gt.txt").write_text(text)
     line = text.count("\n", 0, text.index("1")) + 1
-    with pytest.raises(UserError, match=f"gt.txt, line {line}: . columns; expected frame,id"):
-        read_rows(tmp_path / "gt.txt")
+    with pytest.raises(UserError, match=f"gt.txt:{line}: found . values; expected frame, id"):
+        read_results(tmp_path / "gt.txt", Problems(stop=True))
 
 
 def test_lines_of_commas_alone_are_blank(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("\t,\n")
-    assert len(read_rows(file)) == 0
+    assert len(read_results(file, Problems(stop=True))) == 0
     file.write_text(",,\n1,1,2,2,9,9,\n1,-1,2,2,9,9\n")
-    with pytest.raises(UserError, match="line 3: id -1"):
-        read_rows(file)
+    with pytest.raises(UserError, match=r"a\.txt:3: id -1"):
+        read_results(file, Problems(stop=True))
 
 
 @pytest.mark.parametrize("value", ["9" * 400, "1e300", "NaN", '"1"', "[1]", "null", "true", "{}"])

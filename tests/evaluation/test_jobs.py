@@ -14,7 +14,7 @@ import pytest
 from memotr.errors import UserError
 from memotr.evaluation import jobs
 from memotr.evaluation.ground_truth import load_ground_truth
-from memotr.evaluation.mot_results import read_mot_results
+from memotr.evaluation.results import read_results
 from tests.evaluation.generated import write_split
 
 NAMES = ("MOT17-02", "MOT17-04", "MOT17-05")
@@ -23,7 +23,7 @@ NAMES = ("MOT17-02", "MOT17-04", "MOT17-05")
 @pytest.fixture
 def work(tmp_path: Path) -> list[jobs.Job]:
     gt, results = write_split(tmp_path, NAMES, frames=4)
-    found = read_mot_results(results, load_ground_truth(gt))
+    found = read_results(results, load_ground_truth(gt))
     return [jobs.Job(each, found.boxes[each.name], 1, False) for each in found.truth.sequences]
 
 

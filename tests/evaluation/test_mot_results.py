@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from memotr.errors import UserError
-from memotr.evaluation.ground_truth import load_ground_truth
-from memotr.evaluation.mot_results import read_mot_results
-from memotr.evaluation.truth import GroundTruth
+from memotr.evaluation.ground_truth import GroundTruth, load_ground_truth
+from memotr.evaluation.results import read_results
 from tests.evaluation.generated import write_rows, write_sequence
 
 TRUTH = (1, 1, 10, 10, 20, 40, 1, 1, 1)
@@ -24,7 +23,7 @@ def truth(tmp_path: Path, *names: str, **options: bool) -> GroundTruth:
 
 def refused(message: str, path: Path, ground_truth: GroundTruth) -> None:
     with pytest.raises(UserError, match=message) as error:
-        read_mot_results(path, ground_truth)
+        read_results(path, ground_truth)
     assert "\n" not in str(error.value)
 
 
@@ -35,14 +34,14 @@ def test_files_by_name_here_or_in_data(tmp_path: Path) -> None:
             write_rows(tmp_path / folder / f"{name}.txt", [FOUND])
     (tmp_path / "trackeval" / "pedestrian_summary.txt").write_text("HOTA\n60\n")
     for folder in ("flat", "trackeval"):
-        results = read_mot_results(tmp_path / folder, there)
+        results = read_results(tmp_path / folder, there)
         assert {name: boxes.ids.tolist() for name, boxes in results.boxes.items()} == {"a": [5], "b": [5]}
         assert results.notes == ()
 
 
 def test_one_file_for_one_sequence(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "tracks.txt", [FOUND])
-    assert len(read_mot_results(file, truth(tmp_path, "a")).boxes["a"]) == 1
+    assert len(read_results(file, truth(tmp_path, "a")).boxes["a"]) == 1
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
@@ -51,10 +50,10 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     refused("no result files", tmp_path / "empty", there)
     with pytest.raises(UserError, match="no result files"):
-        read_mot_results(tmp_path / "empty", there, allow_missing=True)
+        read_results(tmp_path / "empty", there, allow_missing=True)
     write_rows(tmp_path / "results" / "b.txt", [FOUND])
     refused(r"no results for 2 of 3 sequences \(a, c\); .* --allow-missing", tmp_path / "results", there)
-    results = read_mot_results(tmp_path / "results", there, allow_missing=True)
+    results = read_results(tmp_path / "results", there, allow_missing=True)
     assert [len(results.boxes[name]) for name in "abc"] == [0, 1, 0]
     assert results.notes == ("sequences without results, counted as empty: a, c",)
 
@@ -69,7 +68,7 @@ def test_files_of_other_sequences_are_noted(tmp_path: Path) -> None:
     there = truth(tmp_path, "a")
     for name in ("a", "x", "y"):
         write_rows(tmp_path / "results" / f"{name}.txt", [FOUND])
-    assert read_mot_results(tmp_path / "results", there).notes == ("result files of no sequence that is scored: x, y",)
+    assert read_results(tmp_path / "results", there).notes == ("result files of no sequence that is scored: x, y",)
 
 
 def test_results_of_one_detector_are_scored_on_its_copies_of_mot17(tmp_path: Path) -> None:
@@ -77,7 +76,7 @@ def test_results_of_one_detector_are_scored_on_its_copies_of_mot17(tmp_path: Pat
     there = truth(tmp_path, *names)
     for video in ("02", "04"):
         write_rows(tmp_path / "results" / f"MOT17-{video}-SDP.txt", [FOUND])
-    results = read_mot_results(tmp_path / "results", there)
+    results = read_results(tmp_path / "results", there)
     assert results.truth.names == ("MOT17-02-SDP", "MOT17-04-SDP")
     assert "three copies" in results.notes[0]
     (tmp_path / "results" / "MOT17-04-SDP.txt").unlink()
@@ -93,24 +92,24 @@ def test_results_of_one_detector_are_scored_on_its_copies_of_mot17(tmp_path: Pat
         ((5, *FOUND[1:]), "frame 5 is beyond the sequence, which has 4"),
         ((2, *FOUND[1:7], 3, -1, -1), "column 8 is a class other than 1, the one scored"),
         ((2, *FOUND[1:7], float("inf"), -1, -1), "column 8 is a class other than 1, the one scored"),
-        ((2, 5, 1, 1, float("nan"), 9, 1, -1, -1, -1), "width is nan"),
+        ((2, 5, 1, 1, float("nan"), 9, 1, -1, -1, -1), "a coordinate is NaN, infinite or beyond any image"),
         (FOUND, "id 5 is in frame 1 already"),
     ],
 )
 def test_bad_lines(tmp_path: Path, row: tuple[float, ...], message: str) -> None:
     there = truth(tmp_path, "MOT17-02")
     write_rows(tmp_path / "results" / "MOT17-02.txt", [FOUND, row])
-    refused(f"MOT17-02.txt, line 2: {message}", tmp_path / "results", there)
+    refused(f"MOT17-02.txt:2: {message}", tmp_path / "results", there)
 
 
 def test_classes_that_the_ground_truth_has_not(tmp_path: Path) -> None:
     write_sequence(tmp_path / "gt" / "a", [TRUTH, (1, 2, 10, 10, 20, 40, 1, 4, 1)], 4)
     there = load_ground_truth(tmp_path / "gt")
     write_rows(tmp_path / "results" / "a.txt", [(*FOUND[:7], 4), (2, *FOUND[1:7], 3)])
-    refused(r"a.txt, line 2: column 8 is no class of the ground truth \(1, 4\)", tmp_path / "results", there)
+    refused(r"a.txt:2: column 8 is no class of the ground truth \(1, 4\)", tmp_path / "results", there)
     for number in (1.5, float("inf")):
         write_rows(tmp_path / "results" / "a.txt", [(*FOUND[:7], 4), (2, *FOUND[1:7], number)])
-        refused(r"a.txt, line 2: the class \(column 8\) is not a whole number", tmp_path / "results", there)
+        refused(rf"a.txt:2: class {number} \(column 8\) is not a whole number", tmp_path / "results", there)
 
 
 def test_a_half_has_results_of_that_half_only(tmp_path: Path) -> None:
@@ -118,12 +117,12 @@ def test_a_half_has_results_of_that_half_only(tmp_path: Path) -> None:
     there = load_ground_truth(tmp_path / "gt", half=True)
     file = tmp_path / "results" / "a.txt"
     write_rows(file, [(frame, *FOUND[1:]) for frame in (7, 10)])
-    assert read_mot_results(tmp_path / "results", there).boxes["a"].frames.tolist() == [0, 3]
+    assert read_results(tmp_path / "results", there).boxes["a"].frames.tolist() == [0, 3]
     write_rows(file, [(frame, *FOUND[1:]) for frame in (1, 4)])
-    results = read_mot_results(tmp_path / "results", there)
+    results = read_results(tmp_path / "results", there)
     assert results.boxes["a"].frames.tolist() == [0, 3]
     assert "number the second half from 1: a" in results.notes[0]
     write_rows(file, [(frame, *FOUND[1:]) for frame in (7, 5)])
-    refused(r"a.txt, line 2: frame 5 is in the first half; only frames 7 to 10", tmp_path / "results", there)
+    refused(r"a.txt:2: frame 5 is in the first half; only frames 7 to 10", tmp_path / "results", there)
     write_rows(file, [(11, *FOUND[1:])])
     refused("frame 11 is beyond the sequence, which has 10", tmp_path / "results", there)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from memotr.errors import UserError
-from memotr.evaluation.metrics import ALPHAS, combine, summary
 from memotr.evaluation.output import write_scores
 from memotr.evaluation.run_folder import read_run
 from memotr.evaluation.scoring import Scores, evaluate
 from memotr.evaluation.tables import print_tables, score_tables
 from memotr.files import replacing
+from memotr.metrics.trackeval import ALPHAS, combine, summary
 from tests.evaluation.generated import scene, write_rows, write_sequence, write_split
 from tests.full_disk import files_end_at, needs_limits
 

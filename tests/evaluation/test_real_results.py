@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from memotr.evaluation.bdd import with_last_pixels
+from memotr.data.formats.mot_text import read_values
+from memotr.data.problems import Problems
 from memotr.evaluation.ground_truth import load_ground_truth
-from memotr.evaluation.metrics import class_mean, class_pool, score
-from memotr.evaluation.mot_rows import read_rows
-from memotr.evaluation.preprocessing import metric_inputs
-from memotr.evaluation.scalabel import read_scalabel
+from memotr.evaluation.results import read_results
 from memotr.evaluation.scoring import ClassScores, evaluate
+from memotr.metrics.preprocessing import metric_inputs
+from memotr.metrics.teta import with_last_pixels
+from memotr.metrics.trackeval import class_mean, class_pool, score
 from tests.evaluation.generated import write_rows
 from tests.evaluation.trackeval_run import assert_equal, run_mot
 
@@ -117,7 +118,7 @@ def spoiled(gt: Path, results: Path) -> Path:
     """Results made of the ground truth, since none are at hand: boxes shaken, lost, switched and made up."""
     for source in load_ground_truth(gt).sequences:
         rng = np.random.default_rng(len(source.objects))
-        rows = read_rows(gt / source.name / "gt" / "gt.txt").values[:, :7].copy()
+        rows = read_values(gt / source.name / "gt" / "gt.txt", Problems(stop=True)).values[:, :7].copy()
         rows[:, 2:4] += rng.normal(0, 6, (len(rows), 2))
         rows[:, 4:6] *= rng.uniform(0.8, 1.2, (len(rows), 2))
         rows[:, 1] += 1000 * (rows[:, 0] // 150) * (rows[:, 1] % 3 == 0)
@@ -141,17 +142,18 @@ def test_mot20(tmp_path: Path) -> None:
     shutil.copytree(VAL / "gt" / "MOT20-val" / "MOT20-01", gt / "MOT20-01")
     results = spoiled(gt, tmp_path / "results")
     ours = evaluate(gt, results)
-    assert ours.combined["Dets"] < len(read_rows(results / "MOT20-01.txt"))
+    assert ours.combined["Dets"] < len(read_values(results / "MOT20-01.txt", Problems(stop=True)))
     assert_equal(ours.mean, run_mot(gt, results, lengths(gt), "MOT20"), tolerance=0)
 
 
 def test_published_clear_values_of_bdd100k() -> None:
     """By Scalabel's evaluation, in which the last pixel belongs to a box; TrackEval's BDD100K is without it."""
     folder = DATA / "bdd100k_sequence"
-    (truth,) = load_ground_truth(folder / "track_sample_anns.json").sequences
-    (found,) = read_scalabel(folder / "track_predictions.json", ground_truth=False).values()
+    labels = load_ground_truth(folder / "track_sample_anns.json")
+    (truth,) = labels.sequences
+    (found,) = read_results(folder / "track_predictions.json", labels).boxes.values()
     truth = replace(truth, objects=with_last_pixels(truth.objects), regions=with_last_pixels(truth.regions))
-    classes = [score(data) for data in metric_inputs(truth, with_last_pixels(found.boxes), 8)]
+    classes = [score(data) for data in metric_inputs(truth, with_last_pixels(found), 8)]
     pooled, mean = class_pool(classes), class_mean(classes)
     assert 100 * pooled["IDF1"] == pytest.approx(71.01073676, abs=1e-8)
     assert 100 * pooled["MOTA"] == pytest.approx(64.20070762, abs=1e-8)

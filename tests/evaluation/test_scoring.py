@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from memotr.errors import UserError
-from memotr.evaluation import metrics
 from memotr.evaluation.ground_truth import load_ground_truth
 from memotr.evaluation.scoring import evaluate
+from memotr.metrics import trackeval as metrics
 from tests.evaluation.generated import scene, write_rows, write_sequence, write_split
 from tests.evaluation.trackeval_run import assert_equal, run_mot
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from memotr.config import load_config
-from memotr.data.datasets import load_dataset
+from memotr.data.formats.mot_text import MOT_RESULTS
 from memotr.errors import UserError
 from memotr.evaluation import validation
 from memotr.evaluation.tracking import track_sequences
 from memotr.tracks import Tracks
 from tests.builders import tiny_model
-from tests.data.layouts import write_coco_video, write_dancetrack
+from tests.data.layouts import read_dataset, write_coco_video, write_dancetrack
 from tests.io.results import read_mot
 
 
@@ -43,8 +43,8 @@ def data_root(tmp_path):
 
 
 def test_every_frame_of_every_sequence_is_written(data_root):
-    sequences = load_dataset("dancetrack", data_root, "val")
-    track_sequences(Oracle(sequences), sequences, data_root / "results")
+    sequences = read_dataset(data_root / "DanceTrack", "val")
+    track_sequences(Oracle(sequences), sequences, data_root / "results", MOT_RESULTS)
     for sequence in sequences:
         found = read_mot(data_root / "results" / f"{sequence.name}.txt")
         for number, truth in enumerate(sequence.boxes, start=1):
@@ -54,13 +54,13 @@ def test_every_frame_of_every_sequence_is_written(data_root):
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(data_root):
-    sequences = load_dataset("dancetrack", data_root, "val")
+    sequences = read_dataset(data_root / "DanceTrack", "val")
     first, results = len(sequences[0]), data_root / "results"
     with pytest.raises(KeyboardInterrupt):
-        track_sequences(Oracle(sequences, stop_at=first + 2), sequences, results)
+        track_sequences(Oracle(sequences, stop_at=first + 2), sequences, results, MOT_RESULTS)
     assert [path.name for path in results.glob("*.txt")] == [f"{sequences[0].name}.txt"]
     again = Oracle(sequences[1:])
-    track_sequences(again, sequences, results)
+    track_sequences(again, sequences, results, MOT_RESULTS)
     assert again.updates == len(sequences[1])
     assert len(list(results.glob("*.txt"))) == 2
 
@@ -69,7 +69,7 @@ def test_validation_scores_what_the_tracker_says(data_root, monkeypatch):
     pytest.importorskip("trackeval")
     overrides = [f"data.root={data_root}", "data.val={path: DanceTrack, split: val}"]
     config = load_config("tiny", overrides)
-    sequences = load_dataset("dancetrack", data_root, "val")
+    sequences = read_dataset(data_root / "DanceTrack", "val")
     validate = validation.make_validation(config, data_root / "validation")
     model = tiny_model().train()
     poor = validate(model, 1)
@@ -87,7 +87,7 @@ def test_of_a_divided_data_set_val_is_taken_where_no_split_is_named(data_root):
     config = load_config("tiny", [f"data.root={data_root}", "data.val={path: DanceTrack}"])
     scores = validation.make_validation(config, data_root / "validation")(tiny_model(), 1)
     assert list(scores) == list(validation.SHOWN)
-    names = {sequence.name for sequence in load_dataset("dancetrack", data_root, "val")}
+    names = {sequence.name for sequence in read_dataset(data_root / "DanceTrack", "val")}
     assert {path.stem for path in (data_root / "validation" / "epoch_1").glob("*.txt")} == names
     (data_root / "DanceTrack" / "val").rename(data_root / "DanceTrack" / "valid")
     with pytest.raises(UserError, match=r"has the splits .*valid.*; say which as data\.val\.split"):

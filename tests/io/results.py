@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from memotr.evaluation.mot_rows import SCORE, read_rows
+from memotr.data.formats.mot_text import read_results
+from memotr.data.problems import Problems
 from memotr.io.frames import Frame
 from memotr.tracks import Tracks
 
@@ -37,8 +38,8 @@ class MotFrame(NamedTuple):
 
 def read_mot(path: Path) -> dict[int, MotFrame]:
     """Frame number, as in the file → its objects; frames without any are missing."""
-    rows = read_rows(path)
-    columns = rows.ids, rows.boxes, rows.column(SCORE, 1.0)
+    rows = read_results(path, Problems(stop=True))
+    columns = rows.ids, rows.boxes, rows.marks
     return {
         number: MotFrame(*(column[rows.frames == number] for column in columns))
         for number in np.unique(rows.frames).tolist()

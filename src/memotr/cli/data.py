@@ -17,12 +17,25 @@ data_commands = typer.Typer(help="Check data sets and generate one.", no_args_is
 app.add_typer(data_commands, name="data")
 
 
+def _known(format: str) -> str:
+    from memotr.data.formats import known_format
+
+    try:
+        return known_format(format)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 @data_commands.command("check")
 def check_data(
     path: Annotated[Path, typer.Argument(help="A data set, a split of it (MOT17/val_half), or one sequence.")],
     format: Annotated[
-        Literal["auto", "mot", "mot17", "motsynth", "crowdhuman", "bdd100k", "coco-video", "generated"],
-        typer.Option(help="Format of the data set. auto: recognised by its files, or read from its dataset.yaml."),
+        str,
+        typer.Option(
+            metavar="FORMAT",
+            callback=_known,
+            help="Format of the data set. auto: recognised by its files, or read from its dataset.yaml.",
+        ),
     ] = "auto",
     split: Annotated[str | None, typer.Option(help="Split of the data set to check.", show_default="all")] = None,
     sheet: Annotated[Path, typer.Option(help="Image file (.png) to write annotated frames to.")] = SHEET,

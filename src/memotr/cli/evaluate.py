@@ -64,8 +64,8 @@ def evaluate_checkpoint(
     """
     from memotr.evaluation.benchmark import load_benchmark
     from memotr.evaluation.checkpoints import Evaluation
-    from memotr.evaluation.metrics import load_metrics
     from memotr.evaluation.watch import watch_training
+    from memotr.metrics.trackeval import load_metrics
     from memotr.training.devices import leave_process_group, make_fabric
 
     if (checkpoint is None) == (watch is None):
@@ -121,7 +121,7 @@ def submit(
     from memotr.evaluation.benchmark import join_benchmarks, load_benchmark
     from memotr.evaluation.checkpoints import Evaluation
     from memotr.evaluation.progress import ScoringProgress
-    from memotr.evaluation.submission import submission_format, write_submission
+    from memotr.submission.archive import submission_format, write_submission
     from memotr.training.devices import leave_process_group, make_fabric
 
     if (checkpoint is None) == (results is None):

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from memotr.vocabulary import Protocol
+
 Configuration = Annotated[
     str | None,
     typer.Option(help="Preset or YAML file with the configuration.", show_default="stored in or beside the weights"),
@@ -29,7 +31,7 @@ Devices = Annotated[
 Nodes = Annotated[int | None, typer.Option(min=1, max=10_000, help="Number of machines.", show_default="1")]
 
 Rules = Annotated[
-    Literal["auto", "mot", "mot15", "mot16", "mot17", "mot20", "bdd100k"],
+    Protocol,
     typer.Option(
         help="Benchmark whose rules decide which boxes count. auto: by the sequences' names; mot: every marked row."
     ),

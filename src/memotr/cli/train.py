@@ -60,6 +60,7 @@ def train(
     SIGHUP (a closed terminal) and SIGUSR1 end a run after the current step, with a checkpoint; the exit code is then
     128 + the signal's number. torchrun and SLURM work, too.
     """
+    from memotr.data.formats.dataset_format import AnnotationFiles
     from memotr.evaluation.validation import make_validation
     from memotr.training.options import settle, with_validation
     from memotr.training.run import train as run
@@ -78,15 +79,17 @@ def train(
     chosen, folder, state = settle(config, settings or [], given, output, resume)
     chosen = with_validation(chosen)
     wanted = chosen.training.output.val_every > 0
+    files = AnnotationFiles()
     code = run(
         chosen,
         folder,
-        validate=make_validation(chosen, folder / "validation") if wanted else None,
+        validate=make_validation(chosen, folder / "validation", files) if wanted else None,
         state=state,
         pretrained=pretrained,
         accelerator=accelerator,
         devices=devices,
         num_nodes=num_nodes,
+        files=files,
     )
     if code:
         raise typer.Exit(code)

@@ -16,8 +16,9 @@ from rich.progress import Progress
 from memotr.config import DataFormat
 from memotr.consoles import SafeConsole, progress_bar
 from memotr.data.datasets import DatasetSpec, read_split, spec_at
-from memotr.data.formats.problems import Problems
+from memotr.data.formats.dataset_format import AnnotationFiles
 from memotr.data.layouts import recognise
+from memotr.data.problems import Problems
 from memotr.data.report import Boxes, Report
 from memotr.data.sequences import Sequence
 from memotr.io.image_files import ImageError, image_size, is_rotated, read_image
@@ -47,14 +48,14 @@ def check(
     """
     spec = spec_at(path, format) if split is None else DatasetSpec(path, split, format)
     layout = recognise(spec.root, format)
-    problems = Problems()
+    problems, files = Problems(), AnnotationFiles()
     splits: dict[str, list[Sequence]] = {}
     with progress_bar(progress) as bar:
         for name in [spec.split] if spec.split else layout.splits:
             task = bar.add_task(f"reading {name}", total=None)
             chosen = DatasetSpec(spec.root, name, format)
             splits[name] = []
-            for sequence in read_split(chosen, problems, ground_truth=not name.startswith("test")):
+            for sequence in read_split(chosen, problems, ground_truth=not name.startswith("test"), files=files):
                 splits[name].append(sequence)
                 bar.advance(task)
             bar.update(task, total=len(splits[name]))

@@ -1,25 +1,27 @@
-"""From "this folder, that split" to sequences: which layout a folder has, which splits, and how they are read.
+"""From "this folder, that split" to sequences: which splits a data set has, and how they are read.
 
-How a data set is read follows from its layout and its ``dataset.yaml``, never from its name; ``load_dataset`` only
-spares its users a path and a format.
+How a data set is read follows from its layout and its ``dataset.yaml``, never from its name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
 
 from memotr.config import DataFormat
-from memotr.data.formats import bdd100k, coco_video, crowdhuman, generated, mot
+from memotr.data.formats import FORMATS
 from memotr.data.formats.classes import ClassMap, numbered_classes
-from memotr.data.formats.frame_files import subfolders
-from memotr.data.formats.problems import Problems
-from memotr.data.layouts import DATASET_FILE, WHOLE, Format, Layout, recognise
-from memotr.data.sequences import Sequence, first_half_length
+from memotr.data.formats.dataset_format import DATASET_FILE, WHOLE, AnnotationFiles, Detector, SplitRequest
+from memotr.data.formats.frame_files import size_of
+from memotr.data.layouts import Layout, alike, recognise, recognise_truth
+from memotr.data.problems import Problems
+from memotr.data.protocols import BDD100K_WITH_OTHERS, PERSON, RULES, BenchmarkRules, rules_name
+from memotr.data.sequences import Recording, Sequence, first_half_length
+from memotr.documents import brief
 from memotr.errors import UserError
+from memotr.vocabulary import Protocol
 
 Classes = tuple[str, ...] | Mapping[int | str, str]
 
@@ -50,49 +52,180 @@ class DatasetSpec:
     format: DataFormat = "auto"
     classes: Classes | None = None
     seqmap: Path | None = None
-    detector: Literal["DPM", "FRCNN", "SDP", "all"] | None = None
+    detector: Detector | None = None
     other_categories: bool = False
     only: tuple[str, ...] = ()
 
-    def wants(self, name: str) -> bool:
-        """Whether a sequence of this name is to be read."""
-        return not self.only or any(fnmatchcase(name, pattern) for pattern in self.only)
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A split of a data set, found but not read yet.
+
+    Attributes:
+        layout: of the data set.
+        request: what is to be read of it.
+        half: ``train_half`` or ``val_half``, where half of every sequence is meant.
+        classes: as the user or dataset.yaml names them; None: as the data says.
+        other_categories: see :class:`DatasetSpec`.
+    """
+
+    layout: Layout
+    request: SplitRequest
+    half: str | None = None
+    classes: Classes | None = None
+    other_categories: bool = False
+
+    def recordings(self, problems: Problems) -> Iterator[Recording]:
+        """Yield the sequences of the split, whole ones; ``problems`` takes what is wrong in their files."""
+        return self.layout.reader.read(self.request, problems)
+
+    def rules_of(self, recording: Recording, protocol: Protocol = "auto") -> BenchmarkRules:
+        """Return what counts in a sequence; ``protocol`` as in :func:`memotr.data.protocols.rules_name`."""
+        return RULES[rules_name(recording.name, self.layout.reader.rules, protocol)]
+
+    def named_classes(self) -> ClassMap | None:
+        """Return the classes that the user or dataset.yaml names: by number where the format numbers them."""
+        if self.classes is None:
+            return None
+        settings = self.layout.settings
+        if not self.layout.reader.numbered:
+            pairs = self.classes if isinstance(self.classes, Mapping) else {name: name for name in self.classes}
+            return ClassMap.of(pairs)
+        place = self.layout.root / DATASET_FILE if self.classes is settings.classes else self.layout.root
+        return ClassMap.of(numbered_classes(self.classes, place), None if isinstance(self.classes, Mapping) else ())
+
+    def sequences(self, problems: Problems, *, ground_truth: bool) -> Iterator[Sequence]:
+        """Yield the sequences to train on, or their halves.
+
+        Args:
+            problems: takes what is wrong; what is wrong is left out.
+            ground_truth: sequences without are an error; otherwise their ``boxes`` are None.
+
+        Raises:
+            UserError: half of single images is asked for.
+        """
+        named = self.named_classes()
+        found: ClassMap | None = None
+        without = 0
+        for recording in self.recordings(problems):
+            if self.half and recording.still:
+                raise UserError(f"{self.layout.root}: {self.half} halves videos, and these are single images")
+            rules = self.rules_of(recording)
+            if named is not None:
+                rules = replace(rules, trained_classes=named, known=None)
+            elif self.other_categories:
+                rules = replace(rules, trained_classes=BDD100K_WITH_OTHERS)
+            if rules.trained_classes is None and found is None:
+                found = self._found_classes(recording, problems)
+            classes = rules.trained_classes or found or PERSON
+            if recording.table is None and ground_truth:
+                without += 1
+                continue
+            sequence = sequence_of(recording, classes.names, problems)
+            if sequence is None:
+                continue
+            if recording.table is not None:
+                boxes = rules.trainable(recording, classes, sequence.size, problems)
+                sequence = replace(sequence, boxes=boxes)
+            sequence = half_of(sequence, self.half) if self.half else sequence
+            if len(sequence):
+                yield sequence
+        if without:
+            message = f"no ground truth in {without:,} of its sequences: they can be tracked, not trained on"
+            problems.error(self.request.place, message)
+
+    def _found_classes(self, first: Recording, problems: Problems) -> ClassMap:
+        """Return the classes of the data: of all its splits, so that a class has the same label in each."""
+        if not self.layout.reader.numbered:
+            return ClassMap.of({name: name for name in first.categories.values()}, left_out=())
+        found = self.layout.reader.classes_found(self.layout.splits, self.request.files)
+        if found is None:
+            return PERSON
+        numbers = ", ".join(str(number) for number in found.labels)
+        message = f"classes have numbers only ({numbers}); name them in {DATASET_FILE} as 'classes: [...]'"
+        problems.note(self.layout.root, message)
+        return found
 
 
-_PERSON: Classes = {1: "person"}
-PUBLISHED: Mapping[str, DatasetSpec] = {
-    "dancetrack": DatasetSpec(Path("DanceTrack"), format="mot", classes=_PERSON),
-    "sportsmot": DatasetSpec(Path("SportsMOT"), format="mot", classes=_PERSON),
-    "mot17": DatasetSpec(Path("MOT17"), format="mot17"),
-    "mot20": DatasetSpec(Path("MOT20"), format="mot", classes=_PERSON),
-    "motsynth": DatasetSpec(Path("MOTSynth"), format="motsynth"),
-    "crowdhuman": DatasetSpec(Path("CrowdHuman"), format="crowdhuman"),
-    "bdd100k": DatasetSpec(Path("BDD100K"), format="bdd100k"),
-}
+def find_split(spec: DatasetSpec, files: AnnotationFiles | None = None) -> Split:
+    """Return a split to train on or to track; ``files`` keeps what is read of it.
+
+    Raises:
+        UserError: there is no such folder, nothing recognisable in it, or no such split.
+    """
+    layout = recognise(spec.root, spec.format)
+    classes = layout.settings.classes if spec.classes is None else spec.classes
+    _refuse_meaningless(layout, replace(spec, classes=classes))
+    name, half, seqmap = _choose(layout, spec.split, spec.seqmap, ask=False)
+    files = AnnotationFiles() if files is None else files
+    request = SplitRequest(
+        layout.root, name, layout.splits[name], layout.settings, files, seqmap, spec.detector, spec.only
+    )
+    return Split(layout, request, half, classes, spec.other_categories)
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """A split resolved: its name in the layout, which sequences of it, and which half of them."""
+def find_truth(
+    path: Path,
+    *,
+    split: str | None = None,
+    seqmap: Path | None = None,
+    only: tuple[str, ...] = (),
+    detector: Detector | None = "all",
+    format: DataFormat = "auto",
+    images: bool = False,
+    files: AnnotationFiles | None = None,
+) -> Split:
+    """Return a split to score on, whose images need not be there.
 
-    split: str
-    seqmap: Path | None
-    half: str | None
+    Args:
+        path: a data set, a split of it, a folder of sequences, a sequence, or a file of ground truth.
+        split: part of the data set, such as ``val``; ``val_half`` is the second half of ``train``, or of all there is.
+        seqmap, only, detector: as in :class:`DatasetSpec`.
+        format: how the files lie, where that is not to be seen from the folder.
+        images: they are needed, too.
+        files: what was read before, and keeps what is read now.
+
+    Raises:
+        UserError: nothing is recognised there, there is no such split or more than one, or it cannot be scored.
+    """
+    files = AnnotationFiles() if files is None else files
+    try:
+        spec = spec_at(path, format) if split is None else DatasetSpec(path, split, format)
+        layout = recognise(spec.root, format) if spec.split is not None else None
+    except UserError:
+        spec, layout = DatasetSpec(path, split, format), None
+    if layout is None or layout.format == "coco-video":
+        layout = recognise_truth(spec.root, spec.split, format, files)
+    if not layout.reader.scored:
+        raise UserError(f"{path}: is {layout.format}; what can be scored is {', '.join(scored_formats())}")
+    name, half, seqmap = _choose(layout, spec.split, seqmap, ask=True)
+    if seqmap is not None and "seqmap" not in layout.reader.options:
+        raise UserError(f"{layout.root}: seqmap has no meaning for the format {layout.format}")
+    place = layout.splits[name]
+    request = SplitRequest(layout.root, name, place, layout.settings, files, seqmap, detector, only, images)
+    return Split(layout, request, half, layout.settings.classes)
 
 
-def load_split(spec: DatasetSpec, *, ground_truth: bool = True, problems: Problems | None = None) -> list[Sequence]:
-    """The sequences of a split, in the order of the data set.
+def load_split(
+    spec: DatasetSpec,
+    *,
+    ground_truth: bool = True,
+    problems: Problems | None = None,
+    files: AnnotationFiles | None = None,
+) -> list[Sequence]:
+    """Return the sequences of a split, in the order of the data set.
 
     Args:
         spec: what to read.
         ground_truth: sequences without are an error; otherwise their ``boxes`` are None.
-        problems: takes what was noted, for those who want to tell it.
+        problems: takes what was noted, for those who want to report it.
+        files: what was read before, and keeps what is read now.
 
     Raises:
         UserError: nothing recognisable is there, or something in it is wrong: the first problem with file and line.
     """
     problems = Problems() if problems is None else problems
-    sequences = list(read_split(spec, problems, ground_truth=ground_truth))
+    sequences = list(read_split(spec, problems, ground_truth=ground_truth, files=files))
     problems.raise_errors(spec.root)
     return sequences
 
@@ -110,7 +243,7 @@ def spec_at(path: Path, format: DataFormat = "auto") -> DatasetSpec:
     if not path.exists() or usual or (path.parent / DATASET_FILE).is_file():
         try:
             above = recognise(path.parent, format)
-            _choose(above, DatasetSpec(path.parent, path.name))
+            _choose(above, path.name, None, ask=False)
             return DatasetSpec(path.parent, path.name, format)
         except UserError as error:
             if not path.exists():
@@ -119,49 +252,83 @@ def spec_at(path: Path, format: DataFormat = "auto") -> DatasetSpec:
     return DatasetSpec(path, None, format)
 
 
-def load_dataset(name: str, data_root: Path, split: str = "train", *, ground_truth: bool = True) -> list[Sequence]:
-    """A published data set at its usual place, such as ``data_root/DanceTrack``.
-
-    Raises:
-        UserError: an unknown name, and all that :func:`load_split` raises.
-    """
-    if name.lower() not in PUBLISHED:
-        raise UserError(f"{name}: no data set of this name is known; there are {', '.join(PUBLISHED)}")
-    spec = PUBLISHED[name.lower()]
-    return load_split(replace(spec, root=data_root / spec.root, split=split), ground_truth=ground_truth)
-
-
-def read_split(spec: DatasetSpec, problems: Problems, *, ground_truth: bool = True) -> Iterator[Sequence]:
-    """Like :func:`load_split`, one sequence at a time; what is wrong goes to ``problems`` and is left out.
+def read_split(
+    spec: DatasetSpec, problems: Problems, *, ground_truth: bool = True, files: AnnotationFiles | None = None
+) -> Iterator[Sequence]:
+    """Yield what :func:`load_split` returns; what is wrong goes to ``problems`` and is left out.
 
     Raises:
         UserError: there is no such folder, nothing recognisable in it, or no such split.
     """
-    layout = recognise(spec.root, spec.format)
-    spec = replace(spec, classes=layout.settings.classes if spec.classes is None else spec.classes)
-    _refuse_meaningless(layout, spec)
-    choice = _choose(layout, spec)
-    sequences = boxes = without = 0
-    for whole in _READERS[layout.format](layout, choice, spec, problems):
-        if not spec.wants(whole.name):
-            continue
-        if choice.half and whole.still:
-            raise UserError(f"{spec.root}: {choice.half} halves videos, and these are single images")
-        sequence = half_of(whole, choice.half) if choice.half else whole
-        if sequence.boxes is None and ground_truth:
-            without += 1
-        elif len(sequence):
-            sequences += 1
-            boxes += sum(map(len, sequence.boxes or ()))
-            yield sequence
-    place = layout.splits[choice.split]
-    if without:
-        problems.error(place, f"no ground truth in {without:,} of its sequences: they can be tracked, not trained on")
-    elif not sequences and not problems.errors:
+    split = find_split(spec, files)
+    sequences = boxes = 0
+    for sequence in split.sequences(problems, ground_truth=ground_truth):
+        sequences += 1
+        boxes += sum(map(len, sequence.boxes or ()))
+        yield sequence
+    place = split.request.place
+    if not sequences and not problems.errors:
         named = f" named {' or '.join(spec.only)}" if spec.only else ""
         problems.error(place, f"no sequences{named} here")
     elif sequences and not boxes and ground_truth:
         problems.error(place, f"not one box in {sequences:,} sequences")
+
+
+def sequence_of(recording: Recording, classes: tuple[str, ...], problems: Problems) -> Sequence | None:
+    """Return a sequence without its ground truth; None, and an error, where it has no images."""
+    place = recording.image_folder or recording.source
+    if not recording.images and "" not in recording.image_names:
+        if recording.image_names:
+            first = place / recording.image_names[0]
+            message = f"none of its {len(recording.frames):,} images is there ({first}, …)"
+            remedy = f"copy them there, or, for COCO video, name their folder as 'images' in {DATASET_FILE}"
+            problems.error(recording.source, f"{message}; {remedy}", f"video {recording.name}")
+        else:
+            problems.error(place, "no images here; copy the images of the sequence to this folder")
+        return None
+    if "" in recording.image_names:
+        frame = recording.frames[recording.image_names.index("")]
+        problems.error(recording.source, 'needs "name", the file name of its image', f"frame {frame}")
+        return None
+    twice = [name for name, count in Counter(recording.image_names).items() if count > 1]
+    if twice:
+        problems.error(recording.source, f"two frames have the image {brief(twice[0])}", f"video {recording.name}")
+        return None
+    if len(recording.images) < len(recording.image_names):
+        lost, every = len(recording.image_names) - len(recording.images), len(recording.image_names)
+        message = f"{lost:,} of {every:,} images are not in {place}: left out"
+        problems.note(recording.source, message, f"video {recording.name}")
+    size = None
+    if not recording.still:
+        size = recording.size or size_of(recording.images, problems) or recording.info.size
+        _compare(recording, size, problems)
+    return Sequence(
+        recording.name,
+        recording.images,
+        None,
+        classes,
+        recording.fps,
+        size,
+        recording.still,
+        recording.first_image,
+        recording.gapless,
+    )
+
+
+def _compare(recording: Recording, size: tuple[int, int] | None, problems: Problems) -> None:
+    """Note where the images say something else than each other, or than seqinfo.ini."""
+    info, numbers = recording.info, recording.numbers
+    missing = int(numbers[-1] - numbers[0]) + 1 - len(numbers)
+    if missing and not recording.image_names:
+        folder = recording.images[0].parent
+        problems.note(folder, f"images missing between the others, which count as neighbours: {missing:,}")
+    file = (recording.folder or recording.source) / "seqinfo.ini"
+    if info.length is not None and info.length > len(numbers):
+        message = f"seqLength={info.length}, but there are {len(numbers):,} images: those that are there are used"
+        problems.note(file, message)
+    if info.size is not None and size is not None and info.size != size:
+        found, said = f"{size[1]}×{size[0]}", f"{info.size[1]}×{info.size[0]}"
+        problems.note(file, f"says {said}, images are {found}: boxes are taken to be in pixels of the images")
 
 
 def half_of(sequence: Sequence, half: str) -> Sequence:
@@ -179,27 +346,44 @@ def half_of(sequence: Sequence, half: str) -> Sequence:
     )
 
 
-def _choose(layout: Layout, spec: DatasetSpec) -> _Choice:
-    """The split that is asked for. Raises UserError where there is none of this name."""
-    asked = spec.split or ("train" if "train" in layout.splits or len(layout.splits) > 1 else next(iter(layout.splits)))
-    half = asked if asked in HALVES and asked not in layout.splits else None
+def scored_formats() -> list[str]:
+    """Return the names of the formats that trackers can be scored on."""
+    return [reader.name for reader in FORMATS if reader.scored]
+
+
+def _choose(
+    layout: Layout, split: str | None, seqmap: Path | None, *, ask: bool
+) -> tuple[str, str | None, Path | None]:
+    """Return the name of a split in the layout, which half of it is meant, and its seqmap.
+
+    Args:
+        layout: of the data set.
+        split: name; None: ``train`` if there are several, unless ``ask``.
+        seqmap: names the sequences of the split; None: the data set's, if it has one for this split.
+        ask: a split has to be named where there are several.
+
+    Raises:
+        UserError: there is none of this name, or none was named.
+    """
+    splits = layout.splits
+    if split is None and ask and len(splits) > 1:
+        raise UserError(f"{layout.root}: has the splits {', '.join(splits)}; say which with --split")
+    asked = split or ("train" if "train" in splits or len(splits) > 1 else next(iter(splits)))
+    half = asked if asked in HALVES and asked not in splits else None
     base = "train" if half else asked
-    seqmap = _seqmap(layout, spec, base)
-    if base in layout.splits:
-        return _Choice(base, seqmap, half)
-    if WHOLE in layout.splits and (base == "train" or seqmap):
-        return _Choice(WHOLE, seqmap, half)
-    alike = [name for name in layout.splits if base in name.replace("-", "_").split("_")]
-    if layout.format == "coco-video" and len(alike) == 1:  # instances_train.json
-        return _Choice(alike[0], seqmap, half)
-    there = ", ".join(layout.splits)
+    seqmap = _seqmap(layout, base) if seqmap is None else seqmap
+    if base in splits:
+        return base, half, seqmap
+    if WHOLE in splits and (base == "train" or seqmap or (ask and layout.root.name == base)):
+        return WHOLE, half, seqmap
+    if layout.format == "coco-video" and len(found := alike(splits, base)) == 1:
+        return found[0], half, seqmap
+    there = ", ".join(splits)
     raise UserError(f"{layout.root}: no split {asked!r}; there is {there}, and train_half, val_half of train")
 
 
-def _seqmap(layout: Layout, spec: DatasetSpec, split: str) -> Path | None:
-    """The file that names the sequences of a split, where there is one."""
-    if spec.seqmap is not None:
-        return spec.seqmap
+def _seqmap(layout: Layout, split: str) -> Path | None:
+    """Return the file that names the sequences of a split, where there is one."""
     named = layout.settings.seqmaps or {}
     if split in named:
         return layout.root / named[split]
@@ -208,7 +392,7 @@ def _seqmap(layout: Layout, spec: DatasetSpec, split: str) -> Path | None:
 
 
 def _refuse_meaningless(layout: Layout, spec: DatasetSpec) -> None:
-    """Raises UserError for a choice that the format does not have: nothing is ignored in silence."""
+    """Raise UserError for a choice that the format does not have: nothing is ignored in silence."""
     asked = {
         "classes": spec.classes is not None,
         "seqmap": spec.seqmap is not None,
@@ -216,122 +400,5 @@ def _refuse_meaningless(layout: Layout, spec: DatasetSpec) -> None:
         "other_categories": spec.other_categories,
     }
     for name, given in asked.items():
-        if given and name not in _OPTIONS[layout.format]:
+        if given and name not in layout.reader.options:
             raise UserError(f"{layout.root}: {name} has no meaning for the format {layout.format}")
-
-
-# One function a format: from layout and choice to its reader.
-
-
-def _read_mot(layout: Layout, choice: _Choice, spec: DatasetSpec, problems: Problems) -> Iterator[Sequence]:
-    classes = _classes_in(layout, problems) if spec.classes is None else _numbered(spec.classes, layout)
-    return _read_mot_folders(layout, choice, spec, mot.MotRules(classes), problems)
-
-
-def _read_mot17(layout: Layout, choice: _Choice, spec: DatasetSpec, problems: Problems) -> Iterator[Sequence]:
-    classes = mot.PERSON if spec.classes is None else _numbered(spec.classes, layout)
-    rules = mot.MotRules(classes, whole_pixels=True)
-    return _read_mot_folders(layout, choice, spec, rules, problems)
-
-
-def _read_motsynth(layout: Layout, choice: _Choice, spec: DatasetSpec, problems: Problems) -> Iterator[Sequence]:
-    rules = mot.MotRules(visible_only=True)
-    images = layout.root / "frames"
-    folders = [layout.splits[choice.split] / frames.name for frames in subfolders(images)]
-    return mot.read_sequences(folders, rules, problems, images=lambda folder: images / folder.name / "rgb")
-
-
-def _read_crowdhuman(layout: Layout, choice: _Choice, spec: DatasetSpec, problems: Problems) -> Iterator[Sequence]:
-    folders = _image_folders(layout, choice)
-    images = next((folder for folder in folders if folder.is_dir()), folders[0])
-    return crowdhuman.read_sequences(layout.splits[choice.split], images, problems)
-
-
-def _read_bdd100k(layout: Layout, choice: _Choice, spec: DatasetSpec, problems: Problems) -> Iterator[Sequence]:
-    labels = layout.splits[choice.split]
-    images = layout.root / "images" / "track" / choice.split
-    classes = bdd100k.CLASSES_WITH_OTHERS if spec.other_categories else bdd100k.CLASSES
-    classes = classes if spec.classes is None else _named(spec.classes)
-    return bdd100k.read_sequences(labels if labels.is_dir() else None, images, classes, problems)
-
-
-def _read_coco_video(layout: Layout, choice: _Choice, spec: DatasetSpec, problems: Problems) -> Iterator[Sequence]:
-    classes = None if spec.classes is None else _named(spec.classes)
-    return coco_video.read_sequences(layout.splits[choice.split], _image_folders(layout, choice), classes, problems)
-
-
-def _read_generated(layout: Layout, choice: _Choice, spec: DatasetSpec, problems: Problems) -> Iterator[Sequence]:
-    split = generated.find_splits(layout.root)[choice.split]
-    return generated.read_sequences(split, problems, detector=spec.detector)
-
-
-_READERS: dict[Format, Callable[[Layout, _Choice, DatasetSpec, Problems], Iterator[Sequence]]] = {
-    "mot": _read_mot,
-    "mot17": _read_mot17,
-    "motsynth": _read_motsynth,
-    "crowdhuman": _read_crowdhuman,
-    "bdd100k": _read_bdd100k,
-    "coco-video": _read_coco_video,
-    "generated": _read_generated,
-}
-_OPTIONS: dict[Format, set[str]] = {
-    "mot": {"classes", "seqmap", "detector"},
-    "mot17": {"classes", "seqmap", "detector"},
-    "motsynth": set(),
-    "crowdhuman": set(),
-    "bdd100k": {"classes", "other_categories"},
-    "coco-video": {"classes"},
-    "generated": {"detector"},
-}
-
-
-def _read_mot_folders(
-    layout: Layout, choice: _Choice, spec: DatasetSpec, rules: mot.MotRules, problems: Problems
-) -> Iterator[Sequence]:
-    """The sequences of a split: those that its seqmap names, one copy of each, all with ground truth or none."""
-    parent = layout.splits[choice.split]
-    folders = mot.sequences_in(parent, problems)
-    if choice.seqmap is not None:
-        folders = mot.named_in(choice.seqmap, parent, folders, problems)
-    wanted = [folder for folder in folders if spec.wants(folder.name or folder.absolute().name)]
-    wanted = mot.one_copy_each(wanted, spec.detector)
-    missing = mot.missing_ground_truth(wanted)
-    if len(missing) < len(wanted):
-        for file in missing:
-            problems.error(file, "is missing, while other sequences of the split have theirs")
-        wanted = [folder for folder in wanted if folder not in {file.parent.parent for file in missing}]
-    return mot.read_sequences(folders, rules, problems, only=wanted)
-
-
-def _classes_in(layout: Layout, problems: Problems) -> ClassMap:
-    """The classes of all splits together, so that a class has the same label in each."""
-    files = (folder / "gt" / "gt.txt" for split in layout.splits.values() for folder in [split, *subfolders(split)])
-    numbers = sorted(mot.class_numbers(file for file in files if file.is_file()) - {mot.NO_CLASS})
-    if numbers in ([], [1]):
-        return mot.PERSON
-    found = ", ".join(map(str, numbers))
-    problems.note(layout.root, f"classes have numbers only ({found}); name them in {DATASET_FILE} as 'classes: [...]'")
-    return ClassMap.of({number: f"class {number}" for number in numbers}, left_out=())
-
-
-def _numbered(classes: Classes, layout: Layout) -> ClassMap:
-    """Classes of a format that numbers them."""
-    place = layout.root / DATASET_FILE if classes is layout.settings.classes else layout.root
-    return ClassMap.of(numbered_classes(classes, place), left_out=None if isinstance(classes, Mapping) else ())
-
-
-def _named(classes: Classes) -> ClassMap:
-    """Classes of a format that names them."""
-    return ClassMap.of(classes if isinstance(classes, Mapping) else {name: name for name in classes})
-
-
-def _image_folders(layout: Layout, choice: _Choice) -> list[Path]:
-    """Where the images of a split may be, the likeliest first."""
-    file = layout.splits[choice.split]
-    split = file.stem if choice.split == WHOLE else choice.split
-    base = layout.root if layout.root.is_dir() else file.parent
-    if layout.settings.images is not None:
-        return [base / layout.settings.images.replace("{split}", split)]
-    tops = dict.fromkeys([base, file.parent, file.parent.parent])
-    inner = [f"images/{split}", split, "Images", "images", "data", "."]
-    return [top / name for name in inner for top in tops]

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from memotr.consoles import console
-from memotr.data.formats.problems import Problems
 from memotr.data.layouts import Layout
+from memotr.data.problems import Problems
 from memotr.data.sequences import Sequence
 
 WIDTH_OF_FILES = 160  # columns, where no terminal has a width

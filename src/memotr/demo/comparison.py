@@ -14,10 +14,10 @@ from memotr.data.sequences import FrameBoxes, Sequence
 from memotr.demo.motion import MotionTracker
 from memotr.demo.picture import side_by_side
 from memotr.evaluation.ground_truth import load_ground_truth
-from memotr.evaluation.metrics import load_metrics
 from memotr.evaluation.scoring import evaluate
 from memotr.io.frames import Frame
 from memotr.io.mot import MotSink
+from memotr.metrics.trackeval import load_metrics
 from memotr.tracks import Tracks
 
 OURS, MOTION = "MeMOTR", "ByteTrack on its boxes"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Many
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from memotr.config import DataFormat
-from memotr.data.datasets import DatasetSpec, load_split, spec_at
-from memotr.data.layouts import recognise
+from memotr.data.datasets import find_truth, half_of, sequence_of
+from memotr.data.formats.dataset_format import AnnotationFiles, ResultFormat
+from memotr.data.names import shortened
+from memotr.data.problems import Problems
+from memotr.data.protocols import BDD100K_CATEGORIES
 from memotr.data.sequences import Sequence
 from memotr.errors import UserError
-from memotr.evaluation.ground_truth import VAL_HALF, Format, load_ground_truth
-from memotr.evaluation.names import shortened
-from memotr.evaluation.scalabel import BDD100K_CATEGORIES
-from memotr.evaluation.truth import GroundTruth
+from memotr.evaluation.ground_truth import GroundTruth, ground_truth_of
+from memotr.vocabulary import Protocol
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +25,12 @@ class Benchmark:
     Attributes:
         sequences: the longest first.
         truth: of the same sequences; None for test splits.
-        as_bdd: results are written as BDD100K takes them.
+        results: how results are written.
     """
 
     sequences: tuple[Sequence, ...]
     truth: GroundTruth | None
-    as_bdd: bool
+    results: ResultFormat
 
     @property
     def num_frames(self) -> int:
@@ -59,7 +60,7 @@ class Benchmark:
 
     def _class_names(self) -> dict[str, int] | None:
         """Name → number in results, where classes are told apart."""
-        if self.as_bdd:
+        if self.results.names_classes:
             return {name: k for k, name in enumerate(BDD100K_CATEGORIES)}
         if self.truth is None or self.truth.numbers is None:
             return None
@@ -74,49 +75,56 @@ def load_benchmark(
     seqmap: Path | None = None,
     only: Many[str] = (),
     half: bool = False,
-    format: Format = "auto",
+    format: Protocol = "auto",
     layout: DataFormat = "auto",
     scored: bool = True,
+    files: AnnotationFiles | None = None,
 ) -> Benchmark:
-    """The images of a split and, to be scored, their ground truth.
+    """Read the images of a split and, to be scored, their ground truth.
 
     Args:
         path, split, seqmap, only, half, format, layout: as in
             :func:`memotr.evaluation.ground_truth.load_ground_truth`; of those of MOT17's three copies of a video that
             ``only`` fits one is taken.
         scored: ground truth is needed.
+        files: annotation files that were read before, and those that are read now.
 
     Raises:
         UserError: images or ground truth are missing or broken, or do not belong together.
     """
-    split = VAL_HALF if half else split
+    if format == "bdd100k" and layout == "auto":
+        layout = "bdd100k"
+    split = "val_half" if half and split is None else split
+    found = find_truth(
+        path, split=split, seqmap=seqmap, only=tuple(only), detector=None, format=layout, images=True, files=files
+    )
+    half = half or found.half == "val_half"
+    problems = Problems(stop=True)
+    recordings = list(found.recordings(problems))
     truth = None
     if scored:  # quick to read, and where it is absent nothing should be tracked for hours
-        truth = load_ground_truth(path, split=split, seqmap=seqmap, only=only, format=format, layout=layout)
-    spec = spec_at(path, layout) if split is None else DatasetSpec(path, split, layout)
-    found = {s.name: s for s in load_split(replace(spec, seqmap=seqmap, only=tuple(only)), ground_truth=False)}
-    names = [name for name in found if truth is None or name in truth.names]
-    if truth is not None and not names:
-        raise UserError(
-            f"{path}: no sequence with images is one of those with ground truth ({shortened(truth.names)}); there are "
-            f"{shortened(found)}"
-        )
-    sequences = [found[name] for name in names]
-    if any(sequence.still for sequence in sequences):
+        truth = ground_truth_of(path, found, recordings, format, half=half)
+    elif not recordings:
+        raise UserError(f"{path}: no sequences here")
+    if any(recording.still for recording in recordings):
         raise UserError(f"{path}: holds single images; what can be tracked are videos")
+    whole = [sequence_of(recording, (), problems) for recording in recordings]
+    sequences = [sequence for sequence in whole if sequence is not None]
+    if half:
+        sequences = [half_of(sequence, "val_half") for sequence in sequences]
     if truth is not None:
-        truth = truth.select(names)
+        truth = truth.select([sequence.name for sequence in sequences])
         _check_lengths(sequences, truth)
     for sequence in sequences:
         _check_images(sequence)
-    as_bdd = recognise(spec.root, layout).format == "bdd100k"
-    return Benchmark(tuple(sorted(sequences, key=len, reverse=True)), truth, as_bdd)
+    results = found.layout.reader.results
+    return Benchmark(tuple(sorted(sequences, key=len, reverse=True)), truth, results)
 
 
 def join_benchmarks(parts: Many[Benchmark]) -> Benchmark:
-    """Several splits of one data set, without ground truth, as one."""
+    """Return several splits of one data set, without ground truth, as one."""
     sequences = [sequence for part in parts for sequence in part.sequences]
-    return Benchmark(tuple(sorted(sequences, key=len, reverse=True)), None, parts[0].as_bdd)
+    return Benchmark(tuple(sorted(sequences, key=len, reverse=True)), None, parts[0].results)
 
 
 def _check_lengths(sequences: Many[Sequence], truth: GroundTruth) -> None:

@@ -13,7 +13,7 @@ from memotr.consoles import console, progress_bar
 from memotr.errors import UserError
 from memotr.evaluation.benchmark import Benchmark
 from memotr.evaluation.handout import Handout
-from memotr.evaluation.tracking import result_file, track_sequences
+from memotr.evaluation.tracking import track_sequences
 from memotr.io.frames import Frame
 from memotr.models.memotr import MeMOTR
 from memotr.terminal import log
@@ -50,8 +50,7 @@ def track_benchmark(
 
     def track_some(tracker: Tracker) -> None:
         sequences = (benchmark.sequences[k] for k in handout)
-        as_bdd = benchmark.as_bdd
-        track_sequences(tracker, sequences, folder, as_bdd=as_bdd, class_numbers=numbers, on_frame=progress)
+        track_sequences(tracker, sequences, folder, benchmark.results, class_numbers=numbers, on_frame=progress)
 
     with BenchmarkProgress(handout, benchmark, folder, visible=fabric.is_global_zero) as progress:
         try:
@@ -76,7 +75,7 @@ class BenchmarkProgress:
     """A bar on stderr over the frames of all ranks; a line now and then where it is no terminal."""
 
     def __init__(self, handout: Handout, benchmark: Benchmark, folder: Path, *, visible: bool) -> None:
-        done = [len(s) for s in benchmark.sequences if result_file(folder, s, benchmark.as_bdd).exists()]
+        done = [len(s) for s in benchmark.sequences if benchmark.results.file(folder, s.name).exists()]
         self._handout, self._visible = handout, visible
         self._total = benchmark.num_frames - sum(done)
         target = console(stderr=True)

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from memotr.data.names import shortened
 from memotr.errors import UserError
 from memotr.evaluation.benchmark import Benchmark
 from memotr.evaluation.benchmark_run import track_benchmark
-from memotr.evaluation.names import shortened
 from memotr.evaluation.output import write_scores
 from memotr.evaluation.progress import ScoringProgress
 from memotr.evaluation.run_record import open_run

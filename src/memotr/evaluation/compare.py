@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from memotr.data.annotations import Floats
+from memotr.data.names import shortened
 from memotr.errors import UserError
-from memotr.evaluation.bootstrap import FRACTIONS, NUMBERS, TETA, Metrics, combined, combined_teta, draw
-from memotr.evaluation.names import shortened
 from memotr.evaluation.run_folder import Run
-from memotr.evaluation.teta_boxes import Floats
+from memotr.metrics.bootstrap import FRACTIONS, NUMBERS, TETA, Metrics, combined, combined_teta, draw
 
 LEVEL = 95  # percent of resamples that an interval holds
 FEW = 10  # sequences below which an interval is too narrow to be trusted far

@@ -9,14 +9,12 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
 
+from memotr.data.truth import SequenceTruth, VideoBoxes
 from memotr.errors import UserError
-from memotr.evaluation.bdd import in_one_table, with_last_pixels
-from memotr.evaluation.metrics import Fields, score
-from memotr.evaluation.preprocessing import metric_inputs
-from memotr.evaluation.teta import teta_sequence
-from memotr.evaluation.teta_boxes import VideoBoxes
-from memotr.evaluation.teta_scores import TetaCounts
-from memotr.evaluation.truth import SequenceTruth
+from memotr.metrics.preprocessing import metric_inputs
+from memotr.metrics.teta import teta_sequence, with_last_pixels, with_regions
+from memotr.metrics.teta_scores import TetaCounts
+from memotr.metrics.trackeval import Fields, score
 from memotr.processes import process_pool, uninterrupted
 
 BOXES_A_WORKER = 200_000  # take a second or two to score; to start a process takes one
@@ -64,7 +62,7 @@ def run_job(job: Job) -> Outcome:
     fields = [score(data) for data in metric_inputs(job.truth, job.predictions, job.num_classes)]
     teta = None
     if job.with_teta:
-        labels, predictions = with_last_pixels(in_one_table(job.truth)), with_last_pixels(job.predictions)
+        labels, predictions = with_last_pixels(with_regions(job.truth)), with_last_pixels(job.predictions)
         teta = teta_sequence(labels, predictions, job.num_classes)
     return Outcome(job.truth.name, fields, teta)
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from memotr.documents import DocumentError, brief, read_json
 from memotr.errors import UserError
-from memotr.evaluation.metrics import ALPHAS, CURVES, SUMS, Fields
 from memotr.evaluation.scoring import ClassScores, Scores, Teta
-from memotr.evaluation.teta_scores import TetaCounts
+from memotr.metrics.teta_scores import TetaCounts
+from memotr.metrics.trackeval import ALPHAS, CURVES, SUMS, Fields
 
 METRICS, COUNTS = "metrics.json", "counts.json"
 

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from memotr.evaluation.bdd import read_bdd_results
-from memotr.evaluation.ground_truth import load_ground_truth
+from memotr.evaluation.ground_truth import GroundTruth, load_ground_truth
 from memotr.evaluation.jobs import Job, Outcome, run_jobs
-from memotr.evaluation.metrics import Fields, class_mean, class_pool, combine, load_metrics, summary
-from memotr.evaluation.mot_results import read_mot_results
-from memotr.evaluation.teta import TetaCounts, TetaScores
-from memotr.evaluation.teta import combine as combine_teta
-from memotr.evaluation.truth import GroundTruth, Results
+from memotr.evaluation.results import read_results
+from memotr.metrics.teta import TetaCounts, TetaScores
+from memotr.metrics.teta import combine as combine_teta
+from memotr.metrics.trackeval import Fields, class_mean, class_pool, combine, load_metrics, summary
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +106,7 @@ def evaluate(
     load_metrics()  # a package that is not there is to be known before anything is read
     truth = load_ground_truth(ground_truth) if isinstance(ground_truth, Path) else ground_truth
     found = read_results(results, truth, allow_missing=allow_missing)
-    truth, with_teta = found.truth, truth.videos is not None
+    truth, with_teta = found.truth, truth.results.names_classes
     jobs = [Job(each, found.boxes[each.name], len(truth.classes), with_teta) for each in truth.sequences]
     done: dict[str, Outcome] = {}
     for outcome in run_jobs(jobs, workers):
@@ -116,12 +114,6 @@ def evaluate(
         if progress is not None:
             progress(outcome.name, len(jobs))
     return _scores(truth.classes, [done[name] for name in truth.names], found.notes)
-
-
-def read_results(path: Path, truth: GroundTruth, *, allow_missing: bool = False) -> Results:
-    """Results in the format that goes with the ground truth; errors as in :func:`evaluate`."""
-    read = read_mot_results if truth.videos is None else read_bdd_results
-    return read(path, truth, allow_missing=allow_missing)
 
 
 def _scores(names: Sequence[str], outcomes: Sequence[Outcome], notes: tuple[str, ...]) -> Scores:

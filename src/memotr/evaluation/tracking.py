@@ -7,11 +7,10 @@ from collections.abc import Sequence as Many
 from fractions import Fraction
 from pathlib import Path
 
+from memotr.data.formats.dataset_format import ResultFormat
 from memotr.data.sequences import Sequence
-from memotr.io.bdd import BddSink
 from memotr.io.frames import DEFAULT_FPS, Frame, Selection
 from memotr.io.images import ImageSource
-from memotr.io.mot import MotSink
 from memotr.tracking.run import FrameTracker, track_source
 from memotr.tracks import Tracks
 
@@ -20,12 +19,12 @@ def track_sequences(
     tracker: FrameTracker,
     sequences: Iterable[Sequence],
     folder: Path,
+    format: ResultFormat,
     *,
-    as_bdd: bool = False,
     class_numbers: Many[int] | None = None,
     on_frame: Callable[[Frame, Tracks], None] | None = None,
 ) -> None:
-    """Track sequences into ``folder/<name>.txt`` (MOTChallenge; frames count from 1, in a second half, too).
+    """Track sequences into a file each: ``folder/<name>.txt`` or ``folder/<name>.json``.
 
     A sequence that has its file is left alone, so that an interrupted run goes on where it stopped: a file appears only
     once its sequence is done.
@@ -34,7 +33,7 @@ def track_sequences(
         tracker: its memory is emptied before each sequence.
         sequences: what to track; images are taken as stored, whatever rotation they ask for, as annotations are.
         folder: made if it is not there.
-        as_bdd: write BDD100K's JSON, ``folder/<name>.json``, instead.
+        format: of the files. In MOTChallenge text frames count from 1, in a second half, too.
         class_numbers: see :class:`memotr.io.mot.MotSink`.
         on_frame: called after every frame.
 
@@ -42,17 +41,12 @@ def track_sequences(
         UserError: an image cannot be read, or a file cannot be written.
     """
     for sequence in sequences:
-        file = result_file(folder, sequence, as_bdd)
+        file = format.file(folder, sequence.name)
         if file.exists():
             continue
         with _source(sequence) as source:
-            sink = BddSink(file, video_name=sequence.name) if as_bdd else MotSink(file, class_numbers)
+            sink = format.open(file, sequence.name, class_numbers)
             track_source(tracker, source, [sink], on_frame, whole=True)
-
-
-def result_file(folder: Path, sequence: Sequence, as_bdd: bool) -> Path:
-    """Where the results of a sequence lie once it is done."""
-    return folder / f"{sequence.name}{'.json' if as_bdd else '.txt'}"
 
 
 def _source(sequence: Sequence) -> ImageSource:

@@ -6,29 +6,29 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from memotr.config import Config, DataFormat, SplitConfig
+from memotr.config import Config, SplitConfig
+from memotr.data.formats.dataset_format import AnnotationFiles
 from memotr.data.layouts import recognise
 from memotr.errors import UserError
 from memotr.evaluation.benchmark import load_benchmark
-from memotr.evaluation.ground_truth import Format
-from memotr.evaluation.metrics import load_metrics
 from memotr.evaluation.scoring import evaluate
 from memotr.evaluation.tracking import track_sequences
+from memotr.metrics.trackeval import load_metrics
 from memotr.models.memotr import MeMOTR
 from memotr.tracking.tracker import Tracker
-
-RULES: dict[DataFormat, Format] = {"mot17": "mot17", "bdd100k": "bdd100k"}
-"""Those of the formats that say by which rules results are scored; names of sequences tell of the others."""
 
 SHOWN = ("HOTA", "DetA", "AssA", "MOTA", "IDF1")
 
 
-def make_validation(config: Config, folder: Path) -> Callable[[MeMOTR, int], dict[str, float]] | None:
+def make_validation(
+    config: Config, folder: Path, files: AnnotationFiles | None = None
+) -> Callable[[MeMOTR, int], dict[str, float]] | None:
     """What scores a model after so many epochs (HOTA first), its results kept in ``folder/epoch_<n>``.
 
     Args:
         config: ``data.val`` says what to track; without it there is nothing to validate on.
         folder: for the results.
+        files: annotation files that were read before, and those that are read now.
 
     Raises:
         UserError: the split or its ground truth is missing or broken, or TrackEval is not installed.
@@ -39,7 +39,7 @@ def make_validation(config: Config, folder: Path) -> Callable[[MeMOTR, int], dic
     load_metrics()
     path = Path(config.data.root) / val.path
     split = val.split or _usual_split(path, val)
-    benchmark = load_benchmark(path, split=split, format=RULES.get(val.format, "auto"), layout=val.format)
+    benchmark = load_benchmark(path, split=split, layout=val.format, files=files)
     truth = benchmark.truth
     assert truth is not None
 
@@ -48,7 +48,7 @@ def make_validation(config: Config, folder: Path) -> Callable[[MeMOTR, int], dic
         shutil.rmtree(results, ignore_errors=True)  # of a run that went on from an earlier epoch: another model's
         training = model.training
         numbers = benchmark.class_numbers(model.config.classes)
-        track_sequences(Tracker(model), benchmark.sequences, results, as_bdd=benchmark.as_bdd, class_numbers=numbers)
+        track_sequences(Tracker(model), benchmark.sequences, results, benchmark.results, class_numbers=numbers)
         model.train(training)
         combined = evaluate(truth, results).combined
         return {name: combined[name] for name in SHOWN}

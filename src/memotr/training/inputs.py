@@ -10,19 +10,21 @@ import torch
 from memotr.config import Config, DataConfig, SplitConfig
 from memotr.data.clips import ClipDataset, ClipLoader, EpochSampler, Source
 from memotr.data.datasets import DatasetSpec, load_split
+from memotr.data.formats.dataset_format import AnnotationFiles
 from memotr.data.sequences import Sequence
 from memotr.errors import UserError
 
 
-def read_split(data: DataConfig, split: SplitConfig) -> list[Sequence]:
+def read_split(data: DataConfig, split: SplitConfig, files: AnnotationFiles) -> list[Sequence]:
     """Annotated sequences. Raises UserError for what is missing or wrong in them, with file and line."""
-    return load_split(DatasetSpec(Path(data.root) / split.path, split.split, split.format))
+    return load_split(DatasetSpec(Path(data.root) / split.path, split.split, split.format), files=files)
 
 
-def read_sources(data: DataConfig) -> list[Source]:
+def read_sources(data: DataConfig, files: AnnotationFiles) -> list[Source]:
     """What is trained on. Raises UserError for what is missing or wrong in it, with file and line."""
     return [
-        Source(read_split(data, source), data.augmentation, source.weight, source.join_epoch) for source in data.train
+        Source(read_split(data, source, files), data.augmentation, source.weight, source.join_epoch)
+        for source in data.train
     ]
 
 

@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from memotr.build import build_model
 from memotr.config import Config, make_config
 from memotr.data.clips import ClipDataset, Source
+from memotr.data.formats.dataset_format import AnnotationFiles
 from memotr.errors import UserError
 from memotr.files import hold_run, replacing
 from memotr.models.memotr import MeMOTR
@@ -41,6 +42,7 @@ def train(
     devices: int | None = None,
     num_nodes: int | None = None,
     validate: Validate | None = None,
+    files: AnnotationFiles | None = None,
 ) -> int:
     """Train until the last epoch is done or a signal asks to stop.
 
@@ -53,6 +55,7 @@ def train(
         devices: number of processes on this machine; None: see :func:`memotr.training.devices.make_fabric`.
         num_nodes: number of machines; None: likewise.
         validate: scores the model every ``training.output.val_every`` epochs.
+        files: annotation files that were read before, such as those of ``validate``; emptied once all data is read.
 
     Returns:
         The exit code: 128 + the signal's number on the first rank of a run that a signal stopped, otherwise 0.
@@ -60,7 +63,8 @@ def train(
     Raises:
         UserError: bad data, weights or settings; a folder that cannot be written; a loss that stays not finite.
     """
-    sources = read_sources(config.data)
+    files = AnnotationFiles() if files is None else files
+    sources = read_sources(config.data, files)
     config = settle_classes(config, sources)
     dataset = make_dataset(config, sources)
     if state is not None:
@@ -71,7 +75,8 @@ def train(
         accelerator, devices, num_nodes, config.training.precision, statistics=config.model.backbone.norm == "batch"
     )
     launch(fabric)
-    shown = choose_clip(config, sources) if fabric.is_global_zero else None
+    shown = choose_clip(config, sources, files) if fabric.is_global_zero else None
+    files.forget()
     with hold_run(fabric, folder), stop_on_signals() as stop:
         prepare_folder(folder, resuming=state is not None)  # a run may have ended there meanwhile
         training = Training(fabric, config, model, dataset, folder, stop, shown, validate)
@@ -185,12 +190,12 @@ def start_model(config: Config, pretrained: Path | None) -> tuple[MeMOTR, str]:
     return model, str(load_detector(model, pretrained))
 
 
-def choose_clip(config: Config, sources: list[Source]) -> ShownClip | None:
+def choose_clip(config: Config, sources: list[Source], files: AnnotationFiles) -> ShownClip | None:
     """Return the clip for the figures, from the validation split if it can be read, else from the training data."""
     sequences = [sequence for source in sources for sequence in source.sequences]
     if config.data.val is not None:
         try:
-            sequences = read_split(config.data, config.data.val) + sequences
+            sequences = read_split(config.data, config.data.val, files) + sequences
         except UserError as error:
             log(f"data.val cannot be read ({error}): figures show a training clip instead")
     # The mean distance between the frames of a training clip.

@@ -2,171 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from memotr.data.formats.box_table import BoxTable
-from memotr.data.formats.classes import ClassMap
-from memotr.data.formats.frame_files import images_in, list_frames, size_of, subfolders
-from memotr.data.formats.json_files import numbers, objects, read_json
-from memotr.data.formats.problems import Place, Problems
-from memotr.data.sequences import Sequence
+from memotr.data.formats.dataset_format import WHOLE, DatasetFormat, ResultFormat, SplitRequest
+from memotr.data.formats.frame_files import images_in, list_frames, subfolders
+from memotr.data.formats.scalabel import ScalabelVideo, read_videos
+from memotr.data.problems import Problems
+from memotr.data.sequences import Recording
 from memotr.documents import brief
-from memotr.published import BDD100K_CLASSES, BDD100K_RENAMED
+from memotr.io.bdd import BddSink
 
+BDD100K_RESULTS = ResultFormat(".json", lambda file, name, _: BddSink(file, video_name=name), names_classes=True)
 FPS = 5.0  # of the frames that are annotated and distributed
-OTHERS = {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
-
-# As published: the three other categories, which the benchmark does not score, are no training examples.
-_SCORED = {name: name for name in BDD100K_CLASSES} | BDD100K_RENAMED
-CLASSES = ClassMap.of(_SCORED, left_out=OTHERS)
-CLASSES_WITH_OTHERS = ClassMap.of(_SCORED | OTHERS, left_out=())
-
-Frame = dict[str, Any]
 
 
-def read_sequences(labels: Path | None, images: Path, classes: ClassMap, problems: Problems) -> Iterator[Sequence]:
-    """One sequence a video.
+class Bdd100k(DatasetFormat):
+    """Labels and images in parallel folders."""
+
+    name = "bdd100k"
+    options = frozenset({"classes", "other_categories"})
+    rules = "bdd100k"
+    layout = "labels/box_track_20 with images/track (BDD100K)"
+    results = BDD100K_RESULTS
+
+    def splits(self, root: Path) -> tuple[Mapping[str, Path], str]:
+        labels, images = root / "labels" / "box_track_20", root / "images" / "track"
+        names = {folder.name for folder in subfolders(labels) + subfolders(images)}
+        return {name: labels / name for name in sorted(names)}, "BDD100K: labels/box_track_20 and images/track"
+
+    def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
+        images = request.root / "images" / "track" / request.split
+        if not request.place.is_dir():  # of the test split
+            yield from _unlabelled(images, request, problems)
+            return
+        seen: set[str] = set()
+        for recording in read_labels(request, images, problems):
+            seen.add(recording.name)
+            yield recording
+        for folder in subfolders(images):
+            if folder.name not in seen and request.wants(folder.name):
+                problems.error(folder, f"this video has no label file {request.place / folder.name}.json")
+
+
+class ScalabelLabels(Bdd100k):
+    """Labels without images, as only scoring takes them: a JSON file, or a folder of them."""
+
+    layout = "JSON files of labels (Scalabel)"
+
+    def splits(self, root: Path) -> tuple[Mapping[str, Path], str]:
+        found = root.suffix == ".json" or (root.is_dir() and any(root.glob("*.json")))
+        return ({WHOLE: root}, "labels of BDD100K without images") if found else ({}, "")
+
+    def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
+        images = None
+        if len(request.place.absolute().parents) > 2:  # labels/box_track_20/<split>
+            images = request.place.absolute().parents[2] / "images" / "track" / request.place.name
+        return read_labels(request, images, problems)
+
+
+def read_labels(request: SplitRequest, images: Path | None, problems: Problems) -> Iterator[Recording]:
+    """Yield the videos of label files, in the order of their names.
 
     Args:
-        labels: folder of the videos' JSON files; None: the videos have no ground truth (the test split).
-        images: folder of the videos' image folders.
-        classes: categories that count. Crowd boxes never do.
-        problems: takes what is wrong. A video without its JSON file or without images is an error and not returned.
+        request: whose place is a JSON file or a folder of them.
+        images: folder of the videos' folders of images, if there is one.
+        problems: takes what is wrong.
     """
-    if labels is None:
-        for folder in subfolders(images):
-            frames = list_frames(folder).files
-            if problems.refuses_name(images, "video", folder.name):
-                continue
-            if frames:
-                yield Sequence(folder.name, frames, None, classes.names, FPS, first_frame=0)
-            else:
-                problems.error(folder, "no images here; copy the images of the video to this folder")
-        return
-    files = sorted(labels.glob("*.json"))
+    files = sorted(request.place.glob("*.json")) if request.place.is_dir() else [request.place]
     if not files:
-        problems.error(labels, "no label files (*.json) here")
-    seen: set[str] = set()
+        problems.error(request.place, "no label files (*.json) here; one a video, or one for all, is expected")
+    origin: dict[str, Path] = {}
     for file in files:
-        for video, entries in _videos(file, problems).items():
-            seen.add(video)
-            sequence = _read_video(file, video, entries, images / video, classes, problems)
-            if sequence is not None:
-                yield sequence
-    for folder in subfolders(images):
-        if folder.name not in seen:
-            problems.error(folder, f"this video has no label file {labels / folder.name}.json")
+        for name, video in request.files.read(file, read_videos, problems).items():
+            if not request.wants(name):
+                continue
+            if name in origin:
+                problems.error(file, f"video {brief(name)} is in {origin[name].name}, too")
+                continue
+            origin[name] = file
+            yield _recording(name, file, video, None if images is None else images / name, request.images)
 
 
-def _videos(file: Path, problems: Problems) -> dict[str, list[Frame]]:
-    """The frames of each video in the file, in their order."""
-    content = read_json(file, problems)
-    if content is None:
-        return {}
-    frames = objects(content.get("frames") if isinstance(content, dict) else content)
-    if frames is None:
-        problems.error(file, 'expected a list of frames, or {"frames": [frame, …]} (Scalabel)')
-        return {}
-    videos: dict[str, list[Frame]] = {}
-    for k, frame in enumerate(frames):
-        place = f"frame {k} of the list"
-        name, video, index = frame.get("name"), frame.get("videoName") or file.stem, frame.get("frameIndex", 0)
-        if not (isinstance(name, str) and isinstance(video, str) and isinstance(index, int) and abs(index) < 2**53):
-            problems.error(file, 'needs "name" and "videoName" (texts) and "frameIndex" (a whole number)', place)
-        elif not problems.refuses_name(file, "video", video, place):
-            videos.setdefault(video, []).append(frame)
-    for found in videos.values():
-        found.sort(key=_order(found))
-    return videos
-
-
-def _order(frames: list[Frame]) -> Callable[[Frame], tuple[int, str]]:
-    if all("frameIndex" in frame for frame in frames):
-        return lambda frame: (frame["frameIndex"], frame["name"])
-    return lambda frame: (0, frame["name"])
-
-
-def _read_video(
-    file: Path, video: str, frames: list[Frame], images: Path, classes: ClassMap, problems: Problems
-) -> Sequence | None:
-    there = images_in(images)
-    usable: list[Frame] = []
-    names: set[str] = set()
-    for frame in frames:
-        name = _image_name(frame)
-        if name in names:
-            problems.error(file, f"image {name} is listed twice")
-        elif name in there:
-            usable.append(frame)
-        names.add(name)
-    if not usable:
-        problems.error(file, f"no image of its {len(frames):,} frames is in {images}")
-        return None
-    if len(usable) < len(names):
-        lost = len(names) - len(usable)
-        problems.note(file, f"{lost:,} of {len(names):,} frames have no image in {images}: left out")
-    files = tuple(images / _image_name(frame) for frame in usable)
-    size = size_of(files, problems)
-    boxes = _read_labels(file, usable, classes, problems).by_frame(len(usable), size, problems)
-    return Sequence(video, files, boxes, classes.names, FPS, size, first_frame=usable[0].get("frameIndex", 0))
-
-
-def _image_name(frame: Frame) -> str:
-    return str(frame["name"]).rpartition("/")[2]
-
-
-def _read_labels(file: Path, frames: list[Frame], classes: ClassMap, problems: Problems) -> BoxTable:
-    positions, ids, labels, boxes, names = [], [], [], [], []
-    known: dict[str, int] = {}  # ids are text such as "a-00122062": numbered as they first appear
-    for position, frame in enumerate(frames):
-        entries = objects(frame.get("labels") or [])
-        if entries is None:
-            problems.error(file, '"labels" is not a list of labels', f"frame {frame['name']}")
-            continue
-        for entry in entries:
-            label = _label(entry, classes)
-            if isinstance(label, str):
-                problems.error(file, label, _place(frame, entry))
-            elif label is not None:
-                positions.append(position)
-                ids.append(known.setdefault(str(entry["id"]), len(known)))
-                labels.append(label[0])
-                boxes.append(label[1])
-                names.append((frame, entry))
-    return BoxTable(
-        np.array(positions, np.int64),
-        np.array(ids, np.int64),
-        np.array(labels, np.int64),
-        np.array(boxes, np.float64).reshape(-1, 4),
-        lambda k: (file, _place(*names[k])),
+def _recording(name: str, file: Path, video: ScalabelVideo, images: Path | None, needed: bool) -> Recording:
+    there = images_in(images) if images is not None and needed else set()
+    found = [k for k, image in enumerate(video.image_names) if image in there]
+    return Recording(
+        name,
+        file,
+        tuple(images / video.image_names[k] for k in found) if images is not None else (),
+        np.array([video.frames[k] for k in found], np.int64),
+        video.frames,
+        video.table,
+        video.categories,
+        video.image_names,
+        image_folder=images,
+        first_image=video.frames[found[0]] if found else 0,
+        fps=FPS,
+        gapless=len(found) == len(video.frames),
     )
 
 
-def _place(frame: Frame, entry: dict[str, Any]) -> Place:
-    return f"frame {frame['name']}, label {entry.get('id')}"
-
-
-def _label(entry: dict[str, Any], classes: ClassMap) -> tuple[int, list[float]] | str | None:
-    """Label and xyxy box; None where it does not count; or what is wrong with it."""
-    attributes = entry.get("attributes") or {}
-    if not isinstance(attributes, dict):
-        return '"attributes" is not an object such as {"crowd": false}'
-    if attributes.get("crowd") or attributes.get("Crowd"):
-        return None
-    category = entry.get("category")
-    if not isinstance(category, str):
-        return f'"category" is {brief(category)}, not a text'
-    label = classes.labels.get(category)
-    if label is None:
-        if classes.drops(category):
-            return None
-        return f"unknown category {brief(category)}; the classes are {', '.join(classes.names)}"
-    if entry.get("id") is None:
-        return 'has no "id": is this detection data? tracks need one'
-    box = entry.get("box2d")
-    corners = numbers([box.get(key) for key in ("x1", "y1", "x2", "y2")], 4) if isinstance(box, dict) else None
-    return 'has no "box2d" with numbers x1, y1, x2, y2' if corners is None else (label, corners)
+def _unlabelled(images: Path, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
+    for folder in subfolders(images):
+        if not request.wants(folder.name) or problems.refuses_name(images, "video", folder.name):
+            continue
+        files = list_frames(folder).files
+        numbers = np.arange(len(files))
+        yield Recording(
+            folder.name,
+            folder,
+            files,
+            numbers,
+            range(len(files)),
+            None,
+            image_folder=folder,
+            first_image=0,
+            fps=FPS,
+        )

@@ -7,67 +7,139 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
-from collections.abc import Hashable, Iterator
-from collections.abc import Sequence as Many
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from memotr.data.formats.box_table import BoxTable
-from memotr.data.formats.classes import ClassMap
+from memotr.data.annotations import LARGEST_INTEGER, AnnotationTable, Ints, Origin
+from memotr.data.formats.dataset_format import WHOLE, DatasetFormat, SplitRequest
 from memotr.data.formats.frame_files import images_in
-from memotr.data.formats.json_files import numbers, objects, read_json
-from memotr.data.formats.problems import Place, Problems
-from memotr.data.sequences import Sequence
-from memotr.documents import brief
+from memotr.data.formats.mot_text import MOT_RESULTS
+from memotr.data.formats.scalabel import ScalabelVideo, is_scalabel, parse_videos
+from memotr.data.problems import Problems
+from memotr.data.sequences import Recording
+from memotr.documents import DocumentError, brief, read_json
 from memotr.filenames import is_inside
 
 Entry = dict[str, Any]
+WORDING = "annotations[{}]"
 
 
-def read_sequences(
-    file: Path, image_folders: Many[Path], by_name: ClassMap | None, problems: Problems
-) -> Iterator[Sequence]:
-    """One sequence a video.
+@dataclass(frozen=True, eq=False)
+class CocoVideo:
+    """A video of a file.
+
+    Attributes:
+        name: of the sequence, and so of files: without the folders that TAO's names have.
+        frames: frame numbers, ascending.
+        image_names: file names of their images, relative to the folder of the images.
+        table: annotations; categories are positions in the file's list. None where the file has no annotations.
+        fps: frames per second, where it says so.
+        size: (height, width) in pixels, where it says so.
+    """
+
+    name: str
+    frames: tuple[int, ...]
+    image_names: tuple[str, ...]
+    table: AnnotationTable | None
+    fps: float | None
+    size: tuple[int, int] | None
+
+
+@dataclass(frozen=True, eq=False)
+class CocoFile:
+    """A file.
+
+    Attributes:
+        videos: in its order.
+        categories: names in the order of their ids.
+    """
+
+    videos: tuple[CocoVideo, ...]
+    categories: tuple[str, ...]
+
+
+class CocoVideoFormat(DatasetFormat):
+    """A JSON file a split."""
+
+    name = "coco-video"
+    options = frozenset({"classes"})
+    rules = "mot"
+    layout = "annotations/<split>.json with videos (COCO)"
+    results = MOT_RESULTS
+
+    def splits(self, root: Path) -> tuple[Mapping[str, Path], str]:
+        if root.suffix == ".json" and root.is_file():
+            return {WHOLE: root}, "a COCO-video JSON"
+        files = sorted((root / "annotations").glob("*.json")) or sorted(root.glob("*.json"))
+        return {file.stem: file for file in files}, f"COCO-video JSON: {', '.join(file.name for file in files)}"
+
+    def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
+        file = request.place
+        wrong = Problems()
+        content = request.files.read(file, read_annotations, wrong)
+        if not isinstance(content, CocoFile):
+            message = "is a list of frames (Scalabel); BDD100K's are read as labels/box_track_20/<split>/<video>.json"
+            problems.error(file, message)
+            return
+        problems.extend(wrong)
+        categories = dict(enumerate(content.categories))
+        first = [video.image_names[0] for video in content.videos if video.image_names]
+        folders = request.image_folders()
+        images = next((f for f in folders if any((f / name).is_file() for name in first)), folders[0])
+        listed: dict[Path, set[str]] = {}
+        for video in content.videos:
+            if not request.wants(video.name):
+                continue
+            if not video.frames:
+                problems.note(file, "has no images: left out", f"video {video.name}")
+                continue
+            paths = [images / name for name in video.image_names]
+            for folder in {path.parent for path in paths} - listed.keys():
+                listed[folder] = images_in(folder) if request.images else set()
+            found = [k for k, path in enumerate(paths) if path.name in listed[path.parent]]
+            yield Recording(
+                video.name,
+                file,
+                tuple(paths[k] for k in found),
+                np.array([video.frames[k] for k in found], np.int64),
+                video.frames,
+                video.table,
+                categories,
+                video.image_names,
+                folder=paths[0].parent,
+                image_folder=images,
+                first_image=video.frames[found[0]] if found else video.frames[0],
+                fps=video.fps,
+                size=video.size,
+                gapless=len(found) == len(paths),
+            )
+
+
+def read_annotations(file: Path, problems: Problems) -> CocoFile | dict[str, ScalabelVideo]:
+    """Read a JSON file of videos, in COCO's style or in Scalabel's.
 
     Args:
-        file: the annotations.
-        image_folders: where ``file_name`` may be relative to; the first in which images are found is taken.
-        by_name: category names that count and their classes; None: all, in the order of their ids. Crowds never count.
-        problems: takes what is wrong. A video without images is an error and not returned.
+        file: JSON.
+        problems: takes everything that cannot be understood.
     """
-    content = _read(file, problems)
-    if content is None:
-        return
-    classes = _classes(file, content["categories"], by_name)
-    frames = _frames_of_videos(file, content, problems)
-    boxes = _boxes_of_images(file, content, classes, problems) if "annotations" in content else None
-    folder = _image_folder(file, frames, image_folders, problems)
-    if folder is None:
-        return
-    names = _names(file, content["videos"], problems)
-    if names is None:
-        return
-    listed: dict[Path, set[str]] = {}
-    for video in content["videos"]:
-        images = _with_file(file, video, frames[video["id"]], folder, listed, problems)
-        if images:
-            yield _sequence(file, names[video["id"]], video, images, folder, boxes, classes, problems)
+    try:
+        content = read_json(file)
+    except DocumentError as error:
+        problems.unreadable(file, error)
+        return CocoFile((), ())
+    if is_scalabel(content):
+        return parse_videos(file, content, problems)
+    lists = _lists(file, content if isinstance(content, dict) else {}, problems)
+    return CocoFile((), ()) if lists is None else _parse(file, lists, problems)
 
 
-def _read(file: Path, problems: Problems) -> dict[str, list[Entry]] | None:
-    """The lists of the file: videos, images and categories, whose entries have ids, and annotations where they are."""
-    content = read_json(file, problems)
-    if content is None:
-        return None
-    if _is_scalabel(content):
-        problems.error(file, "is a Scalabel JSON; BDD100K's are read as labels/box_track_20/<split>/<video>.json")
-        return None
-    content = content if isinstance(content, dict) else {}
-    lists = {key: objects(content.get(key)) for key in ("videos", "images", "annotations", "categories")}
+def _lists(file: Path, content: dict[str, Any], problems: Problems) -> dict[str, list[Entry]] | None:
+    """Return videos, images and categories, whose entries have ids, and annotations where they are."""
+    lists = {key: _objects(content.get(key)) for key in ("videos", "images", "annotations", "categories")}
     missing = [key for key, value in lists.items() if value is None and (key != "annotations" or key in content)]
     if missing:
         hint = "; a COCO file of single images has no tracks to learn from" if "videos" in missing else ""
@@ -86,29 +158,35 @@ def _read(file: Path, problems: Problems) -> dict[str, list[Entry]] | None:
     return {key: value for key, value in lists.items() if value is not None}
 
 
-def _is_scalabel(content: Any) -> bool:
-    """Whether it is BDD100K's format, a list of frames by itself or as ``frames``."""
-    frames = objects(content.get("frames") if isinstance(content, dict) else content)
-    return frames is not None and any("labels" in frame for frame in frames[:1])
-
-
-def _classes(file: Path, categories: list[Entry], by_name: ClassMap | None) -> ClassMap:
-    """From category id to class."""
-    ordered = sorted(categories, key=lambda entry: (isinstance(entry["id"], str), entry["id"]))
-    names = {entry["id"]: str(entry.get("name", f"class {entry['id']}")) for entry in ordered}
-    if by_name is None:
-        return ClassMap.of(names, left_out=())
-    chosen: dict[Hashable, int] = {key: by_name.labels[name] for key, name in names.items() if name in by_name.labels}
-    return ClassMap(by_name.names, chosen, frozenset(key for key in names if key not in chosen))
+def _parse(file: Path, lists: dict[str, list[Entry]], problems: Problems) -> CocoFile:
+    names = _names(file, lists["videos"], problems)
+    if names is None:
+        return CocoFile((), ())
+    ordered = sorted(lists["categories"], key=lambda entry: (isinstance(entry["id"], str), entry["id"]))
+    categories = {entry["id"]: k for k, entry in enumerate(ordered)}
+    frames = _frames_of_videos(file, lists, problems)
+    tables = _tables(file, lists, frames, categories, problems) if "annotations" in lists else {}
+    videos = []
+    for video in lists["videos"]:
+        own = sorted(frames[video["id"]], key=lambda image: _frame_number(image) or 0)
+        size = _size(own[0] if own else {}) or _size(video)
+        numbers = tuple(_frame_number(image) or 0 for image in own)
+        table = tables.get(video["id"])
+        videos.append(
+            CocoVideo(names[video["id"]], numbers, tuple(image["file_name"] for image in own), table, _fps(video), size)
+        )
+    if not any(video.frames for video in videos):
+        problems.error(file, "its videos have no images")
+    return CocoFile(tuple(videos), tuple(str(entry.get("name", f"class {entry['id']}")) for entry in ordered))
 
 
 def _names(file: Path, videos: list[Entry], problems: Problems) -> dict[Hashable, str] | None:
-    """Id of a video → the name of its sequence, and so of files: without the folders that TAO's names have."""
+    """Return id of a video → name of its sequence; None where one of them can have none."""
     names: dict[Hashable, str] = {}
     taken: set[str] = set()
     for video in videos:
-        said = str(video.get("name", video["id"]))
-        parts = re.split(r"[/\\]", said)
+        given = str(video.get("name", video["id"]))
+        parts = re.split(r"[/\\]", given)
         name = "_".join(parts)
         if any(problems.refuses_name(file, "video", part, f"video {video['id']}") for part in (name, *parts)):
             return None
@@ -122,14 +200,13 @@ def _names(file: Path, videos: list[Entry], problems: Problems) -> dict[Hashable
     return names
 
 
-def _frames_of_videos(file: Path, content: dict[str, list[Entry]], problems: Problems) -> dict[Hashable, list[Entry]]:
-    """The images of each video in the order of their frame numbers."""
-    frames: dict[Hashable, list[Entry]] = {video["id"]: [] for video in content["videos"]}
+def _frames_of_videos(file: Path, lists: dict[str, list[Entry]], problems: Problems) -> dict[Hashable, list[Entry]]:
+    """Return the images of each video."""
+    frames: dict[Hashable, list[Entry]] = {video["id"]: [] for video in lists["videos"]}
     taken: set[tuple[Hashable, int]] = set()
-    for image in content["images"]:
+    for image in lists["images"]:
         place = f"image {image['id']}"
-        number = _frame_number(image)
-        video = image.get("video_id")
+        number, video = _frame_number(image), image.get("video_id")
         if not isinstance(video, int | str) or video not in frames:
             problems.error(file, f"video_id {brief(video)} is not in videos", place)
         elif number is None or not isinstance(image.get("file_name"), str):
@@ -141,116 +218,84 @@ def _frames_of_videos(file: Path, content: dict[str, list[Entry]], problems: Pro
         else:
             taken.add((video, number))
             frames[video].append(image)
-    for images in frames.values():
-        images.sort(key=lambda image: _frame_number(image) or 0)
     return frames
 
 
 def _frame_number(image: Entry) -> int | None:
     for key in ("frame_id", "frame_index"):
-        if type(image.get(key)) is int:
+        if type(image.get(key)) is int and abs(image[key]) < LARGEST_INTEGER:
             return int(image[key])
     return None
 
 
-def _boxes_of_images(
-    file: Path, content: dict[str, list[Entry]], classes: ClassMap, problems: Problems
-) -> dict[Hashable, list[Entry]]:
-    """The annotations of each image that count and are sound, as far as one of them alone can show."""
-    boxes: dict[Hashable, list[Entry]] = defaultdict(list)
-    images = {image["id"] for image in content["images"]}
-    for entry in content["annotations"]:
-        if entry.get("iscrowd"):
-            continue
-        wrong = _what_is_wrong(entry, images, classes)
-        if wrong:
-            problems.error(file, wrong, _place(entry))
-        elif entry["category_id"] in classes.labels:
-            boxes[entry["image_id"]].append(entry)
-    return boxes
+def _tables(
+    file: Path,
+    lists: dict[str, list[Entry]],
+    frames: dict[Hashable, list[Entry]],
+    categories: Mapping[Hashable, int],
+    problems: Problems,
+) -> dict[Hashable, AnnotationTable]:
+    """Return id of a video → its annotations, in the order of the file."""
+    images = {image["id"]: (video, _frame_number(image)) for video, own in frames.items() for image in own}
+    known = {image["id"] for image in lists["images"]}
+    rows: dict[Hashable, list[tuple[Any, ...]]] = {video: [] for video in frames}
+    for k, entry in enumerate(lists["annotations"]):
+        wrong = _wrong_annotation(entry, known, categories)
+        if wrong is not None:
+            problems.error(file, wrong, WORDING.format(k))
+        elif entry["image_id"] in images:
+            video, number = images[entry["image_id"]]
+            category = categories[entry["category_id"]]
+            rows[video].append((number, _track(entry), category, entry["bbox"], bool(entry.get("iscrowd")), k))
+    return {video: _table(file, found, problems) for video, found in rows.items()}
 
 
-def _place(entry: Entry) -> Place:
-    return f"annotation {entry.get('id', 'without id')} of image {entry.get('image_id')}"
-
-
-def _what_is_wrong(entry: Entry, images: set[Hashable], classes: ClassMap) -> str | None:
-    image, category = entry.get("image_id"), entry.get("category_id")
+def _wrong_annotation(entry: Entry, images: set[Hashable], categories: Mapping[Hashable, int]) -> str | None:
+    image, category, track = entry.get("image_id"), entry.get("category_id"), _track(entry)
     if not isinstance(image, int | str) or image not in images:
         return f"image_id {brief(image)} is not in images"
-    if not isinstance(category, int | str) or (category not in classes.labels and not classes.drops(category)):
+    if not isinstance(category, int | str) or category not in categories:
         return f"category_id {brief(category)} is not in categories"
-    if not isinstance(entry.get("track_id", entry.get("instance_id")), int | str):
+    if track is None and not entry.get("iscrowd"):
         return "has neither track_id nor instance_id: a COCO file of single images has no tracks to learn from"
     if numbers(entry.get("bbox"), 4) is None:
         return "bbox is not four numbers [left, top, width, height]"
     return None
 
 
-def _image_folder(
-    file: Path, frames: dict[Hashable, list[Entry]], candidates: Many[Path], problems: Problems
-) -> Path | None:
-    """The folder that the images' names are relative to."""
-    first = [images[0]["file_name"] for images in frames.values() if images]
-    if not first:
-        problems.error(file, "its videos have no images")
-        return None
-    for folder in candidates:
-        if any((folder / name).is_file() for name in first):
-            return folder
-    looked = ", ".join(str(folder) for folder in candidates if folder.is_dir())
-    problems.error(file, f"there is no image {first[0]} in {looked}; name their folder as 'images' in dataset.yaml")
-    return None
+def _track(entry: Entry) -> int | str | None:
+    return next((entry[key] for key in ("track_id", "instance_id") if type(entry.get(key)) in (int, str)), None)
 
 
-def _with_file(
-    file: Path, video: Entry, images: list[Entry], folder: Path, listed: dict[Path, set[str]], problems: Problems
-) -> list[Entry]:
-    """The images whose file is there; ``listed`` remembers the folders that were looked into."""
-    there = []
-    for image in images:
-        path = folder / image["file_name"]
-        if path.parent not in listed:
-            listed[path.parent] = images_in(path.parent)
-        if path.name in listed[path.parent]:
-            there.append(image)
-    place = f"video {video.get('name', video['id'])}"
-    if not images:
-        problems.note(file, "has no images: left out", place)
-    elif not there:
-        first = folder / images[0]["file_name"]
-        problems.error(file, f"none of its {len(images):,} images is there ({first}, …)", place)
-    elif len(there) < len(images):
-        message = f"{len(images) - len(there):,} of {len(images):,} images are not there: left out"
-        problems.note(file, message, place)
-    return there
+def _table(file: Path, rows: list[tuple[Any, ...]], problems: Problems) -> AnnotationTable:
+    xywh = np.array([row[3] for row in rows], np.float64).reshape(-1, 4)
+    positions = np.array([row[5] for row in rows], np.int64)
+    ids, texts = _track_ids([row[1] for row in rows])
+    return AnnotationTable.of(
+        [row[0] for row in rows],
+        ids,
+        [row[2] for row in rows],
+        np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1),
+        Origin((file,), np.zeros(len(rows), np.int64), positions[:, None], WORDING, texts),
+        regions=[row[4] for row in rows],
+    ).checked(problems)
 
 
-def _sequence(
-    file: Path,
-    name: str,
-    video: Entry,
-    images: list[Entry],
-    folder: Path,
-    boxes: dict[Hashable, list[Entry]] | None,
-    classes: ClassMap,
-    problems: Problems,
-) -> Sequence:
-    size = _size(images[0]) or _size(video)
-    table = None if boxes is None else _table(file, images, boxes, classes)
-    return Sequence(
-        name=name,
-        frames=tuple(folder / image["file_name"] for image in images),
-        boxes=None if table is None else table.by_frame(len(images), size, problems),
-        classes=classes.names,
-        fps=_fps(video),
-        size=size,
-        first_frame=_frame_number(images[0]) or 0,
-    )
+def _track_ids(tracks: list[int | str | None]) -> tuple[Ints, tuple[str, ...]]:
+    """(N,) Return the tracks' own numbers, -1 for None.
+
+    Where one is text, the numbers 0, 1, … in the order in which they first appear, and the texts.
+    """
+    own = [-1 if track is None else track for track in tracks]
+    if all(isinstance(track, int) and abs(track) < LARGEST_INTEGER for track in own):
+        return np.array(own, np.int64), ()
+    known: dict[str, int] = {}
+    ids = [-1 if track is None else known.setdefault(str(track), len(known)) for track in tracks]
+    return np.array(ids, np.int64), tuple(known)
 
 
 def _fps(video: Entry) -> float | None:
-    """Frames a second; None where no key has a number that can be that."""
+    """Return frames per second; None where no key has a number that can be that."""
     for key in ("fps", "frame_rate"):
         said = numbers([video.get(key)], 1)
         if said is not None and math.isfinite(said[0]) and said[0] > 0:
@@ -258,28 +303,20 @@ def _fps(video: Entry) -> float | None:
     return None
 
 
-def _table(file: Path, images: list[Entry], boxes: dict[Hashable, list[Entry]], classes: ClassMap) -> BoxTable:
-    entries = [(k, entry) for k, image in enumerate(images) for entry in boxes.get(image["id"], [])]
-    ids = _track_ids([entry for _, entry in entries])
-    xywh = np.array([entry["bbox"] for _, entry in entries], np.float64).reshape(-1, 4)
-    return BoxTable(
-        np.array([k for k, _ in entries], np.int64),
-        ids,
-        np.array([classes.labels[entry["category_id"]] for _, entry in entries], np.int64),
-        np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1),
-        lambda k: (file, _place(entries[k][1])),
-    )
-
-
-def _track_ids(entries: list[Entry]) -> NDArray[np.int64]:
-    """(N,) The tracks' own numbers; where they are text, numbers in the order in which they first appear."""
-    tracks = [entry.get("track_id", entry.get("instance_id")) for entry in entries]
-    if all(isinstance(track, int) and abs(track) < 2**63 for track in tracks):
-        return np.array(tracks, np.int64)
-    known: dict[str, int] = {}
-    return np.array([known.setdefault(str(track), len(known)) for track in tracks], np.int64)
-
-
 def _size(entry: Entry) -> tuple[int, int] | None:
     height, width = entry.get("height"), entry.get("width")
     return (height, width) if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0 else None
+
+
+def numbers(value: Any, count: int) -> list[float] | None:
+    """Return ``value`` where it is a list of ``count`` numbers (NaN and infinite ones, too), else None."""
+    if not isinstance(value, list) or len(value) != count:
+        return None
+    return value if all(type(v) is float or (type(v) is int and abs(v) < 2**63) for v in value) else None
+
+
+def _objects(value: Any) -> list[Entry] | None:
+    """Return ``value`` where it is a list of JSON objects, else None."""
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        return None
+    return value

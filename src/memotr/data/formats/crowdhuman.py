@@ -5,27 +5,45 @@ Still images: training makes clips of them by shifting.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from memotr.data.formats.box_table import BoxTable
+from memotr.data.annotations import AnnotationTable, Origin
+from memotr.data.formats.coco_video import numbers
+from memotr.data.formats.dataset_format import DatasetFormat, SplitRequest
 from memotr.data.formats.frame_files import images_in
-from memotr.data.formats.json_files import numbers, objects
-from memotr.data.formats.problems import Problems
-from memotr.data.sequences import Sequence
+from memotr.data.formats.mot_text import MOT_RESULTS
+from memotr.data.problems import Problems
+from memotr.data.sequences import Recording
 from memotr.documents import DocumentError, on_one_line, parse_json, read_text
 
-CLASSES = ("person",)
+PERSON = {0: "person"}
 
 
-def read_sequences(annotations: Path, images: Path, problems: Problems) -> Iterator[Sequence]:
-    """One still sequence a line of ``annotations``, with the full boxes (``fbox``) of persons not to be ignored.
+class CrowdHuman(DatasetFormat):
+    """A file of annotations and a folder of images a split."""
 
-    Lines whose image is not in the folder ``images`` are errors and not returned.
-    """
+    name = "crowdhuman"
+    rules = "mot"
+    scored = False
+    layout = "annotation_<split>.odgt with images/<split> (CrowdHuman)"
+    results = MOT_RESULTS
+
+    def splits(self, root: Path) -> tuple[Mapping[str, Path], str]:
+        files = sorted(root.glob("annotation_*.odgt"))
+        return {file.stem.removeprefix("annotation_"): file for file in files}, "CrowdHuman: annotation_*.odgt"
+
+    def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
+        """Yield a still image a line, with the full boxes (``fbox``) of persons, those to be ignored as regions."""
+        folders = request.image_folders()
+        images = next((folder for folder in folders if folder.is_dir()), folders[0])
+        return _read(request.place, images, request, problems)
+
+
+def _read(annotations: Path, images: Path, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
     files = {name.rpartition(".")[0]: images / name for name in images_in(images)}
     if not files:
         problems.error(images, f"no images here, which {annotations.name} is about")
@@ -47,7 +65,7 @@ def read_sequences(annotations: Path, images: Path, problems: Problems) -> Itera
             pass
         elif name not in files:
             problems.error(annotations, f"there is no image {images / name}.jpg", number)
-        else:
+        elif request.wants(name):
             yield _still(record, annotations, number, files[name], problems)
         seen.add(name)
     others = len(files.keys() - seen)
@@ -64,28 +82,38 @@ def _record(line: str, file: Path, number: int, problems: Problems) -> dict[str,
         problems.unreadable(file, error, number)
         return None
     known = isinstance(record, dict) and isinstance(record.get("ID"), str)
-    if not known or objects(record.get("gtboxes")) is None:
+    if not known or not _boxes(record.get("gtboxes")):
         problems.error(file, 'expected {"ID": "…", "gtboxes": [{"tag": "person", "fbox": […], …}, …]}', number)
         return None
     return dict(record)
 
 
-def _still(record: dict[str, Any], file: Path, number: int, image: Path, problems: Problems) -> Sequence:
-    ids, xywh = [], []
+def _boxes(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(box, dict) for box in value)
+
+
+def _still(record: dict[str, Any], file: Path, number: int, image: Path, problems: Problems) -> Recording:
+    ids, xywh, ignored = [], [], []
     for k, box in enumerate(record["gtboxes"]):
-        extra = box.get("extra")
-        if box.get("tag", "person") != "person" or (isinstance(extra, dict) and extra.get("ignore") == 1):
+        if box.get("tag", "person") != "person":
             continue
+        extra = box.get("extra")
+        ignore = isinstance(extra, dict) and extra.get("ignore") == 1
         full = numbers(box.get("fbox"), 4)
         if full is None:
-            problems.error(file, f"gtboxes[{k}] has no fbox of four numbers [left, top, width, height]", number)
+            if not ignore:
+                message = f"gtboxes[{k}] has no fbox of four numbers [left, top, width, height]"
+                problems.error(file, message, number)
             continue
         ids.append(k)
         xywh.append(full)
+        ignored.append(ignore)
     boxes = np.array(xywh, np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
-    n = len(ids)
-    table = BoxTable(
-        np.zeros(n, np.int64), np.array(ids, np.int64), np.zeros(n, np.int64), boxes, lambda _: (file, number)
+    nothing = np.zeros(len(ids), np.int64)
+    table = AnnotationTable.of(
+        nothing, ids, nothing, boxes, Origin.lines(file, nothing + number), regions=np.array(ignored, np.bool_)
+    ).checked(problems)
+    return Recording(
+        record["ID"], file, (image,), np.zeros(1, np.int64), range(1), table, PERSON, folder=image.parent, still=True
     )
-    return Sequence(record["ID"], (image,), table.by_frame(1, None, problems), CLASSES, still=True)

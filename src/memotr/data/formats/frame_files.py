@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from memotr.data.formats.problems import Problems
+from memotr.data.problems import Problems
 from memotr.errors import UserError
 from memotr.io.image_files import IMAGE_SUFFIXES, ImageError, image_size, in_order
 
@@ -49,7 +49,7 @@ def images_in(folder: Path) -> set[str]:
         return set()
     except OSError as error:
         raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
-    return {name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES}
+    return {name for name in names if name.lower().endswith(tuple(IMAGE_SUFFIXES))}
 
 
 def subfolders(folder: Path) -> list[Path]:

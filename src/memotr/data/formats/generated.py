@@ -11,23 +11,45 @@ The scripts count classes from 0 in the first two, from 1 in the third.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from memotr.data.formats.box_table import BoxTable
-from memotr.data.formats.frame_files import FrameFiles, list_frames, size_of, subfolders
+from memotr.data.annotations import AnnotationTable, Origin
+from memotr.data.formats.dataset_format import DatasetFormat, SplitRequest
+from memotr.data.formats.frame_files import FrameFiles, list_frames, subfolders
 from memotr.data.formats.mot import one_copy_each
-from memotr.data.formats.problems import Problems
-from memotr.data.sequences import Sequence
+from memotr.data.formats.mot_text import MOT_RESULTS
+from memotr.data.problems import Problems
+from memotr.data.sequences import Recording
 from memotr.documents import DocumentError, read_text
 from memotr.published import BDD100K_CLASSES
 
 COLUMNS = "class id x y w h [visibility]"
 WIDTHS = (6, 7)
+
+
+class Generated(DatasetFormat):
+    """Text of the published scripts, read only where it is asked for: it is no ground truth to score by."""
+
+    name = "generated"
+    options = frozenset({"detector"})
+    rules = "mot"
+    scored = False
+    by_request = True
+    layout = "gts/<split> or filter_labels/track/<split> (text of the published scripts)"
+    results = MOT_RESULTS
+
+    def splits(self, root: Path) -> tuple[Mapping[str, Path], str]:
+        splits = {name: split.texts for name, split in find_splits(root).items()}
+        return splits, "text made by the published scripts (gts or filter_labels)"
+
+    def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
+        split = find_splits(request.root)[request.split]
+        return _read_stills(split, request, problems) if split.stills else _read_videos(split, request, problems)
 
 
 @dataclass(frozen=True)
@@ -64,53 +86,60 @@ def find_splits(root: Path) -> dict[str, GeneratedSplit]:
     return splits
 
 
-def read_sequences(split: GeneratedSplit, problems: Problems, *, detector: str | None = None) -> Iterator[Sequence]:
-    """The sequences of a split; ``detector`` as in :func:`memotr.data.formats.mot.one_copy_each`.
-
-    Frames without a text file have no boxes: the scripts write none for them.
-    """
-    if split.stills:
-        yield from _read_stills(split, problems)
-        return
-    for folder in one_copy_each(subfolders(split.texts), detector):
-        texts = _texts_in(folder / split.inner)
-        frames = list_frames(split.images / folder.name / split.inner)
-        if problems.refuses_name(folder.parent, "video", folder.name):
+def _read_videos(split: GeneratedSplit, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
+    """Yield the videos of a split. Frames without a text file have no boxes: the scripts write none for them."""
+    names = [folder.name for folder in subfolders(split.texts) if request.wants(folder.name)]
+    for name in one_copy_each(names, request.detector):
+        folder, images = split.texts / name / split.inner, split.images / name / split.inner
+        texts = _texts_in(folder)
+        frames = list_frames(images)
+        if problems.refuses_name(split.texts, "video", name):
             continue
         if not texts:
-            problems.error(folder / split.inner, "no text files here: the script that makes them wrote nothing")
+            problems.error(folder, "no text files here: the script that makes them wrote nothing")
         elif not len(frames):
-            problems.error(split.images / folder.name / split.inner, "no images here")
+            problems.error(images, "no images here")
         else:
-            yield _read_video(folder.name, frames, texts, split, problems)
+            yield _read_video(name, frames, texts, split, problems)
 
 
 def _read_video(
     name: str, frames: FrameFiles, texts: dict[str, Path], split: GeneratedSplit, problems: Problems
-) -> Sequence:
-    size = size_of(frames.files, problems)
+) -> Recording:
     chosen = [texts.pop(file.stem, None) for file in frames.files]
     if texts:
         first = min(texts.values())
         problems.note(first.parent, f"{len(texts):,} text files have no image ({first.name}, …): left out")
-    boxes = _read_texts(chosen, split, problems).by_frame(len(frames), size, problems)
-    return Sequence(name, frames.files, boxes, split.classes, size=size, first_frame=int(frames.numbers[0]))
+    table = _read_texts(chosen, split, problems)
+    folder = frames.files[0].parent
+    return Recording(
+        name,
+        folder,
+        frames.files,
+        np.arange(len(frames)),
+        range(len(frames)),
+        table,
+        dict(enumerate(split.classes)),
+        folder=folder,
+        first_image=int(frames.numbers[0]),
+    )
 
 
-def _read_stills(split: GeneratedSplit, problems: Problems) -> Iterator[Sequence]:
+def _read_stills(split: GeneratedSplit, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
     texts = _texts_in(split.texts)
     if not texts:
         problems.error(split.texts, "no text files here: the script that makes them wrote nothing")
     without = 0
     for image in list_frames(split.images).files:
         text = texts.pop(image.stem, None)
-        if problems.refuses_name(image.parent, "image", image.stem):
+        if problems.refuses_name(image.parent, "image", image.stem) or not request.wants(image.stem):
             continue
         if text is None:
             without += 1
             continue
-        boxes = _read_texts([text], split, problems).by_frame(1, None, problems)
-        yield Sequence(image.stem, (image,), boxes, split.classes, still=True)
+        table = _read_texts([text], split, problems)
+        classes = dict(enumerate(split.classes))
+        yield Recording(image.stem, text, (image,), np.zeros(1, np.int64), range(1), table, classes, still=True)
     if without:
         problems.note(split.images, f"{without:,} images have no text file: left out")
     for text in texts.values():
@@ -122,19 +151,20 @@ def _texts_in(folder: Path) -> dict[str, Path]:
     return {file.stem: file for file in sorted(folder.glob("*.txt"))}
 
 
-def _read_texts(files: list[Path | None], split: GeneratedSplit, problems: Problems) -> BoxTable:
-    """The boxes of the frames' files; None is a frame without."""
+def _read_texts(files: list[Path | None], split: GeneratedSplit, problems: Problems) -> AnnotationTable:
+    """Return the boxes of the frames' files; None is a frame without."""
     tables = [(k, file, _read_rows(file, split, problems)) for k, file in enumerate(files) if file is not None]
-    origins = [(file, line) for _, file, (_, lines) in tables for line in lines]
     values = np.concatenate([np.zeros((0, 6)), *(rows[:, :6] for _, _, (rows, _) in tables)])  # (N, 6)
     counts = [len(lines) for _, _, (_, lines) in tables]
-    return BoxTable(
+    lines = np.array([line for _, _, (_, own) in tables for line in own], np.int64)
+    origin = Origin(tuple(file for _, file, _ in tables), np.repeat(np.arange(len(tables)), counts), lines[:, None])
+    return AnnotationTable.of(
         np.repeat(np.array([k for k, _, _ in tables], np.int64), counts),
-        values[:, 1].astype(np.int64),
-        values[:, 0].astype(np.int64) - split.first_class,
+        values[:, 1],
+        values[:, 0] - split.first_class,
         np.concatenate([values[:, 2:4], values[:, 2:4] + values[:, 4:6]], axis=1),
-        lambda k: origins[k],
-    )
+        origin,
+    ).checked(problems)
 
 
 def _read_rows(file: Path, split: GeneratedSplit, problems: Problems) -> tuple[NDArray[np.float64], list[int]]:

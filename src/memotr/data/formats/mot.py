@@ -1,4 +1,4 @@
-"""MOTChallenge layout: ``<seq>/{img1/*.jpg, gt/gt.txt, seqinfo.ini}``.
+"""MOTChallenge layout: ``<seq>/{img1/*.jpg, gt/gt.txt, seqinfo.ini}``, and its relatives MOT17 and MOTSynth.
 
 DanceTrack, SportsMOT, MOT17, MOT20 and MOTSynth come like this, and it is the easiest layout for own data.
 """
@@ -6,344 +6,287 @@ DanceTrack, SportsMOT, MOT17, MOT20 and MOTSynth come like this, and it is the e
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from memotr.data.formats.box_table import BoxTable
+from memotr.data.annotations import NO_CATEGORY, AnnotationTable
 from memotr.data.formats.classes import ClassMap
-from memotr.data.formats.frame_files import FrameFiles, images_in, list_frames, size_of, subfolders
-from memotr.data.formats.frame_numbers import FrameNumbers
-from memotr.data.formats.problems import Problems
+from memotr.data.formats.dataset_format import WHOLE, AnnotationFiles, DatasetFormat, Detector, SplitRequest
+from memotr.data.formats.frame_files import FrameFiles, images_in, list_frames, subfolders
+from memotr.data.formats.mot_text import MOT_RESULTS, read_truth
 from memotr.data.formats.seqmap import read_seqmap
-from memotr.data.sequences import FrameBoxes, Sequence
-from memotr.documents import DocumentError, brief, read_text
+from memotr.data.names import shortened
+from memotr.data.problems import Problems
+from memotr.data.sequences import Recording
 from memotr.io.seqinfo import SeqInfo, SeqInfoError, read_seqinfo
 
-PERSON = ClassMap.of({1: "person"})
-COLUMNS = "frame, id, left, top, width, height[, mark, class, visibility]"
-NO_CLASS = -1
 DETECTOR_COPY = re.compile(r"(?P<scene>MOT17-\d+)-(?P<detector>DPM|FRCNN|SDP)")  # MOT17 has every video three times
+TRUTH_FILES = ("gt/gt.txt", "gt.txt")  # in the folder of a sequence
 
 
-@dataclass(frozen=True)
-class MotRules:
-    """What of a ground-truth file counts. Rows with mark 0 never do.
+class Mot(DatasetFormat):
+    """Folders of sequences, in folders of splits or not."""
 
-    Attributes:
-        classes: names of the numbers in the class column.
-        whole_pixels: left, top, width and height lose what is behind the point (MOT17 as published).
-        visible_only: rows of visibility 0 do not count (MOTSynth as published).
-    """
+    name = "mot"
+    options = frozenset({"classes", "seqmap", "detector"})
+    numbered = True
+    layout = "<split>/<sequence>/img1 with gt/gt.txt (MOTChallenge)"
+    results = MOT_RESULTS
 
-    classes: ClassMap = PERSON
-    whole_pixels: bool = False
-    visible_only: bool = False
+    def splits(self, root: Path) -> tuple[Mapping[str, Path], str]:
+        if looks_like_sequence(root):
+            return {WHOLE: root}, "one sequence in the MOTChallenge layout"
+        if any(looks_like_sequence(folder) for folder in subfolders(root)):
+            return {WHOLE: root}, "a folder of sequences in the MOTChallenge layout"
+        for base in (root, root / "images"):
+            splits = {f.name: f for f in subfolders(base) if any(map(looks_like_sequence, subfolders(f)))}
+            if splits:
+                places = ", ".join(f"{base.name}/{split}" for split in splits)
+                return splits, f"sequences in the MOTChallenge layout in {places}"
+        return {}, ""
+
+    def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
+        folders = sequences_in(request.place, problems)
+        if request.seqmap is not None:
+            folders = named_in(request.seqmap, request.place, folders, problems)
+        every = [_find(folder, folder, request.images) for folder in folders]
+        wanted = one_copy_each([one.name for one in every if request.wants(one.name)], request.detector)
+        yield from _read(every, set(wanted), request.files, problems)
+
+    def classes_found(self, splits: Mapping[str, Path], files: AnnotationFiles) -> ClassMap | None:
+        folders = [folder for split in splits.values() for folder in [split, *subfolders(split)]]
+        truths = [truth for folder in folders if (truth := truth_in(folder)) is not None]
+        tables = [files.read(truth, read_truth, Problems()) for truth in truths]  # problems are reported by read()
+        return numbered(table for table in tables)
 
 
-@dataclass(frozen=True, eq=False)
-class GroundTruthRows:
-    """Rows of a gt.txt as they stand there.
+class Mot17(Mot):
+    """MOT17: sequences named for one of three detectors, all three with the same images and ground truth."""
 
-    Attributes:
-        values: (N, 6 to 10) float64.
-        lines: (N,) int64, line numbers from 1.
-    """
+    name = "mot17"
+    rules = "mot17"
 
-    values: NDArray[np.float64]
-    lines: NDArray[np.int64]
+    def splits(self, root: Path) -> tuple[Mapping[str, Path], str]:
+        splits, explanation = super().splits(root)
+        names = [root.name] + [folder.name for split in splits.values() for folder in subfolders(split)]
+        if not any(DETECTOR_COPY.fullmatch(name) for name in names):
+            return {}, ""
+        return splits, f"MOT17: {explanation}, named for a detector"
 
-    @property
-    def marks(self) -> NDArray[np.float64]:
-        """(N,) 0 where a row is to be ignored."""
-        return self.values[:, 6] if self.values.shape[1] > 6 else np.ones(len(self.values))
 
-    @property
-    def classes(self) -> NDArray[np.int64]:
-        """(N,) numbers of classes; −1 where the file has none (10 columns are MOT15: 8 to 10 are world coordinates)."""
-        if self.values.shape[1] not in (8, 9):
-            return np.full(len(self.values), NO_CLASS)
-        return self.values[:, 7].astype(np.int64)
+class MotSynth(Mot):
+    """MOTSynth: images in ``frames/<seq>/rgb``, ground truth in ``gts/<seq>``."""
 
-    @property
-    def visibility(self) -> NDArray[np.float64]:
-        """(N,) in [0, 1]; 1 where the file has none."""
-        return self.values[:, 8] if self.values.shape[1] == 9 else np.ones(len(self.values))
+    name = "motsynth"
+    options = frozenset()
+    rules = "motsynth"
+    scored = False
+    layout = "frames/<sequence>/rgb with gts (MOTSynth)"
 
-    def __getitem__(self, index: NDArray[np.bool_]) -> GroundTruthRows:
-        return GroundTruthRows(self.values[index], self.lines[index])
+    def splits(self, root: Path) -> tuple[Mapping[str, Path], str]:
+        found = any((folder / "rgb").is_dir() for folder in subfolders(root / "frames"))
+        return {WHOLE: root / "gts"} if found else {}, "MOTSynth: frames/*/rgb and gts"
+
+    def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
+        folders = subfolders(request.root / "frames")
+        every = [_find(request.place / folder.name, folder / "rgb", request.images) for folder in folders]
+        yield from _read(every, {one.name for one in every if request.wants(one.name)}, request.files, problems)
+
+
+class MotTruth(Mot):
+    """Ground truth without images, as only scoring takes it: ``<name>.txt``, ``<name>/gt.txt``, or one such file."""
+
+    def splits(self, root: Path) -> tuple[Mapping[str, Path], str]:
+        return ({WHOLE: root}, "MOTChallenge text without images") if _truth_alone(root) else ({}, "")
+
+    def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
+        every = _truth_alone(request.place)
+        names = {one.name for one in every}
+        if request.seqmap is not None:
+            names &= set(_known(request.seqmap, request.place, names, problems))
+            every = [one for one in every if one.name in names]
+        yield from _read(every, {one.name for one in every if request.wants(one.name)}, request.files, problems)
 
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """A sequence before its boxes are read."""
+    """A sequence before its annotations are read.
 
-    folder: Path
-    info: SeqInfo
+    Attributes:
+        name: of the sequence.
+        folder: of the sequence; None where one folder has the ground truth of many.
+        truth: its ground truth; None where it has none.
+        images: folder of its images.
+        frames: images in it.
+        info: of its seqinfo.ini.
+        problems: notes about that.
+    """
+
+    name: str
+    folder: Path | None
+    truth: Path | None
     images: Path
     frames: FrameFiles
-
-    @property
-    def name(self) -> str:
-        return self.folder.name or self.folder.absolute().name  # "." has none
-
-    @property
-    def truth(self) -> Path:
-        return self.folder / "gt" / "gt.txt"
+    info: SeqInfo
+    problems: Problems
 
 
-def read_sequences(
-    folders: Many[Path],
-    rules: MotRules,
-    problems: Problems,
-    *,
-    only: Many[Path] | None = None,
-    images: Callable[[Path], Path] | None = None,
-) -> Iterator[Sequence]:
-    """The sequences of a split, each read when asked for. Those without images are errors and not returned.
+def _find(folder: Path, images: Path, needed: bool = False) -> _Found:
+    """Look at a sequence.
 
     Args:
-        folders: all of the split, for they decide together what frames are counted from. Each holds ``gt/gt.txt``
-            (without it the sequence has no ground truth), perhaps ``seqinfo.ini``, and images.
-        rules: which rows count, and as what.
-        problems: takes what is wrong.
-        only: those that are returned; None: all.
-        images: folder of a sequence's images where that is not ``img1`` (or ``imDir`` of seqinfo.ini) in its own.
+        folder: of its ground truth and seqinfo.ini.
+        images: the same where images are in ``img1`` or the folder that seqinfo.ini names; else their own folder.
+        needed: list the images even if seqinfo.ini says how many there are.
     """
-    wanted = list(folders if only is None else only)
-    found = [_find(folder, images, problems) for folder in wanted]
-    others = [_find(folder, images, Problems()) for folder in folders if folder not in set(wanted)]
-    numbers = FrameNumbers.of((one.truth for one in found + others), (one.frames for one in found + others))
-    annotated = [one.truth for one in found if one.truth.is_file()]
-    if numbers.truth != numbers.images and annotated:
-        first = f"frame {numbers.truth} is image {numbers.images}"
-        message = f"frames are numbered from {numbers.truth}, images from {numbers.images}, in the whole split: {first}"
-        problems.note(annotated[0], message)
-    for one in found:
-        if problems.refuses_name(one.folder.parent, "sequence", one.name):
-            continue
-        if len(one.frames):
-            yield _read(one, rules, numbers, problems)
-        else:
-            problems.error(one.images, "no images here; copy the images of the sequence to this folder")
-
-
-def _find(folder: Path, images: Callable[[Path], Path] | None, problems: Problems) -> _Found:
+    problems = Problems()
     info = _info_of(folder / "seqinfo.ini", problems)
-    place = folder / info.image_folder if images is None else images(folder)
-    return _Found(folder, info, place, list_frames(place))
+    place = folder / info.image_folder if images is folder else images
+    name = folder.name or folder.absolute().name  # "." has none
+    frames = list_frames(place) if needed or info.length is None else FrameFiles((), np.zeros(0, np.int64))
+    return _Found(name, folder, truth_in(folder), place, frames, info, problems)
 
 
-def _read(found: _Found, rules: MotRules, numbers: FrameNumbers, problems: Problems) -> Sequence:
-    folder, frames = found.folder, found.frames
-    size = size_of(frames.files, problems) or found.info.size
-    _compare(found.info, folder / "seqinfo.ini", frames, size, problems)
-    boxes = _read_boxes(found.truth, frames, numbers, size, rules, problems) if found.truth.is_file() else None
-    return Sequence(
-        found.name,
-        frames.files,
-        boxes,
-        rules.classes.names,
-        None if found.info.fps is None else float(found.info.fps),
-        size,
-        first_frame=int(frames.numbers[0]),
-        gapless=numbers.gapless(frames),
+def truth_in(folder: Path) -> Path | None:
+    """Return the ground truth of a sequence, if it has any."""
+    return next((folder / name for name in TRUTH_FILES if (folder / name).is_file()), None)
+
+
+def _truth_alone(path: Path) -> list[_Found]:
+    """Return what there is of ground truth without the folders of a data set, none where there is such a folder."""
+    if path.is_file() and path.suffix == ".txt":
+        if path.name != "gt.txt":
+            return [_file_alone(path)]
+        folder = path.absolute().parent
+        folder = folder.parent if folder.name == "gt" else folder
+        return [_find(folder, folder)]
+    if (path / "gt.txt").is_file():
+        return [_find(path, path)]
+    if any(map(looks_like_sequence, [path, *subfolders(path)])):
+        return []
+    inside = [folder for folder in subfolders(path) if (folder / "gt.txt").is_file()]
+    if inside or any(subfolders(path)) or any(path.glob("*.json")):
+        return [_find(folder, folder) for folder in inside]
+    return [_file_alone(file) for file in sorted(path.glob("*.txt")) if "seqmap" not in file.name]
+
+
+def _file_alone(file: Path) -> _Found:
+    return _Found(file.stem, None, file, file.parent, list_frames(file), SeqInfo(), Problems())
+
+
+def _read(every: Many[_Found], wanted: set[str], files: AnnotationFiles, problems: Problems) -> Iterator[Recording]:
+    """Yield those of the sequences of a split that are wanted.
+
+    All of them decide together what frames and images are counted from: the first or last frame of a single one may be
+    without objects, or without its image.
+    """
+    chosen = [one for one in every if one.name in wanted]
+    missing = [one for one in chosen if one.truth is None]
+    if 0 < len(missing) < len(chosen):
+        what = f"no gt/gt.txt for {len(missing)} of {len(chosen)} sequences ({shortened(one.name for one in missing)})"
+        folder = (missing[0].folder or missing[0].images).parent
+        problems.error(folder, f"{what}; copy them, or name the others in a seqmap or by --sequences")
+        chosen = [one for one in chosen if one.truth is not None]
+    tables = {one.name: _table(one, files, problems if one in chosen else Problems()) for one in every}
+    first = 0 if any((table.frames == 0).any() for table in tables.values() if table is not None) else 1
+    first_image = 0 if any(one.frames.named and len(one.frames) and one.frames.numbers[0] == 0 for one in every) else 1
+    annotated = [one.truth for one in chosen if one.truth is not None]
+    if first != first_image and annotated and any(len(one.frames) for one in chosen):
+        message = f"frames are numbered from {first}, images from {first_image}, in the whole split: "
+        problems.note(annotated[0], f"{message}frame {first} is image {first_image}")
+    for one in chosen:
+        if problems.refuses_name((one.folder or one.images).parent, "sequence", one.name):
+            continue
+        problems.extend(one.problems)
+        yield _recording(one, tables.pop(one.name), first, first_image, problems)
+
+
+def _table(one: _Found, files: AnnotationFiles, problems: Problems) -> AnnotationTable | None:
+    return None if one.truth is None else files.read(one.truth, read_truth, problems)
+
+
+def _recording(
+    one: _Found, table: AnnotationTable | None, first: int, first_image: int, problems: Problems
+) -> Recording:
+    if table is not None:
+        early = table.frames < first
+        table.report(early, f"frame {{frame}}: frames are counted from {first}", problems)
+        table = table[~early] if early.any() else table
+    known = one.info.length or len(one.frames)
+    last = first - 1 if table is None else int(table.frames.max(initial=first - 1))
+    first_name = first_image if one.frames.named else 1
+    counted = np.arange(first_name, first_name + len(one.frames))
+    return Recording(
+        one.name,
+        one.truth or one.folder or one.images,
+        one.frames.files,
+        one.frames.numbers - first_name + first,
+        range(first, first + known if known else last + 1),
+        table,
+        folder=one.folder,
+        image_folder=one.images,
+        first_image=int(one.frames.numbers[0]) if len(one.frames) else first_image,
+        fps=None if one.info.fps is None else float(one.info.fps),
+        gapless=bool((one.frames.numbers == counted).all()),
+        info=one.info,
+        length_known=known > 0,
     )
 
 
 def _info_of(file: Path, problems: Problems) -> SeqInfo:
-    """What seqinfo.ini says; the images that are there count, so what cannot be understood is only noted."""
+    """Return what seqinfo.ini says; what cannot be understood is only noted, for the images that are there count."""
     try:
         info = read_seqinfo(file)
     except SeqInfoError as error:
         problems.note(file, f"cannot be understood ({error.reason}): not used")
-        return SeqInfo()
+        return SeqInfo(unusable={"seqLength": f"cannot be understood ({error.reason})"})
     for message in info.unusable.values():
         problems.note(file, f"{message}: not used")
     return info
 
 
-def _compare(info: SeqInfo, file: Path, frames: FrameFiles, size: tuple[int, int] | None, problems: Problems) -> None:
-    """Notes where the images say something else than each other, or than seqinfo.ini (``file``)."""
-    missing = int(frames.numbers[-1] - frames.numbers[0]) + 1 - len(frames)
-    if missing:
-        folder = frames.files[0].parent
-        problems.note(folder, f"images missing between the others, which count as neighbours: {missing:,}")
-    if info.length is not None and info.length > len(frames):
-        message = f"seqLength={info.length}, but there are {len(frames):,} images: those that are there are used"
-        problems.note(file, message)
-    if info.size is not None and size is not None and info.size != size:
-        found, said = f"{size[1]}×{size[0]}", f"{info.size[1]}×{info.size[0]}"
-        problems.note(file, f"says {said}, images are {found}: boxes are taken to be in pixels of the images")
+def numbered(tables: Iterable[AnnotationTable]) -> ClassMap | None:
+    """Return a class for each number of rows that count; None where there is but 1, or none at all."""
+    found: set[int] = set()
+    for table in tables:
+        found.update(np.unique(table.categories[table.marked]).tolist())
+    numbers = sorted(found - {NO_CATEGORY})
+    if numbers in ([], [1]):
+        return None
+    return ClassMap.of({number: f"class {number}" for number in numbers}, left_out=())
 
 
-def one_copy_each(folders: Many[Path], detector: str | None = None) -> list[Path]:
-    """MOT17 has each video three times, for three detectors, with the same images and ground truth: one of each.
+def one_copy_each(names: Many[str], detector: Detector | None = None) -> list[str]:
+    """Return one of MOT17's three copies of each video, which have the same images and ground truth.
 
     Args:
-        folders: sequences, in order; those not named like ``MOT17-02-SDP`` all stay.
+        names: of sequences, in order; those not named like ``MOT17-02-SDP`` all stay.
         detector: DPM, FRCNN or SDP takes those copies, ``all`` every copy; None: SDP where it is, else another.
     """
     if detector == "all":
-        return list(folders)
+        return list(names)
     wanted = (detector,) if detector else ("SDP", "FRCNN", "DPM")
-    best: dict[str, tuple[int, Path]] = {}
-    for folder in folders:
-        match = DETECTOR_COPY.fullmatch(folder.name)
-        scene, copy = (match["scene"], match["detector"]) if match else (folder.name, wanted[0])
+    best: dict[str, tuple[int, str]] = {}
+    for name in names:
+        match = DETECTOR_COPY.fullmatch(name)
+        scene, copy = (match["scene"], match["detector"]) if match else (name, wanted[0])
         if copy in wanted and (scene not in best or wanted.index(copy) < best[scene][0]):
-            best[scene] = (wanted.index(copy), folder)
-    chosen = {folder for _, folder in best.values()}
-    return [folder for folder in folders if folder in chosen]
+            best[scene] = (wanted.index(copy), name)
+    chosen = {name for _, name in best.values()}
+    return [name for name in names if name in chosen]
 
 
 def looks_like_sequence(folder: Path) -> bool:
-    """Whether a folder is a sequence in this layout, complete or not."""
+    """Return whether a folder is a sequence in this layout, complete or not."""
     return (folder / "img1").is_dir() or (folder / "seqinfo.ini").is_file() or (folder / "gt" / "gt.txt").is_file()
 
 
-def class_numbers(files: Iterable[Path]) -> set[int]:
-    """The class numbers of all rows that count, in all of these gt.txt; −1 for files without such a column."""
-    found: set[int] = set()
-    for file in files:
-        untold = Problems()  # what is wrong is told where the boxes are read
-        rows = _whole_numbers(file, read_rows(file, untold), untold)
-        found.update(np.unique(rows[rows.marks != 0].classes).tolist())
-    return found
-
-
-def read_rows(file: Path, problems: Problems) -> GroundTruthRows:
-    """All rows of a gt.txt that can be understood, whatever their mark and class."""
-    try:
-        lines = read_text(file).splitlines()
-    except DocumentError as error:
-        problems.unreadable(file, error)
-        lines = []
-    numbers = np.array([k for k, line in enumerate(lines, 1) if line and not line.isspace()], np.int64)
-    if not len(numbers):
-        return GroundTruthRows(np.zeros((0, 9)), numbers)
-    if len(numbers) < len(lines):
-        lines = [lines[k - 1] for k in numbers.tolist()]
-    try:
-        values = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)
-    except ValueError:
-        return _read_rows_slowly(file, lines, numbers, problems)
-    if not 6 <= values.shape[1] <= 10:
-        return _read_rows_slowly(file, lines, numbers, problems)
-    return GroundTruthRows(values, numbers)
-
-
-def _read_rows_slowly(file: Path, lines: list[str], numbers: NDArray[np.int64], problems: Problems) -> GroundTruthRows:
-    """The good rows among bad ones, each of which is told."""
-    good: list[tuple[int, list[float]]] = []
-    for number, line in zip(numbers.tolist(), lines, strict=True):
-        parts = line.split(",")
-        try:
-            if not 6 <= len(parts) <= 10:
-                raise ValueError(f"expected 6 to 10 values separated by commas ({COLUMNS}), found {len(parts)}")
-            if good and len(parts) != len(good[0][1]):
-                raise ValueError(f"found {len(parts)} values, line {good[0][0]} has {len(good[0][1])}")
-            good.append((number, [_number(part) for part in parts]))
-        except ValueError as error:
-            problems.error(file, str(error), number)
-    width = len(good[0][1]) if good else 9
-    values = np.array([row for _, row in good], np.float64).reshape(-1, width)
-    return GroundTruthRows(values, np.array([number for number, _ in good], np.int64))
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{brief(text.strip())} is not a number; columns are {COLUMNS}") from None
-
-
-def _read_boxes(
-    file: Path,
-    frames: FrameFiles,
-    numbers: FrameNumbers,
-    size: tuple[int, int] | None,
-    rules: MotRules,
-    problems: Problems,
-) -> tuple[FrameBoxes, ...]:
-    rows = read_rows(file, problems)
-    if not len(rows.values):
-        problems.note(file, "no rows: every frame counts as one without objects")
-    rows = _whole_numbers(file, rows, problems)
-    rows = rows[(rows.marks != 0) & ((rows.visibility > 0) | (not rules.visible_only))]
-    rows, labels = _label(file, rows, rules.classes, problems)
-    position, with_image = _frame_positions(file, rows.values[:, 0].astype(np.int64), numbers, frames, problems)
-    rows, labels = rows[with_image], labels[with_image]
-    xywh = np.trunc(rows.values[:, 2:6]) if rules.whole_pixels else rows.values[:, 2:6]
-    boxes = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-    lines = rows.lines.tolist()
-    table = BoxTable(position, rows.values[:, 1].astype(np.int64), labels, boxes, lambda k: (file, lines[k]))
-    return table.by_frame(len(frames), size, problems)
-
-
-def _whole_numbers(file: Path, rows: GroundTruthRows, problems: Problems) -> GroundTruthRows:
-    """Rows whose frame, id and class are whole numbers, and whose mark is a number."""
-    checked = {0: "frame", 1: "id"} | ({7: "class"} if rows.values.shape[1] in (8, 9) else {})
-    good = np.ones(len(rows.values), bool)
-    for column, name in checked.items():
-        values = rows.values[:, column]
-        whole = np.isfinite(values) & (np.floor(values) == values) & (np.abs(values) < 2**53)
-        for k in np.flatnonzero(~whole).tolist():
-            problems.error(file, f"{name} {values[k]:g} is not a whole number", int(rows.lines[k]))
-        good &= whole
-    unmarked = ~np.isfinite(rows.marks)
-    for k in np.flatnonzero(unmarked).tolist():
-        problems.error(file, f"mark {rows.marks[k]:g} (column 7) is not a number", int(rows.lines[k]))
-    return rows[good & ~unmarked]
-
-
-def _label(
-    file: Path, rows: GroundTruthRows, classes: ClassMap, problems: Problems
-) -> tuple[GroundTruthRows, NDArray[np.int64]]:
-    """The rows whose class counts, with their labels (N,)."""
-    numbers = rows.classes
-    labels = np.full(len(numbers), -1)
-    for number in np.unique(numbers).tolist():
-        here = numbers == number
-        if number in classes.labels:
-            labels[here] = classes.labels[number]
-        elif number == NO_CLASS and len(classes.names) == 1:
-            labels[here] = 0
-        elif not classes.drops(number):
-            for line in rows.lines[here].tolist():
-                message = f"class {number} has no name; the classes are {', '.join(classes.names)} (dataset.yaml)"
-                problems.error(file, message, line)
-    known = labels >= 0
-    return rows[known], labels[known]
-
-
-def _frame_positions(
-    file: Path, frame: NDArray[np.int64], numbers: FrameNumbers, frames: FrameFiles, problems: Problems
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Where in the sequence the frames with these numbers stand (of those that have an image), and which have one."""
-    position, found = numbers.positions(frame, frames)
-    if len(frame) and not found.any():
-        images = f"{frames.files[0].name} to {frames.files[-1].name}"
-        problems.error(file, f"has frames {frame.min()} to {frame.max()}, none of which is an image ({images})")
-    elif not found.all():
-        lost = frame[~found]
-        span = f"{lost.min()} to {lost.max()}" if lost.min() < lost.max() else f"{lost.min()}"
-        problems.note(file, f"{len(lost):,} boxes are of frames without an image (frames {span}): left out")
-    return position, found
-
-
-def missing_ground_truth(folders: Many[Path]) -> list[Path]:
-    """The gt.txt that are not there."""
-    files = [folder / "gt" / "gt.txt" for folder in folders]
-    return [file for file in files if not file.is_file()]
-
-
 def sequences_in(parent: Path, problems: Problems) -> list[Path]:
-    """The sequences in a folder, or the folder where it is one; folders that look like broken sequences are errors."""
+    """Return the sequences in a folder, or the folder where it is one; folders like broken sequences are errors."""
     if looks_like_sequence(parent):
         return [parent]
     sequences = []
@@ -360,17 +303,18 @@ def sequences_in(parent: Path, problems: Problems) -> list[Path]:
 
 
 def named_in(seqmap: Path, parent: Path, folders: Many[Path], problems: Problems) -> list[Path]:
-    """Those of the folders that a seqmap names.
+    """Return those of the folders that a seqmap names. Raises UserError as :func:`read_seqmap`."""
+    names = set(_known(seqmap, parent, {folder.name for folder in folders}, problems))
+    return [folder for folder in folders if folder.name in names]
 
-    Raises:
-        UserError: as :func:`read_seqmap`.
-    """
+
+def _known(seqmap: Path, parent: Path, there: set[str], problems: Problems) -> list[str]:
+    """Return the names in a seqmap; those that are not ``there`` are errors."""
     wanted = read_seqmap(seqmap)
-    there = {folder.name for folder in folders}
     for name, number in wanted.items():
         if name not in there:
             problems.error(seqmap, f"sequence {name} is not in {parent}: copy it there or remove this line", number)
     others = len(there - set(wanted))
     if others:
         problems.note(seqmap, f"does not name {others:,} of the sequences in {parent}: left out")
-    return [folder for folder in folders if folder.name in wanted]
+    return [name for name in wanted if name in there]

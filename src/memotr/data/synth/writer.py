@@ -15,7 +15,7 @@ import cv2
 import yaml
 
 from memotr.consoles import SafeConsole, progress_bar
-from memotr.data.layouts import DATASET_FILE
+from memotr.data.formats.dataset_format import DATASET_FILE
 from memotr.data.synth.scene import Annotation, make_scene
 from memotr.data.synth.settings import CLASSES, FPS, SynthSettings
 from memotr.documents import DocumentError, on_one_line, read_yaml

@@ -1,0 +1,168 @@
+"""Annotations, or results of a tracker, of one sequence: one table, whatever format they were read from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memotr.data.problems import Place, Problems
+from memotr.documents import brief
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+NO_CATEGORY = -1
+FAR = 1e9  # pixels; nothing beyond is a position, and squares of it overflow
+LARGEST_INTEGER = 2**53  # float64 cannot tell whole numbers apart from here on
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Where the rows of a table come from.
+
+    Attributes:
+        files: files that the rows were read from.
+        file: (N,) index of each row's file in ``files``.
+        positions: (N, P) where in the file: a line from 1 (P = 1), or indices into lists of a JSON file.
+        wording: how positions are named in messages, such as ``annotations[{}]``; empty for lines.
+        ids: what ids 0, 1, … are in the file, where they are text; else empty.
+    """
+
+    files: tuple[Path, ...]
+    file: Ints
+    positions: Ints
+    wording: str = ""
+    ids: tuple[str, ...] = ()
+
+    @classmethod
+    def lines(cls, file: Path, lines: Ints) -> Origin:
+        """Return the origin of rows that are lines (N,), counted from 1, of one file."""
+        return cls((file,), np.zeros(len(lines), np.int64), lines[:, None])
+
+    def of(self, row: int) -> tuple[Path, Place]:
+        """Return the file of a row and its place there."""
+        position = self.positions[row].tolist()
+        return self.files[self.file[row]], self.wording.format(*position) if self.wording else position[0]
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotationTable:
+    """The N boxes of a sequence as they were written, in the order of the file; nothing is judged yet.
+
+    Attributes:
+        frames: (N,) frame numbers as the file counts them.
+        ids: (N,) ids of objects, or of tracks in results.
+        categories: (N,) numbers of categories; ``NO_CATEGORY`` where a row has none.
+        boxes: (N, 4) xyxy in pixels.
+        marks: (N,) the mark of ground truth, or the score of results; NaN where the file has none.
+        visibility: (N,) visible share of the object; NaN where the file has none.
+        regions: (N,) rows that are crowds or ignore regions rather than objects.
+        origin: file and place of each row, for messages.
+    """
+
+    frames: Ints
+    ids: Ints
+    categories: Ints
+    boxes: Floats
+    marks: Floats
+    visibility: Floats
+    regions: Bools
+    origin: Origin
+
+    def __post_init__(self) -> None:
+        n = len(self.frames)
+        for name in ("ids", "categories", "marks", "visibility", "regions"):
+            if getattr(self, name).shape != (n,):
+                raise ValueError(f"AnnotationTable: {n} frames, {name} of shape {getattr(self, name).shape}")
+        if self.boxes.shape != (n, 4) or len(self.origin.positions) != n:
+            raise ValueError(f"AnnotationTable: {n} frames, boxes {self.boxes.shape}")
+
+    @classmethod
+    def of(
+        cls,
+        frames: Any,
+        ids: Any,
+        categories: Any,
+        boxes: Any,
+        origin: Origin,
+        *,
+        marks: Floats | None = None,
+        visibility: Floats | None = None,
+        regions: Any = None,
+    ) -> Self:
+        """Return a table of array-likes; optional columns that are left out are NaN or False."""
+        frames = np.asarray(frames, np.int64)
+        missing = np.broadcast_to(np.nan, frames.shape)
+        return cls(
+            frames,
+            np.asarray(ids, np.int64),
+            np.asarray(categories, np.int64),
+            np.asarray(boxes, np.float64).reshape(-1, 4),
+            missing if marks is None else marks,
+            missing if visibility is None else visibility,
+            np.broadcast_to(np.False_, frames.shape) if regions is None else np.asarray(regions, np.bool_),
+            origin,
+        )
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, rows: NDArray[Any]) -> Self:
+        """Return the rows of a mask (N,) or of indices."""
+        origin = replace(self.origin, file=self.origin.file[rows], positions=self.origin.positions[rows])
+        columns = {field.name: getattr(self, field.name)[rows] for field in fields(self) if field.name != "origin"}
+        return type(self)(**columns, origin=origin)
+
+    @property
+    def marked(self) -> Bools:
+        """(N,) rows that count: those whose mark has an integer part other than 0, as in TrackEval, or no mark."""
+        marked: Bools = np.trunc(self.marks) != 0
+        return marked
+
+    def report(self, wrong: Bools, message: str, problems: Problems, *, note: bool = False) -> None:
+        """Report the rows that are ``wrong`` (N,), each with its place.
+
+        Args:
+            wrong: which rows.
+            message: may name the row's ``{frame}``, ``{id}`` and ``{category}``.
+            problems: takes an error for each of them, or a note.
+            note: whether it is a note.
+        """
+        add = problems.note if note else problems.error
+        for k in np.flatnonzero(wrong).tolist():
+            file, place = self.origin.of(k)
+            number = self.ids[k]
+            track = brief(self.origin.ids[number]) if self.origin.ids else number
+            row = {"frame": self.frames[k], "id": track, "category": self.categories[k]}
+            add(file, message.format(**row), place)
+
+    def checked(self, problems: Problems, *, results: bool = False) -> Self:
+        """Return the rows that can be used; the others are errors.
+
+        These are boxes that are no place in an image, negative ids (an ignored row may have one), and ids that their
+        frame has already. Regions need no ids.
+
+        Args:
+            problems: takes the errors.
+            results: the table holds results of a tracker, whose marks are scores.
+        """
+        near = np.abs(self.boxes).max(axis=1, initial=0) < FAR  # False for NaN
+        objects = ~self.regions
+        known = ~objects | (self.ids >= 0) | (~self.marked & (not results))
+        self.report(~near, "a coordinate is NaN, infinite or beyond any image; boxes are in pixels", problems)
+        self.report(
+            ~known, "id {id}: is this a file of detections? Ids of objects and tracks are 0 or greater", problems
+        )
+        again = np.zeros(len(self), np.bool_)
+        rows = np.flatnonzero(objects & (self.ids >= 0))
+        order = rows[np.lexsort((self.ids[rows], self.frames[rows]))]  # stable: the upper of equal rows comes first
+        same = (np.diff(self.frames[order]) == 0) & (np.diff(self.ids[order]) == 0)
+        again[order[1:][same]] = True
+        self.report(again, "id {id} is in frame {frame} already", problems)
+        good = near & known & ~again
+        return self if good.all() else self[good]

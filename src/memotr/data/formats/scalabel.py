@@ -1,0 +1,187 @@
+"""BDD100K box tracking in the Scalabel format: labels and results alike.
+
+One JSON file, a list of frames or ``{"frames": [...]}``, of one video or several:
+
+    {"name": "b1c66a42-6f7d68ca-0000001.jpg", "videoName": "b1c66a42-6f7d68ca", "frameIndex": 0,
+     "labels": [{"id": "17", "category": "car", "box2d": {"x1": 0, "y1": 346.5, "x2": 75.4, "y2": 407.4},
+                 "attributes": {"crowd": false}}, ...]}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memotr.data.annotations import FAR, LARGEST_INTEGER, AnnotationTable, Origin
+from memotr.data.problems import Problems
+from memotr.documents import DocumentError, brief, read_json
+from memotr.published import BDD100K_RENAMED
+
+CORNERS = ("x1", "y1", "x2", "y2")
+ASIDE = ("crowd", "Crowd", "ignored")  # attributes of what is no single object
+WORDING = "frame {} of the list, label {}"
+
+
+@dataclass(frozen=True, eq=False)
+class ScalabelVideo:
+    """One video of a file.
+
+    Attributes:
+        frames: ``frameIndex`` of every frame that is listed, ascending, those without objects too.
+        image_names: names of their images; empty texts where the file has none.
+        table: all labels, whose ids are numbered in the order of their appearance.
+        categories: number → name of a category, in the words of today (`BDD100K_RENAMED`).
+        entries: the frames as they stand in the file, in the order of ``frames``; only if they were asked for.
+    """
+
+    frames: tuple[int, ...]
+    image_names: tuple[str, ...]
+    table: AnnotationTable
+    categories: Mapping[int, str]
+    entries: tuple[dict[str, Any], ...] = ()
+
+
+def read_videos(
+    file: Path, problems: Problems, *, results: bool = False, entries: bool = False
+) -> dict[str, ScalabelVideo]:
+    """Read the videos of a file, by their names.
+
+    Crowds and labels with the attribute ``ignored`` are regions in ground truth. In results attributes are not looked
+    at.
+
+    Args:
+        file: JSON.
+        problems: takes everything that cannot be understood: frames and labels without their fields, frames and ids
+            that are there twice, boxes that are none.
+        results: the file holds results of a tracker.
+        entries: keep the frames as they are, too.
+    """
+    try:
+        content = read_json(file)
+    except DocumentError as error:
+        problems.unreadable(file, error)
+        return {}
+    return parse_videos(file, content, problems, results=results, entries=entries)
+
+
+def is_scalabel(content: Any) -> bool:
+    """Return whether a JSON document is in this format rather than COCO's."""
+    frames = content.get("frames") if isinstance(content, dict) else content
+    return isinstance(frames, list) and not (isinstance(content, dict) and "videos" in content)
+
+
+def parse_videos(
+    file: Path, content: Any, problems: Problems, *, results: bool = False, entries: bool = False
+) -> dict[str, ScalabelVideo]:
+    """Return the videos of a document that was read from ``file``; see :func:`read_videos`."""
+    frames = content.get("frames") if isinstance(content, dict) else content
+    if not isinstance(frames, list):
+        problems.error(file, 'expected a list of frames, or {"frames": [frame, …]} (Scalabel)')
+        return {}
+    videos: dict[str, _Video] = {}
+    for number, frame in enumerate(frames):
+        place = f"frame {number} of the list"
+        wrong = _wrong_frame(frame)
+        if wrong is not None:
+            problems.error(file, wrong, place)
+            continue
+        name, index = frame.get("videoName") or file.stem, frame["frameIndex"]
+        if problems.refuses_name(file, "video", name, place):
+            continue
+        video = videos.setdefault(name, _Video())
+        if index in video.frames:
+            problems.error(file, f"frameIndex {index} of video {brief(name)} is there twice", place)
+            continue
+        video.frames[index] = frame
+        for k, label in enumerate(frame.get("labels") or ()):
+            wrong = video.add(label, index, (number, k), results)
+            if wrong is not None:
+                problems.error(file, wrong, WORDING.format(number, k))
+    return {name: videos[name].finish(file, problems, results, entries) for name in sorted(videos)}
+
+
+def _wrong_frame(frame: Any) -> str | None:
+    """Return what is wrong with a frame, its labels left aside."""
+    if not isinstance(frame, dict):
+        return "not an object with videoName, frameIndex and labels"
+    name, index, labels = frame.get("videoName"), frame.get("frameIndex"), frame.get("labels")
+    if name is not None and not isinstance(name, str):
+        return f"videoName is {brief(name)}, not a text"
+    if index is None:
+        return "frameIndex is missing"
+    if type(index) is not int or not 0 <= index < LARGEST_INTEGER:
+        return f"frameIndex is {brief(index)}, not a whole number from 0"
+    if labels is not None and not isinstance(labels, list):
+        return "labels is not a list"
+    return None
+
+
+@dataclass
+class _Video:
+    """A video while it is being read.
+
+    Attributes:
+        frames: frameIndex → frame as it stands in the file.
+        rows: of the table: frame, id, category, x1, y1, x2, y2, score, region.
+        positions: of each row: of its frame in the list, and of the label in its frame.
+        ids: id in the file → number.
+        categories: name → number.
+    """
+
+    frames: dict[int, dict[str, Any]] = field(default_factory=dict)
+    rows: list[tuple[float, ...]] = field(default_factory=list)
+    positions: list[tuple[int, int]] = field(default_factory=list)
+    ids: dict[str, int] = field(default_factory=dict)
+    categories: dict[str, int] = field(default_factory=dict)
+
+    def add(self, label: Any, index: int, position: tuple[int, int], results: bool) -> str | None:
+        """Add a label; return what is wrong with it, if anything is."""
+        if not isinstance(label, dict):
+            return "not an object with id, category and box2d"
+        track, category, box = label.get("id"), label.get("category"), label.get("box2d")
+        if track is None:
+            return "id is missing: is this detection data? Tracks need ids"
+        if type(track) is not str and type(track) is not int:
+            return f"id is {brief(track)}, neither a text nor a whole number"
+        if not isinstance(category, str):
+            return "category is missing" if category is None else f"category is {brief(category)}, not a text"
+        if not isinstance(box, dict):
+            return "box2d is missing" if box is None else f"box2d is {brief(box)}, not an object"
+        corners: list[Any] = [box.get(key) for key in CORNERS]
+        for key, value in zip(CORNERS, corners, strict=True):
+            # Not below the limit: infinite, NaN, or no place in an image.
+            if (type(value) is not float and type(value) is not int) or not abs(value) < FAR:
+                wrong = "missing" if value is None else f"{brief(value)}, not a coordinate in pixels"
+                return f"{key} of box2d is {wrong}"
+        if results and (corners[2] < corners[0] or corners[3] < corners[1]):
+            return "box2d ends before it begins; x2, y2 are a corner, not a width and height"
+        attributes = label.get("attributes")
+        if not results and attributes is not None and not isinstance(attributes, dict):
+            return f"attributes is {brief(attributes)}, not an object"
+        region = not results and attributes is not None and any(attributes.get(key) for key in ASIDE)
+        category = BDD100K_RENAMED.get(category, category)
+        number = self.categories.setdefault(category, len(self.categories))
+        self.rows.append((index, self.ids.setdefault(str(track), len(self.ids)), number, *corners, region))
+        self.positions.append(position)
+        return None
+
+    def finish(self, file: Path, problems: Problems, results: bool, entries: bool) -> ScalabelVideo:
+        order = sorted(self.frames)
+        rows = np.array(self.rows, np.float64).reshape(-1, 8)  # (N, 8)
+        positions = np.array(self.positions, np.int64).reshape(-1, 2)
+        origin = Origin((file,), np.zeros(len(rows), np.int64), positions, WORDING, tuple(self.ids))
+        table = AnnotationTable.of(
+            rows[:, 0], rows[:, 1], rows[:, 2], np.ascontiguousarray(rows[:, 3:7]), origin, regions=rows[:, 7]
+        ).checked(problems, results=results)
+        names = tuple(_image_name(self.frames[index]) for index in order)
+        kept = tuple(self.frames[index] for index in order) if entries else ()
+        return ScalabelVideo(tuple(order), names, table, {k: name for name, k in self.categories.items()}, kept)
+
+
+def _image_name(frame: dict[str, Any]) -> str:
+    name = frame.get("name")
+    return name.rpartition("/")[2] if isinstance(name, str) else ""

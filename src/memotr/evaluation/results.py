@@ -1,0 +1,238 @@
+"""Results of a tracker: found, read by the parsers of ground truth, and checked against the ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memotr.data.annotations import NO_CATEGORY, AnnotationTable, Ints
+from memotr.data.formats.mot import DETECTOR_COPY
+from memotr.data.formats.mot_text import read_results as read_text
+from memotr.data.formats.scalabel import ScalabelVideo, read_videos
+from memotr.data.names import shortened
+from memotr.data.problems import Problems
+from memotr.data.protocols import BDD100K_OTHERS
+from memotr.data.truth import SequenceTruth, VideoBoxes
+from memotr.documents import brief
+from memotr.errors import UserError
+from memotr.evaluation.ground_truth import GroundTruth
+
+TO_ALLOW = "track what is missing, or count it as empty with --allow-missing"
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What a tracker found, beside the ground truth it is to be scored against.
+
+    Attributes:
+        truth: of the sequences to score.
+        boxes: a sequence's name → predictions, frames counted as in its truth.
+        notes: what the user should know about how the files were taken.
+    """
+
+    truth: GroundTruth
+    boxes: Mapping[str, VideoBoxes]
+    notes: tuple[str, ...]
+
+
+def read_results(path: Path, truth: GroundTruth, *, allow_missing: bool = False) -> Results:
+    """Read the results for every sequence of the ground truth.
+
+    Args:
+        path: MOTChallenge text: folder of ``<sequence>.txt`` (or a folder ``results`` or ``data`` in it), or one file
+            for one sequence. BDD100K: a JSON file or a folder of them.
+        truth: what they are to be scored against.
+        allow_missing: a sequence (BDD100K: or a frame) without results counts as one in which nothing was found.
+
+    Raises:
+        UserError: nothing is there, a sequence has no results, or something in a file is wrong (named with its line).
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    if truth.results.names_classes:
+        return _read_scalabel(path, truth, allow_missing)
+    return _read_text(path, truth, allow_missing)
+
+
+# MOTChallenge text
+
+
+def _read_text(path: Path, truth: GroundTruth, allow_missing: bool) -> Results:
+    truth, files, notes = _find(path, truth, allow_missing)
+    problems = Problems(stop=True)
+    tables = {name: read_text(file, problems, numbered=truth.numbers is not None) for name, file in files.items()}
+    empty = [name for name, found in tables.items() if not len(found)]
+    if empty:
+        notes.append(f"empty result files: {shortened(empty)}")
+    if truth.numbers is not None and not any((found.categories > 0).any() for found in tables.values()):
+        notes.append(f"results name no class (column 8): the {len(truth.classes)} classes are scored as one")
+        truth = truth.blind()
+    boxes, renumbered = {}, []
+    for sequence in truth.sequences:
+        table = tables.get(sequence.name)
+        if table is None:
+            boxes[sequence.name] = VideoBoxes.empty()
+            continue
+        labels = _labels(table, truth, problems)
+        shifted = _numbered_as_source(table, sequence, problems)
+        renumbered += [sequence.name] if shifted is not table else []
+        nothing = np.zeros(len(table), np.bool_)
+        boxes[sequence.name], _ = VideoBoxes.by_frame(shifted, sequence.frames, labels, nothing)
+    if renumbered:
+        notes.append(f"results that number the second half from 1: {shortened(renumbered)}")
+    return Results(truth, boxes, tuple(notes))
+
+
+def _find(path: Path, truth: GroundTruth, allow_missing: bool) -> tuple[GroundTruth, dict[str, Path], list[str]]:
+    """Return the sequences to score, name → file of those that have one, and notes."""
+    there = _files(path, truth.names)
+    notes: list[str] = []
+    one = _one_detector(truth.names, [name for name in there if name in truth.names])
+    if one and len(one) < len(truth.names):
+        notes.append(f"of MOT17's three copies of a video only those with results are scored: {shortened(one)}")
+        truth = truth.select(one)
+    missing = [name for name in truth.names if name not in there]
+    if missing and not allow_missing:
+        raise UserError(
+            f"{path}: no results for {len(missing)} of {len(truth.names)} sequences ({shortened(missing)}); {TO_ALLOW}"
+        )
+    if missing:
+        notes.append(f"sequences without results, counted as empty: {shortened(missing)}")
+    extra = [name for name in there if name not in truth.names]
+    if extra:
+        notes.append(f"result files of no sequence that is scored: {shortened(extra)}")
+    return truth, {name: there[name] for name in truth.names if name in there}, notes
+
+
+def _files(path: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Return every result file, by the name of the sequence that it is named for."""
+    if path.is_file():
+        return {names[0] if len(names) == 1 else path.stem: path}
+    files = sorted(path.glob("*.txt"))
+    for inner in ("results", "data"):  # of `memotr eval`, and of TrackEval
+        if not any(file.stem in names for file in files) and (path / inner).is_dir():
+            files = sorted((path / inner).glob("*.txt"))
+    if not files:
+        raise UserError(f"{path}: no result files (<sequence>.txt) in this folder")
+    return {file.stem: file for file in files}
+
+
+def _one_detector(names: Sequence[str], there: Sequence[str]) -> list[str] | None:
+    """Return the names of one detector's copies of MOT17 where all results are of these; else None."""
+    copies = {name: match for name in names if (match := DETECTOR_COPY.fullmatch(name))}
+    detectors = {copies[name]["detector"] for name in there if name in copies}
+    if len(copies) < len(names) or len(detectors) != 1:
+        return None
+    return [name for name, match in copies.items() if match["detector"] in detectors]
+
+
+def _labels(table: AnnotationTable, truth: GroundTruth, problems: Problems) -> Ints:
+    """(N,) Return the labels; a class that is not scored is an error, where classes count."""
+    if truth.only_class is not None:
+        message = f"column 8 is a class other than {truth.only_class}, the one scored"
+        table.report(table.categories > truth.only_class, message, problems)
+    if truth.numbers is None:
+        return np.zeros(len(table), np.int64)
+    known = ", ".join(map(str, truth.numbers))
+    message = f"column 8 is no class of the ground truth ({known})"
+    table.report(~np.isin(table.categories, list(truth.numbers)), message, problems)
+    return np.array([truth.numbers[number] for number in table.categories.tolist()], np.int64)
+
+
+def _numbered_as_source(table: AnnotationTable, sequence: SequenceTruth, problems: Problems) -> AnnotationTable:
+    """Return the same rows with frames counted as the ground truth does; second halves are often numbered from 1.
+
+    A frame that is not scored, or beyond the sequence, is an error.
+    """
+    frames = table.frames
+    table.report(frames < 1, "frame {frame}: frames are counted from 1", problems)
+    table.report(
+        frames > sequence.length, f"frame {{frame}} is beyond the sequence, which has {sequence.length}", problems
+    )
+    outside = frames < sequence.frames[0]
+    if not outside.any():
+        return table
+    shift = int(sequence.frames[0]) - 1
+    if (frames <= len(sequence.frames)).all():
+        return replace(table, frames=frames + shift)
+    scored = f"frames {shift + 1} to {sequence.length} (or the same numbered from 1)"
+    table.report(outside, f"frame {{frame}} is in the first half; only {scored} are scored", problems)
+    return table
+
+
+# BDD100K's JSON
+
+
+def _read_scalabel(path: Path, truth: GroundTruth, allow_missing: bool) -> Results:
+    if not any((~sequence.objects.ignore).any() for sequence in truth.sequences):
+        raise UserError("the ground truth has no object of an evaluated category; is it of a test split?")
+    found = _videos(path)
+    extra = [name for name in found if name not in truth.names]
+    if extra and len(extra) == len(found):
+        raise UserError(f"{path}: video {brief(extra[0])}{_more(extra)} is not in the ground truth; wrong split?")
+    absent = [name for name in truth.names if name not in found]
+    if absent and not allow_missing:
+        raise UserError(f"{path}: no results for video {brief(absent[0])}{_more(absent)}; {TO_ALLOW}")
+    notes = [f"videos without results, counted as empty: {shortened(absent)}"] if absent else []
+    notes += [f"results of no video that is scored: {shortened(extra)}"] if extra else []
+    boxes = {}
+    for sequence in truth.sequences:
+        video = found.get(sequence.name)
+        if video is None:
+            boxes[sequence.name] = VideoBoxes.empty()
+            continue
+        _check_frames(sequence, video, path, allow_missing)
+        labels = _named_labels(video, truth.classes)
+        nothing = np.zeros(len(video.table), np.bool_)
+        boxes[sequence.name], _ = VideoBoxes.by_frame(video.table, sequence.frames, labels, nothing)
+    return Results(truth, boxes, tuple(notes))
+
+
+def _videos(path: Path) -> dict[str, ScalabelVideo]:
+    """Return all videos of a file, or of the files in a folder."""
+    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    if not files:
+        raise UserError(f"{path}: no .json file in this folder; one a video, or one for all, is expected")
+    problems = Problems(stop=True)
+    videos: dict[str, ScalabelVideo] = {}
+    for file in files:
+        for name, video in read_videos(file, problems, results=True).items():
+            if name in videos:
+                raise UserError(f"{file}: video {brief(name)} is in another file of this folder, too")
+            videos[name] = video
+    return videos
+
+
+def _check_frames(truth: SequenceTruth, found: ScalabelVideo, path: Path, allow_missing: bool) -> None:
+    """Raise UserError for a frame that the ground truth does not have, or that has no results."""
+    unknown = sorted(set(found.frames).difference(truth.frames))
+    if unknown:
+        raise UserError(
+            f"{path}: video {brief(truth.name)} has frameIndex {unknown[0]}{_more(unknown)}, the ground truth has not; "
+            "frameIndex counts from 0"
+        )
+    absent = sorted(set(truth.frames).difference(found.frames))
+    if absent and not allow_missing:
+        raise UserError(f"{path}: video {brief(truth.name)} has no frameIndex {absent[0]}{_more(absent)}; {TO_ALLOW}")
+
+
+def _named_labels(video: ScalabelVideo, classes: Sequence[str]) -> Ints:
+    """(N,) Return the labels: those of categories that are annotated but not evaluated are −1."""
+    labels = np.full(len(video.table), NO_CATEGORY)
+    for number, name in video.categories.items():
+        here = video.table.categories == number
+        if name in classes:
+            labels[here] = classes.index(name)
+        elif name not in BDD100K_OTHERS:
+            known = ", ".join((*classes, *BDD100K_OTHERS))
+            message = f"unknown category {brief(name)}; known are {known}".replace("{", "{{").replace("}", "}}")
+            video.table.report(here, message, Problems(stop=True))
+    return labels
+
+
+def _more(names: Sequence[Any]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""

@@ -1,0 +1,160 @@
+"""From the folder of a scored run back to what it was scored from, and to every error in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, ValidationError
+
+from memotr.data.names import fits, shortened
+from memotr.documents import DocumentError, read_json
+from memotr.errors import UserError
+from memotr.evaluation.ground_truth import GroundTruth, load_ground_truth
+from memotr.evaluation.results import Results, read_results
+from memotr.evaluation.run_folder import METRICS
+from memotr.inspection.boxes import judge
+from memotr.inspection.events import SequenceErrors, find_errors
+from memotr.vocabulary import Protocol
+
+Row = Mapping[str, float]
+NEEDED = {"HOTA", "DetA", "AssA", "MOTA", "IDF1", "IDSW", "CLR_FN", "CLR_FP"}
+"""What a page shows of every row."""
+
+
+def _complete(row: dict[str, float]) -> dict[str, float]:
+    if missing := NEEDED - row.keys():
+        raise ValueError(f"no {min(missing)}")
+    if not all(abs(value) < 2**53 for value in row.values()):
+        raise ValueError("a number beyond all counts")
+    return row
+
+
+_Numbers = Annotated[dict[str, int | FiniteFloat], AfterValidator(_complete)]
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """A run taken apart.
+
+    Attributes:
+        path: the run's folder.
+        results: where its results were read.
+        truth: ground truth of the sequences that were scored.
+        metrics: of all of them together, TrackEval's name → fraction or count; with several classes their mean.
+        by_sequence: the same of each sequence.
+        by_class: the same of each class; empty where there is one.
+        errors: of the sequences that were asked for, the one that loses most first.
+        notes: what the user should know.
+    """
+
+    path: Path
+    results: Path
+    truth: GroundTruth
+    metrics: Row
+    by_sequence: Mapping[str, Row]
+    by_class: Mapping[str, Row]
+    errors: tuple[SequenceErrors, ...]
+    notes: tuple[str, ...]
+
+
+def inspect_run(
+    folder: Path, *, only: Sequence[str] = (), progress: Callable[[str, int], None] | None = None
+) -> Inspection:
+    """Read again what a run was scored from, and find the errors.
+
+    Args:
+        folder: of ``memotr score --output``.
+        only: patterns of names of sequences; empty: all.
+        progress: told after each sequence its name, and how many there are.
+
+    Raises:
+        UserError: it is no such folder, what was scored is gone or has changed since, or no sequence fits.
+    """
+    content = _metrics(folder / METRICS)
+    found = _read_again(folder, content.source)
+    rows: Mapping[str, Row] = content.sequences
+    truth = found.truth.select(list(rows))
+    if set(truth.names) != set(rows):
+        raise UserError(f"{folder}: {shortened(set(rows) - set(truth.names))} is not there any more; score it again")
+    chosen = fits(rows, only)
+    if not chosen:
+        raise UserError(f"{folder}: no sequence is named {' or '.join(only)}; there are {shortened(rows)}")
+    errors = []
+    for sequence in truth.select(chosen).sequences:
+        one = find_errors(judge(sequence, found.boxes[sequence.name], len(truth.classes)))
+        _compare(one, rows[sequence.name], folder)
+        errors.append(one)
+        if progress is not None:
+            progress(sequence.name, len(chosen))
+    errors.sort(key=lambda one: -one.lost)
+    by_class = {name: of.combined for name, of in content.classes.items()}
+    return Inspection(
+        folder, content.source.results, truth, content.combined, rows, by_class, tuple(errors), found.notes
+    )
+
+
+class _Class(BaseModel):
+    combined: _Numbers
+
+
+class _Source(BaseModel):
+    ground_truth: Path
+    results: Path
+    split: str | None = None
+    seqmap: Path | None = None
+    sequences: list[str] | None = None
+    half: bool = False
+    format: Protocol = "auto"
+
+
+class _Metrics(BaseModel):
+    """Those parts of ``metrics.json`` that are read again."""
+
+    combined: _Numbers
+    sequences: Annotated[dict[str, _Numbers], Field(min_length=1)]
+    classes: dict[str, _Class] = {}
+    source: _Source
+
+
+def _metrics(file: Path) -> _Metrics:
+    if not file.is_file():
+        raise UserError(f"{file.parent}: no {METRICS}; `memotr score … --output {file.parent}` writes it")
+    try:
+        return _Metrics.model_validate(read_json(file))
+    except DocumentError as error:
+        reason = error.reason
+    except ValidationError as error:
+        problem = error.errors()[0]
+        reason = f"{'.'.join(map(str, problem['loc'])) or 'all of it'}: {problem['msg']}"
+    raise UserError(f"{file}: is not what memotr score writes ({reason}); score the run again")
+
+
+def _read_again(folder: Path, source: _Source) -> Results:
+    """Ground truth and results, with the options that they were scored with."""
+    try:
+        truth = load_ground_truth(
+            source.ground_truth,
+            split=source.split,
+            seqmap=source.seqmap,
+            only=source.sequences or (),
+            half=source.half,
+            format=source.format,
+        )
+        # What was missing is missing still: whether anything has changed is seen from the counts.
+        return read_results(source.results, truth, allow_missing=True)
+    except UserError as error:
+        raise UserError(f"{folder}: what was scored cannot be read again: {error}") from error
+
+
+def _compare(errors: SequenceErrors, row: Row, folder: Path) -> None:
+    """Raises UserError where the errors are not those that were counted when the run was scored."""
+    here = {"CLR_FN": errors.missed, "CLR_FP": errors.false, "IDSW": len(errors.switches)}
+    for name, count in here.items():
+        if row.get(name) != count:
+            raise UserError(
+                f"{folder}: {errors.name} was scored with {row.get(name)} {name}, its files now give {count}; "
+                "they have changed since: score them again"
+            )

@@ -1,0 +1,74 @@
+"""Overlaps between the boxes of two tables of one sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from memotr.data.annotations import Bools, Floats, Ints
+from memotr.data.truth import VideoBoxes
+
+EPS = float(np.finfo(np.float64).eps)  # the tolerance of every threshold, as the metric's authors have it
+
+
+@dataclass(frozen=True, eq=False)
+class Overlaps:
+    """The pairs of boxes of one frame whose intersection over union is not 0.
+
+    Attributes:
+        gt: G ground-truth boxes.
+        pred: P predicted boxes.
+        i: (K,) row of the ground truth of a pair, ascending.
+        j: (K,) row of the prediction of a pair, ascending for each ground truth.
+        iou: (K,) their intersection over union, in (0, 1].
+    """
+
+    gt: VideoBoxes
+    pred: VideoBoxes
+    i: Ints
+    j: Ints
+    iou: Floats
+
+    @classmethod
+    def between(cls, gt: VideoBoxes, pred: VideoBoxes) -> Overlaps:
+        i, j = same_frame(gt.frames, pred.frames)  # (pairs,) each
+        iou = box_iou(gt.boxes[i], pred.boxes[j])
+        touching = iou > 0
+        return cls(gt, pred, i[touching], j[touching], iou[touching])
+
+    def select(self, gt: Bools, pred: Bools) -> Overlaps:
+        """The overlaps among the ground truth (G,) and the predictions (P,) that two masks keep."""
+        kept = gt[self.i] & pred[self.j]  # (K,)
+        new_i, new_j = np.cumsum(gt) - 1, np.cumsum(pred) - 1  # (G,), (P,): old row → new row
+        return Overlaps(self.gt[gt], self.pred[pred], new_i[self.i[kept]], new_j[self.j[kept]], self.iou[kept])
+
+
+def same_frame(frames_a: Ints, frames_b: Ints) -> tuple[Ints, Ints]:
+    """All pairs of rows of one frame: (A,) and (B,) ascending frame numbers → (K,) rows of a, ascending, and of b."""
+    first = np.searchsorted(frames_b, frames_a, side="left")  # (A,)
+    count = np.searchsorted(frames_b, frames_a, side="right") - first  # (A,) rows of b in the frame of each row of a
+    i = np.repeat(np.arange(len(frames_a)), count)  # (K,)
+    j = np.arange(len(i)) - np.repeat(np.cumsum(count) - count - first, count)  # (K,)
+    return i, j
+
+
+def box_area(boxes: Floats) -> Floats:
+    """(N, 4) xyxy → (N,)."""
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def box_intersection(a: Floats, b: Floats) -> Floats:
+    """Area that a[k] and b[k] share: (K, 4) and (K, 4) xyxy → (K,)."""
+    width = np.minimum(a[:, 2], b[:, 2]) - np.maximum(a[:, 0], b[:, 0])  # (K,)
+    height = np.minimum(a[:, 3], b[:, 3]) - np.maximum(a[:, 1], b[:, 1])  # (K,)
+    shared: Floats = width.clip(min=0) * height.clip(min=0)
+    return shared
+
+
+def box_iou(a: Floats, b: Floats) -> Floats:
+    """Intersection over union of a[k] and b[k]: (K, 4) and (K, 4) xyxy → (K,); 0 where a box has no area."""
+    area_a, area_b = box_area(a), box_area(b)  # (K,) each
+    shared = box_intersection(a, b)
+    solid = (area_a > EPS) & (area_b > EPS)
+    return np.divide(shared, area_a + area_b - shared, out=np.zeros_like(shared), where=solid)

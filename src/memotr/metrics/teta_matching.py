@@ -1,0 +1,102 @@
+"""Which predicted box is which object: ignore regions, alignment of whole tracks, one-to-one matching in a frame."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from memotr.data.annotations import Bools, Floats, Ints
+from memotr.data.truth import VideoBoxes
+from memotr.metrics.overlaps import EPS, Overlaps, box_area, box_intersection, same_frame
+
+LOCALISED = 0.5  # intersection over union from which a prediction is *at* an object
+
+
+class Matches(NamedTuple):
+    """Pairs that the Hungarian method made, in the rows of the overlaps it was given.
+
+    It pairs off as many boxes of a frame as it can, those that do not touch too: a threshold on ``iou`` says which
+    count.
+    """
+
+    i: Ints  # (n,) ground truth
+    j: Ints  # (n,) predictions
+    iou: Floats  # (n,)
+
+
+def match(overlaps: Overlaps) -> Matches:
+    """One-to-one in every frame, for the most in total of alignment × IoU; tracks that fit overall are preferred."""
+    return _hungarian(overlaps, _alignment(overlaps) * overlaps.iou)
+
+
+def outside_ignore_regions(overlaps: Overlaps, regions: VideoBoxes) -> Bools:
+    """Which predictions (P,) count: those matched to an object, and those not more than half inside one region."""
+    pred = overlaps.pred
+    region, j = same_frame(regions.frames, pred.frames)  # (pairs,) rows of regions and of predictions
+    area = box_area(pred.boxes)[j]
+    shared = box_intersection(pred.boxes[j], regions.boxes[region])
+    covered = np.divide(shared, area, out=np.zeros_like(shared), where=area > EPS) > 0.5 + EPS  # (pairs,)
+    dropped = np.zeros(len(pred), np.bool_)
+    dropped[j[covered]] = True
+    if dropped.any():
+        at_object = overlaps.iou >= LOCALISED - EPS  # (K,)
+        matches = _hungarian(overlaps, np.where(at_object, overlaps.iou, 0.0))
+        dropped[matches.j[matches.iou >= LOCALISED - EPS]] = False
+    return ~dropped
+
+
+def _alignment(overlaps: Overlaps) -> Floats:
+    """How well the two tracks of every pair (K,) fit over the whole video (Luiten et al., HOTA, IJCV 2021, section 6).
+
+    In a frame a pair shares sim / (row sum + column sum − sim); these shares added up over the video are to the two
+    tracks' boxes what an intersection is to a union.
+    """
+    gt, pred, i, j, iou = overlaps.gt, overlaps.pred, overlaps.i, overlaps.j, overlaps.iou
+    rivals = np.bincount(i, iou, len(gt))[i] + np.bincount(j, iou, len(pred))[j] - iou  # (K,)
+    # A box is often grazed by rounding only; such a pair counts for nothing, not for all of nothing.
+    share = np.divide(iou, rivals, out=np.zeros_like(iou), where=rivals > EPS)  # (K,)
+    pair, size_gt, size_pred = track_pairs(gt, pred, i, j)
+    together = np.bincount(pair, share, len(size_gt))  # (pairs of tracks,)
+    return (together / (size_gt + size_pred - together))[pair]
+
+
+def track_pairs(gt: VideoBoxes, pred: VideoBoxes, i: Ints, j: Ints) -> tuple[Ints, Ints, Ints]:
+    """The pairs of tracks among pairs of boxes.
+
+    Args:
+        gt, pred: tables of boxes.
+        i, j: (K,) rows of ``gt`` and ``pred``.
+
+    Returns:
+        (K,) index of the pair of tracks that a pair of boxes belongs to; for every pair of tracks the number of boxes
+        of its ground-truth id and of its predicted id in the tables.
+    """
+    _, track_gt, size_gt = np.unique(gt.ids, return_inverse=True, return_counts=True)
+    _, track_pred, size_pred = np.unique(pred.ids, return_inverse=True, return_counts=True)
+    both = track_gt[i] * len(size_pred) + track_pred[j]  # (K,)
+    keys, pair = np.unique(both, return_inverse=True)
+    row, column = np.divmod(keys, max(1, len(size_pred)))
+    return pair, size_gt[row], size_pred[column]
+
+
+def _hungarian(overlaps: Overlaps, score: Floats) -> Matches:
+    """Frame by frame the one-to-one pairs with the greatest sum of ``score`` (K,); 0 for boxes that do not touch."""
+    gt, pred, i, j = overlaps.gt.frames, overlaps.pred.frames, overlaps.i, overlaps.j
+    frames = np.intersect1d(gt, pred)
+    bounds = np.stack(
+        [np.searchsorted(rows, frames, side) for rows in (gt, pred, gt[i]) for side in ("left", "right")],
+        axis=1,
+    )  # (F, 6)
+    found_i, found_j, found_iou = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)]
+    for g0, g1, p0, p1, k0, k1 in bounds.tolist():
+        at = i[k0:k1] - g0, j[k0:k1] - p0
+        dense = np.zeros((g1 - g0, p1 - p0))
+        dense[at] = score[k0:k1]
+        rows, columns = linear_sum_assignment(dense, maximize=True)
+        dense[at] = overlaps.iou[k0:k1]
+        found_i.append(rows + g0)
+        found_j.append(columns + p0)
+        found_iou.append(dense[rows, columns])
+    return Matches(np.concatenate(found_i), np.concatenate(found_j), np.concatenate(found_iou))

@@ -1,0 +1,1 @@
+"""Archives that the servers of benchmarks take."""

@@ -1,0 +1,122 @@
+"""Box by box, the matching behind the page of errors is that of TrackEval's CLEAR."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from memotr.evaluation.ground_truth import GroundTruth, load_ground_truth
+from memotr.evaluation.scoring import read_results
+from memotr.inspection.boxes import judge
+from memotr.inspection.events import SequenceErrors, find_errors
+from memotr.inspection.matching import clear_matching
+from memotr.metrics.preprocessing import MetricInput, metric_inputs
+from memotr.metrics.trackeval import score
+from tests.data.real_data import real
+from tests.evaluation.generated import write_split
+
+
+def random_input(seed: int) -> MetricInput:
+    """Frames without objects, without predictions and without either; overlaps with ties and at the very threshold."""
+    rng = np.random.default_rng(seed)
+    gt_ids, tracker_ids, overlaps = [], [], []
+    for _ in range(60):
+        objects = rng.permutation(6)[: rng.choice([0, 1, 3, 6])]
+        tracks = rng.permutation(9)[: rng.choice([0, 1, 4, 9])]
+        gt_ids.append(objects)
+        tracker_ids.append(tracks)
+        overlaps.append(rng.choice([0, 0.3, 0.4999999, 0.5, 0.6, 0.8], (len(objects), len(tracks))))
+    return MetricInput(
+        num_timesteps=60,
+        num_gt_ids=6,
+        num_tracker_ids=9,
+        num_gt_dets=sum(map(len, gt_ids)),
+        num_tracker_dets=sum(map(len, tracker_ids)),
+        gt_ids=gt_ids,
+        tracker_ids=tracker_ids,
+        similarity_scores=overlaps,
+    )
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_matches_and_switches_of_random_frames(seed: int) -> None:
+    data = random_input(seed)
+    theirs, ours = score(data), clear_matching(data)
+    matched = ours.partner >= 0
+    assert matched.sum() == theirs["CLR_TP"]
+    assert len(set(ours.partner[matched].tolist())) == matched.sum()
+    assert ours.switched.sum() == theirs["IDSW"]
+    assert theirs["IDSW"] > 0
+    frames = np.repeat(np.arange(60), [len(ids) for ids in data["gt_ids"]])
+    partner_frames = np.repeat(np.arange(60), [len(ids) for ids in data["tracker_ids"]])
+    np.testing.assert_array_equal(partner_frames[ours.partner[matched]], frames[matched])
+
+
+def assert_clears_counts(truth: GroundTruth, results: Path) -> list[SequenceErrors]:
+    """The events of every sequence and class are as many as TrackEval's CLEAR counts."""
+    found = read_results(results, truth)
+    every = []
+    for sequence in found.truth.sequences:
+        boxes, classes = found.boxes[sequence.name], found.truth.classes
+        errors = find_errors(judge(sequence, boxes, len(classes)))
+        missed, false, switches = Counter[int](), Counter[int](), Counter(event.label for event in errors.switches)
+        for miss in errors.misses:
+            missed[miss.label] += miss.cost
+        for run in errors.false_runs:
+            false[run.label] += run.cost
+        for c, data in enumerate(metric_inputs(sequence, boxes, len(classes))):
+            theirs = score(data)
+            assert (missed[c], false[c], switches[c]) == (theirs["CLR_FN"], theirs["CLR_FP"], theirs["IDSW"])
+        assert (errors.missed, errors.false) == (missed.total(), false.total())
+        assert sum(len(track.frames) for track in errors.tracks) == len(errors.verdict.objects)
+        every.append(errors)
+    return every
+
+
+def test_random_scenes_with_distractors(tmp_path: Path) -> None:
+    gt, results = write_split(tmp_path, ("MOT17-02", "MOT17-04", "MOT20-01"))
+    every = assert_clears_counts(load_ground_truth(gt), results)
+    assert all(errors.switches and errors.misses and errors.false_runs for errors in every)
+
+
+def test_nothing_found_and_nothing_there(tmp_path: Path) -> None:
+    gt, results = write_split(tmp_path, ("a",), frames=10)
+    truth = load_ground_truth(gt)
+    (results / "a.txt").write_text("")
+    (errors,) = assert_clears_counts(truth, results)
+    assert errors.missed == len(errors.verdict.objects) > 0
+    (gt / "a" / "gt" / "gt.txt").write_text("")
+    write_split(tmp_path / "again", ("a",), frames=10)
+    (errors,) = assert_clears_counts(load_ground_truth(gt), tmp_path / "again" / "results")
+    assert errors.false == errors.lost == len(errors.verdict.predictions) > 0
+
+
+def test_mot17_validation_half() -> None:
+    folder = real("mot17_val_deep_oc_sort")
+    results = folder / "trackers_06f3054" / "MOT17-val" / "exp1"
+    every = assert_clears_counts(load_ground_truth(folder / "gt" / "MOT17-val"), results)
+    assert sum(len(errors.switches) for errors in every) == 190
+
+
+def test_mot17_whole_sequences() -> None:
+    folder = real("mot17_mpntrack")
+    gt = folder / "gt" / "mot_challenge" / "MOT17" / "MOT17-09-DPM"
+    assert_clears_counts(load_ground_truth(gt), folder / "MPNTrack_FRCNN" / "MOT17-09-FRCNN.txt")
+
+
+@pytest.mark.parametrize("name", ["TUD-Campus", "TUD-Stadtmitte"])
+def test_mot15(name: str) -> None:
+    folder = real("mot15_tud") / name
+    assert_clears_counts(load_ground_truth(folder), folder / "test.txt")
+
+
+def test_classes_of_bdd100k() -> None:
+    folder = real("bdd100k_sequence")
+    (errors,) = assert_clears_counts(
+        load_ground_truth(folder / "track_sample_anns.json"), folder / "track_predictions.json"
+    )
+    assert len({event.label for event in errors.misses}) > 3
+    assert errors.reasons()[2]["object of another class"] > 0
