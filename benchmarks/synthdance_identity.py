@@ -24,7 +24,7 @@ from rich.progress import track
 from rich.table import Table
 
 from memotr import Tracker, load_model
-from memotr.boxes import box_iou, cxcywh_to_xyxy, xyxy_to_cxcywh
+from memotr.boxes import box_iou, cxcywh_to_xyxy
 from memotr.data.datasets import DatasetSpec, load_split
 from memotr.io.image_files import read_image
 
@@ -56,7 +56,7 @@ def look(tracker: Tracker, image: np.ndarray, boxes: np.ndarray) -> dict[str, to
     half = model.dim // 2
     views = {
         "colours of seven places": torch.stack([colours(image, box) for box in boxes]),
-        "encoder, middle of the box": output.encoded.at(xyxy_to_cxcywh(truth)[:, :2])[:, :half],
+        "encoder, middle of the box": output.encoded.at((truth[:, :2] + truth[:, 2:]) / 2)[:, :half],
     }
     merge = max(1, model.transformer.decoder.merge_layer)
     for name, layer in {"last layer that only detects": [*output.aux, output][merge - 1], "last layer": output}.items():

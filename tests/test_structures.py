@@ -56,7 +56,6 @@ def tracks_of_three():
 def test_tracks_convert():
     tracks = tracks_of_three()
     assert tracks.names == ["person", "car", "person"]
-    assert tracks.to_mot_rows()[2] == (7, 2, 1.5, 2.5, 1.75, 1.5)
     first = next(iter(tracks))
     assert first["id"] == 4
     assert first["box"] == [0, 0, 10, 20]

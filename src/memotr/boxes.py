@@ -18,12 +18,6 @@ def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
     return torch.cat((centre - size / 2, centre + size / 2), dim=-1)
 
 
-def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
-    """Corners (..., 4) to centre, width, height (..., 4), in the same unit."""
-    low, high = boxes[..., :2], boxes[..., 2:]  # (..., 2) each
-    return torch.cat(((low + high) / 2, high - low), dim=-1)
-
-
 def box_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Pairwise intersection over union of xyxy boxes.
 

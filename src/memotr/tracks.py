@@ -80,13 +80,6 @@ class Tracks:
             for i, b, s, label, name in columns
         ]
 
-    def to_mot_rows(self) -> list[tuple[int, int, float, float, float, float]]:
-        """(frame from 1, id, left, top, width, height) of every object, in pixels: the columns of MOTChallenge."""
-        return [
-            (self.frame + 1, int(i), float(x1), float(y1), float(x2) - float(x1), float(y2) - float(y1))
-            for i, (x1, y1, x2, y2) in zip(self.ids, self.boxes, strict=True)
-        ]
-
     def to_supervision(self) -> supervision.Detections:
         """The same as ``supervision.Detections`` with ``tracker_id`` and ``data["class_name"]`` set."""
         import supervision  # heavy: only for those who ask for it

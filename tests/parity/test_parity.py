@@ -109,7 +109,9 @@ def check_sequence(fixture):
             check_outputs(fixture, t, tracker.model(images, [tracker.tracks], aux=True)[0])
         reported = tracker.step(images, h * meta["original_scale"], w * meta["original_scale"])
         check_tracks(fixture, t, tracker.tracks)
-        rows += reported.to_mot_rows()
+        x1, y1, x2, y2 = reported.boxes.astype(np.float64).T
+        numbers = np.full(len(reported), reported.frame + 1)
+        rows += np.stack([numbers, reported.ids, x1, y1, x2 - x1, y2 - y1], axis=1).tolist()
     rows, expected = np.array(rows), fixture.arrays["result_rows"]
     assert np.array_equal(rows[:, :2], expected[:, :2]), "frames and ids of the result rows"
     side = meta["original_scale"] * max(max(size) for size in meta["frame_sizes_hw"])
