@@ -111,10 +111,10 @@ def ground_truth_of(
         if recording.table is not None
     )
     reader = split.layout.reader
-    if fixed:
-        only_class = None if reader.results.names_classes else 1
-        return GroundTruth(path, sequences, classes.names, reader.results, None, only_class)
-    return GroundTruth(path, sequences, classes.names, reader.results, _numbers(reader.numbered, classes))
+    named = reader.results.names_classes
+    only_class = 1 if fixed and not named and len(classes.names) == 1 else None
+    numbers = None if named else _numbers(reader.numbered, classes)
+    return GroundTruth(path, sequences, classes.names, reader.results, numbers, only_class)
 
 
 def _numbers(numbered: bool, classes: ClassMap) -> dict[int, int] | None:
