@@ -34,6 +34,7 @@ BDD100K_OTHERS = {"other person": "pedestrian", "other vehicle": "car", "trailer
 PERSON = ClassMap.of({1: "person"})
 PEDESTRIAN = ClassMap.of({1: "pedestrian"})
 OBJECTS = ("object",)  # the one class of data that names none
+VISDRONE = ClassMap.of({1: "pedestrian", 4: "car", 5: "van", 6: "truck", 9: "bus"})  # which its challenge scores
 MOT_CLASSES = range(1, 14)  # numbers in the class column of MOT16, MOT17 and MOT20
 
 
@@ -163,6 +164,7 @@ RULES: Mapping[str, BenchmarkRules] = {
     "mot17": BenchmarkRules(PERSON, PEDESTRIAN, MOT_CLASSES, _MOT16.distractors, whole_pixels=True),
     "mot20": BenchmarkRules(PERSON, PEDESTRIAN, MOT_CLASSES, (2, 6, 7, 8, 12)),  # 6: non-motorised vehicle
     "motsynth": BenchmarkRules(trained_classes=PERSON, visible_only=True),  # as published
+    "visdrone": BenchmarkRules(VISDRONE, VISDRONE, known=range(12)),
     "bdd100k": BenchmarkRules(
         # As published: the three other categories, which the benchmark does not score, are no training examples.
         trained_classes=ClassMap.of({name: name for name in BDD100K_CLASSES}, left_out=BDD100K_OTHERS),

@@ -9,12 +9,14 @@ from memotr.data.formats.crowdhuman import CrowdHuman
 from memotr.data.formats.dataset_format import DatasetFormat
 from memotr.data.formats.generated import Generated
 from memotr.data.formats.mot import Mot, Mot17, MotSynth
+from memotr.data.formats.visdrone import VisDrone
 from memotr.documents import brief
 
 FORMATS: tuple[DatasetFormat, ...] = (
     CrowdHuman(),
     Bdd100k(),
     MotSynth(),
+    VisDrone(),
     Mot17(),
     Mot(),
     CocoVideoFormat(),  # behind mot: other trackers leave such JSON beside MOT sequences

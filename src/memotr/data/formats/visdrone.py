@@ -1,0 +1,79 @@
+"""VisDrone multi-object tracking: ``annotations/<seq>.txt`` and ``sequences/<seq>/*.jpg`` in a folder of each split.
+
+``frame, id, left, top, width, height, score, category, truncation, occlusion``; a score of 0 marks rows to be ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from memotr.data.annotations import AnnotationTable
+from memotr.data.formats.dataset_format import WHOLE, DatasetFormat, SplitRequest
+from memotr.data.formats.frame_files import list_frames, subfolders
+from memotr.data.formats.mot_text import CLASS, MARK, MOT_RESULTS, make_table, read_values
+from memotr.data.problems import Problems
+from memotr.data.sequences import Recording
+
+IGNORED_REGION, OTHERS = 0, 11  # categories
+
+
+class VisDrone(DatasetFormat):
+    """Sequences and annotations in parallel folders."""
+
+    name = "visdrone"
+    layout = "<split>/sequences/<sequence> with <split>/annotations (VisDrone)"
+    results = MOT_RESULTS
+    rules = "visdrone"
+    options = frozenset({"classes"})
+    numbered = True
+
+    def splits(self, root: Path) -> tuple[Mapping[str, Path], str]:
+        if _is_split(root):
+            return {WHOLE: root}, "VisDrone: sequences and annotations"
+        found = {folder.name.partition("MOT-")[2] or folder.name: folder for folder in subfolders(root)}
+        splits = {name: folder for name, folder in found.items() if _is_split(folder)}
+        return splits, f"VisDrone: sequences and annotations in {', '.join(f.name for f in splits.values())}"
+
+    def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
+        for images in subfolders(request.place / "sequences"):
+            file = request.place / "annotations" / f"{images.name}.txt"
+            if not request.wants(images.name) or problems.refuses_name(images.parent, "sequence", images.name):
+                continue
+            frames = list_frames(images)
+            table = request.files.read(file, read_truth, problems) if file.is_file() else None
+            last = int(frames.numbers[-1]) if len(frames) else 0
+            yield Recording(
+                images.name,
+                file if table is not None else images,
+                frames.files,
+                frames.numbers,
+                range(1, last + 1),
+                table,
+                folder=images,
+                image_folder=images,
+                gapless=last == len(frames),
+            )
+
+
+def _is_split(folder: Path) -> bool:
+    return (folder / "sequences").is_dir() and (folder / "annotations").is_dir()
+
+
+def read_truth(file: Path, problems: Problems) -> AnnotationTable:
+    """Read ground truth, whose ignored regions and objects of no category (``others``) are regions."""
+    rows = read_values(file, problems)
+    columns = rows.values.shape[1]
+    if len(rows) and columns <= CLASS:
+        problems.error(file, f"found {columns} columns; VisDrone's annotations have 10", int(rows.lines[0]))
+        rows = rows[np.zeros(len(rows), np.bool_)]
+    for column, name in ((MARK, "score"), (CLASS, "category")):
+        if (values := rows.column(column)) is not None:
+            message = f"{name} {{value}} (column {column + 1}) is not a whole number"
+            rows = rows.without(~(values == np.floor(values)) | ~np.isfinite(values), column, message, problems)
+    marks, classes = rows.column(MARK), rows.column(CLASS)
+    categories = np.zeros(len(rows), np.int64) if classes is None else classes.astype(np.int64)
+    regions = np.isin(categories, (IGNORED_REGION, OTHERS))
+    return make_table(rows, categories, marks, None, regions).checked(problems)
