@@ -102,13 +102,15 @@ def _wrong(case: Case, outcome: Outcome) -> Iterator[Finding]:
 
 def _wrong_words(place: str, codes: tuple[int, ...], outcome: Outcome, stderr: str) -> Iterator[Finding]:
     """Check exit code and messages of a command that ended by itself."""
-    lines = [line for line in stderr.split("\n") if line.startswith(OURS) or not PROGRESS.search(line)]
-    if not outcome.code:  # libjpeg's remarks on images that it decodes all the same come from C, whenever it likes
+    lines = [line for line in stderr.split("\n") if line.strip()]
+    if outcome.code:  # a progress bar is drawn for the last time when its command has said everything
+        lines = [line for line in lines if line.startswith(OURS) or not PROGRESS.search(line)]
+    else:  # libjpeg's remarks on images that it decodes all the same come from C, whenever it likes
         lines = [line for line in lines if not line.startswith("Corrupt JPEG data: ")]
     last = lines[-1] if lines else ""
     if outcome.code not in codes:
         yield Finding(f"exit code {outcome.code}", place, last[:300])
-    elif (outcome.code or last) and not last.startswith(OURS):
+    elif not last.startswith(OURS) and (outcome.code or (last and not PROGRESS.search(last))):
         yield Finding("last word is not ours", place, f"code {outcome.code}: {last[:300]!a}")
     elif outcome.code and last.startswith(NOTES):
         yield Finding("no error line", place, ascii(last[:300]))
