@@ -17,6 +17,7 @@ LONGEST = 2050
 """Largest length of an error line in characters."""
 
 OURS = ("memotr: ",)
+LIBJPEG = ("Corrupt JPEG data: ", "Warning: unknown JFIF")
 NOTES = ("memotr: note: ", "memotr: warning: ")
 PROGRESS = re.compile(r"^\s*$|\d+/(\d+|\?)|frames/s|━|step \d|^epoch |^wrote |^packing|^training|^ ?\S+ .*(ids|tracks)")
 ERROR = re.compile(r"((\w+\.)*[A-Z]\w*(Error|Exception|Exit|Interrupt|Warning|File)|\w+\.error)(:|$)")
@@ -106,7 +107,7 @@ def _wrong_words(place: str, codes: tuple[int, ...], outcome: Outcome, stderr: s
     if outcome.code:  # a progress bar is drawn for the last time when its command has said everything
         lines = [line for line in lines if line.startswith(OURS) or not PROGRESS.search(line)]
     else:  # libjpeg's remarks on images that it decodes all the same come from C, whenever it likes
-        lines = [line for line in lines if not line.startswith("Corrupt JPEG data: ")]
+        lines = [line for line in lines if not line.startswith(LIBJPEG)]
     last = lines[-1] if lines else ""
     if outcome.code not in codes:
         yield Finding(f"exit code {outcome.code}", place, last[:300])
