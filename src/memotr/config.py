@@ -9,7 +9,7 @@ from copy import deepcopy
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path, PureWindowsPath
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 from unicodedata import category
 
 import yaml
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from memotr.documents import DocumentError, brief, check_values, parse_yaml, read_text
 from memotr.errors import UserError
 from memotr.published import read_published_config
+from memotr.vocabulary import ModelPart, Norm, Precision, Variant
 
 # Upper bounds are far above any use. They keep a mistaken number from filling the memory or from taking forever.
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -57,7 +58,7 @@ class BackboneConfig(Settings):
 
     depths: tuple[Few, Few, Few, Few] = (3, 4, 6, 3)
     width: Width = 64
-    norm: Literal["frozen", "batch", "group"] = "frozen"
+    norm: Norm = "frozen"
     frozen_stages: Annotated[int, Field(ge=0, le=5)] = 2
     """Number of first stages (stem, layer1, ..., layer4) that are not trained."""
 
@@ -65,7 +66,7 @@ class BackboneConfig(Settings):
 class ModelConfig(Settings):
     """Settings of the network. The defaults are the published DAB model."""
 
-    variant: Literal["dab", "deformable-detr"] = "dab"
+    variant: Variant = "dab"
     backbone: BackboneConfig = BackboneConfig()
     hidden_dim: Width = 256
     ffn_dim: Annotated[int, Field(ge=1, le=100_000)] = 2048
@@ -315,7 +316,7 @@ class TrainingConfig(Settings):
     accumulation: Positive = 1
     """Number of batches per step of the optimiser."""
     seed: Seed = 42
-    precision: Literal["32", "bf16", "fp16"] = "32"
+    precision: Precision = "32"
     optimizer: OptimizerConfig = OptimizerConfig()
     loss: LossConfig = LossConfig()
     drop_rate: Probability = 0.0
@@ -330,7 +331,7 @@ class TrainingConfig(Settings):
     no_grad_steps: Counts = ()
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the moving average of the weights that is validated and exported; 0 disables it."""
-    checkpoint_activations: Annotated[tuple[Literal["backbone", "encoder", "decoder"], ...], Field(max_length=3)] = ()
+    checkpoint_activations: Annotated[tuple[ModelPart, ...], Field(max_length=3)] = ()
     """Parts whose activations are recomputed in the backward pass to save memory."""
     output: OutputConfig = OutputConfig()
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from typing import Any
+from typing import Any, get_args
 
 from memotr.documents import brief
 from memotr.errors import UserError
+from memotr.vocabulary import ModelPart
 
 BDD100K_CLASSES = ("pedestrian", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
 
@@ -140,7 +141,7 @@ def read_published_config(raw: dict[str, Any], origin: str) -> dict[str, Any]:
     if raw.get("LR") is not None:
         _set(settings, "training.optimizer.lr_query_updater", raw["LR"])
     if raw.get("USE_CHECKPOINT"):
-        _set(settings, "training.checkpoint_activations", ["backbone", "encoder", "decoder"])
+        _set(settings, "training.checkpoint_activations", list(get_args(ModelPart)))
     return settings
 
 

@@ -1,6 +1,45 @@
-"""Words that settings, commands and code share, each defined once. Imports nothing: commands start with it."""
+"""String vocabularies that settings, commands and code share, each defined once.
+
+"auto" is a member where callers may leave the choice to the program. The module imports nothing but ``typing``, because
+the command line starts with it.
+"""
 
 from typing import Literal
 
+Precision = Literal["32", "bf16", "fp16"]
+"""Numerical precision of the network; "32" is float32."""
+
+DeviceKind = Literal["auto", "cpu", "cuda", "mps"]
+"""Kind of device to compute on; "auto" prefers CUDA."""
+
+Kernel = Literal["auto", "reference", "numba", "triton"]
+"""Implementation of deformable attention; "auto" takes the fastest one for the device."""
+
+EngineName = Literal["auto", "torch", "onnx", "pt2"]
+"""Engine of weights (torch) and of the two kinds of exported files; "auto" chooses it by the suffix of the file."""
+
+Variant = Literal["dab", "deformable-detr"]
+"""Variant of the network."""
+
+Norm = Literal["frozen", "batch", "group"]
+"""Normalisation of the backbone; "frozen" has constant statistics, for pretrained weights."""
+
+ModelPart = Literal["backbone", "encoder", "decoder"]
+"""Part of the network whose activations can be recomputed in the backward pass."""
+
 Protocol = Literal["auto", "mot", "mot15", "mot16", "mot17", "mot20", "bdd100k"]
-"""Whose rules decide what is scored; ``auto``: as names of sequences say, else ``mot``, those of own data."""
+"""Benchmark whose rules decide what is scored; "auto": by the names of the sequences, else "mot", for own data."""
+
+SubmissionFormat = Literal["dancetrack", "sportsmot", "mot16", "mot17", "mot20", "bdd100k"]
+"""Benchmark whose server takes an archive of results."""
+
+Detector = Literal["DPM", "FRCNN", "SDP"]
+"""Detector in the name of each of MOT17's three copies of a video."""
+
+DifficultyName = Literal["standard", "easy"]
+"""Difficulty of the scenes of SynthDance."""
+
+BenchmarkPart = Literal[
+    "operator", "frame", "outside", "track", "training", "loading", "evaluation", "roofline", "contention"
+]
+"""Part of ``memotr bench``."""

@@ -13,11 +13,10 @@ from memotr.bench.measure import Cell, Contender, Row, Timed, alternate, peak_me
 from memotr.bench.options import Options, Size
 from memotr.bench.report import Table
 from memotr.bench.scene import CompiledCrowdTracker, CrowdTracker, another_network, make_crowd, make_model
-from memotr.models.kernels import Kernel
 from memotr.models.memotr import MeMOTR
 from memotr.structures import ImageBatch, TrackState
-from memotr.tracking.precision import Precision
 from memotr.tracks import Tracks
+from memotr.vocabulary import Kernel, Precision
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from memotr.io.sources import open_source
 from memotr.structures import Assignment
 from memotr.tracking.gate import gate
 from memotr.tracking.lifecycle import advance
-from memotr.tracking.precision import Precision
+from memotr.vocabulary import Precision
 
 PRECISIONS: tuple[Precision, ...] = ("32", "bf16")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
@@ -13,12 +13,12 @@ from memotr.bench.machine import describe_machine
 from memotr.bench.options import Options
 from memotr.bench.report import Report, Table
 from memotr.consoles import SafeConsole
+from memotr.vocabulary import BenchmarkPart
 
-Part = Literal["operator", "frame", "outside", "track", "training", "loading", "evaluation", "roofline", "contention"]
-PARTS: tuple[Part, ...] = get_args(Part)
+PARTS: tuple[BenchmarkPart, ...] = get_args(BenchmarkPart)
 
 
-def run_benchmark(options: Options, parts: Sequence[Part], folder: Path, console: SafeConsole) -> Report:
+def run_benchmark(options: Options, parts: Sequence[BenchmarkPart], folder: Path, console: SafeConsole) -> Report:
     """Measure parts; print and write each table as soon as it is complete.
 
     Args:
@@ -42,7 +42,7 @@ def run_benchmark(options: Options, parts: Sequence[Part], folder: Path, console
     return report
 
 
-def _load(part: Part) -> Callable[[Options], Iterator[Table]]:
+def _load(part: BenchmarkPart) -> Callable[[Options], Iterator[Table]]:
     """Import the module of a part and return its ``measure`` function."""
     measure: Callable[[Options], Iterator[Table]] = import_module(f"memotr.bench.{part}").measure
     return measure

@@ -19,13 +19,12 @@ from memotr.config import InputConfig, TrackingConfig
 from memotr.io.frames import Frame
 from memotr.io.mp4 import VideoSink
 from memotr.models.deformable_attention import DeformableAttention
-from memotr.models.kernels import Kernel
 from memotr.models.memotr import MeMOTR
 from memotr.structures import TrackState
 from memotr.tracking.compiled import CompiledTracker
-from memotr.tracking.precision import Precision
 from memotr.tracking.tracker import Tracker
 from memotr.tracks import Tracks
+from memotr.vocabulary import Kernel, Precision
 
 STEADY = TrackingConfig(det_thresh=1.0, track_thresh=0.0, result_thresh=0.0, min_area=0.0)
 """Nobody is born and nobody ends: every frame costs the same."""

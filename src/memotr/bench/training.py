@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import get_args
 
 import torch
 
@@ -12,12 +12,12 @@ from memotr.bench.measure import Contender, alternate, peak_memory, rows
 from memotr.bench.options import Options
 from memotr.bench.report import Table
 from memotr.build import build_model
-from memotr.models.kernels import Kernel
 from memotr.structures import ClipBatch, FrameTargets, ImageBatch
 from memotr.training.clip_runner import ClipRunner
 from memotr.training.optim import make_optimizer
+from memotr.vocabulary import Kernel, ModelPart, Precision
 
-PARTS = ("backbone", "encoder", "decoder")
+PARTS: tuple[ModelPart, ...] = get_args(ModelPart)
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Way:
 
     name: str
     kernel: Kernel = "auto"
-    precision: Literal["32", "bf16"] = "32"
-    recompute: tuple[str, ...] = ()
+    precision: Precision = "32"
+    recompute: tuple[ModelPart, ...] = ()
 
 
 WAYS = (

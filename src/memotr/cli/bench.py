@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 from memotr.cli.application import app
 from memotr.terminal import say
+from memotr.vocabulary import BenchmarkPart
 
 MOST_PIXELS = 10_000
 QUICK_PRESET, PRESET = "tiny", "dancetrack"
@@ -20,8 +21,7 @@ def bench(
     parts: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Parts to measure: operator, frame, outside, track, training, loading, evaluation, roofline, "
-            "contention.",
+            help=f"Parts to measure: {', '.join(get_args(BenchmarkPart))}.",
             show_default="all",
         ),
     ] = None,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from memotr.cli.application import app
 from memotr.errors import UserError
 from memotr.terminal import note, say
+from memotr.vocabulary import DifficultyName
 
 SHEET = Path("outputs/data-check.png")
 
@@ -74,7 +75,7 @@ def make_synthetic_data(
     figures: Annotated[str, typer.Option(help="Smallest and largest number of figures in a sequence.")] = "2-12",
     classes: Annotated[int, typer.Option(help="Number of classes: 1 (persons) or 2 (persons and robots).")] = 1,
     difficulty: Annotated[
-        Literal["standard", "easy"],
+        DifficultyName,
         typer.Option(help="Difficulty of the scenes; easy has calm motion, bright light and no occluders."),
     ] = "standard",
     workers: Annotated[

@@ -14,6 +14,7 @@ from memotr.cli.options import Accelerator, Configuration, Devices, Nodes, Preci
 from memotr.cli.score import describe_truth, show_scores
 from memotr.errors import UserError
 from memotr.terminal import note, say
+from memotr.vocabulary import SubmissionFormat
 
 Checkpoint = Annotated[
     Path | None,
@@ -25,7 +26,7 @@ Split = Annotated[
     str | None, typer.Option(help="Split of the data set, such as val or val_half; needed where there are several.")
 ]
 ServerFormat = Annotated[
-    Literal["auto", "dancetrack", "sportsmot", "mot16", "mot17", "mot20", "bdd100k"],
+    Literal["auto", SubmissionFormat],
     typer.Option(help="Benchmark server that the archive is for. auto: by the names of the sequences."),
 ]
 Batch = Annotated[int, typer.Option(min=1, max=1000, help="Number of sequences that each process tracks at once.")]

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from memotr.vocabulary import Protocol
+from memotr import vocabulary
 
 Configuration = Annotated[
     str | None,
     typer.Option(help="Preset or YAML file with the configuration.", show_default="stored in or beside the weights"),
 ]
 Precision = Annotated[
-    Literal["32", "bf16", "fp16"], typer.Option(help="Numerical precision of the network; 32 is exact float32.")
+    vocabulary.Precision, typer.Option(help="Numerical precision of the network; 32 is exact float32.")
 ]
-Accelerator = Annotated[
-    Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Kind of device to compute on; auto prefers CUDA.")
-]
+Accelerator = Annotated[vocabulary.DeviceKind, typer.Option(help="Kind of device to compute on; auto prefers CUDA.")]
 Devices = Annotated[
     int | None,
     typer.Option(
@@ -31,7 +29,7 @@ Devices = Annotated[
 Nodes = Annotated[int | None, typer.Option(min=1, max=10_000, help="Number of machines.", show_default="1")]
 
 Rules = Annotated[
-    Protocol,
+    vocabulary.Protocol,
     typer.Option(
         help="Benchmark whose rules decide which boxes count. auto: by the sequences' names; mot: every marked row."
     ),

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from memotr import vocabulary
 from memotr.cli.application import MOST_FRAMES, app
 from memotr.cli.options import Configuration, Precision
 from memotr.errors import UserError
@@ -25,11 +26,11 @@ Checkpoint = Annotated[
     str, typer.Option(help="Weights file (the authors' or ours), name of a preset, or file written by `memotr export`.")
 ]
 Kernel = Annotated[
-    Literal["auto", "reference", "numba", "triton"],
+    vocabulary.Kernel,
     typer.Option(help="Implementation of deformable attention; auto takes the fastest one for the device."),
 ]
 Engine = Annotated[
-    Literal["auto", "torch", "onnx", "pt2"],
+    vocabulary.EngineName,
     typer.Option(help="Runtime of the network; auto chooses it by the checkpoint's file name."),
 ]
 Settings = Annotated[
@@ -126,8 +127,8 @@ class NetworkOptions:
 
     config: str | None = None
     set: Sequence[str] = ()
-    precision: Literal["32", "bf16", "fp16"] = "32"
-    kernel: Literal["auto", "reference", "numba", "triton"] = "auto"
+    precision: vocabulary.Precision = "32"
+    kernel: vocabulary.Kernel = "auto"
     compile: bool = False
     preprocess_on_device: bool = False
     batch: int = 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, get_args
 
 import typer
 
 from memotr.cli.application import app
 from memotr.cli.options import Accelerator, Devices, Nodes
 from memotr.errors import UserError
+from memotr.vocabulary import ModelPart, Precision
 
 
 @app.command()
@@ -36,13 +37,14 @@ def train(
     num_nodes: Nodes = None,
     accelerator: Accelerator = "auto",
     precision: Annotated[
-        Literal["32", "bf16", "fp16"] | None,
+        Precision | None,
         typer.Option(help="Numerical precision of the network; 32 is float32.", show_default="as configured"),
     ] = None,
     checkpoint_activations: Annotated[
         str | None,
         typer.Option(
-            help="Parts to recompute in the backward pass to save memory: backbone, encoder, decoder, with commas.",
+            help="Parts to recompute in the backward pass to save memory, with commas: "
+            f"{', '.join(get_args(ModelPart))}.",
             show_default="as configured",
         ),
     ] = None,

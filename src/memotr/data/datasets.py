@@ -13,7 +13,7 @@ from pathlib import Path
 from memotr.config import DataFormat
 from memotr.data.formats import FORMATS
 from memotr.data.formats.classes import ClassMap, numbered_classes
-from memotr.data.formats.dataset_format import DATASET_FILE, WHOLE, AnnotationFiles, Detector, SplitRequest
+from memotr.data.formats.dataset_format import DATASET_FILE, WHOLE, AnnotationFiles, DetectorChoice, SplitRequest
 from memotr.data.formats.frame_files import size_of
 from memotr.data.layouts import Layout, alike, recognise, recognise_truth
 from memotr.data.problems import Problems
@@ -52,7 +52,7 @@ class DatasetSpec:
     format: DataFormat = "auto"
     classes: Classes | None = None
     seqmap: Path | None = None
-    detector: Detector | None = None
+    detector: DetectorChoice | None = None
     other_categories: bool = False
     only: tuple[str, ...] = ()
 
@@ -170,7 +170,7 @@ def find_truth(
     split: str | None = None,
     seqmap: Path | None = None,
     only: tuple[str, ...] = (),
-    detector: Detector | None = "all",
+    detector: DetectorChoice | None = "all",
     format: DataFormat = "auto",
     images: bool = False,
     files: AnnotationFiles | None = None,

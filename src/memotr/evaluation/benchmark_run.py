@@ -18,9 +18,9 @@ from memotr.io.frames import Frame
 from memotr.models.memotr import MeMOTR
 from memotr.terminal import log
 from memotr.tracking.batch import side_by_side
-from memotr.tracking.precision import Precision
 from memotr.tracking.tracker import Tracker
 from memotr.tracks import Tracks
+from memotr.vocabulary import Precision
 
 GLANCE = 0.2  # seconds between two looks at what other ranks do
 

@@ -22,8 +22,8 @@ from memotr.evaluation.run_record import open_run
 from memotr.evaluation.scoring import Scores, evaluate
 from memotr.files import hold_run
 from memotr.models.memotr import MeMOTR
-from memotr.tracking.precision import Precision
 from memotr.training.devices import launch
+from memotr.vocabulary import Precision
 from memotr.weights.tracker import load_model
 
 

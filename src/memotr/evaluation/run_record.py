@@ -15,7 +15,7 @@ from memotr.errors import UserError
 from memotr.evaluation.run_folder import write_json
 from memotr.files import replacing
 from memotr.models.memotr import MeMOTR
-from memotr.tracking.precision import Precision
+from memotr.vocabulary import Precision
 
 RECORD = "run.json"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,9 +16,7 @@ from memotr.export.description import read_config, read_texts
 from memotr.export.frame_step import INPUTS, OUTPUTS, empty_state
 from memotr.export.graph import GraphError, Program
 from memotr.export.onnx_file import read_metadata
-
-EngineName = Literal["torch", "onnx", "pt2"]
-"""Engine of weights (torch) and of the two kinds of exported files."""
+from memotr.vocabulary import EngineName
 
 
 class Engine(Protocol):
@@ -119,7 +117,7 @@ def _checked(values: Sequence[Tensor], config: Config, path: Path) -> dict[str, 
     return outputs
 
 
-def choose_engine(checkpoint: str | Path, wanted: Literal["auto", "torch", "onnx", "pt2"]) -> EngineName:
+def choose_engine(checkpoint: str | Path, wanted: EngineName) -> EngineName:
     """Return the engine for a checkpoint by its suffix. Raises UserError if another one is requested."""
     endings: dict[str, EngineName] = {".onnx": "onnx", ".pt2": "pt2"}
     name = endings.get(Path(checkpoint).suffix, "torch")
@@ -143,8 +141,8 @@ def open_engine(path: str | Path, device: str = "auto") -> Engine:
     return ProgramEngine(path)
 
 
-def choose_export(path: Path) -> Literal["onnx", "pt2"]:
-    """Return the engine of an exported file. Raises UserError for other files and missing ones."""
+def choose_export(path: Path) -> EngineName:
+    """Return the engine of an exported file, onnx or pt2. Raises UserError for other files and missing ones."""
     name = choose_engine(path, "auto")
     if name == "torch":
         raise UserError(

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from memotr.models.kernels import Kernel, deformable_attention
+from memotr.models.kernels import deformable_attention
 from memotr.models.levels import Levels
+from memotr.vocabulary import Kernel
 
 
 class DeformableAttention(nn.Module):

@@ -17,13 +17,14 @@ from memotr.models.backbone import Backbone, make_feature_projections, project_f
 from memotr.models.decoder import Decoder, DecoderStep
 from memotr.models.deformable_attention import DeformableAttention
 from memotr.models.encoder import Encoder
-from memotr.models.kernels import Kernel, check_kernel
+from memotr.models.kernels import check_kernel
 from memotr.models.layers import MLP
 from memotr.models.levels import Levels, Shapes, flatten_maps, lay_out, level_shapes
 from memotr.models.memory import TemporalInteraction
 from memotr.models.queries import QueryVariant
 from memotr.models.resnet import ResNet
 from memotr.structures import FeatureMap, FrameOutput, ImageBatch, LayerOutput, TrackState
+from memotr.vocabulary import Kernel
 
 
 class Transformer(nn.Module):

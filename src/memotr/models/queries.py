@@ -8,15 +8,14 @@ A variant has no parameters of its own: it adds them to the model, the decoder a
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from memotr.boxes import inverse_sigmoid
 from memotr.models.layers import MLP, box_embedding
-
-Variant = Literal["dab", "deformable-detr"]
+from memotr.vocabulary import Variant
 
 
 class QueryVariant(Protocol):

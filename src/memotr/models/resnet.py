@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from memotr.models.layers import call
-
-Norm = Literal["frozen", "batch", "group"]
+from memotr.vocabulary import Norm
 
 
 class FrozenBatchNorm2d(nn.Module):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 from memotr.data.formats.mot import DETECTOR_COPY
 from memotr.data.names import shortened
@@ -22,9 +22,8 @@ from memotr.errors import UserError
 from memotr.files import replacing
 from memotr.io.seqinfo import read_seqinfo
 from memotr.submission.checked_files import CheckedFile, FileCheck, check_bdd, check_mot
+from memotr.vocabulary import Detector, SubmissionFormat
 
-SubmissionFormat = Literal["dancetrack", "sportsmot", "mot16", "mot17", "mot20", "bdd100k"]
-DETECTORS = ("DPM", "FRCNN", "SDP")
 EARLIEST = (1980, 1, 1, 0, 0, 0)  # of zip; the same results make the same archive, byte for byte
 
 
@@ -198,7 +197,7 @@ def _plan_mot17(server: Server, sequences: Sequence[Video], files: Mapping[str, 
     there = {scene: [name for name in _copies(scene) if name in files] for scene in videos}
     _refuse_missing([scene for scene, names in there.items() if not names], len(videos), results)
     for scene, names in there.items():
-        if 1 < len(names) < len(DETECTORS):
+        if 1 < len(names) < len(get_args(Detector)):
             lacking = next(name for name in _copies(scene) if name not in names)
             raise UserError(
                 f"{results}: no {lacking}.txt, while there is {' and '.join(names)}; keep one, which then stands for "
@@ -215,7 +214,7 @@ def _plan_mot17(server: Server, sequences: Sequence[Video], files: Mapping[str, 
 
 
 def _copies(scene: str) -> tuple[str, ...]:
-    return tuple(f"{scene}-{detector}" for detector in DETECTORS)
+    return tuple(f"{scene}-{detector}" for detector in get_args(Detector))
 
 
 def _refuse_missing(missing: Sequence[str], number: int, results: Path) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
 from memotr.errors import UserError
-
-Precision = Literal["32", "bf16", "fp16"]
+from memotr.vocabulary import Precision
 
 
 def autocast_dtype(precision: Precision) -> torch.dtype | None:

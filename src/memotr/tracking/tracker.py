@@ -19,9 +19,10 @@ from memotr.structures import FrameOutput, ImageBatch, TrackState
 from memotr.tracking.gate import gate
 from memotr.tracking.lifecycle import advance
 from memotr.tracking.motion import extrapolate
-from memotr.tracking.precision import Precision, autocast_dtype, exact_convolutions
+from memotr.tracking.precision import autocast_dtype, exact_convolutions
 from memotr.tracking.video_tracker import PreparedFrame, VideoTracker, as_table
 from memotr.tracks import Tracks
+from memotr.vocabulary import Precision
 
 Forward = Callable[[ImageBatch, Sequence[TrackState]], list[FrameOutput]]
 """Forward pass of B images with B track states; returns B outputs."""

@@ -9,7 +9,7 @@ import os
 import subprocess
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -22,9 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from memotr.errors import UserError
 from memotr.processes import follow_launcher, launching
-
-Accelerator = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["32", "bf16", "fp16"]
+from memotr.vocabulary import DeviceKind, Precision
 
 PATIENCE = timedelta(hours=2)
 """Timeout of ranks that wait for each other, for example while one of them validates."""
@@ -44,7 +42,7 @@ class Autocast(MixedPrecision):
 
 
 def make_fabric(
-    accelerator: Accelerator = "auto",
+    accelerator: DeviceKind = "auto",
     devices: int | None = None,
     num_nodes: int | None = None,
     precision: Precision = "32",
@@ -114,7 +112,8 @@ def _data_parallel(statistics: bool) -> DDPStrategy:
     return DDPStrategy(timeout=PATIENCE, **options)
 
 
-def _choose(accelerator: Accelerator) -> Literal["cpu", "cuda", "mps"]:
+def _choose(accelerator: DeviceKind) -> DeviceKind:
+    """Return the kind of device that is meant, which is not "auto". Raises UserError if there is no such device."""
     if accelerator == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if accelerator != "cpu" and not _count(accelerator):
@@ -122,7 +121,7 @@ def _choose(accelerator: Accelerator) -> Literal["cpu", "cuda", "mps"]:
     return accelerator
 
 
-def _count(kind: Literal["cpu", "cuda", "mps"]) -> int:
+def _count(kind: DeviceKind) -> int:
     """Return the number of devices of a kind on this machine; a CPU counts as one."""
     if kind == "cuda":
         return torch.cuda.device_count()

@@ -22,11 +22,12 @@ from memotr.models.memotr import MeMOTR
 from memotr.signals import StopRequest, stop_on_signals
 from memotr.terminal import log
 from memotr.training.checkpoint import LAST, RunState
-from memotr.training.devices import Accelerator, launch, leave_process_group, make_fabric
+from memotr.training.devices import launch, leave_process_group, make_fabric
 from memotr.training.engine import Training, Validate
 from memotr.training.environment import append_environment, describe_environment
 from memotr.training.figure import ShownClip
 from memotr.training.inputs import make_dataset, read_sources, read_split, settle_classes
+from memotr.vocabulary import DeviceKind
 from memotr.weights import Kind, load_detector
 from memotr.weights.classes import for_classes
 from memotr.weights.tracker import fill_model, find_config, read_weights
@@ -38,7 +39,7 @@ def train(
     *,
     state: RunState | None = None,
     pretrained: Path | None = None,
-    accelerator: Accelerator = "auto",
+    accelerator: DeviceKind = "auto",
     devices: int | None = None,
     num_nodes: int | None = None,
     validate: Validate | None = None,

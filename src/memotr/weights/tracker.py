@@ -15,8 +15,8 @@ from torch import Tensor
 from memotr.build import build_model
 from memotr.config import Config, load_config, make_config, preset_names
 from memotr.errors import UserError
-from memotr.models.kernels import Kernel
 from memotr.models.memotr import MeMOTR
+from memotr.vocabulary import Kernel
 from memotr.weights.architecture import count_parameters, differences, heads_are_a_guess, in_words, infer_config
 from memotr.weights.checkpoint import (
     BOX_HEADS,

@@ -17,12 +17,14 @@ from memotr.data.names import fits
 from memotr.data.problems import Problems
 from memotr.data.sequences import Recording
 from memotr.io.sinks import Sink
+from memotr.vocabulary import Detector
 
 DATASET_FILE = "dataset.yaml"
 MOST_SPLITS = 1000
 WHOLE = "all"  # the split of a folder that is not divided
 
-Detector = Literal["DPM", "FRCNN", "SDP", "all"]
+DetectorChoice = Literal[Detector, "all"]
+"""Which of MOT17's three copies of a video."""
 T = TypeVar("T")
 
 
@@ -83,7 +85,7 @@ class SplitRequest:
     settings: DatasetFile = field(default_factory=DatasetFile)
     files: AnnotationFiles = field(default_factory=AnnotationFiles)
     seqmap: Path | None = None
-    detector: Detector | None = None
+    detector: DetectorChoice | None = None
     only: tuple[str, ...] = ()
     images: bool = True
 

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from memotr.data.annotations import NO_CATEGORY, AnnotationTable
 from memotr.data.formats.classes import ClassMap
-from memotr.data.formats.dataset_format import WHOLE, AnnotationFiles, DatasetFormat, Detector, SplitRequest
+from memotr.data.formats.dataset_format import WHOLE, AnnotationFiles, DatasetFormat, DetectorChoice, SplitRequest
 from memotr.data.formats.frame_files import FrameFiles, images_in, list_frames, subfolders
 from memotr.data.formats.mot_text import MOT_RESULTS, read_truth
 from memotr.data.formats.seqmap import read_seqmap
@@ -23,8 +24,10 @@ from memotr.data.names import shortened
 from memotr.data.problems import Problems
 from memotr.data.sequences import Recording
 from memotr.io.seqinfo import SeqInfo, SeqInfoError, read_seqinfo
+from memotr.vocabulary import Detector
 
-DETECTOR_COPY = re.compile(r"(?P<scene>MOT17-\d+)-(?P<detector>DPM|FRCNN|SDP)")  # MOT17 has every video three times
+DETECTOR_COPY = re.compile(rf"(?P<scene>MOT17-\d+)-(?P<detector>{'|'.join(get_args(Detector))})")
+"""Name of one of MOT17's three copies of a video."""
 TRUTH_FILES = ("gt/gt.txt", "gt.txt")  # in the folder of a sequence
 
 
@@ -260,7 +263,7 @@ def numbered(tables: Iterable[AnnotationTable]) -> ClassMap | None:
     return ClassMap.of({number: f"class {number}" for number in numbers}, left_out=())
 
 
-def one_copy_each(names: Many[str], detector: Detector | None = None) -> list[str]:
+def one_copy_each(names: Many[str], detector: DetectorChoice | None = None) -> list[str]:
     """Return one of MOT17's three copies of each video, which have the same images and ground truth.
 
     Args:
@@ -269,7 +272,7 @@ def one_copy_each(names: Many[str], detector: Detector | None = None) -> list[st
     """
     if detector == "all":
         return list(names)
-    wanted = (detector,) if detector else ("SDP", "FRCNN", "DPM")
+    wanted = (detector,) if detector else get_args(Detector)[::-1]  # SDP first
     best: dict[str, tuple[int, str]] = {}
     for name in names:
         match = DETECTOR_COPY.fullmatch(name)

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
 
 from memotr.documents import brief
 from memotr.errors import UserError
+from memotr.vocabulary import DifficultyName
 
 SPLITS: Mapping[str, int] = MappingProxyType({"train": 100, "val": 10, "test": 20})
 CLASSES = ("person", "robot")
@@ -43,7 +43,7 @@ class Difficulty:
     noise: float = 5.0
 
 
-DIFFICULTIES: Mapping[str, Difficulty] = MappingProxyType(
+DIFFICULTIES: Mapping[DifficultyName, Difficulty] = MappingProxyType(
     {
         "standard": Difficulty(),
         "easy": Difficulty(pace=0.2, reversals=0.3, likeness=0.0, scenery=0, pan=0.0, blur=0.0, noise=2.0),
@@ -71,7 +71,7 @@ class SynthSettings:
     size: tuple[int, int] = (192, 320)
     figures: tuple[int, int] = (2, MOST_FIGURES)
     classes: int = 1
-    difficulty: Literal["standard", "easy"] = "standard"
+    difficulty: DifficultyName = "standard"
 
     def __post_init__(self) -> None:
         """Raises UserError for values out of range."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -29,10 +29,9 @@ from torch import Tensor
 from memotr.errors import UserError
 from memotr.models.kernels import cpu, cuda, fused, reference
 from memotr.models.kernels.shapes import check_shapes
+from memotr.vocabulary import Kernel
 
-Kernel = Literal["auto", "reference", "numba", "triton"]
-
-__all__ = ["Kernel", "check_kernel", "deformable_attention"]
+__all__ = ["check_kernel", "deformable_attention"]
 
 
 def deformable_attention(
@@ -75,15 +74,15 @@ def check_kernel(kernel: Kernel, device: torch.device) -> None:
     """Raises UserError if there is no such kernel, or not for such a device."""
     if kernel not in get_args(Kernel):
         raise UserError(
-            f"there is no kernel {kernel!r} for deformable attention: take auto, reference, numba or triton"
+            f"there is no kernel {kernel!r} for deformable attention: take one of {', '.join(get_args(Kernel))}"
         )
     needed, place = {"numba": ("cpu", "the CPU"), "triton": ("cuda", "CUDA devices")}.get(kernel, (device.type, ""))
     if device.type != needed:
         raise UserError(f"kernel {kernel!r} runs on {place}, but the tensors are on {device}: take kernel 'auto'")
 
 
-def _choose(kernel: Kernel, value: Tensor) -> Literal["reference", "numba", "triton"]:
-    """Which kernel is meant, for features like these."""
+def _choose(kernel: Kernel, value: Tensor) -> Kernel:
+    """Return the kernel for features like these, which is not "auto"."""
     device, dtype, channels = value.device, value.dtype, value.shape[-1]
     check_kernel(kernel, device)
     if kernel == "auto":
