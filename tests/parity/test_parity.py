@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from memotr.config import LossConfig
 from memotr.data.preprocess import preprocess
 from memotr.models.kernels import deformable_attention
 from memotr.structures import ClipBatch, FrameTargets, ImageBatch
@@ -142,15 +143,21 @@ def golden_clip(meta, fixture):
 
 def check_clip(fixture):
     pytest.importorskip("scipy", reason="training needs the extra [train]")
-    from memotr.training.clip_runner import ClipRunner, LossWeights
-    from memotr.training.matching import MatchCosts
+    from memotr.training.clip_runner import ClipRunner
 
     meta = fixture.meta
     weights, costs = meta["loss_weights"], meta["match_costs"]
     runner = ClipRunner(
         model_of(fixture).train(),
-        MatchCosts(label=costs["class"], l1=costs["l1"], giou=costs["giou"]),
-        LossWeights(weights["focal"], weights["l1"], weights["giou"], meta["config"]["AUX_LOSS_WEIGHT"]),
+        LossConfig(
+            label=weights["focal"],
+            l1=weights["l1"],
+            giou=weights["giou"],
+            aux=meta["config"]["AUX_LOSS_WEIGHT"],
+            match_label=costs["class"],
+            match_l1=costs["l1"],
+            match_giou=costs["giou"],
+        ),
         drop_rate=meta["tp_drop_rate"],
         insert_rate=meta["fp_insert_rate"],
     )

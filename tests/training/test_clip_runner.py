@@ -3,11 +3,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from memotr.config import LossConfig
 from memotr.structures import ClipBatch, FrameTargets, ImageBatch
 from memotr.tracking.gate import gate
 from memotr.tracking.lifecycle import advance
-from memotr.training.clip_runner import ClipRunner, LossWeights
-from memotr.training.matching import MatchCosts, assign, match
+from memotr.training.clip_runner import ClipRunner
+from memotr.training.matching import assign, match
 from tests.builders import random_images, tiny_model
 from tests.training.builders import random_clip, targets_of
 
@@ -82,7 +83,7 @@ def test_perturbed_clips_train_and_repeat(runner):
 
 def test_auxiliary_weights_are_one_an_earlier_layer():
     with pytest.raises(ValueError, match="2 auxiliary loss weights for 2 decoder layers"):
-        ClipRunner(tiny_model(), weights=LossWeights(aux=[1.0, 1.0]))
+        ClipRunner(tiny_model(), LossConfig(aux=(1.0, 1.0)))
 
 
 @pytest.mark.parametrize("no_grad_frames", [0, 1])
@@ -122,12 +123,12 @@ def test_inference_with_perfect_scores_decides_as_training(variant):
     names = {}  # training's id of every id that inference gave
     for images, (truth,) in zip(clip.frames, clip.targets, strict=True):
         output = model(images, [trained], aux=True)[0]
-        matching = match(output, trained, truth, 1, MatchCosts())
+        matching = match(output, trained, truth, 1, LossConfig())
         wanted = matching.targets[-1]
         labels = truth.labels[wanted.clamp(min=0)]
         perfect = torch.where((wanted >= 0)[:, None] & (torch.arange(2) == labels[:, None]), 10.0, -10.0)
         perfect = replace(output, logits=perfect, boxes=_overlapping(output.boxes, truth, wanted))
-        exact = match(perfect, trained, truth, 1, MatchCosts())
+        exact = match(perfect, trained, truth, 1, LossConfig())
         by_truth = assign(perfect, trained, exact, truth, keep=0.5)
         limits = {"det_thresh": 0.5, "track_thresh": 0.5, "miss_tolerance": 30, "next_id": len(names)}
         by_score = gate(perfect, inferred, **limits)

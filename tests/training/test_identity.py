@@ -5,8 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from memotr.config import LossConfig
 from memotr.structures import ClipBatch, FeatureMap, FrameTargets
-from memotr.training.clip_runner import ClipRunner, LossWeights
+from memotr.training.clip_runner import ClipRunner
 from memotr.training.identity import TEMPERATURE, Sightings, identity_loss, sightings
 from memotr.training.matching import Matching
 from tests.builders import tiny_model
@@ -99,7 +100,7 @@ def test_a_weight_adds_it_to_the_loss():
         boxes = model(clip.frames[0], [model.no_tracks()] * 2, aux=True).aux[0].boxes[:, [3, 9]]
     truth = [FrameTargets(t.ids, t.labels, b) for t, b in zip(clip.targets[0], boxes, strict=True)]
     clip = ClipBatch(clip.frames * 3, [truth] * 3)
-    plain, weighted = ClipRunner(model)(clip), ClipRunner(model, weights=LossWeights(identity=0.5))(clip)
+    plain, weighted = ClipRunner(model)(clip), ClipRunner(model, LossConfig(identity=0.5))(clip)
     assert plain.named()["identity_loss"] == 0
     identity = weighted.named()["identity_loss"]
     assert identity > 0

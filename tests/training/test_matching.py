@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from memotr.boxes import cxcywh_to_xyxy, generalized_box_iou
-from memotr.training.matching import MatchCosts, assign, index_of_ids, match
+from memotr.config import LossConfig
+from memotr.training.matching import assign, index_of_ids, match
 from tests.builders import random_tracks
 from tests.training.builders import layered_output, targets_of
 
-COSTS = MatchCosts()
+COSTS = LossConfig()
 
 
 def slow_cost(logits, box, label, truth):

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from memotr.config import TrainingConfig
 from memotr.models.memotr import MeMOTR
 from memotr.structures import ClipBatch
-from memotr.training.clip_runner import ClipRunner, LossWeights
-from memotr.training.matching import MatchCosts
+from memotr.training.clip_runner import ClipRunner
 
 
 class ClipLoss(nn.Module):
@@ -26,9 +25,6 @@ class ClipLoss(nn.Module):
 
 
 def make_clip_loss(model: MeMOTR, training: TrainingConfig) -> ClipLoss:
-    """With the weights, costs and rates of the settings."""
-    loss = training.loss
-    costs = MatchCosts(loss.match_label, loss.match_l1, loss.match_giou)
-    weights = LossWeights(loss.label, loss.l1, loss.giou, loss.aux, loss.identity)
+    """Return the module with the weights and rates of the settings."""
     perturbation = training.drop_rate, training.insert_rate, training.keep_strays
-    return ClipLoss(ClipRunner(model, costs, weights, *perturbation))
+    return ClipLoss(ClipRunner(model, training.loss, *perturbation))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from memotr.config import LossConfig
 from memotr.models.memotr import MeMOTR
 from memotr.structures import ClipBatch, FrameOutput, FrameTargets, TrackState
 from memotr.tracking.lifecycle import advance
 from memotr.training.criterion import LOSS_NAMES, frame_losses
 from memotr.training.identity import Sightings, identity_loss, sightings
-from memotr.training.matching import MatchCosts, Matching, assign, match
+from memotr.training.matching import Matching, assign, match
 from memotr.training.perturb import perturb
 
 ALWAYS_USED = (
@@ -27,17 +27,6 @@ ALWAYS_USED = (
     "det_",
 )
 """Parameters that have a gradient whatever the clip and the number of layers, by how their names begin."""
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Weights of the three losses, of every decoder layer before the last, and of the loss of identities."""
-
-    label: float = 2.0
-    l1: float = 5.0
-    giou: float = 2.0
-    aux: Sequence[float] | None = None
-    identity: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +55,7 @@ class ClipRunner(nn.Module):
 
     Args:
         model: to be trained.
-        costs: of the matching.
-        weights: of the losses.
+        loss: weights of the losses and of the matching costs.
         drop_rate: share of tracks dropped after each frame.
         insert_rate: share of tracks that bring in a false positive.
         keep_strays: see :func:`memotr.training.perturb.perturb`.
@@ -76,24 +64,21 @@ class ClipRunner(nn.Module):
     def __init__(
         self,
         model: MeMOTR,
-        costs: MatchCosts | None = None,
-        weights: LossWeights | None = None,
+        loss: LossConfig | None = None,
         drop_rate: float = 0.0,
         insert_rate: float = 0.0,
         keep_strays: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
-        self.costs = costs or MatchCosts()
+        self.loss = loss = loss or LossConfig()
         self.drop_rate, self.insert_rate, self.keep_strays = drop_rate, insert_rate, keep_strays
         self.merge_layer = model.transformer.decoder.merge_layer
-        weights = weights or LossWeights()
-        aux = weights.aux if weights.aux is not None else [1.0] * (len(model.class_embed) - 1)
+        aux = loss.aux if loss.aux is not None else (1.0,) * (len(model.class_embed) - 1)
         if len(aux) != len(model.class_embed) - 1:
             raise ValueError(f"{len(aux)} auxiliary loss weights for {len(model.class_embed)} decoder layers")
-        self.identity_weight = weights.identity
         self.register_buffer("layer_weights", torch.tensor([*aux, 1.0]), persistent=False)
-        self.register_buffer("loss_weights", torch.tensor([weights.label, weights.l1, weights.giou]), persistent=False)
+        self.register_buffer("loss_weights", torch.tensor([loss.label, loss.l1, loss.giou]), persistent=False)
 
     layer_weights: Tensor
     loss_weights: Tensor
@@ -120,9 +105,9 @@ class ClipRunner(nn.Module):
                 choices = []
                 for b, truth in enumerate(targets):
                     one = output[b]
-                    matching = match(one, tracks[b], truth, self.merge_layer, self.costs)
+                    matching = match(one, tracks[b], truth, self.merge_layer, self.loss)
                     losses = losses + frame_losses(one, matching, truth)
-                    if self.identity_weight:
+                    if self.loss.identity:
                         seen[b].append(sightings(one, matching, truth, self.merge_layer, t))
                     choices.append(self._assign(one, tracks[b], matching, truth, generator if perturbing else None))
                 if t < num_frames - 1:
@@ -132,7 +117,7 @@ class ClipRunner(nn.Module):
             sum(len(truth) for targets in clip.targets for truth in targets), losses.device
         )
         identity = losses.new_zeros(())
-        if self.identity_weight:
+        if self.loss.identity:
             identity = torch.stack([identity_loss(clip) for clip in seen]).mean()
         return self._result(losses, identity, history)
 
@@ -153,7 +138,7 @@ class ClipRunner(nn.Module):
 
     def _result(self, losses: Tensor, identity: Tensor, history: list[list[TrackState]]) -> ClipResult:
         weighted = losses * self.layer_weights[:, None]  # (Ld, 3)
-        total = (weighted * self.loss_weights).sum() + self.identity_weight * identity + self._every_parameter()
+        total = (weighted * self.loss_weights).sum() + self.loss.identity * identity + self._every_parameter()
         parts = torch.cat((losses[-1], weighted[:-1].sum(dim=0), identity[None])).detach()  # (7,)
         return ClipResult(total, parts, history)
 

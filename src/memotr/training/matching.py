@@ -11,17 +11,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from memotr.boxes import cxcywh_to_xyxy, generalized_box_iou
+from memotr.config import LossConfig
 from memotr.structures import Assignment, FrameOutput, FrameTargets, LayerOutput, TrackState
 from memotr.training.losses import paired_iou
-
-
-@dataclass(frozen=True)
-class MatchCosts:
-    """Weights of the three parts of the matching cost."""
-
-    label: float = 2.0
-    l1: float = 5.0
-    giou: float = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +44,7 @@ class Matching:
 
 @torch.no_grad()
 def match(
-    output: FrameOutput, tracks: TrackState, targets: FrameTargets, merge_layer: int, costs: MatchCosts
+    output: FrameOutput, tracks: TrackState, targets: FrameTargets, merge_layer: int, weights: LossConfig
 ) -> Matching:
     """Match the queries of one frame, in every layer.
 
@@ -64,7 +56,7 @@ def match(
         tracks: the N tracks that the frame was looked at with.
         targets: its ground truth.
         merge_layer: number of layers that only detection queries enter.
-        costs: of a detection query being an object.
+        weights: weights of the three parts of the matching cost, ``match_…``.
     """
     n, device = output.num_detections, output.logits.device
     ids = torch.cat((tracks.ids, targets.ids)).cpu().numpy()
@@ -72,7 +64,7 @@ def match(
     everything = np.arange(len(targets))
     untracked = np.setdiff1d(everything, of_tracks)
     layers: list[LayerOutput | FrameOutput] = [*output.aux, output]
-    cost = _detection_costs(layers, n, targets, costs)  # (Ld, Nd, G)
+    cost = _detection_costs(layers, n, targets, weights)  # (Ld, Nd, G)
     matched = np.full((len(layers), n + len(tracks)), -1)
     for i in range(len(layers)):
         merged = i >= merge_layer or i == len(layers) - 1
@@ -129,7 +121,7 @@ def assign(
 
 
 def _detection_costs(
-    layers: list[LayerOutput | FrameOutput], n: int, targets: FrameTargets, costs: MatchCosts
+    layers: list[LayerOutput | FrameOutput], n: int, targets: FrameTargets, weights: LossConfig
 ) -> NDArray[np.float32]:
     """(Ld, Nd, G) cost of every detection query being every object, in every layer: one copy to the host."""
     logits = torch.stack([layer.logits[:n] for layer in layers]).float()  # (Ld, Nd, K)
@@ -139,7 +131,7 @@ def _detection_costs(
     negative = 0.75 * p**2 * -(1 - p + 1e-8).log()
     l1 = torch.cdist(boxes.flatten(0, 1), targets.boxes, p=1).view_as(p)
     giou = generalized_box_iou(cxcywh_to_xyxy(boxes.flatten(0, 1)), cxcywh_to_xyxy(targets.boxes)).view_as(p)
-    total = costs.label * (positive - negative) + costs.l1 * l1 - costs.giou * giou
+    total = weights.match_label * (positive - negative) + weights.match_l1 * l1 - weights.match_giou * giou
     # diverged predictions must not stop the matching: the loss is not finite then, and the step is skipped
     result: NDArray[np.float32] = total.nan_to_num(nan=1e4, posinf=1e4, neginf=-1e4).cpu().numpy()
     return result
