@@ -133,14 +133,14 @@ def commands(data: Path) -> dict[str, Command]:
     """By name, all on the data set in ``data``."""
 
     def train(workers: int) -> Command:
-        own = ["--data-root", str(data), "--accelerator", "cpu", f"data.workers={workers}"]
+        own = ["--data-root", str(data), "--device", "cpu", f"data.workers={workers}"]
         return Command(
             lambda out: ["train", "tiny", *SMALL_MODEL, *SMALL_CLIPS, *own, "--output", str(out)],
-            lambda out: ["train", "--resume", str(out), "--accelerator", "cpu"],
+            lambda out: ["train", "--resume", str(out), "--device", "cpu"],
         )
 
     def on_split(name: str, *more: str) -> Command:
-        options = ["--dataset", str(data), "--split", "val", "--checkpoint", "synthdance", "--accelerator", "cpu"]
+        options = ["--dataset", str(data), "--split", "val", "--checkpoint", "synthdance", "--device", "cpu"]
         return Command(lambda out: [name, *options, *more, "--output", str(out)])
 
     videos = [str(data / "val" / f"synthdance_val_000{k}") for k in (1, 2)]

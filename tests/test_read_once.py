@@ -104,7 +104,7 @@ def test_train_with_validation(kind: str, memotr: Command, tmp_path: Path) -> No
         "training.epochs=1",
         "data.workers=0",
     )
-    options = ("--data-root", root.parent, "--output", tmp_path / "run", "--accelerator", "cpu", "--val-every", "1")
+    options = ("--data-root", root.parent, "--output", tmp_path / "run", "--device", "cpu", "--val-every", "1")
     with opens(root) as found:
         code, out, errors = memotr("train", "tiny", *settings, *options)
     assert code == 0, (out, errors)

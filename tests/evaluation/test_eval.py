@@ -362,7 +362,7 @@ def test_a_full_disk(memotr: Command, weights: Path, tmp_path: Path) -> None:  #
 def test_two_processes_share_the_sequences(weights: Path, tmp_path: Path) -> None:
     layouts.write_dancetrack(tmp_path, sequences=3)
     arguments = ["eval", "--checkpoint", weights / "one.safetensors", "--dataset", "DanceTrack", "--split", "val"]
-    arguments += ["--accelerator", "cpu"]
+    arguments += ["--device", "cpu"]
     alone = command(tmp_path, *arguments, "--output", "alone")
     assert alone.returncode == 0, alone.stderr
     both = command(tmp_path, *arguments, "--output", "both", "--devices", "2")
@@ -376,7 +376,7 @@ def test_a_folder_in_use_ends_both_processes(weights: Path, tmp_path: Path) -> N
     layouts.write_dancetrack(tmp_path, length=2)
     arguments = ["eval", "--checkpoint", weights / "one.safetensors", "--dataset", "DanceTrack", "--split", "val"]
     with hold_folder(tmp_path / "out"):
-        done = command(tmp_path, *arguments, "--accelerator", "cpu", "--devices", "2", "--output", "out")
+        done = command(tmp_path, *arguments, "--device", "cpu", "--devices", "2", "--output", "out")
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("memotr: out: another process is using this folder") == 1
     assert "Traceback" not in done.stderr
@@ -388,7 +388,7 @@ def test_what_goes_wrong_on_one_of_two_processes_ends_both(weights: Path, tmp_pa
     for name in ("dancetrack0001", "dancetrack0002", "dancetrack0003"):  # whoever takes the first one fails
         sorted((tmp_path / "DanceTrack" / "val" / name / "img1").iterdir())[0].write_bytes(b"no image")
     arguments = ["eval", "--checkpoint", weights / "one.safetensors", "--dataset", "DanceTrack", "--split", "val"]
-    done = command(tmp_path, *arguments, "--accelerator", "cpu", "--devices", "2")
+    done = command(tmp_path, *arguments, "--device", "cpu", "--devices", "2")
     told = [line for line in done.stderr.splitlines() if line.startswith("memotr: ")]
     assert done.returncode == 2, done.stderr
     assert len(told) == 1

@@ -37,7 +37,7 @@ def test_a_checkpoint_that_is_deleted_meanwhile_is_passed_over(
 
     monkeypatch.setattr(Evaluation, "_load", make_room)
     code, out, errors = memotr(
-        "eval", "--watch", run, "--once", "--dataset", tmp_path / "DanceTrack", "--split", "val", "--accelerator", "cpu"
+        "eval", "--watch", run, "--once", "--dataset", tmp_path / "DanceTrack", "--split", "val", "--device", "cpu"
     )
     assert (code, errors) == (0, "")
     gone, scored = out.splitlines()

@@ -208,7 +208,7 @@ def _trained(folder: Path) -> None:
     config = small_config(*TRAINING, "data.train=[{path: DanceTrack}]")
     (folder / "config.yaml").write_text(config.to_yaml())
     config = small_config(*TRAINING, "data.train=[{path: DanceTrack}]", f"data.root={folder / 'data'}")
-    train(config, folder / "run", accelerator="cpu", devices=1)
+    train(config, folder / "run", device="cpu", devices=1)
     for file in (folder / "run").iterdir():
         if file.name not in ("last.pt", "config.yaml", "last.safetensors", "metrics.jsonl"):
             shutil.rmtree(file) if file.is_dir() else file.unlink()

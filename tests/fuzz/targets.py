@@ -12,7 +12,7 @@ from tests.fuzz.server import SERVER, WAYS
 
 Words = tuple[str, ...]
 
-CPU = ("--accelerator", "cpu")
+CPU = ("--device", "cpu")
 PLAIN = ("--device", "cpu", "--kernel", "reference", "--no-video")
 WEIGHTS = ("--checkpoint", "in/one.safetensors")
 PINNED = ("training.epochs=1", "data.workers=0", "--data-root", "in/data", "--output", "out/run", *CPU)
@@ -134,11 +134,9 @@ SUBMIT = split(
 SUBMIT_BDD100K = split(
     "submit --dataset in/BDD100K --split val --results in/results --partial --format bdd100k --output out"
 )
-EVAL = split(
-    "eval --checkpoint in/one.safetensors --dataset in/DanceTrack --split val --output out/run --accelerator cpu"
-)
+EVAL = split("eval --checkpoint in/one.safetensors --dataset in/DanceTrack --split val --output out/run --device cpu")
 EVAL_BDD100K = split(
-    "eval --checkpoint in/eight.safetensors --dataset in/BDD100K --split val --output out/run --accelerator cpu"
+    "eval --checkpoint in/eight.safetensors --dataset in/BDD100K --split val --output out/run --device cpu"
 )
 INFO = split("info in/one.pth", "info in/scrap.pth", "info in/old.pth", "info in/one.pt", "info in/one.safetensors")
 CONVERT = split(

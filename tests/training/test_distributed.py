@@ -57,7 +57,7 @@ def test_gradients_of_two_ranks_are_those_of_one_with_both_clips(two_ranks, vari
 def test_a_run_on_two_ranks_is_the_run_on_one_with_twice_the_clips(tmp_path):
     write_videos(tmp_path / "data")
     common = [*SMALL, f"data.root={tmp_path / 'data'}", "training.epochs=2", "training.accumulation=2"]
-    run = ["memotr.cli", "train", "tiny", *common, "--accelerator", "cpu"]
+    run = ["memotr.cli", "train", "tiny", *common, "--device", "cpu"]
     two = ["--output", tmp_path / "two", "training.batch_size=1", "--devices", "2"]
     start(*run, *two, "--checkpoint-activations", "backbone,encoder,decoder")
     start(*run, "--output", tmp_path / "one", "training.batch_size=2")

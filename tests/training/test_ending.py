@@ -71,10 +71,10 @@ def test_workers_end_with_the_training(data, tmp_path, monkeypatch, no_collector
 
     monkeypatch.setattr(Training, "count_skipped", at_third_step)
     if isinstance(outcome, int):
-        assert train(with_workers(data, 2, 2), tmp_path, accelerator="cpu") == outcome
+        assert train(with_workers(data, 2, 2), tmp_path, device="cpu") == outcome
     else:
         with pytest.raises(outcome):
-            train(with_workers(data, 2, 2), tmp_path, accelerator="cpu")
+            train(with_workers(data, 2, 2), tmp_path, device="cpu")
     assert len(running) == 2
     assert not multiprocessing.active_children()
 
@@ -103,7 +103,7 @@ def start(data: Path, folder: Path, *options: str, before: str = "exec") -> Mark
     for name in ("site", "tmp"):
         (folder / name).mkdir()
     (folder / "site" / "sitecustomize.py").write_text("import gc\ngc.disable()\n")
-    command = [sys.executable, "-m", "memotr.cli", "train", "tiny", *SMALL, *options, "--accelerator", "cpu"]
+    command = [sys.executable, "-m", "memotr.cli", "train", "tiny", *SMALL, *options, "--device", "cpu"]
     command += ["--data-root", str(data), "--output", str(folder / "run")]
     path = os.pathsep.join(filter(None, [str(folder / "site"), os.environ.get("PYTHONPATH")]))
     environment = {"PYTHONPATH": path, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"}

@@ -44,8 +44,8 @@ def small(data: Path, *settings: str) -> Config:
     return load_config("tiny", [*SMALL, f"data.root={data}", *settings])
 
 
-def train(config: Config, folder: Path, *, accelerator="cpu", **options) -> int:
-    return run.train(config, folder, accelerator=accelerator, **options)
+def train(config: Config, folder: Path, *, device="cpu", **options) -> int:
+    return run.train(config, folder, device=device, **options)
 
 
 def lines(folder: Path) -> list[dict]:
@@ -76,7 +76,7 @@ def test_a_run_begins_with_a_preset_that_ships(tmp_path):
 def test_a_run_from_the_command_line_to_tracking(data, tmp_path):
     shell = CliRunner()
     folder = tmp_path / "run"
-    options = ["--data-root", str(data), "--output", str(folder), "--accelerator", "cpu"]
+    options = ["--data-root", str(data), "--output", str(folder), "--device", "cpu"]
     options += ["--checkpoint-activations", "encoder,decoder"]
     result = shell.invoke(app, ["train", "tiny", *SMALL, "training.epochs=2", *options])
     assert result.exit_code == 0, result.output
@@ -114,7 +114,7 @@ def test_a_run_from_the_command_line_to_tracking(data, tmp_path):
     assert "holds a run already; go on with --resume" in str(again.exception)
     done = shell.invoke(app, ["train", "--resume", str(folder)])
     assert "has done 2 of 2 epochs" in str(done.exception)
-    more = shell.invoke(app, ["train", "--resume", str(folder), "training.epochs=3", "--accelerator", "cpu"])
+    more = shell.invoke(app, ["train", "--resume", str(folder), "training.epochs=3", "--device", "cpu"])
     assert more.exit_code == 0, more.output
     assert "changed: training.epochs 2 → 3" in more.stderr
     assert load_model(folder / "last.safetensors").config.training.epochs == 3
@@ -275,7 +275,7 @@ def test_an_epoch_whose_last_step_is_skipped_is_saved(data, tmp_path, monkeypatc
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes as Linux lists them")
 def test_a_lost_worker_ends_the_run_with_one_line(data, tmp_path):
     command = [sys.executable, "-m", "memotr.cli", "train", "tiny", *SMALL, "training.epochs=99", "data.workers=1"]
-    command += ["--data-root", str(data), "--output", str(tmp_path), "--accelerator", "cpu"]
+    command += ["--data-root", str(data), "--output", str(tmp_path), "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         told = []
@@ -397,8 +397,8 @@ def test_settings_that_cannot_be_trained_are_one_line(data, tmp_path):
     with pytest.raises(UserError, match="fewer than the 99"):
         train(small(data, "training.batch_size=99"), tmp_path)
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="--accelerator cuda: PyTorch finds no such device"):
-            train(small(data), tmp_path, accelerator="cuda")
+        with pytest.raises(UserError, match="--device cuda: PyTorch finds none on this machine"):
+            train(small(data), tmp_path, device="cuda")
     with pytest.raises(UserError, match="no such"):
         train(small(tmp_path / "nowhere"), tmp_path)
 

@@ -65,13 +65,13 @@ def curve(folder: Path) -> list[dict]:
 
 def resume(folder: Path, *more: str) -> int:
     config, output, state = settle(None, list(more), {}, None, folder)
-    return train(config, output, state=state, accelerator="cpu")
+    return train(config, output, state=state, device="cpu")
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("uninterrupted")
-    assert train(settings(data), folder, accelerator="cpu") == 0
+    assert train(settings(data), folder, device="cpu") == 0
     return folder
 
 
@@ -99,7 +99,7 @@ def kill_after(command: list[str], lines: int) -> None:
 def test_killed_at_any_step_and_resumed_is_the_same_run(data, uninterrupted, tmp_path):
     steps = read_state(uninterrupted).progress.steps
     where = random.Random(os.urandom(8)).randint(2, steps // 2 - 1)  # a line of metrics after the first checkpoint
-    command = [sys.executable, "-m", "memotr.cli", "train", "tiny", *SETTINGS, "--accelerator", "cpu"]
+    command = [sys.executable, "-m", "memotr.cli", "train", "tiny", *SETTINGS, "--device", "cpu"]
     kill_after([*command, "--data-root", str(data), "--output", str(tmp_path), "data.workers=1"], where)
     last = read_state(tmp_path).progress.steps
     assert 3 <= last < steps
@@ -116,7 +116,7 @@ def test_stopped_by_a_signal_and_resumed_is_the_same_run(data, uninterrupted, tm
         step(self, clips)
 
     monkeypatch.setattr(Training, "step", asked)
-    assert train(settings(data), tmp_path, accelerator="cpu") == 128 + signal.SIGTERM
+    assert train(settings(data), tmp_path, device="cpu") == 128 + signal.SIGTERM
     monkeypatch.undo()
     assert curve(tmp_path) == curve(uninterrupted)[:2]
     assert resume(tmp_path) == 0
@@ -124,7 +124,7 @@ def test_stopped_by_a_signal_and_resumed_is_the_same_run(data, uninterrupted, tm
 
 
 def test_resumed_from_an_older_epoch_the_later_metrics_come_again(data, uninterrupted, tmp_path):
-    assert train(settings(data), tmp_path, accelerator="cpu") == 0
+    assert train(settings(data), tmp_path, device="cpu") == 0
     assert resume(tmp_path / "epoch_0001.pt") == 0
     assert_same_run(tmp_path, uninterrupted)
 
@@ -143,10 +143,10 @@ def test_what_ends_a_run_between_epochs_costs_nothing_of_the_epoch(data, uninter
 
     every = "training.output.val_every=1"
     with pytest.raises(UserError, match="cannot be read"):
-        train(settings(data, every), tmp_path, accelerator="cpu", validate=broken)
+        train(settings(data, every), tmp_path, device="cpu", validate=broken)
     config, output, state = settle(None, [every], {}, None, tmp_path)
     assert state.progress.outcome_due
-    assert train(config, output, state=state, accelerator="cpu", validate=scores) == 0
+    assert train(config, output, state=state, device="cpu", validate=scores) == 0
     assert [line["validation"]["HOTA"] for line in curve(tmp_path) if "validation" in line] == [0.1, 0.2, 0.3]
     assert read_state(tmp_path).progress.best == 0.3
     theirs = load_model(uninterrupted / "last.safetensors").state_dict()
@@ -182,7 +182,7 @@ def test_an_error_that_nobody_expects_reaches_the_other_ranks_first(tmp_path):
 def test_damaged_records_of_a_run_are_named(data, tmp_path, name, content):
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=f"{name}: .*move it away"):
-        train(settings(data), tmp_path, accelerator="cpu")
+        train(settings(data), tmp_path, device="cpu")
 
 
 def test_a_full_disk_ends_the_run_with_the_old_checkpoint_in_place(data, uninterrupted, tmp_path, monkeypatch):
@@ -195,7 +195,7 @@ def test_a_full_disk_ends_the_run_with_the_old_checkpoint_in_place(data, uninter
 
     monkeypatch.setattr(Path, "open", full)
     with pytest.raises(UserError, match=rf"cannot write .*{LAST}: No space left on device"):
-        train(settings(data), tmp_path, accelerator="cpu")
+        train(settings(data), tmp_path, device="cpu")
     monkeypatch.undo()
     assert read_state(tmp_path).progress.steps == 3
     assert resume(tmp_path) == 0
@@ -213,7 +213,7 @@ def test_a_disk_too_full_for_anything_ends_the_run_with_one_line(data, tmp_path,
 
     monkeypatch.setattr(Path, "open", full)
     with pytest.raises(UserError, match=rf"{name.strip('.')}\.\w+.*No space left on device"):
-        train(settings(data, "training.epochs=1"), tmp_path, accelerator="cpu")
+        train(settings(data, "training.epochs=1"), tmp_path, device="cpu")
     assert not list(tmp_path.rglob(".*")), "nothing half-written stays"
 
 
@@ -238,7 +238,7 @@ def test_records_are_not_written_through_links(data, tmp_path):
     victim.write_text("")
     for name in ("metrics.jsonl", "config.yaml", LAST, "epoch_0001.pt", "last.safetensors"):
         (run / name).symlink_to(victim if name == "metrics.jsonl" else tmp_path / "nowhere")
-    assert train(settings(data, "training.epochs=1"), run, accelerator="cpu") == 0
+    assert train(settings(data, "training.epochs=1"), run, device="cpu") == 0
     assert victim.read_text() == ""
     assert not (tmp_path / "nowhere").exists()
     assert curve(run)
@@ -255,13 +255,13 @@ def test_two_runs_in_one_folder(data, uninterrupted, tmp_path):
         resume(run, "training.epochs=4")
     assert {file: file.stat().st_mtime_ns for file in run.rglob("*") if file.is_file()} == before
     with hold_folder(tmp_path / "new"), pytest.raises(UserError, match="another process is using this folder"):
-        train(settings(data), tmp_path / "new", accelerator="cpu")
+        train(settings(data), tmp_path / "new", device="cpu")
     assert not list((tmp_path / "new").iterdir())
     assert resume(run, "training.epochs=4") == 0
 
 
 def test_what_has_changed_is_told(data, tmp_path, capsys):
-    train(settings(data, "training.epochs=1"), tmp_path, accelerator="cpu")
+    train(settings(data, "training.epochs=1"), tmp_path, device="cpu")
     capsys.readouterr()
     resume(tmp_path, "training.epochs=2", "training.optimizer.lr=1.0e-4", "training.optimizer.weight_decay=0.5")
     told = capsys.readouterr().err
@@ -275,7 +275,7 @@ def test_what_has_changed_is_told(data, tmp_path, capsys):
 
 
 def test_an_average_that_is_first_wanted_at_a_resume_begins_with_the_weights_there(data, tmp_path, monkeypatch):
-    assert train(settings(data, "training.epochs=1", "training.ema_decay=0"), tmp_path, accelerator="cpu") == 0
+    assert train(settings(data, "training.epochs=1", "training.ema_decay=0"), tmp_path, device="cpu") == 0
     before = read_state(tmp_path).model
     monkeypatch.setattr(MovingAverage, "update", lambda *_: None)
     assert resume(tmp_path, "training.epochs=2", "training.ema_decay=0.9") == 0
@@ -285,7 +285,7 @@ def test_an_average_that_is_first_wanted_at_a_resume_begins_with_the_weights_the
 
 def test_a_loss_scale_that_is_first_wanted_at_a_resume_begins_anew(data, tmp_path, monkeypatch):
     """As float16 has on CUDA; bfloat16 stands in for it here."""
-    assert train(settings(data, "training.epochs=1"), tmp_path, accelerator="cpu") == 0
+    assert train(settings(data, "training.epochs=1"), tmp_path, device="cpu") == 0
 
     def make_fabric(*_arguments, **_options):
         fabric = Fabric(accelerator="cpu", devices=1, plugins=[Autocast("bf16-mixed", "cpu")])
@@ -310,13 +310,13 @@ def test_other_ranks_or_batches_go_on_where_the_clips_ended(data, tmp_path, caps
         step(self, clips)
 
     monkeypatch.setattr(Training, "step", stop_early)
-    train(config, tmp_path / "stopped", accelerator="cpu")
+    train(config, tmp_path / "stopped", device="cpu")
     assert read_state(tmp_path / "stopped").progress.clips == 4
     state = read_state(tmp_path / "stopped")
     state.ranks.append(state.ranks[0])
     two = config.model_copy(update={"training": config.training.model_copy(update={"batch_size": 2, "epochs": 1})})
     seen.clear()
-    train(two, tmp_path / "two", state=state, accelerator="cpu")
+    train(two, tmp_path / "two", state=state, device="cpu")
     assert "the run was on 2 ranks, now on 1" in capsys.readouterr().err
     rest = sum(len(clips) for clips in seen)
     total = 13 // 2  # clips of the first epoch in batches of two

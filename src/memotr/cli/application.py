@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 import memotr
-from memotr.terminal import say
+from memotr.terminal import note, say
 
 MOST_FRAMES = 10**9
 """Upper limit of options that count frames: about a year of video."""
@@ -17,11 +18,30 @@ USE = ("demo", "track", "train", "eval", "score", "compare", "errors", "submit")
 TOOLS = ("data", "info", "convert", "export", "bench")
 
 
+RENAMED = {"--accelerator": "--device"}
+"""Former names of options of train, eval and submit, which are accepted for one release → their names now."""
+
+
 class Commands(TyperGroup):
-    """Command group that lists its commands in the order of a user's first steps."""
+    """Command group that lists its commands in the order of a user's first steps, and accepts renamed options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _with_current_names(args))
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=(*USE, *TOOLS).index)
+
+
+def _with_current_names(args: list[str]) -> list[str]:
+    """Replace former names of options, with a note on standard error from the first rank of a run."""
+    if args[:1] not in (["train"], ["eval"], ["submit"]):
+        return args
+    end = args.index("--") if "--" in args else len(args)
+    parts = [arg.partition("=") for arg in args[:end]]  # --name=value is one argument
+    former = sorted({name for name, _, _ in parts} & RENAMED.keys())
+    if former and all(os.environ.get(rank, "0") == "0" for rank in ("RANK", "LOCAL_RANK", "SLURM_PROCID")):
+        note(*(f"{name} is now {RENAMED[name]}" for name in former))
+    return [*(RENAMED.get(name, name) + equals + value for name, equals, value in parts), *args[end:]]
 
 
 app = typer.Typer(

@@ -27,7 +27,7 @@ def bench(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Use tiny sizes, only to check that everything runs.")] = False,
     output: Annotated[Path, typer.Option(help="Folder for bench.md and bench.json.")] = Path("outputs/bench"),
-    device: Annotated[str, typer.Option(help="Device to compute on: auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device to compute on: auto, cpu, cuda or cuda:1.")] = "auto",
     preset: Annotated[
         str | None, typer.Option(help="Preset or YAML file with the network's configuration.", show_default=PRESET)
     ] = None,

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from memotr.cli.application import app
-from memotr.cli.options import Accelerator, Configuration, Devices, Nodes, Precision, Rules, Seqmap, Sequences
+from memotr.cli.options import Configuration, DeviceKind, Devices, Nodes, Precision, Rules, Seqmap, Sequences
 from memotr.cli.score import describe_truth, show_scores
 from memotr.errors import UserError
 from memotr.terminal import note, say
@@ -54,7 +54,7 @@ def evaluate_checkpoint(
     config: Configuration = None,
     precision: Precision = "32",
     batch: Batch = 1,
-    accelerator: Accelerator = "auto",
+    device: DeviceKind = "auto",
     devices: Devices = None,
     num_nodes: Nodes = None,
 ) -> None:
@@ -75,7 +75,7 @@ def evaluate_checkpoint(
     truth = {"split": split, "seqmap": seqmap, "only": sequences or (), "half": half, "format": format}
     benchmark = load_benchmark(dataset, **truth)  # type: ignore[arg-type]
     source = describe_truth(dataset, format, split, seqmap, sequences, half)
-    fabric = make_fabric(accelerator, devices, num_nodes)
+    fabric = make_fabric(device, devices, num_nodes)
     evaluation = Evaluation(fabric, benchmark, source, settings or (), config, precision, batch)
     part = "-".join(filter(None, [dataset.name, split or ("half" if half else "")]))
     with to_be_continued():
@@ -111,7 +111,7 @@ def submit(
     config: Configuration = None,
     precision: Precision = "32",
     batch: Batch = 1,
-    accelerator: Accelerator = "auto",
+    device: DeviceKind = "auto",
     devices: Devices = None,
     num_nodes: Nodes = None,
 ) -> None:
@@ -135,7 +135,7 @@ def submit(
     output = output or Path("outputs", "submit", "-".join([origin, dataset.name, *splits]))
     with to_be_continued():
         if checkpoint is not None:
-            fabric = make_fabric(accelerator, devices, num_nodes)
+            fabric = make_fabric(device, devices, num_nodes)
             source = {"dataset": str(dataset.absolute()), "splits": splits}
             evaluation = Evaluation(fabric, benchmark, source, settings or (), config, precision, batch)
             results = evaluation.track(checkpoint, output)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -16,7 +16,13 @@ Configuration = Annotated[
 Precision = Annotated[
     vocabulary.Precision, typer.Option(help="Numerical precision of the network; 32 is exact float32.")
 ]
-Accelerator = Annotated[vocabulary.DeviceKind, typer.Option(help="Kind of device to compute on; auto prefers CUDA.")]
+Device = Annotated[
+    str,
+    typer.Option(help=f"Device to compute on: {', '.join(get_args(vocabulary.DeviceKind))}, or one such as cuda:1."),
+]
+DeviceKind = Annotated[
+    vocabulary.DeviceKind, typer.Option("--device", help="Kind of device to compute on; auto prefers CUDA.")
+]
 Devices = Annotated[
     int | None,
     typer.Option(

@@ -12,7 +12,7 @@ import typer
 
 from memotr import vocabulary
 from memotr.cli.application import MOST_FRAMES, app
-from memotr.cli.options import Configuration, Precision
+from memotr.cli.options import Configuration, Device, DeviceKind, Precision
 from memotr.errors import UserError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def track(
     checkpoint: Checkpoint,
     config: Configuration = None,
     output: Annotated[Path, typer.Option(help="Folder for <source name>.mp4, .txt and .jsonl.")] = Path("outputs"),
-    device: Annotated[str, typer.Option(help="Device to compute on: auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Device = "auto",
     precision: Precision = "32",
     kernel: Kernel = "auto",
     engine: Engine = "auto",
@@ -171,6 +171,7 @@ def demo(
             "--train", help="First train a tiny tracker from scratch (a few minutes) and track an easier clip with it."
         ),
     ] = False,
+    device: DeviceKind = "auto",
 ) -> None:
     """Track a generated clip with the weights that ship and compare the result with a tracker without memory.
 
@@ -181,9 +182,9 @@ def demo(
     if train:
         from memotr.demo.training import train_for_demo
 
-        weights, code = train_for_demo(output / "training")
+        weights, code = train_for_demo(output / "training", device)
         if code:
             raise typer.Exit(code)
-        run_demo(output / "trained", str(weights), easy=True)
+        run_demo(output / "trained", str(weights), easy=True, device=device)
     else:
-        run_demo(output)
+        run_demo(output, device=device)

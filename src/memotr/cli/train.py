@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from memotr.cli.application import app
-from memotr.cli.options import Accelerator, Devices, Nodes
+from memotr.cli.options import DeviceKind, Devices, Nodes
 from memotr.errors import UserError
 from memotr.vocabulary import ModelPart, Precision
 
@@ -35,7 +35,7 @@ def train(
     resume: Annotated[Path | None, typer.Option(help="Run to continue: its folder, or a checkpoint in it.")] = None,
     devices: Devices = None,
     num_nodes: Nodes = None,
-    accelerator: Accelerator = "auto",
+    device: DeviceKind = "auto",
     precision: Annotated[
         Precision | None,
         typer.Option(help="Numerical precision of the network; 32 is float32.", show_default="as configured"),
@@ -88,7 +88,7 @@ def train(
         validate=make_validation(chosen, folder / "validation", files) if wanted else None,
         state=state,
         pretrained=pretrained,
-        accelerator=accelerator,
+        device=device,
         devices=devices,
         num_nodes=num_nodes,
         files=files,

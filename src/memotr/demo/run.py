@@ -21,6 +21,7 @@ from memotr.terminal import say
 from memotr.tracking.run import track_source
 from memotr.tracking.tracker import Tracker
 from memotr.tracks import Tracks
+from memotr.vocabulary import DeviceKind
 from memotr.weights.tracker import load_model
 
 PRESET, SPLIT = "synthdance", "demo"
@@ -33,7 +34,9 @@ NOTICE = (
 )
 
 
-def run_demo(output: Path, checkpoint: str = PRESET, num_frames: int = 100, *, easy: bool = False) -> None:
+def run_demo(
+    output: Path, checkpoint: str = PRESET, num_frames: int = 100, *, easy: bool = False, device: DeviceKind = "auto"
+) -> None:
     """Generate a clip, track it, and compare the result with the ground truth and a motion-only tracker.
 
     If packages for the comparison are missing, it is skipped with a message.
@@ -43,12 +46,13 @@ def run_demo(output: Path, checkpoint: str = PRESET, num_frames: int = 100, *, e
         checkpoint: preset or weights file.
         num_frames: length of the clip.
         easy: a clip of the kind that ``memotr demo --train`` trains on.
+        device: kind of device to compute on.
 
     Raises:
         UserError: the folder cannot be written, or holds a clip of other settings; the checkpoint does not load.
     """
     clip = make_clip(output / "clip", num_frames, easy=easy)
-    tracker = Tracker(load_model(checkpoint))
+    tracker = Tracker(load_model(checkpoint, device=device))
     lacking = [package for package in COMPARED_BY if find_spec(package) is None]
     if lacking:
         track_clip(tracker, clip, output / "tracked")

@@ -11,6 +11,7 @@ from memotr.data.synth.writer import generate
 from memotr.demo.run import EASY, PRESET
 from memotr.training.checkpoint import LAST, read_state
 from memotr.training.run import train
+from memotr.vocabulary import DeviceKind
 
 DATA, SPLIT, SEQUENCES = "SynthDance", "train", 24
 # A narrow network on small pictures of few people: single frames first, then clips long enough for a memory to drift.
@@ -35,11 +36,12 @@ SETTINGS = (
 )
 
 
-def train_for_demo(output: Path) -> tuple[Path, int]:
+def train_for_demo(output: Path, device: DeviceKind = "auto") -> tuple[Path, int]:
     """Train on generated clips in ``output/run``, continuing an earlier call that was stopped.
 
     Args:
         output: folder for the data, ``SynthDance``, and the run.
+        device: kind of device to compute on.
 
     Returns:
         The file of weights, and the exit code: 0, or that of a run that a signal stopped.
@@ -54,5 +56,5 @@ def train_for_demo(output: Path) -> tuple[Path, int]:
     run = output / "run"
     state = read_state(run) if (run / LAST).is_file() else None
     done = state is not None and state.progress.epoch >= config.training.epochs and not state.progress.outcome_due
-    code = 0 if done else train(config, run, state=state)
+    code = 0 if done else train(config, run, state=state, device=device)
     return run / "last.safetensors", code

@@ -42,7 +42,7 @@ class Autocast(MixedPrecision):
 
 
 def make_fabric(
-    accelerator: DeviceKind = "auto",
+    device: DeviceKind = "auto",
     devices: int | None = None,
     num_nodes: int | None = None,
     precision: Precision = "32",
@@ -52,7 +52,7 @@ def make_fabric(
     """Make a Fabric that is not yet launched.
 
     Args:
-        accelerator: kind of device; "auto" prefers CUDA, then Apple's MPS.
+        device: kind of device; "auto" prefers CUDA, then Apple's MPS.
         devices: number of processes on this machine, one per device; None: as started by torchrun or SLURM, otherwise
             every CUDA device, or one process on a CPU.
         num_nodes: number of machines; None: as given by torchrun or SLURM, otherwise one.
@@ -63,7 +63,7 @@ def make_fabric(
         UserError: a device or a precision is not available.
     """
     follow_launcher()
-    kind = _choose(accelerator)
+    kind = _choose(device)
     devices = _agreed("--devices", devices, _started("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE")) or _count(kind)
     num_nodes = _agreed("--num-nodes", num_nodes, _started("GROUP_WORLD_SIZE", "SLURM_NNODES")) or 1
     if kind != "cpu" and devices > _count(kind):
@@ -112,13 +112,13 @@ def _data_parallel(statistics: bool) -> DDPStrategy:
     return DDPStrategy(timeout=PATIENCE, **options)
 
 
-def _choose(accelerator: DeviceKind) -> DeviceKind:
+def _choose(device: DeviceKind) -> DeviceKind:
     """Return the kind of device that is meant, which is not "auto". Raises UserError if there is no such device."""
-    if accelerator == "auto":
+    if device == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if accelerator != "cpu" and not _count(accelerator):
-        raise UserError(f"--accelerator {accelerator}: PyTorch finds no such device here; take cpu or auto")
-    return accelerator
+    if device != "cpu" and not _count(device):
+        raise UserError(f"--device {device}: PyTorch finds none on this machine; take cpu or auto")
+    return device
 
 
 def _count(kind: DeviceKind) -> int:

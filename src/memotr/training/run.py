@@ -39,7 +39,7 @@ def train(
     *,
     state: RunState | None = None,
     pretrained: Path | None = None,
-    accelerator: DeviceKind = "auto",
+    device: DeviceKind = "auto",
     devices: int | None = None,
     num_nodes: int | None = None,
     validate: Validate | None = None,
@@ -52,7 +52,7 @@ def train(
         folder: output folder for checkpoints, metrics and figures.
         state: state of the run to continue; None starts a new run.
         pretrained: weights to start from, of a detector or a tracker.
-        accelerator: kind of device to compute on.
+        device: kind of device to compute on.
         devices: number of processes on this machine; None: see :func:`memotr.training.devices.make_fabric`.
         num_nodes: number of machines; None: likewise.
         validate: scores the model every ``training.output.val_every`` epochs.
@@ -73,7 +73,7 @@ def train(
     model, origin = start_model(config, pretrained if state is None else None)
     prepare_folder(folder, resuming=state is not None)
     fabric = make_fabric(
-        accelerator, devices, num_nodes, config.training.precision, statistics=config.model.backbone.norm == "batch"
+        device, devices, num_nodes, config.training.precision, statistics=config.model.backbone.norm == "batch"
     )
     launch(fabric)
     shown = choose_clip(config, sources, files) if fabric.is_global_zero else None

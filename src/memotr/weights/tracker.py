@@ -117,7 +117,7 @@ def choose_device(name: str | torch.device) -> torch.device:
     except RuntimeError:
         raise UserError(f"device {name!r} is not one of auto, cpu, cuda, cuda:0, mps, ...") from None
     if device.type != "cpu":
-        _check_accelerator(device)
+        _check_available(device)
     return device
 
 
@@ -202,7 +202,7 @@ def _load_neighbour(candidate: Path, checkpoint: Path) -> Config:
         raise UserError(f"{error} (read because it lies with {checkpoint.name}; name another configuration)") from None
 
 
-def _check_accelerator(device: torch.device) -> None:
+def _check_available(device: torch.device) -> None:
     kind = torch.accelerator.current_accelerator()
     count = torch.accelerator.device_count() if kind is not None and kind.type == device.type else 0
     if device.type == "cuda" and count == 0 and torch.version.cuda is None and torch.version.hip is None:
