@@ -11,11 +11,16 @@ import pytest
 import typer
 
 from memotr.cli import app, main
+from memotr.config import Config, load_config
+from memotr.weights.tracker import load_model
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 RANKED = ("train", "eval", "submit")
 """Commands that run on several devices."""
+
+CONFIGURED = ("track", "demo", *RANKED, "convert", "export", "bench")
+"""Commands that take settings of the configuration."""
 
 
 def options_of(command: str) -> dict[str, Any]:
@@ -93,6 +98,105 @@ def test_only_a_single_device_has_a_number(
 ) -> None:
     assert run(monkeypatch, *command.split(), "--device", "cuda:1") == 2
     assert "Invalid value for '--device'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_with_settings_takes_set(command: str) -> None:
+    options = options_of(command) if command != "data" else {}
+    assert ("--set" in options) == (command in CONFIGURED)
+    if command in CONFIGURED:
+        assert options["--set"].multiple
+        assert options["--set"].help == options_of("track")["--set"].help
+
+
+SETTING = "tracking.det_thresh"
+
+
+@pytest.mark.parametrize(
+    ("line", "called"),
+    [
+        ("train tiny {}=0.1", "memotr.training.run.train"),
+        ("train {}=0.1 --resume run", "memotr.training.run.train"),
+        ("bench frame --quick", "memotr.bench.run.run_benchmark"),
+        ("export synthdance a.onnx", "memotr.export.run.export_model"),
+    ],
+)
+def test_set_reaches_the_configuration(
+    line: str, called: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last one counts, and what is set counts more than settings without a name."""
+    monkeypatch.chdir(tmp_path)
+    found: list[Any] = []
+
+    def stop(*arguments: Any, **_options: Any) -> None:
+        found.extend(arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(called, stop)
+    monkeypatch.setattr("memotr.training.options.read_state", lambda _run: State())
+    more = ("--set", f"{SETTING}=0.3", "--set", f"{SETTING}=0.4")
+    assert run(monkeypatch, *line.format(SETTING).split(), *more) == 130, capsys.readouterr().err
+    config = found[0] if isinstance(found[0], Config) else found[0].config
+    assert config.tracking.det_thresh == 0.4
+
+
+class State:
+    settings = load_config("tiny").model_dump(mode="json")
+
+
+@pytest.mark.parametrize("command", ["eval", "submit"])
+def test_set_reaches_the_evaluation(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+
+    def stop(_fabric: object, _benchmark: object, _source: object, settings: list[str], *_: object) -> None:
+        given.extend(settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("memotr.evaluation.checkpoints.Evaluation", stop)
+    for name in ("load_benchmark", "join_benchmarks"):
+        monkeypatch.setattr(f"memotr.evaluation.benchmark.{name}", lambda *_, **_options: NoSequences)
+    monkeypatch.setattr("memotr.submission.archive.submission_format", lambda _names: "mot17")
+    line = f"{command} a.b=1 --dataset a --checkpoint b --device cpu --set c.d=2 --set e.f=3"
+    assert run(monkeypatch, *line.split()) == 130
+    assert given == ["a.b=1", "c.d=2", "e.f=3"]
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_set_reaches_the_demo(train: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both the training and the tracker: a training that is done is not done again."""
+    given: list[tuple[Any, ...]] = []
+
+    def train_for_demo(_output: Path, device: str, settings: list[str]) -> tuple[Path, int]:
+        given.append((device, settings))
+        return tmp_path / "w", 0
+
+    def run_demo(*_: object, device: str, settings: list[str], easy: bool = False) -> None:
+        given.append((device, settings))
+        assert easy == train
+
+    monkeypatch.setattr("memotr.demo.training.train_for_demo", train_for_demo)
+    monkeypatch.setattr("memotr.demo.run.run_demo", run_demo)
+    options = ["--train"] * train
+    assert run(monkeypatch, "demo", *options, "--set", f"{SETTING}=0.4", "--device", "cpu") == 0
+    assert given == [("cpu", [f"{SETTING}=0.4"])] * (1 + train)
+
+
+def test_a_setting_that_does_not_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "a.safetensors"
+    assert run(monkeypatch, "convert", "synthdance", target, "--set", "tracking.det_tresh=0.4") == 2
+    assert "unknown key 'tracking.det_tresh'; did you mean 'det_thresh'?" in capsys.readouterr().err
+    assert not target.exists()
+
+
+def test_converted_weights_keep_what_was_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "a.safetensors"
+    assert (
+        run(monkeypatch, "convert", "synthdance", target, "--set", f"{SETTING}=0.25", "--set", "classes=[dancer]") == 0
+    )
+    config = load_model(target, device="cpu").config
+    assert (config.tracking.det_thresh, config.classes) == (0.25, ("dancer",))
 
 
 def test_help_loads_nothing_heavy() -> None:

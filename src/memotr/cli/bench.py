@@ -9,6 +9,7 @@ from typing import Annotated, get_args
 import typer
 
 from memotr.cli.application import app
+from memotr.cli.options import Overrides
 from memotr.terminal import say
 from memotr.vocabulary import BenchmarkPart
 
@@ -31,6 +32,7 @@ def bench(
     preset: Annotated[
         str | None, typer.Option(help="Preset or YAML file with the network's configuration.", show_default=PRESET)
     ] = None,
+    overrides: Overrides = None,
     size: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,7 +78,7 @@ def bench(
         raise UserError(f"size {wrong[0]!r}: write height and width, each 1 to {MOST_PIXELS:,} pixels, such as 448x800")
     if threads is not None:
         torch.set_num_threads(threads)
-    options = Options(load_config(preset or (QUICK_PRESET if quick else PRESET)), str(choose_device(device)))
+    options = Options(load_config(preset or (QUICK_PRESET if quick else PRESET), overrides), str(choose_device(device)))
     options = options.quick() if quick else options
     options = replace(
         options,

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from memotr.cli.application import app
-from memotr.cli.options import Configuration, DeviceKind, Devices, Nodes, Precision, Rules, Seqmap, Sequences
+from memotr.cli.options import Configuration, DeviceKind, Devices, Nodes, Overrides, Precision, Rules, Seqmap, Sequences
 from memotr.cli.score import describe_truth, show_scores
 from memotr.errors import UserError
 from memotr.terminal import note, say
@@ -52,6 +52,7 @@ def evaluate_checkpoint(
         typer.Option(help="Folder for results and scores.", show_default="outputs/eval/…; with --watch in that folder"),
     ] = None,
     config: Configuration = None,
+    overrides: Overrides = None,
     precision: Precision = "32",
     batch: Batch = 1,
     device: DeviceKind = "auto",
@@ -76,7 +77,9 @@ def evaluate_checkpoint(
     benchmark = load_benchmark(dataset, **truth)  # type: ignore[arg-type]
     source = describe_truth(dataset, format, split, seqmap, sequences, half)
     fabric = make_fabric(device, devices, num_nodes)
-    evaluation = Evaluation(fabric, benchmark, source, settings or (), config, precision, batch)
+    evaluation = Evaluation(
+        fabric, benchmark, source, [*(settings or []), *(overrides or [])], config, precision, batch
+    )
     part = "-".join(filter(None, [dataset.name, split or ("half" if half else "")]))
     with to_be_continued():
         if checkpoint is not None:
@@ -109,6 +112,7 @@ def submit(
         Path | None, typer.Option(help="Folder for the results and the archive.", show_default="outputs/submit/…")
     ] = None,
     config: Configuration = None,
+    overrides: Overrides = None,
     precision: Precision = "32",
     batch: Batch = 1,
     device: DeviceKind = "auto",
@@ -137,7 +141,9 @@ def submit(
         if checkpoint is not None:
             fabric = make_fabric(device, devices, num_nodes)
             source = {"dataset": str(dataset.absolute()), "splits": splits}
-            evaluation = Evaluation(fabric, benchmark, source, settings or (), config, precision, batch)
+            evaluation = Evaluation(
+                fabric, benchmark, source, [*(settings or []), *(overrides or [])], config, precision, batch
+            )
             results = evaluation.track(checkpoint, output)
             leave_process_group()
             if not fabric.is_global_zero:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from memotr.cli.application import app
-from memotr.cli.options import Configuration
+from memotr.cli.options import Configuration, Overrides
 from memotr.terminal import say
 
 
@@ -19,6 +19,7 @@ def export(
         list[Path], typer.Argument(help="Files to write; each name ends in .onnx or .pt2 (torch.export).")
     ],
     config: Configuration = None,
+    overrides: Overrides = None,
 ) -> None:
     """Export the frame step as ONNX or as a PyTorch program, for images of any size.
 
@@ -29,4 +30,5 @@ def export(
     from memotr.export.run import export_model
     from memotr.weights.tracker import load_model
 
-    export_model(load_model(checkpoint, config=config, device="cpu", kernel="reference"), files, say)
+    model = load_model(checkpoint, config=config, settings=overrides or (), device="cpu", kernel="reference")
+    export_model(model, files, say)

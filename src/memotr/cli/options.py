@@ -13,6 +13,15 @@ Configuration = Annotated[
     str | None,
     typer.Option(help="Preset or YAML file with the configuration.", show_default="stored in or beside the weights"),
 ]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Setting of the configuration in place of the configured one, such as input.short_side=480. Repeatable.",
+        show_default="as configured",
+    ),
+]
 Precision = Annotated[
     vocabulary.Precision, typer.Option(help="Numerical precision of the network; 32 is exact float32.")
 ]

@@ -12,7 +12,7 @@ import typer
 
 from memotr import vocabulary
 from memotr.cli.application import MOST_FRAMES, app
-from memotr.cli.options import Configuration, Device, DeviceKind, Precision
+from memotr.cli.options import Configuration, Device, DeviceKind, Overrides, Precision
 from memotr.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,10 +32,6 @@ Kernel = Annotated[
 Engine = Annotated[
     vocabulary.EngineName,
     typer.Option(help="Runtime of the network; auto chooses it by the checkpoint's file name."),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Setting of the configuration as key=value, such as input.short_side=480. Repeatable."),
 ]
 Batch = Annotated[
     int, typer.Option(min=1, max=1000, help="Number of sources to track at once, with one forward pass for all.")
@@ -79,7 +75,7 @@ def track(
     track_thresh: Annotated[float | None, _threshold("Score below which a track counts as unseen, 0 to 1.")] = None,
     result_thresh: Annotated[float | None, _threshold("Score above which a track is reported, 0 to 1.")] = None,
     miss_tolerance: Annotated[int | None, _threshold("Number of unseen frames after which a track ends.")] = None,
-    settings: Settings = None,
+    overrides: Overrides = None,
     start: Annotated[int, typer.Option(max=MOST_FRAMES, help="Number of the first frame, counted from 0.")] = 0,
     end: End = None,
     stride: Annotated[int, typer.Option(max=MOST_FRAMES, help="Take every n-th frame.")] = 1,
@@ -108,7 +104,7 @@ def track(
         "result_thresh": result_thresh,
         "miss_tolerance": miss_tolerance,
     }
-    network = NetworkOptions(config, settings or (), precision, kernel, compile, preprocess_on_device, batch)
+    network = NetworkOptions(config, overrides or (), precision, kernel, compile, preprocess_on_device, batch)
     load = load_tracker if choose_engine(checkpoint, engine) == "torch" else load_exported
     tracker = load(checkpoint, device, network, thresholds)
     try:
@@ -172,6 +168,7 @@ def demo(
         ),
     ] = False,
     device: DeviceKind = "auto",
+    overrides: Overrides = None,
 ) -> None:
     """Track a generated clip with the weights that ship and compare the result with a tracker without memory.
 
@@ -179,12 +176,13 @@ def demo(
     """
     from memotr.demo.run import run_demo
 
+    settings = overrides or ()
     if train:
         from memotr.demo.training import train_for_demo
 
-        weights, code = train_for_demo(output / "training", device)
+        weights, code = train_for_demo(output / "training", device, settings)
         if code:
             raise typer.Exit(code)
-        run_demo(output / "trained", str(weights), easy=True, device=device)
+        run_demo(output / "trained", str(weights), easy=True, device=device, settings=settings)
     else:
-        run_demo(output, device=device)
+        run_demo(output, device=device, settings=settings)

@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from memotr.cli.application import app
-from memotr.cli.options import DeviceKind, Devices, Nodes
+from memotr.cli.options import DeviceKind, Devices, Nodes, Overrides
 from memotr.errors import UserError
 from memotr.vocabulary import ModelPart, Precision
 
@@ -33,6 +33,7 @@ def train(
         Path | None, typer.Option(help="Weights to start from: a COCO detector, or a tracker.")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Run to continue: its folder, or a checkpoint in it.")] = None,
+    overrides: Overrides = None,
     devices: Devices = None,
     num_nodes: Nodes = None,
     device: DeviceKind = "auto",
@@ -78,7 +79,7 @@ def train(
             f"--resume {resume} goes on with a run, which has weights; --pretrained {pretrained} begins another one: "
             "leave one of them out"
         )
-    chosen, folder, state = settle(config, settings or [], given, output, resume)
+    chosen, folder, state = settle(config, [*(settings or []), *(overrides or [])], given, output, resume)
     chosen = with_validation(chosen)
     wanted = chosen.training.output.val_every > 0
     files = AnnotationFiles()

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from memotr.cli.application import app
+from memotr.cli.options import Overrides
 from memotr.terminal import say
 
 
@@ -38,12 +39,13 @@ def convert(
     config: Annotated[
         str | None, typer.Option(help="Preset or YAML file, if no configuration is found with the weights.")
     ] = None,
+    overrides: Overrides = None,
     half: Annotated[bool, typer.Option("--half", help="Store tensors as float16, at half the size.")] = False,
 ) -> None:
     """Write weights in another layout; the source is not changed."""
     from memotr.weights import convert as convert_weights
 
-    say(f"wrote {convert_weights(source, target, config=config, half=half)}")
+    say(f"wrote {convert_weights(source, target, config=config, settings=overrides or (), half=half)}")
 
 
 def show_table(lines: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence as Many
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,13 @@ NOTICE = (
 
 
 def run_demo(
-    output: Path, checkpoint: str = PRESET, num_frames: int = 100, *, easy: bool = False, device: DeviceKind = "auto"
+    output: Path,
+    checkpoint: str = PRESET,
+    num_frames: int = 100,
+    *,
+    easy: bool = False,
+    device: DeviceKind = "auto",
+    settings: Many[str] = (),
 ) -> None:
     """Generate a clip, track it, and compare the result with the ground truth and a motion-only tracker.
 
@@ -47,12 +54,13 @@ def run_demo(
         num_frames: length of the clip.
         easy: a clip of the kind that ``memotr demo --train`` trains on.
         device: kind of device to compute on.
+        settings: settings of the tracker to override as ``key=value``.
 
     Raises:
         UserError: the folder cannot be written, or holds a clip of other settings; the checkpoint does not load.
     """
     clip = make_clip(output / "clip", num_frames, easy=easy)
-    tracker = Tracker(load_model(checkpoint, device=device))
+    tracker = Tracker(load_model(checkpoint, settings=settings, device=device))
     lacking = [package for package in COMPARED_BY if find_spec(package) is None]
     if lacking:
         track_clip(tracker, clip, output / "tracked")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from memotr.config import load_config
@@ -36,12 +37,13 @@ SETTINGS = (
 )
 
 
-def train_for_demo(output: Path, device: DeviceKind = "auto") -> tuple[Path, int]:
+def train_for_demo(output: Path, device: DeviceKind = "auto", settings: Sequence[str] = ()) -> tuple[Path, int]:
     """Train on generated clips in ``output/run``, continuing an earlier call that was stopped.
 
     Args:
         output: folder for the data, ``SynthDance``, and the run.
         device: kind of device to compute on.
+        settings: settings to override as ``key=value``.
 
     Returns:
         The file of weights, and the exit code: 0, or that of a run that a signal stopped.
@@ -49,10 +51,10 @@ def train_for_demo(output: Path, device: DeviceKind = "auto") -> tuple[Path, int
     Raises:
         UserError: the folder cannot be written.
     """
-    settings = SynthSettings(splits={SPLIT: SEQUENCES}, frames=60, **EASY)
-    generate(output / DATA, settings, progress=console(stderr=True))
+    clips = SynthSettings(splits={SPLIT: SEQUENCES}, frames=60, **EASY)
+    generate(output / DATA, clips, progress=console(stderr=True))
     path = f"data.train=[{{path: {DATA}, split: {SPLIT}, format: mot, weight: 1}}]"
-    config = load_config(PRESET, [*SETTINGS, path, f"data.root={output}"])
+    config = load_config(PRESET, [*SETTINGS, path, f"data.root={output}", *settings])
     run = output / "run"
     state = read_state(run) if (run / LAST).is_file() else None
     done = state is not None and state.progress.epoch >= config.training.epochs and not state.progress.outcome_due

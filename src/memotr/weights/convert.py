@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from memotr.config import Config
 from memotr.errors import UserError
 from memotr.weights import huggingface
 from memotr.weights.checkpoint import HEADER, Checkpoint, Kind, make_header
@@ -17,7 +19,14 @@ from memotr.weights.tracker import check_tracker, fill_model, find_config, model
 PYTORCH = (".pth", ".pt")
 
 
-def convert(source: str | Path, target: str | Path, *, config: str | Path | None = None, half: bool = False) -> str:
+def convert(
+    source: str | Path,
+    target: str | Path,
+    *,
+    config: str | Path | None = None,
+    settings: Sequence[str] = (),
+    half: bool = False,
+) -> str:
     """Rewrite a tracker in the other layout, or a Hugging Face detector in the official one.
 
     Args:
@@ -25,6 +34,7 @@ def convert(source: str | Path, target: str | Path, *, config: str | Path | None
             never changed.
         target: ``.safetensors`` for our layout, ``.pth`` or ``.pt`` for the one that the authors' code reads.
         config: the tracker's configuration, where it should not be found as :func:`load_model` finds it.
+        settings: settings of the tracker to override as ``key=value``.
         half: store float16.
 
     Returns:
@@ -43,13 +53,17 @@ def convert(source: str | Path, target: str | Path, *, config: str | Path | None
         raise UserError(f"{target}: would overwrite what is to be converted; name another file")
     checkpoint = read_weights(source)
     if checkpoint.layout == huggingface.LAYOUT:
+        if settings:
+            raise UserError(
+                f"{source}: a detector has no settings of a tracker: leave out --set {shlex.quote(settings[0])}"
+            )
         return _convert_detector(checkpoint, target, half)
     check_tracker(checkpoint)
-    return _convert_tracker(checkpoint, target, config, half)
+    return _convert_tracker(checkpoint, target, find_config(checkpoint, config, settings), half)
 
 
-def _convert_tracker(checkpoint: Checkpoint, target: Path, config: str | Path | None, half: bool) -> str:
-    settings, origin = find_config(checkpoint, config)
+def _convert_tracker(checkpoint: Checkpoint, target: Path, found: tuple[Config, str], half: bool) -> str:
+    settings, origin = found
     model = fill_model(checkpoint, settings, origin)
     dtype = torch.float16 if half else None
     if target.suffix in PYTORCH:

@@ -66,15 +66,13 @@ def load_model(
     """
     place = choose_device(device)
     checkpoint = read_tracker(path_or_preset)
-    found, origin = find_config(checkpoint, config)
+    found, origin = find_config(checkpoint, config, settings)
     if origin == INFERRED:
         warnings.warn(
             f"{checkpoint.path}: no configuration in it or beside it: names of classes, image size and thresholds are "
             "guessed (memotr info shows them); --config gives others",
             stacklevel=2,
         )
-    if settings:
-        found = make_config(found.model_dump(mode="json"), origin, list(settings))
     return fill_model(checkpoint, found, origin).to(place).eval().set_kernel(kernel)
 
 
@@ -150,8 +148,19 @@ def check_tracker(checkpoint: Checkpoint) -> None:
         raise UserError(f"{path}: is a ResNet alone (of torchvision or timm), not a tracker; pass a MeMOTR checkpoint")
 
 
-def find_config(checkpoint: Checkpoint, given: str | Path | Config | None = None) -> tuple[Config, str]:
-    """Return the configuration of a tracker's checkpoint and its origin. Raises UserError if it is invalid."""
+def find_config(
+    checkpoint: Checkpoint, given: str | Path | Config | None = None, settings: Sequence[str] = ()
+) -> tuple[Config, str]:
+    """Return the configuration of a tracker's checkpoint, with settings (``key=value``) replaced, and its origin.
+
+    Raises:
+        UserError: it is invalid, or becomes invalid by a setting.
+    """
+    found, origin = _find_config(checkpoint, given)
+    return (make_config(found.model_dump(mode="json"), origin, list(settings)) if settings else found), origin
+
+
+def _find_config(checkpoint: Checkpoint, given: str | Path | Config | None) -> tuple[Config, str]:
     path = checkpoint.path
     if isinstance(given, Config):
         return given, "given"
