@@ -16,7 +16,8 @@ from memotr.evaluation.run_folder import read_run
 from memotr.evaluation.scoring import Scores, evaluate
 from memotr.evaluation.tables import print_tables, score_tables
 from memotr.files import replacing
-from memotr.metrics.trackeval import ALPHAS, combine, summary
+from memotr.metrics.fields import combine, summary
+from memotr.metrics.hota import ALPHAS
 from tests.evaluation.generated import scene, write_rows, write_sequence, write_split
 from tests.full_disk import files_end_at, needs_limits
 
@@ -96,7 +97,7 @@ def test_a_run_is_read_back(scores: Scores, tmp_path: Path) -> None:
     write_scores(tmp_path, scores, title="")
     run = read_run(tmp_path)
     assert run.sequences == ("MOT17-02", "MOT17-04")
-    again = summary(combine(run.counts["pedestrian"]))
+    again = summary(combine(list(run.counts["pedestrian"].values())))
     assert again == scores.combined
     assert json.loads((tmp_path / "counts.json").read_text())["alphas"] == ALPHAS.round(2).tolist()
 

@@ -20,9 +20,9 @@ from memotr.data.problems import Problems
 from memotr.evaluation.ground_truth import load_ground_truth
 from memotr.evaluation.results import read_results
 from memotr.evaluation.scoring import ClassScores, evaluate
+from memotr.metrics.fields import class_mean, combine, score
 from memotr.metrics.preprocessing import metric_inputs
 from memotr.metrics.teta import with_last_pixels
-from memotr.metrics.trackeval import class_mean, class_pool, score
 from tests.evaluation.generated import write_rows
 from tests.evaluation.trackeval_run import assert_equal, run_mot
 
@@ -154,7 +154,7 @@ def test_published_clear_values_of_bdd100k() -> None:
     (found,) = read_results(folder / "track_predictions.json", labels).boxes.values()
     truth = replace(truth, objects=with_last_pixels(truth.objects), regions=with_last_pixels(truth.regions))
     classes = [score(data) for data in metric_inputs(truth, with_last_pixels(found), 8)]
-    pooled, mean = class_pool(classes), class_mean(classes)
+    pooled, mean = combine(classes), class_mean(classes)
     assert 100 * pooled["IDF1"] == pytest.approx(71.01073676, abs=1e-8)
     assert 100 * pooled["MOTA"] == pytest.approx(64.20070762, abs=1e-8)
     # Scalabel's matching clings to older matches than TrackEval's does, so a few pairs have other overlaps.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from memotr.errors import UserError
 from memotr.evaluation.ground_truth import load_ground_truth
 from memotr.evaluation.scoring import evaluate
-from memotr.metrics import trackeval as metrics
+from memotr.metrics.fields import SUMS, combine, summary
 from tests.evaluation.generated import scene, write_rows, write_sequence, write_split
 from tests.evaluation.trackeval_run import assert_equal, run_mot
 
@@ -171,17 +170,5 @@ def test_no_workers(tmp_path: Path) -> None:
 def test_what_is_stored_of_a_sequence_is_enough_to_combine_it(tmp_path: Path) -> None:
     gt, results = write_split(tmp_path, ["MOT17-02", "MOT17-04"], frames=8)
     scores = evaluate(gt, results).mean
-    stored = {name: {field: fields[field] for field in metrics.SUMS} for name, fields in scores.fields.items()}
-    assert metrics.summary(metrics.combine(stored)) == scores.combined
-
-
-def test_thresholds_are_trackevals() -> None:
-    np.testing.assert_array_equal(metrics.ALPHAS, metrics.load_metrics()[0].array_labels)
-
-
-def test_without_trackeval(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "trackeval.metrics", None)
-    metrics.load_metrics.cache_clear()
-    with pytest.raises(UserError, match=r"pip install 'memotr\[eval\]'"):
-        metrics.load_metrics()
-    metrics.load_metrics.cache_clear()
+    stored = [{field: fields[field] for field in SUMS} for fields in scores.fields.values()]
+    assert summary(combine(stored)) == scores.combined

@@ -66,7 +66,6 @@ def test_an_interrupted_run_goes_on_where_it_stopped(data_root):
 
 
 def test_validation_scores_what_the_tracker_says(data_root, monkeypatch):
-    pytest.importorskip("trackeval")
     overrides = [f"data.root={data_root}", "data.val={path: DanceTrack, split: val}"]
     config = load_config("tiny", overrides)
     sequences = read_dataset(data_root / "DanceTrack", "val")
@@ -83,7 +82,6 @@ def test_validation_scores_what_the_tracker_says(data_root, monkeypatch):
 
 
 def test_of_a_divided_data_set_val_is_taken_where_no_split_is_named(data_root):
-    pytest.importorskip("trackeval")
     config = load_config("tiny", [f"data.root={data_root}", "data.val={path: DanceTrack}"])
     scores = validation.make_validation(config, data_root / "validation")(tiny_model(), 1)
     assert list(scores) == list(validation.SHOWN)
@@ -96,7 +94,6 @@ def test_of_a_divided_data_set_val_is_taken_where_no_split_is_named(data_root):
 
 def test_the_format_that_the_configuration_names_is_read(tmp_path):
     """Not the one that the folder looks like: other trackers leave such JSON beside MOT sequences."""
-    pytest.importorskip("trackeval")
     write_coco_video(tmp_path / "own", length=3)
     write_dancetrack(tmp_path, length=2)
     (tmp_path / "DanceTrack" / "val").rename(tmp_path / "own" / "val")

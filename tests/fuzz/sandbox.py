@@ -161,7 +161,6 @@ def warm() -> None:
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     for name in (
-        "trackeval",
         "jinja2",
         "lightning_fabric",
         "matplotlib.pyplot",

@@ -12,7 +12,6 @@ from tests.fuzz.cases import Case
 from tests.fuzz.seeds import make_seeds
 from tests.fuzz.targets import TARGETS
 
-pytest.importorskip("trackeval")
 pytest.importorskip("lightning_fabric")
 
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.json"))

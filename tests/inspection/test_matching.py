@@ -1,62 +1,24 @@
-"""Box by box, the matching behind the page of errors is that of TrackEval's CLEAR."""
+"""The events on the page of errors are those that CLEAR counts."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from memotr.evaluation.ground_truth import GroundTruth, load_ground_truth
 from memotr.evaluation.scoring import read_results
 from memotr.inspection.boxes import judge
 from memotr.inspection.events import SequenceErrors, find_errors
-from memotr.inspection.matching import clear_matching
-from memotr.metrics.preprocessing import MetricInput, metric_inputs
-from memotr.metrics.trackeval import score
+from memotr.metrics.fields import score
+from memotr.metrics.preprocessing import metric_inputs
 from tests.data.real_data import real
 from tests.evaluation.generated import write_split
 
 
-def random_input(seed: int) -> MetricInput:
-    """Frames without objects, without predictions and without either; overlaps with ties and at the very threshold."""
-    rng = np.random.default_rng(seed)
-    gt_ids, tracker_ids, overlaps = [], [], []
-    for _ in range(60):
-        objects = rng.permutation(6)[: rng.choice([0, 1, 3, 6])]
-        tracks = rng.permutation(9)[: rng.choice([0, 1, 4, 9])]
-        gt_ids.append(objects)
-        tracker_ids.append(tracks)
-        overlaps.append(rng.choice([0, 0.3, 0.4999999, 0.5, 0.6, 0.8], (len(objects), len(tracks))))
-    return MetricInput(
-        num_timesteps=60,
-        num_gt_ids=6,
-        num_tracker_ids=9,
-        num_gt_dets=sum(map(len, gt_ids)),
-        num_tracker_dets=sum(map(len, tracker_ids)),
-        gt_ids=gt_ids,
-        tracker_ids=tracker_ids,
-        similarity_scores=overlaps,
-    )
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_matches_and_switches_of_random_frames(seed: int) -> None:
-    data = random_input(seed)
-    theirs, ours = score(data), clear_matching(data)
-    matched = ours.partner >= 0
-    assert matched.sum() == theirs["CLR_TP"]
-    assert len(set(ours.partner[matched].tolist())) == matched.sum()
-    assert ours.switched.sum() == theirs["IDSW"]
-    assert theirs["IDSW"] > 0
-    frames = np.repeat(np.arange(60), [len(ids) for ids in data["gt_ids"]])
-    partner_frames = np.repeat(np.arange(60), [len(ids) for ids in data["tracker_ids"]])
-    np.testing.assert_array_equal(partner_frames[ours.partner[matched]], frames[matched])
-
-
 def assert_clears_counts(truth: GroundTruth, results: Path) -> list[SequenceErrors]:
-    """The events of every sequence and class are as many as TrackEval's CLEAR counts."""
+    """The events of every sequence and class are as many as CLEAR counts."""
     found = read_results(results, truth)
     every = []
     for sequence in found.truth.sequences:
@@ -68,8 +30,8 @@ def assert_clears_counts(truth: GroundTruth, results: Path) -> list[SequenceErro
         for run in errors.false_runs:
             false[run.label] += run.cost
         for c, data in enumerate(metric_inputs(sequence, boxes, len(classes))):
-            theirs = score(data)
-            assert (missed[c], false[c], switches[c]) == (theirs["CLR_FN"], theirs["CLR_FP"], theirs["IDSW"])
+            counted = score(data)
+            assert (missed[c], false[c], switches[c]) == (counted["CLR_FN"], counted["CLR_FP"], counted["IDSW"])
         assert (errors.missed, errors.false) == (missed.total(), false.total())
         assert sum(len(track.frames) for track in errors.tracks) == len(errors.verdict.objects)
         every.append(errors)

@@ -67,12 +67,10 @@ def evaluate_checkpoint(
     from memotr.evaluation.benchmark import load_benchmark
     from memotr.evaluation.checkpoints import Evaluation
     from memotr.evaluation.watch import watch_training
-    from memotr.metrics.trackeval import load_metrics
     from memotr.training.devices import leave_process_group, make_fabric
 
     if (checkpoint is None) == (watch is None):
         raise UserError("what is to be evaluated? Give either --checkpoint FILE or --watch FOLDER")
-    load_metrics()  # raises now, not after hours of tracking, if a package is missing
     truth = {"split": split, "seqmap": seqmap, "only": sequences or (), "half": half, "format": format}
     benchmark = load_benchmark(dataset, **truth)  # type: ignore[arg-type]
     source = describe_truth(dataset, format, split, seqmap, sequences, half)

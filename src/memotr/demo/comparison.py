@@ -17,7 +17,6 @@ from memotr.evaluation.ground_truth import load_ground_truth
 from memotr.evaluation.scoring import evaluate
 from memotr.io.frames import Frame
 from memotr.io.mot import MotSink
-from memotr.metrics.trackeval import load_metrics
 from memotr.tracks import Tracks
 
 OURS, MOTION = "MeMOTR", "ByteTrack on its boxes"
@@ -33,11 +32,10 @@ class Comparison:
         file: for ByteTrack's results, MOT text.
 
     Raises:
-        UserError: the file cannot be written; TrackEval is not installed.
+        UserError: the file cannot be written.
     """
 
     def __init__(self, clip: Sequence, file: Path) -> None:
-        load_metrics()  # a missing package is to be known before the work, not after it
         self.clip = clip
         self.motion = MotionTracker(clip.fps or 1)
         self.sink = MotSink(file)

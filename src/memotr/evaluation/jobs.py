@@ -11,10 +11,10 @@ from itertools import islice
 
 from memotr.data.truth import SequenceTruth, VideoBoxes
 from memotr.errors import UserError
-from memotr.metrics.preprocessing import metric_inputs
+from memotr.metrics.fields import score
+from memotr.metrics.preprocessing import Fields, metric_inputs
 from memotr.metrics.teta import teta_sequence, with_last_pixels, with_regions
 from memotr.metrics.teta_scores import TetaCounts
-from memotr.metrics.trackeval import Fields, score
 from memotr.processes import process_pool, uninterrupted
 
 BOXES_A_WORKER = 200_000  # take a second or two to score; to start a process takes one

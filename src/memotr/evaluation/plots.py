@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from memotr.evaluation.scoring import Scores
-from memotr.metrics.trackeval import ALPHAS
+from memotr.metrics.hota import ALPHAS
 from memotr.terminal import plot_text
 
 COLOURS = {"HOTA": "#111111", "DetA": "#0072b2", "AssA": "#d55e00"}  # told apart by colour-blind readers, too

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from memotr.documents import DocumentError, brief, read_json
 from memotr.errors import UserError
 from memotr.evaluation.scoring import ClassScores, Scores, Teta
+from memotr.metrics.fields import CURVES, SUMS
+from memotr.metrics.hota import ALPHAS
+from memotr.metrics.preprocessing import Fields
 from memotr.metrics.teta_scores import TetaCounts
-from memotr.metrics.trackeval import ALPHAS, CURVES, SUMS, Fields
 
 METRICS, COUNTS = "metrics.json", "counts.json"
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from memotr.evaluation.ground_truth import GroundTruth, load_ground_truth
 from memotr.evaluation.jobs import Job, Outcome, run_jobs
 from memotr.evaluation.results import read_results
+from memotr.metrics.fields import class_mean, combine, summary
+from memotr.metrics.preprocessing import Fields
 from memotr.metrics.teta import TetaCounts, TetaScores
 from memotr.metrics.teta import combine as combine_teta
-from memotr.metrics.trackeval import Fields, class_mean, class_pool, combine, load_metrics, summary
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +102,8 @@ def evaluate(
         progress: told after each sequence its name, and how many there are.
 
     Raises:
-        UserError: something is missing or malformed, with file and line; a package for evaluation is not installed.
+        UserError: something is missing or malformed, with file and line.
     """
-    load_metrics()  # a package that is not there is to be known before anything is read
     truth = load_ground_truth(ground_truth) if isinstance(ground_truth, Path) else ground_truth
     found = read_results(results, truth, allow_missing=allow_missing)
     truth, with_teta = found.truth, truth.results.names_classes
@@ -120,9 +120,9 @@ def _scores(names: Sequence[str], outcomes: Sequence[Outcome], notes: tuple[str,
     classes = {}
     for c, name in enumerate(names):
         fields = {outcome.name: outcome.fields[c] for outcome in outcomes}
-        classes[name] = ClassScores(fields, combine(fields))
+        classes[name] = ClassScores(fields, combine(list(fields.values())))
     every = list(classes.values())
-    mean, pooled = (every[0], every[0]) if len(every) == 1 else (_over(class_mean, every), _over(class_pool, every))
+    mean, pooled = (every[0], every[0]) if len(every) == 1 else (_over(class_mean, every), _over(combine, every))
     return Scores(classes, mean, pooled, notes, _teta(names, outcomes))
 
 

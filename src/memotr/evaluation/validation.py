@@ -13,7 +13,6 @@ from memotr.errors import UserError
 from memotr.evaluation.benchmark import load_benchmark
 from memotr.evaluation.scoring import evaluate
 from memotr.evaluation.tracking import track_sequences
-from memotr.metrics.trackeval import load_metrics
 from memotr.models.memotr import MeMOTR
 from memotr.tracking.tracker import Tracker
 
@@ -31,12 +30,11 @@ def make_validation(
         files: annotation files that were read before, and those that are read now.
 
     Raises:
-        UserError: the split or its ground truth is missing or broken, or TrackEval is not installed.
+        UserError: the split or its ground truth is missing or broken.
     """
     val = config.data.val
     if val is None:
         return None
-    load_metrics()
     path = Path(config.data.root) / val.path
     split = val.split or _usual_split(path, val)
     benchmark = load_benchmark(path, split=split, layout=val.format, files=files)

@@ -10,7 +10,7 @@ import numpy as np
 
 from memotr.data.annotations import Bools, Floats, Ints
 from memotr.data.truth import SequenceTruth, VideoBoxes
-from memotr.inspection.matching import NOBODY, clear_matching
+from memotr.metrics.clear import NOBODY, clear_matching
 from memotr.metrics.overlaps import EPS
 from memotr.metrics.preprocessing import MATCH, box_columns, iou_matrix, judged_boxes, metric_input
 

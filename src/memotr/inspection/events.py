@@ -17,7 +17,7 @@ import numpy as np
 from memotr.data.annotations import Bools, Ints
 from memotr.data.truth import VideoBoxes
 from memotr.inspection.boxes import FalseKind, MissKind, VerdictBoxes
-from memotr.inspection.matching import NOBODY
+from memotr.metrics.clear import NOBODY
 
 Box = tuple[float, float, float, float]
 

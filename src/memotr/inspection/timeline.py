@@ -16,7 +16,7 @@ import numpy as np
 from memotr.data.annotations import Bools, Ints
 from memotr.inspection import wording
 from memotr.inspection.events import Event, ObjectTrack, SequenceErrors
-from memotr.inspection.matching import NOBODY
+from memotr.metrics.clear import NOBODY
 
 DENSITY_HEIGHT, SWITCH_HEIGHT, LANE_HEIGHT = 40, 26, 16  # pixels
 BINS = 160

@@ -1,1 +1,1 @@
-"""Numbers from tables of boxes: TrackEval's metrics, TETA and the bootstrap. No paths, no files."""
+"""Numbers from tables of boxes: HOTA, CLEAR, Identity, TETA and the bootstrap. No paths, no files."""

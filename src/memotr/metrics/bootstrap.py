@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memotr.data.annotations import Floats
+from memotr.metrics.preprocessing import Fields
 from memotr.metrics.teta_scores import CLS_FIRST, TetaCounts
-from memotr.metrics.trackeval import Fields
 
 FRACTIONS = (
     *("HOTA", "DetA", "AssA", "MOTA", "IDF1"),

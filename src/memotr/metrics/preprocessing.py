@@ -1,4 +1,4 @@
-"""From boxes to what TrackEval's metrics take: the overlaps of every frame, without what is held against nobody.
+"""From boxes to what the metrics take: the overlaps of every frame, without what is held against nobody.
 
 As TrackEval's MotChallenge2DBox does it, predictions that match a distractor are taken out (MOT16, MOT17, MOT20), and
 as its BDD100K does it, predictions that match nothing and lie in an ignore region. Both rules need the boxes that are
@@ -8,7 +8,7 @@ not scored; afterwards these are gone, too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -19,6 +19,9 @@ from memotr.metrics.overlaps import EPS, box_area
 
 MATCH = 0.5 - EPS  # intersection over union from which a prediction can match for the rules of this file
 SOLID = 1e-9  # square pixels; unions of such boxes are never rounded to nothing
+
+Fields = dict[str, Any]
+"""TrackEval's name → number, or array (19,) over the localisation thresholds; those of all metrics together."""
 
 
 class MetricInput(TypedDict):

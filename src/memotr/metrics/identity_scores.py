@@ -1,0 +1,41 @@
+"""IDF1 (Ristani et al., ECCV 2016) of one class: one prediction's identity for each object, over the whole video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from memotr.metrics.preprocessing import Fields, MetricInput
+
+AVERAGED = ("IDF1", "IDR", "IDP")
+COUNTED = ("IDTP", "IDFN", "IDFP")
+
+THRESHOLD = 0.5  # intersection over union; unlike that of CLEAR without a tolerance, as in TrackEval
+
+
+def measure(data: MetricInput) -> Fields:
+    """Compute all fields of one sequence."""
+    together = np.zeros((data["num_gt_ids"], data["num_tracker_ids"]))  # frames in which two identities overlap
+    for gt, tracks, iou in zip(data["gt_ids"], data["tracker_ids"], data["similarity_scores"], strict=True):
+        together[np.ix_(gt, tracks)] += iou >= THRESHOLD
+    # Fewest misses and false positives together is the same as most frames together.
+    tp = int(together[linear_sum_assignment(together, maximize=True)].sum())
+    fields: Fields = {"IDTP": tp, "IDFN": data["num_gt_dets"] - tp, "IDFP": data["num_tracker_dets"] - tp}
+    return fields | _ratios(fields)
+
+
+def combine(parts: Sequence[Fields]) -> Fields:
+    """Combine sequences, or classes as if they were one: everything follows from the sums."""
+    fields: Fields = {name: sum(part[name] for part in parts) for name in COUNTED}
+    return fields | _ratios(fields)
+
+
+def _ratios(fields: Fields) -> Fields:
+    tp, fn, fp = (fields[name] for name in COUNTED)
+    return {
+        "IDR": tp / np.maximum(1, tp + fn),
+        "IDP": tp / np.maximum(1, tp + fp),
+        "IDF1": tp / np.maximum(1, tp + 0.5 * fp + 0.5 * fn),
+    }
