@@ -39,18 +39,23 @@ ROWS = (
 WITHOUT_PYDANTIC = {"training", "tracking", "models", "structures", "boxes", "tracks", "errors"}
 
 # Importing everything in the room on the left loads nothing named on the right, directly or by way of others.
-EXTRAS = {"lightning_fabric", "tensorboard", "trackeval", "jinja2", "onnx", "onnxruntime", "onnxscript", "transformers"}
-MEDIA = {"av", "cv2", "supervision"}
+EXTRAS = {
+    *("lightning_fabric", "matplotlib", "scipy", "tensorboard", "jinja2"),
+    *("onnx", "onnxruntime", "onnxscript", "supervision", "trackers", "trackeval", "transformers"),
+}
+MEDIA = {"av", "cv2"}
 NOT_LOADED_BY = {
-    "memotr": EXTRAS | MEDIA | {"matplotlib", "numba", "scipy"},  # the top module only: its names are loaded when used
+    "memotr": EXTRAS | MEDIA | {"numba"},  # the top module only: its names are loaded when used
     "memotr.cli": EXTRAS,
     "memotr.export": EXTRAS,
     "memotr.io": EXTRAS,
     "memotr.data": EXTRAS,
     "memotr.tracking": EXTRAS,
     "memotr.weights": EXTRAS | MEDIA,
-    "memotr.models": EXTRAS | MEDIA,
+    "memotr.models": (EXTRAS | MEDIA) - {"scipy"},  # Numba loads scipy where it is there
     "memotr.training": {"av", "supervision", "trackeval"},
+    "memotr.metrics": {"torch", "trackeval", "matplotlib"},
+    "memotr.evaluation": {"supervision", "trackeval"},
 }
 
 

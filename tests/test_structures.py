@@ -1,7 +1,10 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
 
+from memotr.errors import UserError
 from memotr.structures import FrameTargets, ImageBatch, TrackState
 from memotr.tracks import Tracks
 from tests.builders import random_output, random_tracks
@@ -69,6 +72,12 @@ def test_tracks_become_supervision_detections():
     assert detections.tracker_id.tolist() == [4, 7, 2]
     assert detections.data["class_name"].tolist() == ["person", "car", "person"]
     assert len(Tracks.empty(0, ("person",)).to_supervision()) == 0
+
+
+def test_without_supervision_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(UserError, match=r"needs the package supervision: pip install 'memotr\[supervision\]'"):
+        tracks_of_three().to_supervision()
 
 
 def test_tracks_check_themselves():

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from memotr.errors import UserError
+
 if TYPE_CHECKING:
     import supervision
 
@@ -81,8 +83,15 @@ class Tracks:
         ]
 
     def to_supervision(self) -> supervision.Detections:
-        """The same as ``supervision.Detections`` with ``tracker_id`` and ``data["class_name"]`` set."""
-        import supervision  # heavy: only for those who ask for it
+        """Convert to ``supervision.Detections`` with ``tracker_id`` and ``data["class_name"]`` set.
+
+        Raises:
+            UserError: the package ``supervision`` is not installed.
+        """
+        try:
+            import supervision  # heavy, and not part of the core
+        except ModuleNotFoundError as error:
+            raise UserError(f"this needs the package {error.name}: pip install 'memotr[supervision]'") from error
 
         return supervision.Detections(
             xyxy=self.boxes.astype(np.float32),

@@ -24,7 +24,8 @@ EXTRAS = {
     "scipy": "train",
     "matplotlib": "train",
     "jinja2": "eval",
-    "trackeval": "eval",
+    "trackeval": "bench",
+    "supervision": "supervision",
     "trackers": "demo",
     "onnx": "export",
     "onnxruntime": "export",
@@ -83,7 +84,7 @@ def run() -> int:
         fail(str(error))
     except ImportError as error:
         if "libGL" in str(error):
-            # trackeval brings the desktop's opencv-python, whose files take the place of opencv-python-headless'.
+            # Other packages bring the desktop's opencv-python, whose files take the place of the headless ones.
             fail(f"OpenCV needs libGL, which is not here; this mends it: {headless_opencv()}")
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:

@@ -28,7 +28,7 @@ from memotr.weights.tracker import load_model
 PRESET, SPLIT = "synthdance", "demo"
 EASY: dict[str, Any] = {"figures": (2, 4), "difficulty": "easy"}
 """Settings of clips that a few minutes of training are enough for."""
-COMPARED_BY = ("trackeval", "trackers")  # packages that only the comparison needs
+COMPARED_BY = ("scipy", "trackers")  # packages that only the comparison needs
 NOTICE = (
     "One clip says little: docs/synthdance.md has the scores on twenty, and how the tracker was trained.",
     "On with your own video: memotr track VIDEO --checkpoint FILE",
