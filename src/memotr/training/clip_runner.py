@@ -99,6 +99,8 @@ class ClipRunner(nn.Module):
         num_frames = len(clip)
         no_grad_frames = min(no_grad_frames, num_frames - 1)
         for t, (images, targets) in enumerate(zip(clip.frames, clip.targets, strict=True)):
+            if t == no_grad_frames:  # autocast may keep weights that were cast without gradient (pytorch issue 112583)
+                torch.clear_autocast_cache()
             with torch.set_grad_enabled(torch.is_grad_enabled() and t >= no_grad_frames):
                 output = self.model(images, tracks, aux=True)
                 perturbing = t >= no_grad_frames - 1
