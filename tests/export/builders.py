@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from memotr.export.frame_step import INPUTS, OUTPUTS, FrameStep
+from memotr.export.frame_step import INPUTS, OUTPUTS, ExportedStep
 from tests.builders import tiny_model
 
 
@@ -11,7 +11,7 @@ class EagerEngine:
     """The frame step as it is, in the place of an exported one."""
 
     def __init__(self, model):
-        self.step = FrameStep(model)
+        self.step = ExportedStep(model)
         self.config = model.config
 
     @torch.inference_mode()

@@ -4,7 +4,7 @@ import torch
 from memotr.errors import UserError
 from memotr.export import check as checking
 from memotr.export.check import check
-from memotr.export.frame_step import OUTPUTS, FrameStep
+from memotr.export.frame_step import OUTPUTS, ExportedStep
 from tests.builders import tiny_model
 from tests.export.builders import EagerEngine
 
@@ -29,7 +29,7 @@ class Recorder(EagerEngine):
 def test_the_video_has_births_and_deaths_and_frames_without_tracks(variant, classes):
     model = tiny_model(variant, classes)
     engine = Recorder(model)
-    assert check(FrameStep(model), engine) == 0
+    assert check(ExportedStep(model), engine) == 0
     before, after = zip(*engine.calls, strict=True)
     assert before[0] == before[checking.EMPTY_AFTER + 1] == after[checking.EMPTY_AFTER] == []
     others = [t for t in range(1, len(before)) if t not in (checking.EMPTY_AFTER, checking.EMPTY_AFTER + 1)]
@@ -44,17 +44,17 @@ def test_any_difference_is_found(output):
     changes = {True: lambda x: x + 0.01, False: lambda x: x + 1}
     is_float = output in ("new_ref_pts", "new_query_embed", "new_last_output", "new_long_memory", "boxes", "scores")
     with pytest.raises(UserError, match=f"another {output} than PyTorch in frame 2"):
-        check(FrameStep(model), Recorder(model, output, changes[is_float]))
+        check(ExportedStep(model), Recorder(model, output, changes[is_float]))
 
 
 @pytest.mark.parametrize("change", [lambda x: x[:-1], lambda x: x.double()])
 def test_another_shape_or_type_is_found(change):
     model = tiny_model()
     with pytest.raises(UserError, match="the exported step gives boxes as"):
-        check(FrameStep(model), Recorder(model, "boxes", change))
+        check(ExportedStep(model), Recorder(model, "boxes", change))
 
 
 def test_nan_is_a_difference():
     model = tiny_model()
     with pytest.raises(UserError, match="another scores"):
-        check(FrameStep(model), Recorder(model, "scores", lambda x: torch.full_like(x, torch.nan)))
+        check(ExportedStep(model), Recorder(model, "scores", lambda x: torch.full_like(x, torch.nan)))

@@ -3,6 +3,7 @@ import torch
 
 from memotr.build import build_model
 from memotr.config import load_config
+from memotr.structures import ImageBatch
 from tests.builders import random_images, random_tracks, tiny_model
 
 
@@ -91,3 +92,17 @@ def test_kernels_can_be_chosen():
         auto = model.set_kernel("auto")(images, [model.no_tracks()])
         reference = model.set_kernel("reference")(images, [model.no_tracks()])
     torch.testing.assert_close(auto.boxes, reference.boxes, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["dab", "deformable-detr"])
+def test_frames_may_be_encoded_together(variant):
+    """The encoder knows no tracks, so a clip's frames go through it as one batch."""
+    model = tiny_model(variant).eval()
+    frames = torch.randn(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        memory, _ = model.encode(ImageBatch.from_images(list(frames)))
+        for t, frame in enumerate(frames):
+            alone = model.encode(ImageBatch.from_images([frame]))
+            torch.testing.assert_close(memory[t : t + 1], alone.memory, atol=1e-5, rtol=1e-5)
+            output = model(ImageBatch.from_images([frame]), [model.no_tracks()])
+            assert torch.equal(model.decode(alone, [model.no_tracks()]).logits, output.logits)

@@ -52,13 +52,11 @@ def test_the_same_tracks_as_one_by_one():
 def test_frames_go_through_the_network_together():
     sizes = []
 
-    def forward(images, tracks):
+    def network(images, tracks):
         sizes.append(len(images))
         return [images.pixels[b] for b in range(len(tracks))]
 
-    tracker = small_tracker()
-    tracker.forward = forward
-    batch, trackers = batched(tracker, 3)
+    batch = Batch(network)
     images = [torch.full((1, 3, 32, 32), float(k)) for k in range(3)]
     found, together = {}, threading.Barrier(3)
 
@@ -67,7 +65,7 @@ def test_frames_go_through_the_network_together():
             together.wait()
             mask = torch.zeros(1, 32, 32, dtype=torch.bool)
             for _ in range(k + 1):  # the first leaves after one frame, the others go on
-                (found[k],) = trackers[k].forward(ImageBatch(images[k], mask, ((32, 32),)), [None])
+                (found[k],) = batch(ImageBatch(images[k], mask, ((32, 32),)), [None])
 
     threads = [threading.Thread(target=member, args=(k,)) for k in range(3)]
     for thread in threads:
@@ -115,8 +113,8 @@ def test_an_error_in_the_network_reaches_every_thread():
 
 def test_trackers_have_memories_of_their_own():
     tracker = small_tracker()
-    _, (one, other) = batched(tracker, 2)
-    assert one.network is other.network is tracker.network
+    batch, (one, other) = batched(tracker, 2)
+    assert one.network is other.network is batch
     tracker.update(videos()[0][0])
     assert (tracker.frame, one.frame) == (1, 0)
     assert one.tracks is not other.tracks

@@ -60,7 +60,7 @@ def test_slots_grow_and_no_birth_is_lost(monkeypatch):
     tracker, other = Tracker(model, **LIVELY), CompiledTracker(model, **LIVELY, compile=eager)
     counts = compare(tracker, other, video(4))
     assert max(counts) > 4
-    assert len(other.slots) >= max(counts)
+    assert len(other.state.tracks) >= max(counts)
 
 
 def test_without_any_track_nothing_is_nan():
@@ -68,7 +68,7 @@ def test_without_any_track_nothing_is_nan():
     other = CompiledTracker(model, det_thresh=1.0, compile=eager)
     for frame in video(3):
         assert len(other.update(frame)) == 0
-    assert all(getattr(other.slots, name).isfinite().all() for name in ("query_embed", "long_memory", "boxes"))
+    assert all(getattr(other.state.tracks, name).isfinite().all() for name in ("query_embed", "long_memory", "boxes"))
 
 
 def test_a_new_video_begins_anew():

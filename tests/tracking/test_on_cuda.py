@@ -92,9 +92,7 @@ def test_float32_is_not_rounded_to_tf32(precision, rounded, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     found = []
     tracker = Tracker(tiny_model(), precision=precision)
-    network = tracker.network
-    tracker.network = lambda *inputs: found.append(torch.backends.cudnn.allow_tf32) or network(*inputs)
-    tracker.network.memory = network.memory
+    tracker.network.register_forward_pre_hook(lambda *_: found.append(torch.backends.cudnn.allow_tf32))
     tracker.update(video(1)[0])
     assert found == [rounded]
     assert torch.backends.cudnn.allow_tf32

@@ -10,6 +10,7 @@ from memotr.io.frames import Frame
 from memotr.io.mot import MotSink
 from memotr.io.sources import open_source
 from memotr.tracking.sources import check_sources, track_sources
+from memotr.tracking.tracker import Tracker
 from tests.io.results import read_mot
 from tests.io.videos import numbered_video
 from tests.tracking.test_batch import small_tracker
@@ -62,8 +63,7 @@ def test_a_file_that_cannot_be_finished_is_not_said_to_be_written(clips, tmp_pat
 
 
 def test_where_nothing_was_tracked_it_is_said(clips, tmp_path, capsys):
-    tracker = small_tracker()
-    tracker.settings = tracker.settings.override({"det_thresh": 1.0})
+    tracker = Tracker(small_tracker().model, det_thresh=1.0)
     track_sources(tracker, clips[:1], open_source, partial(outputs, tmp_path))
     told = capsys.readouterr()
     assert told.out.startswith("5 frames, 0 ids")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from memotr.bench.scene import another_network
@@ -18,7 +20,8 @@ from memotr.models.kernels import deformable_attention
 from memotr.models.levels import Levels
 from memotr.models.memotr import MeMOTR
 from memotr.structures import FrameOutput, ImageBatch, TrackState
-from memotr.tracking.video_tracker import VideoTracker, as_table
+from memotr.tracking.step import as_table
+from memotr.tracking.video_tracker import PreparedFrame, VideoTracker
 from memotr.tracks import Tracks
 
 
@@ -86,8 +89,9 @@ class PlainTracker(VideoTracker):
         self.tracks = _one_by_one(self.first)
 
     @torch.inference_mode()
-    def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
-        images = ImageBatch(images.pixels, images.mask).to(self.network.device)
+    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
+        prepared = self._prepared(frame)
+        images = ImageBatch(prepared.images.pixels, prepared.images.mask).to(self.network.device)
         output = self.network(images, [self.together()], aux=True)[0]
         seen = [self._see(track, output, output.num_detections + i) for i, track in enumerate(self.tracks)]
         self.tracks = [track for track in seen if track.disappear_time.item() < self.settings.miss_tolerance]
@@ -99,7 +103,7 @@ class PlainTracker(VideoTracker):
         self.tracks = _one_by_one(renewed)
         self.frame += 1
         table = as_table(renewed.boxes, renewed.scores.amax(dim=1), renewed.ids, renewed.labels)
-        return self._report(table.cpu().numpy(), height, width)
+        return self._report(table.cpu().numpy(), prepared)
 
     def together(self) -> TrackState:
         """All tracks, as the network takes them."""

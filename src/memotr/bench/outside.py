@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from memotr.bench.measure import Contender, Row, Spread, Timed, alternate
 from memotr.bench.options import Options
@@ -21,9 +22,11 @@ from memotr.io.frames import Frame
 from memotr.io.outputs import open_outputs
 from memotr.io.sinks import Sink
 from memotr.io.sources import open_source
-from memotr.structures import Assignment
+from memotr.structures import Assignment, FrameOutput, ImageBatch, TrackState
 from memotr.tracking.gate import gate
 from memotr.tracking.lifecycle import advance
+from memotr.tracking.precision import exact_convolutions
+from memotr.tracking.step import Network
 from memotr.vocabulary import Precision
 
 PRECISIONS: tuple[Precision, ...] = ("32", "bf16")
@@ -47,7 +50,7 @@ def measure(options: Options) -> Iterator[Table]:
             steps = Steps(options, trackers[0], opened)
             networks = [
                 Contender(
-                    f"network, {precision}", partial(tracker.forward, steps.prepared.images.to(model.device), [crowd])
+                    f"network, {precision}", partial(forward, tracker, steps.prepared.images.to(model.device), crowd)
                 )
                 for precision, tracker in zip(PRECISIONS, trackers, strict=True)
             ]
@@ -71,6 +74,27 @@ def _rows(timed: Sequence[Timed], networks: Sequence[Contender]) -> list[Row]:
     return found
 
 
+def forward(tracker: CrowdTracker, images: ImageBatch, tracks: TrackState) -> Sequence[FrameOutput]:
+    """Return the outputs of a tracker's network in its precision."""
+    dtype = tracker.dtype
+    enabled = dtype is not None
+    with exact_convolutions(not enabled), torch.autocast(images.pixels.device.type, dtype or torch.bfloat16, enabled):
+        output = tracker.network(images, [tracks])
+        return [output[0]]
+
+
+class Fixed:
+    """Network whose forward pass is done already."""
+
+    def __init__(self, outputs: Sequence[FrameOutput], network: Network) -> None:
+        self.outputs, self.memory = outputs, network.memory
+
+    def __call__(
+        self, images: ImageBatch, tracks: Sequence[TrackState], *, vacant: Tensor | None = None
+    ) -> Sequence[FrameOutput]:
+        return self.outputs
+
+
 class Steps:
     """Steps that a frame takes outside the network.
 
@@ -87,10 +111,9 @@ class Steps:
         self.frame = next(self.frames)
         self.prepared = tracker.prepare(self.frame.image)
         self.first = tracker.first
-        outputs = tracker.forward(self.prepared.images.to(tracker.model.device), [self.first])
+        outputs = forward(tracker, self.prepared.images.to(tracker.model.device), self.first)
         self.output = outputs[0].float()
-        self.tracker = tracker.another()
-        self.tracker.forward = lambda images, tracks: outputs
+        self.tracker = tracker.another(Fixed(outputs, tracker.network))
         self.tracks = self.tracker.update(self.prepared)
         with open_source(video) as source:
             *self.text, self.video = map(opened.enter_context, open_outputs(source, folder / "results"))

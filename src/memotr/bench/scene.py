@@ -6,6 +6,7 @@ import copy
 import math
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from memotr.models.deformable_attention import DeformableAttention
 from memotr.models.memotr import MeMOTR
 from memotr.structures import TrackState
 from memotr.tracking.compiled import CompiledTracker
+from memotr.tracking.step import Network, TrackerState
 from memotr.tracking.tracker import Tracker
 from memotr.tracks import Tracks
 from memotr.vocabulary import Kernel, Precision
@@ -92,15 +94,24 @@ class CrowdTracker(Tracker):
         *,
         prepared: bool = True,
         preprocess_on_device: bool = False,
+        network: Network | None = None,
+        **settings: Any,
     ) -> None:
         self.first = first
-        super().__init__(model, precision=precision, preprocess_on_device=preprocess_on_device)
-        if not prepared:
-            self.network = self.model
+        network = model.eval() if network is None and not prepared else network
+        super().__init__(
+            model, precision=precision, preprocess_on_device=preprocess_on_device, network=network, **settings
+        )
+
+    def another(self, network: Network | None = None) -> CrowdTracker:
+        network = self.network if network is None else network
+        return CrowdTracker(
+            self.model, self.first, self.precision, preprocess_on_device=self.preprocess_on_device, network=network
+        )
 
     def reset(self) -> None:
         super().reset()
-        self.tracks, self.next_id = self.first, len(self.first)
+        self.state = TrackerState(self.first, len(self.first))
 
 
 class CompiledCrowdTracker(CompiledTracker, CrowdTracker):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from memotr.errors import UserError
 from memotr.export.engines import Engine
-from memotr.export.frame_step import INPUTS, OUTPUTS, SMALLEST, STATE, FrameStep, empty_state, thresholds
+from memotr.export.frame_step import INPUTS, OUTPUTS, SMALLEST, STATE, ExportedStep, empty_state, thresholds
 from memotr.structures import ImageBatch
 
 TOLERANCE = 1e-3
@@ -23,7 +23,7 @@ EMPTY_AFTER = 4
 
 
 @torch.inference_mode()
-def check(step: FrameStep, engine: Engine, num_frames: int = 8) -> float:
+def check(step: ExportedStep, engine: Engine, num_frames: int = 8) -> float:
     """Compare frame by frame, each side with the state that it made itself.
 
     Returns:
@@ -55,7 +55,7 @@ def _frames(count: int) -> Iterator[ImageBatch]:
         yield ImageBatch.from_images([scene.roll(6 * t, dims=2)[:, :height, :width]], smallest=SMALLEST)
 
 
-def _limits(step: FrameStep, images: ImageBatch, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _limits(step: ExportedStep, images: ImageBatch, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Thresholds by which a few are born and a few of several tracks end, whatever the model's scores are like.
 
     They lie in wide gaps, where a rounding error decides nothing.
@@ -74,7 +74,7 @@ def _widest_gap(scores: Tensor, low: int, high: int) -> float:
 
 
 def _run(
-    step: FrameStep, images: ImageBatch, state: Mapping[str, Tensor], limits: Mapping[str, Tensor]
+    step: ExportedStep, images: ImageBatch, state: Mapping[str, Tensor], limits: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     inputs = {"pixels": images.pixels, "mask": images.mask, **state, **limits}
     return dict(zip(OUTPUTS, step(*(inputs[name] for name in INPUTS)), strict=True))

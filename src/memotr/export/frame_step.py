@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from memotr.config import Config
 from memotr.models.memotr import MeMOTR
 from memotr.structures import ImageBatch, TrackState
-from memotr.tracking.gate import gate
-from memotr.tracking.lifecycle import advance
+from memotr.tracking.step import Limits, TrackerState, take_step
 
 STATE = ("ids", "labels", "ref_pts", "query_embed", "last_output", "long_memory", "disappear_time")
 """What of a :class:`TrackState` lives on from frame to frame; each step makes the rest anew."""
@@ -17,7 +16,7 @@ STATE = ("ids", "labels", "ref_pts", "query_embed", "last_output", "long_memory"
 THRESHOLDS = ("det_thresh", "track_thresh", "miss_tolerance")
 
 INPUTS = ("pixels", "mask", *STATE, "next_id", *THRESHOLDS)
-"""In the order of :meth:`FrameStep.forward`."""
+"""In the order of :meth:`ExportedStep.forward`."""
 
 OUTPUTS = (*(f"new_{name}" for name in (*STATE, "next_id")), "boxes", "scores")
 
@@ -25,8 +24,8 @@ STRIDE, SMALLEST = 32, 64
 """Height and width of an image are multiples of the one and at least the other, in pixels."""
 
 
-class FrameStep(nn.Module):
-    """Network, gate, births and deaths, and memory: what :meth:`memotr.Tracker.step` does, without its state.
+class ExportedStep(nn.Module):
+    """Frame step whose inputs and outputs are tensors: state and thresholds come in, the next state goes out.
 
     The motion model is left out.
     """
@@ -79,17 +78,10 @@ class FrameStep(nn.Module):
             seen_boxes=ref_pts.new_zeros(n, 0, 4),
         )
         output = self.model(ImageBatch(pixels, mask), [tracks])[0]
-        choice = gate(
-            output,
-            tracks,
-            det_thresh=det_thresh,
-            track_thresh=track_thresh,
-            miss_tolerance=miss_tolerance,
-            next_id=next_id,
-        )
-        new = self.model.query_updater.interact(advance(tracks, output, choice))
-        state = (getattr(new, name) for name in STATE)
-        return (*state, next_id + len(choice.births), new.boxes, new.scores.amax(dim=1))
+        limits = Limits(det_thresh, track_thresh, miss_tolerance)
+        state, _ = take_step(output, TrackerState(tracks, next_id), self.model.query_updater.interact, limits)
+        new = state.tracks
+        return (*(getattr(new, name) for name in STATE), state.next_id, new.boxes, new.scores.amax(dim=1))
 
 
 def empty_state(config: Config) -> dict[str, Tensor]:

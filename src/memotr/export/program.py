@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from memotr.errors import UserError
-from memotr.export.frame_step import INPUTS, OUTPUTS, STATE, STRIDE, FrameStep, empty_state, thresholds
+from memotr.export.frame_step import INPUTS, OUTPUTS, STATE, STRIDE, ExportedStep, empty_state, thresholds
 from memotr.models.memotr import MeMOTR
 from memotr.structures import ImageBatch
 
@@ -23,7 +23,7 @@ METADATA_FILE = "memotr.json"
 """Name of the description inside a ``torch.export`` program."""
 
 
-def trace(model: MeMOTR) -> tuple[FrameStep, ExportedProgram]:
+def trace(model: MeMOTR) -> tuple[ExportedStep, ExportedProgram]:
     """Trace the frame step of a model as a graph for images of any size and any number of tracks.
 
     Args:
@@ -37,7 +37,7 @@ def trace(model: MeMOTR) -> tuple[FrameStep, ExportedProgram]:
     """
     if model.config.tracking.motion.enabled:
         raise UserError("the motion model cannot be exported: set tracking.motion.enabled to false")
-    step = FrameStep(model.eval().set_kernel("reference"))
+    step = ExportedStep(model.eval().set_kernel("reference"))
     height, width, tracks = Dim("height"), Dim("width"), Dim("num_tracks")
     sizes: dict[str, dict[int, object] | None] = dict.fromkeys(INPUTS)
     sizes |= {"pixels": {2: STRIDE * height, 3: STRIDE * width}, "mask": {1: STRIDE * height, 2: STRIDE * width}}

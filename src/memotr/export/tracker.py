@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from memotr.export.engines import Engine
 from memotr.export.frame_step import SMALLEST, STATE, empty_state, thresholds
-from memotr.structures import ImageBatch
-from memotr.tracking.video_tracker import VideoTracker, as_table
+from memotr.tracking.step import as_table
+from memotr.tracking.video_tracker import PreparedFrame, VideoTracker
 from memotr.tracks import Tracks
 
 
@@ -51,13 +53,15 @@ class ExportedTracker(VideoTracker):
         self.full = False
 
     @torch.inference_mode()
-    def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
+    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
+        prepared = self._prepared(frame)
+        images = prepared.images
         inputs = {"pixels": images.pixels, "mask": images.mask, **self.state, **self.thresholds}
         output = self._within_limit(self.engine.run(inputs))
         self.state = {name: output[f"new_{name}"] for name in (*STATE, "next_id")}
         self.frame += 1
         table = as_table(output["boxes"], output["scores"], self.state["ids"], self.state["labels"])
-        return self._report(table.numpy(), height, width)
+        return self._report(table.numpy(), prepared)
 
     def _within_limit(self, output: dict[str, Tensor]) -> dict[str, Tensor]:
         """Drop the births with the lowest scores above the limit of tracks, which the exported step does not know."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,18 @@ class Transformer(nn.Module):
             if isinstance(module, DeformableAttention):
                 module.reset_parameters()
         nn.init.normal_(self.level_embed)
+
+
+class Encoded(NamedTuple):
+    """Images behind the encoder.
+
+    Attributes:
+        memory: (B, S, C) features of all levels, one after the other.
+        levels: layout of the levels.
+    """
+
+    memory: Tensor
+    levels: Levels
 
 
 class MeMOTR(nn.Module):
@@ -140,9 +152,23 @@ class MeMOTR(nn.Module):
             aux: also return what the earlier decoder layers say; by default in training mode only.
             vacant: (B, N) bool, True on rows of the states, all N long, that are no tracks; None where all are.
         """
+        return self.decode(self.encode(images), tracks, aux, vacant)
+
+    def encode(self, images: ImageBatch) -> Encoded:
+        """Run backbone, projections and encoder, which know no tracks: any B images can go through them together."""
         maps = project_features(self.feature_projs, self.backbone(images.pixels))
         levels = self._lay_out(images, tuple((m.shape[2], m.shape[3]) for m in maps))
-        memory = self.transformer.encoder(flatten_maps(maps), levels)  # (B, S, C)
+        return Encoded(self.transformer.encoder(flatten_maps(maps), levels), levels)
+
+    def decode(
+        self,
+        encoded: Encoded,
+        tracks: Sequence[TrackState],
+        aux: bool | None = None,
+        vacant: Tensor | None = None,
+    ) -> FrameOutput:
+        """Run the decoder on encoded images with the tracks of each; arguments as in :meth:`forward`."""
+        memory, levels = encoded
         embed, ref_pts, padding = self._gather_queries(tracks, vacant)
         steps = self.transformer.decoder(embed, ref_pts.sigmoid(), memory, levels, padding, self.num_queries)
         output = self._output(steps, embed, [len(t) for t in tracks])

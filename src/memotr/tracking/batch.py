@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from memotr.structures import FrameOutput, ImageBatch, TrackState
-from memotr.tracking.tracker import Forward, Tracker
+from memotr.tracking.step import Network
+from memotr.tracking.tracker import Tracker
 
 
 @dataclass(eq=False)
@@ -30,8 +32,8 @@ class Batch:
     batch. A thread that has finished leaves, and the others continue without it.
     """
 
-    def __init__(self, forward: Forward) -> None:
-        self._forward = forward
+    def __init__(self, network: Network) -> None:
+        self._network = network
         self._members = 0
         self._waiting: list[_Frame] = []
         self._changed = threading.Condition()
@@ -48,8 +50,16 @@ class Batch:
                 self._members -= 1
                 self._forward_if_complete()
 
-    def __call__(self, images: ImageBatch, tracks: Sequence[TrackState]) -> list[FrameOutput]:
+    def memory(self, tracks: TrackState, vacant: Tensor | None = None) -> TrackState:
+        """Renew the tracks of one video, as the network does."""
+        return self._network.memory(tracks, vacant)
+
+    def __call__(
+        self, images: ImageBatch, tracks: Sequence[TrackState], *, vacant: Tensor | None = None
+    ) -> list[FrameOutput]:
         """Return the output for a frame. Raises the error of the forward pass of any frame in the batch."""
+        if vacant is not None:
+            raise ValueError("a batch has no slots")
         frame = _Frame(images, tracks[0])
         with self._changed:
             self._waiting.append(frame)
@@ -68,13 +78,12 @@ class Batch:
         for alike in _by_size(frames):
             try:
                 images = _joined([frame.images for frame in alike])
-                outputs: Sequence[FrameOutput | BaseException] = self._forward(
-                    images, [frame.tracks for frame in alike]
-                )
+                output = self._network(images, [frame.tracks for frame in alike])
+                outputs: list[FrameOutput | BaseException] = [output[b] for b in range(len(alike))]
             except BaseException as error:
                 outputs = [error] * len(alike)
-            for frame, output in zip(alike, outputs, strict=True):
-                frame.output = output
+            for frame, own in zip(alike, outputs, strict=True):
+                frame.output = own
         self._changed.notify_all()
 
 
@@ -83,11 +92,8 @@ def batched(tracker: Tracker, count: int) -> tuple[Batch, list[Tracker]]:
 
     Each tracker belongs to one thread, which uses it within ``batch.taking_part()``.
     """
-    batch = Batch(tracker.forward)
-    trackers = [tracker.another() for _ in range(count)]
-    for each in trackers:
-        each.forward = batch
-    return batch, trackers
+    batch = Batch(tracker.network)
+    return batch, [tracker.another(batch) for _ in range(count)]
 
 
 def side_by_side(tracker: Tracker, count: int, work: Callable[[Tracker], None], stop: Callable[[], None]) -> None:

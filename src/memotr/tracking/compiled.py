@@ -10,20 +10,19 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from memotr.config import TrackingConfig
 from memotr.errors import UserError
 from memotr.models.memotr import MeMOTR
-from memotr.structures import Assignment, FrameOutput, ImageBatch, TrackState
-from memotr.tracking.gate import limit_births, read_scores
-from memotr.tracking.lifecycle import carry_on, give_birth
-from memotr.tracking.motion import extrapolate
+from memotr.structures import ImageBatch, TrackState
 from memotr.tracking.precision import exact_convolutions
+from memotr.tracking.step import FrameStep, TrackerState
 from memotr.tracking.tracker import Tracker
-from memotr.tracking.video_tracker import as_table
+from memotr.tracking.video_tracker import PreparedFrame
 from memotr.tracks import Tracks
 
 FIELDS = tuple(field.name for field in fields(TrackState))
@@ -32,17 +31,15 @@ MOST_SIZES = 64  # largest number of sizes of frames and slots that one process 
 
 
 class SlotStep(nn.Module):
-    """Step of one frame of one video, with S slots as input and output.
+    """Frame step with S slots, whose inputs and outputs are tensors.
 
     Args:
-        network: network from :func:`memotr.models.inference.for_inference`.
-        settings: thresholds.
-        dtype: numerical precision of the network; None: float32.
+        step: the frame step.
     """
 
-    def __init__(self, network: MeMOTR, settings: TrackingConfig, dtype: torch.dtype | None) -> None:
+    def __init__(self, step: FrameStep) -> None:
         super().__init__()
-        self.network, self.settings, self.dtype = network, settings, dtype
+        self.step = step
 
     def forward(self, images: ImageBatch, vacant: Tensor, next_id: Tensor, slots: TrackState) -> tuple[Tensor, ...]:
         """Process one frame.
@@ -57,40 +54,8 @@ class SlotStep(nn.Module):
             The table of :func:`as_table` (S, 7); the number of tracks (), of which those beyond S are lost; then
             ``vacant``, ``next_id`` and the fields of ``slots`` (:data:`FIELDS`) for the next frame.
         """
-        device = images.pixels.device.type
-        with torch.autocast(device, self.dtype or torch.bfloat16, enabled=self.dtype is not None):
-            output = self.network(images, [slots], vacant=vacant[None])[0]
-        slots, vacant, next_id, count = self._decide(output.float(), slots, vacant, next_id)
-        slots = self.network.memory(slots, vacant & ~vacant.all())  # attention without any key gives NaN
-        motion = self.settings.motion
-        if motion.enabled:
-            slots = extrapolate(slots, motion.min_length, motion.weight)
-        table = as_table(slots.boxes, slots.scores.amax(dim=1), slots.ids, slots.labels)
-        return table, count, vacant, next_id, *(getattr(slots, name) for name in FIELDS)
-
-    def _decide(
-        self, output: FrameOutput, slots: TrackState, vacant: Tensor, next_id: Tensor
-    ) -> tuple[TrackState, Tensor, Tensor, Tensor]:
-        """Decide as :func:`gate` and :func:`advance`; order the slots by kept tracks, births, and the others."""
-        missed, best_score, best_class = read_scores(output, slots, self.settings.track_thresh)
-        stays = (missed < self.settings.miss_tolerance) & ~vacant
-        born = limit_births(self.settings.max_tracks, best_score >= self.settings.det_thresh, best_score, stays)
-        detections = torch.arange(len(born), device=born.device)
-        choice = Assignment(
-            track_ids=slots.ids,
-            track_keep=stays,
-            disappear_time=missed,
-            track_iou=slots.iou,
-            births=detections,
-            birth_ids=next_id + born.cumsum(0) - 1,
-            birth_labels=best_class,
-            birth_iou=torch.zeros_like(best_score),
-            birth_from_initial=torch.zeros_like(born),
-        )
-        old, new = carry_on(slots, output, choice), give_birth(output, choice, slots.seen_boxes.shape[1])
-        kept = torch.cat((stays, born))
-        order = torch.argsort(~kept, stable=True)[: len(slots)]
-        return TrackState.cat([old, new])[order], ~kept[order], next_id + born.sum(), kept.sum()
+        table, alive, (slots, next_id, vacant) = self.step(images, TrackerState(slots, next_id, vacant))
+        return table, alive, vacant, next_id, *(getattr(slots, name) for name in FIELDS)
 
 
 class CompiledTracker(Tracker):
@@ -117,39 +82,54 @@ class CompiledTracker(Tracker):
         **settings: Any,
     ) -> None:
         super().__init__(model, **settings)
-        self._run = (compile or _compiled)(SlotStep(self.network, self.settings, self.dtype))
+        self._run = (compile or _compiled)(SlotStep(self.frame_step))
 
     @torch.inference_mode()  # other tensors would cause another compilation
     def reset(self) -> None:
         super().reset()
-        self.slots = _grown(self.tracks, SLOTS)
-        self.vacant = torch.arange(len(self.slots), device=self.model.device) >= len(self.tracks)
-        self.next_birth = torch.tensor(self.next_id, device=self.model.device)
+        tracks, next_id, _ = self.state
+        slots, device = _grown(tracks, SLOTS), self.model.device
+        self.alive, self._next_id = len(tracks), int(next_id)
+        vacant = torch.arange(len(slots), device=device) >= len(tracks)
+        self.state = TrackerState(slots, torch.tensor(next_id, device=device), vacant)
+
+    @property
+    def tracks(self) -> TrackState:
+        """The tracks after the last frame."""
+        return self.state.tracks[: self.alive]
+
+    @property
+    def next_id(self) -> int:
+        """The id of the next track to start."""
+        return self._next_id
 
     @torch.inference_mode()
-    def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
-        images = images.to(self.model.device)
-        self.network.prepare_layout(images)  # outside the graph, whose results the next replay overwrites
+    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
+        prepared = self._prepared(frame)
+        images = prepared.images.to(self.model.device)
+        if isinstance(self.network, MeMOTR):
+            self.network.prepare_layout(images)  # outside the graph, whose results the next replay overwrites
         while True:
             torch.compiler.cudagraph_mark_step_begin()
             table, count, *state = self._take(images)
             numbers = F.pad(torch.stack((count, state[1])), (0, 5)).to(table.dtype)
             copied = torch.cat((table, numbers[None])).cpu().numpy()  # the only wait for the device
             alive, next_id = int(copied[-1, 0]), int(copied[-1, 1])
-            if alive <= len(self.slots):
+            if alive <= len(self.state.tracks):
                 break
             self._grow()  # and repeat the frame, from the unchanged state
         # Copies, because the next replay of a CUDA graph writes to the same memory.
-        self.vacant, self.next_birth, *rows = (tensor.clone() for tensor in state)
-        self.slots = TrackState(*rows)
-        self.tracks, self.next_id = self.slots[:alive], next_id
+        vacant, next_birth, *rows = (tensor.clone() for tensor in state)
+        self.state = TrackerState(TrackState(*rows), next_birth, vacant)
+        self.alive, self._next_id = alive, next_id
         self.frame += 1
-        return self._report(copied[:alive], height, width)
+        return self._report(copied[:alive], prepared)
 
     def _take(self, images: ImageBatch) -> tuple[Tensor, ...]:
         try:
             with exact_convolutions(self.dtype is None):
-                return self._run(images, self.vacant, self.next_birth, self.slots)
+                slots, next_id, vacant = self.state
+                return self._run(images, vacant, next_id, slots)
         except Exception as error:  # PyTorch documents no class for failed compilation
             if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 cause = getattr(error, "inner_exception", error)
@@ -158,9 +138,10 @@ class CompiledTracker(Tracker):
             raise
 
     def _grow(self) -> None:
-        more = len(self.slots)
-        self.slots = _grown(self.slots, more)
-        self.vacant = torch.cat((self.vacant, self.vacant.new_ones(more)))
+        slots, next_id, vacant = self.state
+        assert vacant is not None
+        more = len(slots)
+        self.state = TrackerState(_grown(slots, more), next_id, torch.cat((vacant, vacant.new_ones(more))))
 
 
 def _grown(slots: TrackState, more: int) -> TrackState:
@@ -170,7 +151,8 @@ def _grown(slots: TrackState, more: int) -> TrackState:
 
 
 def _compiled(step: SlotStep) -> Callable[..., tuple[Tensor, ...]]:
-    on_cuda = step.network.device.type == "cuda"
+    network = step.step.network
+    on_cuda = isinstance(network, MeMOTR) and network.device.type == "cuda"
     compiled = torch.compile(step, fullgraph=True, dynamic=False, mode="reduce-overhead" if on_cuda else "default")
 
     def run(*inputs: Any) -> tuple[Tensor, ...]:

@@ -17,6 +17,7 @@ def gate(
     miss_tolerance: int | Tensor,
     next_id: int | Tensor,
     max_tracks: int | None = None,
+    vacant: Tensor | None = None,
 ) -> Assignment:
     """Decide by scores which tracks of one video continue and which detections start tracks.
 
@@ -31,18 +32,27 @@ def gate(
         next_id: id of the first birth; the others follow in query order.
         max_tracks: largest number of tracks after the frame; the births with the highest scores are kept. None: no
             limit.
+        vacant: (N,) True on rows that are no tracks. Shapes are fixed then: every detection is a birth, and those that
+            start no track have the id -1. None: every row is a track.
     """
     missed, best_score, best_class = read_scores(output, tracks, track_thresh)
     stays = missed < miss_tolerance
+    if vacant is not None:
+        stays = stays & ~vacant
     born = limit_births(max_tracks, best_score >= det_thresh, best_score, stays)
-    births = born.nonzero()[:, 0]  # (M,)
+    if vacant is None:
+        births = born.nonzero()[:, 0]  # (M,)
+        birth_ids = next_id + torch.arange(len(births), device=births.device)
+    else:
+        births = torch.arange(len(born), device=born.device)
+        birth_ids = torch.where(born, next_id + born.cumsum(0) - 1, -1)
     return Assignment(
         track_ids=torch.where(stays, tracks.ids, -1),
         track_keep=stays,
         disappear_time=missed,
         track_iou=tracks.iou,
         births=births,
-        birth_ids=next_id + torch.arange(len(births), device=births.device),
+        birth_ids=birth_ids,
         birth_labels=best_class[births],
         birth_iou=best_score.new_zeros(len(births)),
         birth_from_initial=torch.zeros_like(births, dtype=torch.bool),

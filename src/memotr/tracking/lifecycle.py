@@ -19,6 +19,25 @@ def advance(tracks: TrackState, output: FrameOutput, choice: Assignment) -> Trac
     return TrackState.cat([stayed, give_birth(output, choice, tracks.seen_boxes.shape[1])])
 
 
+def fill_slots(
+    tracks: TrackState, output: FrameOutput, choice: Assignment
+) -> tuple[TrackState, torch.Tensor, torch.Tensor]:
+    """Carry out a decision with fixed shapes: order the S slots by tracks that stay, births, and vacant ones.
+
+    Args:
+        tracks: S slots.
+        output: output of the network for the frame, one batch element.
+        choice: the decision of :func:`memotr.tracking.gate.gate`; births that start no track have the id -1.
+
+    Returns:
+        The S slots, which of them are vacant (S,), and the number of tracks (), of which those beyond S are lost.
+    """
+    kept = torch.cat((choice.track_keep, choice.birth_ids >= 0))  # (S + Nd,)
+    order = torch.argsort(~kept, stable=True)[: len(tracks)]  # (S,)
+    old, new = carry_on(tracks, output, choice), give_birth(output, choice, tracks.seen_boxes.shape[1])
+    return TrackState.cat([old, new])[order], ~kept[order], kept.sum()
+
+
 def carry_on(tracks: TrackState, output: FrameOutput, choice: Assignment) -> TrackState:
     """All N tracks as this frame showed them, those that end included."""
     n = output.num_detections

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from memotr.addresses import without_secrets
 from memotr.errors import UserError
@@ -79,10 +80,11 @@ def track_sources(
     with TrackingBars() as bars:
         work = _Work(sources, open_one, open_outputs, bars)
         try:
-            if isinstance(tracker, Tracker):
-                side_by_side(tracker, min(batch, len(sources)), work, work.stop)
+            if isinstance(tracker, Tracker) and min(batch, len(sources)) > 1:
+                side_by_side(tracker, min(batch, len(sources)), work.track_all, work.stop)
             else:
-                work(tracker)
+                for source in work.waiting():
+                    work.track(tracker, source)
         except KeyboardInterrupt:
             note(f"stopped{work.left()}")
             raise
@@ -105,6 +107,13 @@ class _Work:
         self._stopped = threading.Event()
         self._owners: dict[str, list[str]] = {}  # name → first source with that name
 
+    @contextmanager
+    def _keeping_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except UserError as error:
+            self.failures.append(error)
+
     def stop(self) -> None:
         """Ask every thread to stop at its next frame."""
         self._stopped.set()
@@ -113,19 +122,22 @@ class _Work:
         """Return a text that lists the sources that were not begun."""
         return f"; not begun: {', '.join(map(without_secrets, self._waiting))}" if self._waiting else ""
 
-    def __call__(self, tracker: FrameTracker) -> None:
+    def waiting(self) -> Iterator[str]:
+        """Take one source after the other from the queue."""
         while not self._stopped.is_set():
             try:
-                source = self._waiting.popleft()
+                yield self._waiting.popleft()
             except IndexError:  # empty; checking first would not help, because other threads take sources, too
                 return
-            try:
-                self._track(tracker, source)
-            except UserError as error:
-                self.failures.append(error)
 
-    def _track(self, tracker: FrameTracker, source: str) -> None:
-        with self._open_one(source) as frames:
+    def track_all(self, tracker: FrameTracker) -> None:
+        """Track sources from the queue until it is empty."""
+        for source in self.waiting():
+            self.track(tracker, source)
+
+    def track(self, tracker: FrameTracker, source: str) -> None:
+        """Track one source; keep its error for later if it fails."""
+        with self._keeping_errors(), self._open_one(source) as frames:
             mine = [source]
             owner = self._owners.setdefault(frames.name, mine)
             if owner is not mine:  # for streams, which check_sources does not open

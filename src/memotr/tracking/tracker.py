@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -15,17 +12,12 @@ from torch import Tensor
 from memotr.data.preprocess import preprocess_on
 from memotr.models.inference import for_inference
 from memotr.models.memotr import MeMOTR
-from memotr.structures import FrameOutput, ImageBatch, TrackState
-from memotr.tracking.gate import gate
-from memotr.tracking.lifecycle import advance
-from memotr.tracking.motion import extrapolate
+from memotr.structures import TrackState
 from memotr.tracking.precision import autocast_dtype, exact_convolutions
-from memotr.tracking.video_tracker import PreparedFrame, VideoTracker, as_table
+from memotr.tracking.step import FrameStep, Limits, Network, TrackerState
+from memotr.tracking.video_tracker import PreparedFrame, VideoTracker
 from memotr.tracks import Tracks
 from memotr.vocabulary import Precision
-
-Forward = Callable[[ImageBatch, Sequence[TrackState]], list[FrameOutput]]
-"""Forward pass of B images with B track states; returns B outputs."""
 
 
 class Tracker(VideoTracker):
@@ -45,6 +37,7 @@ class Tracker(VideoTracker):
         precision: numerical precision of the network: "32" (exact, without TF32), "bf16" or "fp16".
         preprocess_on_device: resize and normalise frames on the device of the network, which is faster on a GPU;
             results may differ in the last bits.
+        network: network to run in place of the model's own, such as a :class:`memotr.tracking.batch.Batch`.
 
         All thresholds default to those of the model's configuration.
 
@@ -63,21 +56,48 @@ class Tracker(VideoTracker):
         min_area: float | None = None,
         precision: Precision = "32",
         preprocess_on_device: bool = False,
+        network: Network | None = None,
     ) -> None:
         super().__init__(model.config, det_thresh, track_thresh, result_thresh, miss_tolerance, min_area)
         self.model = model.eval()
-        if preprocess_on_device:
-            self.preprocess = partial(preprocess_on, model.device)
+        self.precision, self.preprocess_on_device = precision, preprocess_on_device
         self.dtype = autocast_dtype(precision)
-        self.network = for_inference(model, self.dtype)
-        self.forward: Forward = self._forward
+        self.network: Network = for_inference(model, self.dtype) if network is None else network
+        s, motion = self.settings, self.settings.motion
+        limits = Limits(
+            s.det_thresh,
+            s.track_thresh,
+            s.miss_tolerance,
+            s.max_tracks,
+            (motion.min_length, motion.weight) if motion.enabled else None,
+        )
+        self.frame_step = FrameStep(self.network, limits, self.dtype)
         self.reset()
 
-    def another(self) -> Tracker:
-        """Return a tracker of another video with the same network and settings and its own memory."""
-        other = copy.copy(self)
-        other.reset()
-        return other
+    def another(self, network: Network | None = None) -> Tracker:
+        """Return a tracker of another video with the same settings, its own memory, and the same or another network."""
+        s = self.settings
+        return Tracker(
+            self.model,
+            det_thresh=s.det_thresh,
+            track_thresh=s.track_thresh,
+            result_thresh=s.result_thresh,
+            miss_tolerance=s.miss_tolerance,
+            min_area=s.min_area,
+            precision=self.precision,
+            preprocess_on_device=self.preprocess_on_device,
+            network=self.network if network is None else network,
+        )
+
+    @property
+    def tracks(self) -> TrackState:
+        """The tracks after the last frame."""
+        return self.state.tracks
+
+    @property
+    def next_id(self) -> int:
+        """The id of the next track to start."""
+        return int(self.state.next_id)
 
     def prepare(self, frame: NDArray[np.uint8] | Tensor) -> PreparedFrame:
         prepared = super().prepare(frame)
@@ -85,40 +105,22 @@ class Tracker(VideoTracker):
             return replace(prepared, images=prepared.images.pin_memory())
         return prepared
 
+    def _preprocess(self, image: NDArray[np.uint8], short_side: int, longest_side: int) -> Tensor:
+        if self.preprocess_on_device:
+            return preprocess_on(self.model.device, image, short_side, longest_side)
+        return super()._preprocess(image, short_side, longest_side)
+
     def reset(self) -> None:
         """Reset the memory: the next frame starts a new video, with ids from 0."""
         motion = self.settings.motion
-        self.tracks: TrackState = self.model.no_tracks(history=motion.max_length if motion.enabled else 0)
-        self.next_id = 0
+        self.state = TrackerState(self.model.no_tracks(history=motion.max_length if motion.enabled else 0), next_id=0)
         self.frame = 0
         self.full = False
 
     @torch.inference_mode()
-    def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
-        s = self.settings
-        (output,) = self.forward(images.to(self.model.device), [self.tracks])
-        output = output.float()  # decisions and memory are always exact
-        choice = gate(
-            output,
-            self.tracks,
-            det_thresh=s.det_thresh,
-            track_thresh=s.track_thresh,
-            miss_tolerance=s.miss_tolerance,
-            next_id=self.next_id,
-            max_tracks=s.max_tracks,
-        )
-        tracks = self.network.memory(advance(self.tracks, output, choice))
-        if s.motion.enabled:
-            tracks = extrapolate(tracks, s.motion.min_length, s.motion.weight)
-        self.tracks = tracks
-        self.next_id += len(choice.births)
+    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
+        prepared = self._prepared(frame)
+        with exact_convolutions(self.dtype is None):
+            table, _, self.state = self.frame_step(prepared.images.to(self.model.device), self.state)
         self.frame += 1
-        table = as_table(tracks.boxes, tracks.scores.amax(dim=1), tracks.ids, tracks.labels)
-        return self._report(table.cpu().numpy(), height, width)
-
-    @torch.inference_mode()
-    def _forward(self, images: ImageBatch, tracks: Sequence[TrackState]) -> list[FrameOutput]:
-        autocast = torch.autocast(self.model.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None)
-        with autocast, exact_convolutions(self.dtype is None):
-            output: FrameOutput = self.network(images, tracks)
-        return [output[b] for b in range(len(tracks))]
+        return self._report(table.cpu().numpy(), prepared)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from memotr.boxes import cxcywh_to_xyxy
-from memotr.config import Config
+from memotr.config import Config, TrackingConfig
 from memotr.data.preprocess import preprocess
 from memotr.io.sources import open_source
 from memotr.openmp import adapt_waiting
@@ -65,10 +64,14 @@ class VideoTracker(ABC):
         }
         adapt_waiting()
         self.config = config
-        self.settings = config.tracking.override({k: v for k, v in given.items() if v is not None})
+        self._settings = config.tracking.override({k: v for k, v in given.items() if v is not None})
         self.frame = 0
         self.full = False
-        self.preprocess: Callable[[NDArray[np.uint8], int, int], Tensor] = preprocess
+
+    @property
+    def settings(self) -> TrackingConfig:
+        """Thresholds and other settings of the tracker, which are fixed."""
+        return self._settings
 
     smallest = 1
     """Smallest side of a padded frame in pixels."""
@@ -78,15 +81,6 @@ class VideoTracker(ABC):
         """Reset the memory: the next frame starts a new video, with ids from 0."""
 
     @abstractmethod
-    def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
-        """Process a frame that is already normalised and padded (a batch of one).
-
-        Args:
-            images: input of the network.
-            height: height of the original frame in pixels, the unit of the returned boxes.
-            width: width of the original frame in pixels.
-        """
-
     def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
         """Process the next frame of the video.
 
@@ -99,8 +93,19 @@ class VideoTracker(ABC):
         Raises:
             ValueError: the frame has another shape or type.
         """
-        prepared = frame if isinstance(frame, PreparedFrame) else self.prepare(frame)
-        return self.step(prepared.images, prepared.height, prepared.width)
+
+    def step(self, images: ImageBatch, height: int, width: int) -> Tracks:
+        """Process a frame that is already normalised and padded (a batch of one).
+
+        Args:
+            images: input of the network.
+            height: height of the original frame in pixels, the unit of the returned boxes.
+            width: width of the original frame in pixels.
+        """
+        return self.update(PreparedFrame(images, height, width))
+
+    def _prepared(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> PreparedFrame:
+        return frame if isinstance(frame, PreparedFrame) else self.prepare(frame)
 
     def prepare(self, frame: NDArray[np.uint8] | Tensor) -> PreparedFrame:
         """Resize, normalise and pad a frame. Another thread may do this ahead of :meth:`update`.
@@ -110,8 +115,11 @@ class VideoTracker(ABC):
         """
         image = _as_image(frame)
         size = self.config.input
-        pixels = self.preprocess(image, size.short_side, size.longest_side)
+        pixels = self._preprocess(image, size.short_side, size.longest_side)
         return PreparedFrame(ImageBatch.from_images([pixels], smallest=self.smallest), image.shape[0], image.shape[1])
+
+    def _preprocess(self, image: NDArray[np.uint8], short_side: int, longest_side: int) -> Tensor:
+        return preprocess(image, short_side, longest_side)
 
     def track(self, source: str | Path | int) -> Iterator[Tracks]:
         """Track the objects of a whole source frame by frame, after a reset.
@@ -132,13 +140,12 @@ class VideoTracker(ABC):
             for note in frames.notes:
                 warnings.warn(note, stacklevel=2)
 
-    def _report(self, table: NDArray[np.float64], height: int, width: int) -> Tracks:
+    def _report(self, table: NDArray[np.float64], frame: PreparedFrame) -> Tracks:
         """Return the tracks of a frame that are reported.
 
         Args:
-            table: (N, 7) from :func:`as_table`.
-            height: height of the original frame in pixels.
-            width: width of the original frame in pixels.
+            table: (N, 7) from :func:`memotr.tracking.step.as_table`.
+            frame: the frame that it is of.
         """
         most = self.settings.max_tracks
         if len(table) >= most and not self.full:
@@ -148,7 +155,7 @@ class VideoTracker(ABC):
                 "detections only the best begin a track from here on (are the thresholds too low?)",
                 stacklevel=2,
             )
-        boxes = table[:, :4].astype(np.float32) * np.array([width, height] * 2, np.float32)
+        boxes = table[:, :4].astype(np.float32) * np.array([frame.width, frame.height] * 2, np.float32)
         area = (boxes[:, 2].astype(np.float64) - boxes[:, 0]) * (boxes[:, 3].astype(np.float64) - boxes[:, 1])
         reported = (table[:, 4] > self.settings.result_thresh) & (area > self.settings.min_area) & np.isfinite(area)
         return Tracks(
@@ -172,14 +179,3 @@ def _as_image(frame: Any) -> NDArray[np.uint8]:
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
         raise ValueError(f"expected an RGB frame (H, W, 3) of uint8, got {frame.dtype} {tuple(frame.shape)}")
     return frame
-
-
-def as_table(boxes: Tensor, scores: Tensor, ids: Tensor, labels: Tensor) -> Tensor:
-    """Join N tracks in one tensor (N, 7) float64 to copy from the device: xyxy in [0, 1], score, id, label.
-
-    Boxes (N, 4) are cxcywh in [0, 1]; scores, ids and labels are (N,).
-    """
-    if boxes.device.type == "mps":  # which has no float64
-        boxes, scores, ids, labels = (each.cpu() for each in (boxes, scores, ids, labels))
-    columns = (cxcywh_to_xyxy(boxes.float()), scores.float()[:, None], ids[:, None], labels[:, None])
-    return torch.cat([column.double() for column in columns], dim=1)
