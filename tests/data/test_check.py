@@ -166,8 +166,8 @@ def test_tracks_that_change_their_class(tmp_path: Path) -> None:
     write_text(tmp_path / "a" / "gt" / "gt.txt", ["1,1,10,10,20,20,1,1,1"])
     write_text(tmp_path / "b" / "gt" / "gt.txt", ["1,1,10,10,20,20,1,1,1", "2,1,10,10,20,20,1,2,1"])
     notes = [str(note) for note in check(tmp_path).problems.notes]
-    assert f"{tmp_path / 'a' / 'img1'}: one frame only: no clip begins here" in notes
-    assert f"{tmp_path / 'b' / 'img1'}: 1 ids change their class on the way" in notes
+    assert f"{tmp_path / 'a' / 'img1'}: has only one frame: too short for a clip" in notes
+    assert f"{tmp_path / 'b' / 'img1'}: 1 ids change their class" in notes
 
 
 def test_stills_with_boxes_outside(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_stills_with_boxes_outside(tmp_path: Path) -> None:
         ['{"ID": "273271,0001", "gtboxes": [{"fbox": [170, 1, 9, 9]}, {"fbox": [1, 1, 9, 9]}]}'],
     )
     (note,) = check(root, split="val").problems.notes
-    assert "1 boxes are wholly outside of the image" in note.message
+    assert "1 boxes are entirely outside the image" in note.message
 
 
 def test_one_split_by_option_and_by_path(tmp_path: Path) -> None:

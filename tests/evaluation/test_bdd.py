@@ -119,7 +119,7 @@ def test_the_data_sets_own_layout(folders: tuple[Path, Path], tmp_path: Path) ->
     assert load_ground_truth(labels, only=["*02"]).names == ("b1c6-02",)
     assert load_ground_truth(tmp_path / "BDD100K").names == truth.names
     (labels.parent / "train").mkdir()
-    with pytest.raises(UserError, match="has the splits train, val; say which with --split"):
+    with pytest.raises(UserError, match="has the splits train, val; choose one with --split"):
         load_ground_truth(tmp_path / "BDD100K")
     with pytest.raises(UserError, match="no sequence is named x; there are b1c6-01, b1c6-02"):
         load_ground_truth(labels, only=["x"])

@@ -167,7 +167,7 @@ def test_videos_of_coco_with_folders_in_their_names(memotr: Command, weights: Pa
     file.write_text(file.read_text().replace('"name": "clip0001"', '"name": "val/YFCC100M/v_1"'))
     arguments = ["eval", "--checkpoint", weights / "two.safetensors", "--dataset", tmp_path, "--output", "out"]
     code, _, errors = memotr(*arguments)
-    assert (code, errors) == (2, f"memotr: {tmp_path}: has the splits train, val; say which with --split\n")
+    assert (code, errors) == (2, f"memotr: {tmp_path}: has the splits train, val; choose one with --split\n")
     code, _, errors = memotr(*arguments, "--split", "val")
     assert (code, errors) == (0, "")
     assert list(results_of(tmp_path / "out")) == ["clip0002.txt", "val_YFCC100M_v_1.txt"]

@@ -9,10 +9,9 @@ from pathlib import Path
 from memotr.config import DataFormat
 from memotr.data.datasets import find_truth, half_of, sequence_of
 from memotr.data.formats.dataset_format import AnnotationFiles, ResultFormat
-from memotr.data.names import shortened
 from memotr.data.problems import Problems
 from memotr.data.protocols import BDD100K_CATEGORIES
-from memotr.data.sequences import Sequence
+from memotr.data.sequences import Sequence, list_names
 from memotr.errors import UserError
 from memotr.evaluation.ground_truth import GroundTruth, ground_truth_of
 from memotr.vocabulary import Protocol
@@ -49,7 +48,7 @@ class Benchmark:
         strange = [name for name in classes if name not in known]
         if strange:
             raise UserError(
-                f"the checkpoint's classes {shortened(strange)} are none of the data's ({', '.join(known)}); "
+                f"the checkpoint's classes {list_names(strange)} are none of the data's ({', '.join(known)}); "
                 "classes are matched by name: rename those of your own data in its dataset.yaml"
             )
         return tuple(known[name] for name in classes)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from memotr.data.names import shortened
+from memotr.data.sequences import list_names
 from memotr.errors import UserError
 from memotr.evaluation.benchmark import Benchmark
 from memotr.evaluation.benchmark_run import track_benchmark
@@ -110,7 +110,7 @@ class Evaluation:
         model = load_model(checkpoint, config=self.config, settings=self.settings, device="cpu")
         self.benchmark.class_numbers(model.config.classes)
         if unknown := self.benchmark.unknown_to(model.config.classes):
-            warnings.warn(f"{checkpoint}: knows no {shortened(unknown)}: scored as if none was found", stacklevel=2)
+            warnings.warn(f"{checkpoint}: knows no {list_names(unknown)}: scored as if none was found", stacklevel=2)
         return model
 
     def _load_fleeting(self, checkpoint: Path) -> MeMOTR:

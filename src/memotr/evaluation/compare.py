@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from memotr.data.annotations import Floats
-from memotr.data.names import shortened
+from memotr.data.sequences import list_names
 from memotr.errors import UserError
 from memotr.evaluation.run_folder import Run
 from memotr.metrics.bootstrap import FRACTIONS, NUMBERS, TETA, Metrics, combined, combined_teta, draw
@@ -163,7 +163,7 @@ def _common(runs: Sequence[Run], names: Sequence[str]) -> tuple[tuple[str, ...],
         found = f"{names[0]} and {apart}" if apart is not None else f"all of {', '.join(names)}"
         raise UserError(f"{found} have no sequence in common")
     left = sorted({name for run in runs for name in run.sequences} - set(common))
-    note = f"left out, as not every run has them: {shortened(left)}"
+    note = f"left out, as not every run has them: {list_names(left)}"
     return common, (note,) if left else ()
 
 

@@ -11,10 +11,9 @@ from memotr.data.datasets import Split, find_truth
 from memotr.data.formats.classes import ClassMap
 from memotr.data.formats.dataset_format import ResultFormat
 from memotr.data.formats.mot import numbered
-from memotr.data.names import shortened
 from memotr.data.problems import Problems
 from memotr.data.protocols import OBJECTS
-from memotr.data.sequences import Recording
+from memotr.data.sequences import Recording, list_names
 from memotr.data.truth import SequenceTruth
 from memotr.errors import UserError
 from memotr.vocabulary import Protocol
@@ -50,9 +49,9 @@ class GroundTruth:
         """Return the same with these sequences only."""
         return replace(self, sequences=tuple(s for s in self.sequences if s.name in names))
 
-    def blind(self) -> GroundTruth:
+    def class_agnostic(self) -> GroundTruth:
         """Return the same with all classes as one."""
-        return replace(self, sequences=tuple(s.blind() for s in self.sequences), classes=OBJECTS, numbers=None)
+        return replace(self, sequences=tuple(s.class_agnostic() for s in self.sequences), classes=OBJECTS, numbers=None)
 
 
 def load_ground_truth(
@@ -144,4 +143,4 @@ def _none_named(path: Path, split: Split) -> str:
     there = [recording.name for recording in split.layout.reader.read(request, Problems())]
     if not split.request.only:
         return f"{path}: no sequences here"
-    return f"{path}: no sequence is named {' or '.join(split.request.only)}; there are {shortened(there)}"
+    return f"{path}: no sequence is named {' or '.join(split.request.only)}; there are {list_names(there)}"

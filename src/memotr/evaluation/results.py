@@ -13,9 +13,9 @@ from memotr.data.annotations import NO_CATEGORY, AnnotationTable, Ints
 from memotr.data.formats.mot import DETECTOR_COPY
 from memotr.data.formats.mot_text import read_results as read_text
 from memotr.data.formats.scalabel import ScalabelVideo, read_videos
-from memotr.data.names import shortened
 from memotr.data.problems import Problems
 from memotr.data.protocols import BDD100K_OTHERS
+from memotr.data.sequences import list_names
 from memotr.data.truth import SequenceTruth, VideoBoxes
 from memotr.documents import brief
 from memotr.errors import UserError
@@ -67,10 +67,10 @@ def _read_text(path: Path, truth: GroundTruth, allow_missing: bool) -> Results:
     tables = {name: read_text(file, problems, numbered=truth.numbers is not None) for name, file in files.items()}
     empty = [name for name, found in tables.items() if not len(found)]
     if empty:
-        notes.append(f"empty result files: {shortened(empty)}")
+        notes.append(f"empty result files: {list_names(empty)}")
     if truth.numbers is not None and not any((found.categories > 0).any() for found in tables.values()):
         notes.append(f"results name no class (column 8): the {len(truth.classes)} classes are scored as one")
-        truth = truth.blind()
+        truth = truth.class_agnostic()
     boxes, renumbered = {}, []
     for sequence in truth.sequences:
         table = tables.get(sequence.name)
@@ -83,7 +83,7 @@ def _read_text(path: Path, truth: GroundTruth, allow_missing: bool) -> Results:
         nothing = np.zeros(len(table), np.bool_)
         boxes[sequence.name], _ = VideoBoxes.by_frame(shifted, sequence.frames, labels, nothing)
     if renumbered:
-        notes.append(f"results that number the second half from 1: {shortened(renumbered)}")
+        notes.append(f"results that number the second half from 1: {list_names(renumbered)}")
     return Results(truth, boxes, tuple(notes))
 
 
@@ -93,18 +93,18 @@ def _find(path: Path, truth: GroundTruth, allow_missing: bool) -> tuple[GroundTr
     notes: list[str] = []
     one = _one_detector(truth.names, [name for name in there if name in truth.names])
     if one and len(one) < len(truth.names):
-        notes.append(f"of MOT17's three copies of a video only those with results are scored: {shortened(one)}")
+        notes.append(f"of MOT17's three copies of a video only those with results are scored: {list_names(one)}")
         truth = truth.select(one)
     missing = [name for name in truth.names if name not in there]
     if missing and not allow_missing:
         raise UserError(
-            f"{path}: no results for {len(missing)} of {len(truth.names)} sequences ({shortened(missing)}); {TO_ALLOW}"
+            f"{path}: no results for {len(missing)} of {len(truth.names)} sequences ({list_names(missing)}); {TO_ALLOW}"
         )
     if missing:
-        notes.append(f"sequences without results, counted as empty: {shortened(missing)}")
+        notes.append(f"sequences without results, counted as empty: {list_names(missing)}")
     extra = [name for name in there if name not in truth.names]
     if extra:
-        notes.append(f"result files of no sequence that is scored: {shortened(extra)}")
+        notes.append(f"result files of no sequence that is scored: {list_names(extra)}")
     return truth, {name: there[name] for name in truth.names if name in there}, notes
 
 
@@ -177,8 +177,8 @@ def _read_scalabel(path: Path, truth: GroundTruth, allow_missing: bool) -> Resul
     absent = [name for name in truth.names if name not in found]
     if absent and not allow_missing:
         raise UserError(f"{path}: no results for video {brief(absent[0])}{_more(absent)}; {TO_ALLOW}")
-    notes = [f"videos without results, counted as empty: {shortened(absent)}"] if absent else []
-    notes += [f"results of no video that is scored: {shortened(extra)}"] if extra else []
+    notes = [f"videos without results, counted as empty: {list_names(absent)}"] if absent else []
+    notes += [f"results of no video that is scored: {list_names(extra)}"] if extra else []
     boxes = {}
     for sequence in truth.sequences:
         video = found.get(sequence.name)

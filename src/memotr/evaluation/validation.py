@@ -61,4 +61,4 @@ def _usual_split(path: Path, val: SplitConfig) -> str | None:
     splits = recognise(path, val.format).splits
     if "val" in splits or len(splits) == 1:
         return "val" if "val" in splits else None
-    raise UserError(f"{path}: has the splits {', '.join(splits)}; say which as data.val.split")
+    raise UserError(f"{path}: has the splits {', '.join(splits)}; choose one as data.val.split")

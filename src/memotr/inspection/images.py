@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from memotr.data.formats.frame_files import FrameFiles, list_frames
-from memotr.data.names import shortened
+from memotr.data.sequences import list_names
 from memotr.data.truth import SequenceTruth
 from memotr.errors import UserError
 from memotr.evaluation.ground_truth import GroundTruth
@@ -51,7 +51,7 @@ def find_images(truth: GroundTruth, root: Path | None = None) -> tuple[dict[str,
             found[sequence.name] = _by_number(sequence, frames, first_image, from_zero=from_zero)
     without = [name for name in truth.names if name not in found]
     if without:
-        notes.insert(0, f"no images found of {shortened(without)}; --images names the folder that holds their folders")
+        notes.insert(0, f"no images found of {list_names(without)}; --images names the folder that holds their folders")
     return found, notes
 
 

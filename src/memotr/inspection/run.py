@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, ValidationError
 
-from memotr.data.names import fits, shortened
+from memotr.data.sequences import list_names, matching_names
 from memotr.documents import DocumentError, read_json
 from memotr.errors import UserError
 from memotr.evaluation.ground_truth import GroundTruth, load_ground_truth
@@ -78,10 +78,10 @@ def inspect_run(
     rows: Mapping[str, Row] = content.sequences
     truth = found.truth.select(list(rows))
     if set(truth.names) != set(rows):
-        raise UserError(f"{folder}: {shortened(set(rows) - set(truth.names))} is not there any more; score it again")
-    chosen = fits(rows, only)
+        raise UserError(f"{folder}: {list_names(set(rows) - set(truth.names))} is not there any more; score it again")
+    chosen = matching_names(rows, only)
     if not chosen:
-        raise UserError(f"{folder}: no sequence is named {' or '.join(only)}; there are {shortened(rows)}")
+        raise UserError(f"{folder}: no sequence is named {' or '.join(only)}; there are {list_names(rows)}")
     errors = []
     for sequence in truth.select(chosen).sequences:
         one = find_errors(judge(sequence, found.boxes[sequence.name], len(truth.classes)))

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 from memotr.data.formats.mot import DETECTOR_COPY
-from memotr.data.names import shortened
 from memotr.data.sequences import Sequence as Video
+from memotr.data.sequences import list_names
 from memotr.errors import UserError
 from memotr.files import replacing
 from memotr.io.seqinfo import read_seqinfo
@@ -107,7 +107,7 @@ def submission_format(names: Sequence[str]) -> SubmissionFormat:
     for format, server in SERVERS.items():
         if names and all(map(server.names.fullmatch, names)):
             return format
-    raise UserError(f"sequences named {shortened(names)} are of no benchmark with a server: {', '.join(SERVERS)}")
+    raise UserError(f"sequences named {list_names(names)} are of no benchmark with a server: {', '.join(SERVERS)}")
 
 
 def write_submission(
@@ -162,7 +162,7 @@ def _not_a_split(server: Server, sequences: Sequence[Video]) -> str | None:
     """What keeps these sequences from being a split of the benchmark."""
     strange = [video.name for video in sequences if not server.names.fullmatch(video.name)]
     if strange:
-        return f"{server.title} has no sequence named {shortened(strange)}"
+        return f"{server.title} has no sequence named {list_names(strange)}"
     for video in sequences:
         announced = read_seqinfo(video.frames[0].parent.parent / "seqinfo.ini").length
         if announced is not None and announced > len(video):
@@ -220,7 +220,7 @@ def _copies(scene: str) -> tuple[str, ...]:
 
 def _refuse_missing(missing: Sequence[str], number: int, results: Path) -> None:
     if missing:
-        raise UserError(f"{results}: no results for {len(missing)} of {number} sequences ({shortened(missing)})")
+        raise UserError(f"{results}: no results for {len(missing)} of {number} sequences ({list_names(missing)})")
 
 
 def _pack(path: Path, items: Sequence[_Item], check: FileCheck, step: Callable[[str], None]) -> list[CheckedFile]:
@@ -268,4 +268,4 @@ def _notes(items: Sequence[_Item], checked: Sequence[CheckedFile], surplus: Sequ
         "boxes that lie outside their image; are they in its pixels?": outside,
         "result files of no sequence to submit, left out": surplus,
     }
-    return [f"{text}: {shortened(names)}" for text, names in found.items() if names]
+    return [f"{text}: {list_names(names)}" for text, names in found.items() if names]

@@ -13,9 +13,8 @@ from pydantic import Field
 
 from memotr.config import MOST_CLASSES, DataFormat, Name, PathText, Settings
 from memotr.data.formats.classes import ClassMap
-from memotr.data.names import fits
 from memotr.data.problems import Problems
-from memotr.data.sequences import Recording
+from memotr.data.sequences import Recording, matching_names
 from memotr.io.sinks import Sink
 
 DATASET_FILE = "dataset.yaml"
@@ -89,7 +88,7 @@ class SplitRequest:
 
     def wants(self, name: str) -> bool:
         """Return whether a sequence of this name is to be read."""
-        return bool(fits([name], self.only))
+        return bool(matching_names([name], self.only))
 
     def image_folders(self) -> list[Path]:
         """Return where images named by a file of annotations may be, the likeliest folder first."""

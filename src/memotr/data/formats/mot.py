@@ -19,9 +19,8 @@ from memotr.data.formats.dataset_format import WHOLE, AnnotationFiles, DatasetFo
 from memotr.data.formats.frame_files import FrameFiles, images_in, list_frames, subfolders
 from memotr.data.formats.mot_text import MOT_RESULTS, read_truth
 from memotr.data.formats.seqmap import read_seqmap
-from memotr.data.names import shortened
 from memotr.data.problems import Problems
-from memotr.data.sequences import Recording
+from memotr.data.sequences import Recording, list_names
 from memotr.io.seqinfo import SeqInfo, SeqInfoError, read_seqinfo
 
 DETECTOR_COPY = re.compile(r"(?P<scene>MOT17-\d+)-(?P<detector>DPM|FRCNN|SDP)")  # MOT17 has every video three times
@@ -187,7 +186,7 @@ def _read(every: Many[_Found], wanted: set[str], files: AnnotationFiles, problem
     chosen = [one for one in every if one.name in wanted]
     missing = [one for one in chosen if one.truth is None]
     if 0 < len(missing) < len(chosen):
-        what = f"no gt/gt.txt for {len(missing)} of {len(chosen)} sequences ({shortened(one.name for one in missing)})"
+        what = f"no gt/gt.txt for {len(missing)} of {len(chosen)} sequences ({list_names(one.name for one in missing)})"
         folder = (missing[0].folder or missing[0].images).parent
         problems.error(folder, f"{what}; copy them, or name the others in a seqmap or by --sequences")
         chosen = [one for one in chosen if one.truth is not None]
