@@ -10,8 +10,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from memotr.cli import app
-from memotr.data.check import DECODED_AT_MOST, check
 from memotr.data.contact_sheet import COLUMNS, TILE_WIDTH, contact_sheet, write_png
+from memotr.data.dataset_check import DECODED_AT_MOST, check
 from memotr.data.formats import FORMATS
 from memotr.errors import UserError
 from memotr.io.draw import track_color
@@ -85,7 +85,7 @@ def test_every_problem_is_told(tmp_path: Path) -> None:
     lines = len((tmp_path / "a" / "gt" / "gt.txt").read_text().splitlines())
     result = run(tmp_path)
     assert isinstance(result.exception, UserError)  # which the entry point prints, with exit code 2
-    assert str(result.exception) == f"{tmp_path}: 3 errors, told above: training would fail"
+    assert str(result.exception) == f"{tmp_path}: 3 errors, listed above: training would fail"
     file = tmp_path / "a" / "gt" / "gt.txt"
     assert f"note: {file}:{lines - 3}: a box has no width or no height: left out\n" in result.output
     assert f"error: {file}:{lines - 2}: 'x' is not a number; columns are frame, id" in result.output
@@ -104,7 +104,7 @@ def test_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert stop.value.code == 2
     out, err = capsys.readouterr()
     assert "no ground truth in 1 of its sequences: they can be tracked, not trained on" in out
-    assert err == f"memotr: {tmp_path}: 1 error, told above: training would fail\n"
+    assert err == f"memotr: {tmp_path}: 1 error, listed above: training would fail\n"
 
 
 def test_a_picture_that_cannot_be_written_says_nothing_of_the_data(tmp_path: Path) -> None:

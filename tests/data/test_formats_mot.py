@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from memotr.data.datasets import DatasetSpec, load_split
-from memotr.data.formats.mot import one_copy_each
+from memotr.data.formats.mot_layout import one_copy_each
 from memotr.data.formats.mot_text import read_truth
 from memotr.data.problems import Problems
 from memotr.data.sequences import Sequence

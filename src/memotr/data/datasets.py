@@ -12,7 +12,7 @@ from pathlib import Path
 
 from memotr.config import DataFormat
 from memotr.data.formats import FORMATS
-from memotr.data.formats.classes import ClassMap, numbered_classes
+from memotr.data.formats.class_map import ClassMap, numbered_classes
 from memotr.data.formats.dataset_format import DATASET_FILE, WHOLE, AnnotationFiles, Detector, SplitRequest
 from memotr.data.formats.frame_files import size_of
 from memotr.data.layouts import Layout, alike, recognise, recognise_truth

@@ -14,7 +14,7 @@ from memotr.data.formats.bdd100k import ScalabelLabels
 from memotr.data.formats.coco_video import CocoFile, read_annotations
 from memotr.data.formats.dataset_format import DATASET_FILE, WHOLE, AnnotationFiles, DatasetFile, DatasetFormat
 from memotr.data.formats.frame_files import subfolders
-from memotr.data.formats.mot import MotTruth
+from memotr.data.formats.mot_layout import MotTruth
 from memotr.data.problems import Problems
 from memotr.documents import read_yaml
 from memotr.errors import UserError
@@ -64,7 +64,7 @@ def recognise(root: Path, format: DataFormat = "auto") -> Layout:
         kind = _format_of(splits) if wanted == "auto" else wanted
         reader = next(one for one in FORMATS if one.name == kind)
         return Layout(root, reader, splits, f"splits that {DATASET_FILE} names", settings)
-    layout = _look(root, wanted, settings)
+    layout = _match_format(root, wanted, settings)
     if layout is None:
         raise UserError(_nothing_found(root, wanted))
     return layout
@@ -90,7 +90,7 @@ def recognise_truth(path: Path, split: str | None, format: DataFormat, files: An
         if splits:
             return Layout(path, alone, splits, explanation, DatasetFile())
     labels = ScalabelLabels()
-    if format == "bdd100k" and _look(path, format, DatasetFile()) is None:
+    if format == "bdd100k" and _match_format(path, format, DatasetFile()) is None:
         return Layout(path, labels, {WHOLE: path}, "labels of BDD100K", DatasetFile())
     layout = recognise(path, format)
     if layout.format == "coco-video" and layout.settings.splits is None:
@@ -124,7 +124,7 @@ def _format_of(splits: Mapping[str, Path]) -> str:
     return by_suffix.get(next(iter(splits.values())).suffix, "mot")
 
 
-def _look(root: Path, wanted: DataFormat, settings: DatasetFile) -> Layout | None:
+def _match_format(root: Path, wanted: DataFormat, settings: DatasetFile) -> Layout | None:
     """Return the layout of the folder in the wanted format; for ``auto``, in the first format that matches."""
     for reader in FORMATS:
         if wanted == reader.name or (wanted == "auto" and not reader.by_request):
@@ -136,12 +136,12 @@ def _look(root: Path, wanted: DataFormat, settings: DatasetFile) -> Layout | Non
 
 def _nothing_found(root: Path, wanted: DataFormat) -> str:
     """Return the message for an unrecognised folder; it names data sets in subfolders or another format that fits."""
-    layouts = (_look(folder, wanted, DatasetFile()) for folder in subfolders(root))
+    layouts = (_match_format(folder, wanted, DatasetFile()) for folder in subfolders(root))
     inside = [layout.root.name for layout in layouts if layout]
     if inside:
         return f"{root}: holds several data sets or parts of one ({', '.join(inside)}); name one of them"
     if wanted != "auto":
-        other = _look(root, "auto", DatasetFile())
+        other = _match_format(root, "auto", DatasetFile())
         return f"{root}: is not in the format {wanted}" + (f" but {other.format}" if other else "")
     for reader in FORMATS:
         if reader.by_request and reader.splits(root)[0]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from memotr.data.annotations import NO_CATEGORY, AnnotationTable, Bools, Floats, Ints
-from memotr.data.formats.classes import ClassMap
+from memotr.data.formats.class_map import ClassMap
 from memotr.data.problems import Problems
 from memotr.data.sequences import FrameBoxes, Recording
 from memotr.data.truth import SequenceTruth, VideoBoxes, positions, second_half

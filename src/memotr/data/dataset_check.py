@@ -15,11 +15,11 @@ from rich.progress import Progress
 
 from memotr.config import DataFormat
 from memotr.consoles import SafeConsole, progress_bar
+from memotr.data.dataset_report import Report
 from memotr.data.datasets import DatasetSpec, read_split, spec_at
 from memotr.data.formats.dataset_format import AnnotationFiles
 from memotr.data.layouts import recognise
 from memotr.data.problems import Problems
-from memotr.data.report import Report
 from memotr.data.sequences import BoxTable, Sequence
 from memotr.io.image_files import ImageError, image_size, is_rotated, read_image
 

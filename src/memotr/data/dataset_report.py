@@ -90,9 +90,7 @@ def _splits_table(report: Report) -> Table:
             f"{int((boxes.per_frame == 0).sum()):,}",
             f"{len(boxes.labels):,}",
             f"{boxes.per_frame.mean():.1f}, at most {boxes.per_frame.max():,}",
-            "stills"
-            if all(sequence.still for sequence in sequences)
-            else f"{len(np.unique(track_numbers(sequences, boxes))):,}",
+            "stills" if all(s.still for s in sequences) else f"{len(np.unique(track_numbers(sequences, boxes))):,}",
         )
     return table
 
