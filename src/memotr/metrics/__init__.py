@@ -1,1 +1,1 @@
-"""Numbers from tables of boxes: TrackEval's metrics, TETA and the bootstrap. No paths, no files."""
+"""Metrics of tables of boxes: TrackEval's metrics, TETA and the bootstrap, without any files."""

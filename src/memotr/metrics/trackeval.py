@@ -13,46 +13,46 @@ from memotr.errors import UserError
 from memotr.metrics.preprocessing import MetricInput
 
 Fields = dict[str, Any]
-"""TrackEval's name → number, or array (19,) over the localisation thresholds; those of all metrics together."""
+"""TrackEval's name → number, or array (19,) over the localisation thresholds, of all metrics together."""
 
 ALPHAS: NDArray[np.float64] = np.arange(0.05, 0.99, 0.05)
 """(19,) localisation thresholds of the arrays."""
 
 CURVES = ("HOTA_TP", "HOTA_FN", "HOTA_FP", "AssA", "AssRe", "AssPr", "LocA")
-"""The arrays among `SUMS`."""
+"""Arrays among `SUMS`."""
 
 SUMS = (
     *CURVES,
     *("CLR_TP", "CLR_FN", "CLR_FP", "IDSW", "MT", "PT", "ML", "Frag", "CLR_Frames", "MOTP_sum"),
     *("IDTP", "IDFN", "IDFP", "Dets", "GT_Dets", "IDs", "GT_IDs"),
 )
-"""The fields of sequences from which every field of them together follows."""
+"""Fields of sequences that determine every combined field."""
 
 
 def score(data: MetricInput) -> Fields:
-    """The metrics of one sequence."""
+    """Compute the metrics of one sequence."""
     return _merged(metric.eval_sequence(data) for metric in load_metrics())
 
 
 def combine(sequences: Mapping[str, Fields]) -> Fields:
-    """All sequences together: counts add up, association is weighted by true positives."""
+    """Combine sequences: counts add up, association is weighted by true positives."""
     return _merged(metric.combine_sequences(sequences) for metric in load_metrics())
 
 
 def class_mean(classes: Sequence[Fields]) -> Fields:
-    """Mean over classes, of counts the sum: ``cls_comb_cls_av`` of TrackEval. Classes without any box count as 0."""
+    """Average over classes and sum counts: TrackEval's ``cls_comb_cls_av``. Classes without boxes count as 0."""
     named = dict(enumerate(classes))
     return _merged(metric.combine_classes_class_averaged(named) for metric in load_metrics())
 
 
 def class_pool(classes: Sequence[Fields]) -> Fields:
-    """All classes' boxes together, each matched within its class: ``cls_comb_det_av`` of TrackEval."""
+    """Pool the boxes of all classes, matched within their class: TrackEval's ``cls_comb_det_av``."""
     named = dict(enumerate(classes))
     return _merged(metric.combine_classes_det_averaged(named) for metric in load_metrics())
 
 
 def summary(fields: Fields) -> dict[str, float]:
-    """Name → fraction (not percent) or count, of arrays the mean over thresholds; in TrackEval's order."""
+    """Return name → fraction (not percent) or count in TrackEval's order, with arrays averaged over thresholds."""
     values: dict[str, float] = {}
     for metric in load_metrics():
         for name in metric.float_array_fields + metric.float_fields + metric.integer_array_fields:
@@ -64,7 +64,7 @@ def summary(fields: Fields) -> dict[str, float]:
 
 @cache
 def load_metrics() -> tuple[Any, ...]:
-    """The metric objects, imported at the first call: that takes most of a second, and tracking does without.
+    """Return the metric objects, imported at the first call because the import takes most of a second.
 
     Raises:
         UserError: a package for evaluation is not installed.

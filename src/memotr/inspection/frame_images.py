@@ -14,7 +14,7 @@ from memotr.evaluation.ground_truth import GroundTruth
 from memotr.io.seqinfo import SeqInfoError, read_seqinfo
 
 FrameImages = Mapping[int, Path]
-"""Frame, counted from 0 in what is scored → image file; frames without an image are not in it."""
+"""Frame, counted from 0 in the scored frames → image file; frames without an image are missing."""
 
 
 def find_images(truth: GroundTruth, root: Path | None = None) -> tuple[dict[str, FrameImages], list[str]]:
@@ -56,7 +56,7 @@ def find_images(truth: GroundTruth, root: Path | None = None) -> tuple[dict[str,
 
 
 def _listed(truth: GroundTruth, sequence: SequenceTruth, root: Path | None) -> FrameFiles | None:
-    """Return the images in the first folder of a sequence that has any; None where there is none."""
+    """Return the images in the first folder of a sequence that has any, or None."""
     return next((f for folder in _folders(truth, sequence, root) if len(f := list_frames(folder))), None)
 
 
