@@ -13,8 +13,8 @@ from memotr.data.protocols import BDD100K_CATEGORIES
 from memotr.errors import UserError
 from memotr.evaluation.compare import compare_runs
 from memotr.evaluation.ground_truth import load_ground_truth
-from memotr.evaluation.output import write_scores
 from memotr.evaluation.run_folder import read_run
+from memotr.evaluation.score_files import write_scores
 from memotr.evaluation.scoring import evaluate
 from memotr.metrics.bootstrap import combined_teta
 from tests.evaluation.generated import scene

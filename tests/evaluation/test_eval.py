@@ -106,7 +106,7 @@ def test_asked_to_stop(
     monkeypatch.setattr(Tracker, "update", update_until_stopped)
     code, out, errors = memotr(*arguments)
     assert (code, out) == (130, "")
-    assert errors == "memotr: stopped; the same command goes on with the sequences that are not finished\n"
+    assert errors == "memotr: stopped; repeat the command to continue with the unfinished sequences\n"
     assert [file.name for file in (tmp_path / "out" / "results").iterdir()] == ["dancetrack0002.txt"]
     code, out, _ = memotr(*arguments)
     assert code == 0
@@ -218,7 +218,10 @@ def test_results_count_as_ground_truth_does_whatever_images_are_numbered_from(tm
     folder = root / ("train" if split == "val_half" else "val") / "dancetrack0001"
     expected = load_benchmark(root, split=split)
     number_images(folder, [0, 1, 2, 3])
-    with pytest.raises(UserError, match=r"dancetrack0002/img1: the numbers of its images have gaps or begin elsewhere"):
+    with pytest.raises(
+        UserError,
+        match=r"dancetrack0002/img1: the numbers of its images have gaps or do not begin with that of the split",
+    ):
         load_benchmark(root, split=split)  # one of the split has an image 0, and so has this one to have
     number_images(folder.with_name("dancetrack0002"), [0, 1, 2, 3, 4])
     found = load_benchmark(root, split=split)

@@ -15,8 +15,8 @@ from memotr.io.bdd import BddSink
 from memotr.io.mot import MotSink
 from memotr.published import BDD100K_CLASSES
 from memotr.submission import archive as archives
-from memotr.submission.archive import SubmissionFormat, submission_format, write_submission
 from memotr.submission.checked_files import CheckedFile
+from memotr.submission.server_archive import SubmissionFormat, submission_format, write_submission
 from tests.evaluation.generated import write_rows, write_split
 from tests.evaluation.trackeval_run import run_mot
 from tests.io.results import make_frame, make_tracks
