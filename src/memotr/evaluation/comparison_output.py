@@ -21,7 +21,7 @@ from memotr.terminal import plot_text
 JSON, CSV, PLOT = "compare.json", "compare.csv", "compare.png"
 DRAWN_AT_MOST = 60  # sequences
 IN_PLOT = ("TETA", "HOTA", "DetA", "AssA", "MOTA", "IDF1")
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by colour-blind readers, too
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # distinguishable with colour blindness
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:

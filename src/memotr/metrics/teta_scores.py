@@ -54,11 +54,11 @@ class TetaCounts:
 
     @classmethod
     def zeros(cls, num_classes: int) -> TetaCounts:
-        per_alpha, judged = (num_classes, len(ALPHAS)), (num_classes, len(ALPHAS) - CLS_FIRST)
+        per_alpha, classified = (num_classes, len(ALPHAS)), (num_classes, len(ALPHAS) - CLS_FIRST)
         loc, assoc, cls_ = (
             np.zeros((3, *per_alpha), np.int64),
             np.zeros((3, *per_alpha)),
-            np.zeros((3, *judged), np.int64),
+            np.zeros((3, *classified), np.int64),
         )
         return cls(*loc, *assoc, *cls_)
 
