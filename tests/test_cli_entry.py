@@ -123,8 +123,8 @@ def test_an_interruption(
     [
         ("score a b", "memotr.evaluation.ground_truth.load_ground_truth"),
         ("compare a b", "memotr.evaluation.run_folder.read_run"),
-        ("errors a", "memotr.inspection.run.inspect_run"),
-        ("data check a", "memotr.data.check.check"),
+        ("errors a", "memotr.inspection.inspect_run.inspect_run"),
+        ("data check a", "memotr.data.dataset_check.check"),
     ],
 )
 def test_signals_stop_every_command(

@@ -10,8 +10,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from memotr.cli import app
-from memotr.data.check import DECODED_AT_MOST, check
 from memotr.data.contact_sheet import COLUMNS, TILE_WIDTH, contact_sheet, write_png
+from memotr.data.dataset_check import DECODED_AT_MOST, check
 from memotr.data.formats import FORMATS
 from memotr.errors import UserError
 from memotr.io.draw import track_color
@@ -85,7 +85,7 @@ def test_every_problem_is_told(tmp_path: Path) -> None:
     lines = len((tmp_path / "a" / "gt" / "gt.txt").read_text().splitlines())
     result = run(tmp_path)
     assert isinstance(result.exception, UserError)  # which the entry point prints, with exit code 2
-    assert str(result.exception) == f"{tmp_path}: 3 errors, told above: training would fail"
+    assert str(result.exception) == f"{tmp_path}: 3 errors, listed above: training would fail"
     file = tmp_path / "a" / "gt" / "gt.txt"
     assert f"note: {file}:{lines - 3}: a box has no width or no height: left out\n" in result.output
     assert f"error: {file}:{lines - 2}: 'x' is not a number; columns are frame, id" in result.output
@@ -104,7 +104,7 @@ def test_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert stop.value.code == 2
     out, err = capsys.readouterr()
     assert "no ground truth in 1 of its sequences: they can be tracked, not trained on" in out
-    assert err == f"memotr: {tmp_path}: 1 error, told above: training would fail\n"
+    assert err == f"memotr: {tmp_path}: 1 error, listed above: training would fail\n"
 
 
 def test_a_picture_that_cannot_be_written_says_nothing_of_the_data(tmp_path: Path) -> None:
@@ -166,8 +166,8 @@ def test_tracks_that_change_their_class(tmp_path: Path) -> None:
     write_text(tmp_path / "a" / "gt" / "gt.txt", ["1,1,10,10,20,20,1,1,1"])
     write_text(tmp_path / "b" / "gt" / "gt.txt", ["1,1,10,10,20,20,1,1,1", "2,1,10,10,20,20,1,2,1"])
     notes = [str(note) for note in check(tmp_path).problems.notes]
-    assert f"{tmp_path / 'a' / 'img1'}: one frame only: no clip begins here" in notes
-    assert f"{tmp_path / 'b' / 'img1'}: 1 ids change their class on the way" in notes
+    assert f"{tmp_path / 'a' / 'img1'}: has only one frame: too short for a clip" in notes
+    assert f"{tmp_path / 'b' / 'img1'}: 1 ids change their class" in notes
 
 
 def test_stills_with_boxes_outside(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_stills_with_boxes_outside(tmp_path: Path) -> None:
         ['{"ID": "273271,0001", "gtboxes": [{"fbox": [170, 1, 9, 9]}, {"fbox": [1, 1, 9, 9]}]}'],
     )
     (note,) = check(root, split="val").problems.notes
-    assert "1 boxes are wholly outside of the image" in note.message
+    assert "1 boxes are entirely outside the image" in note.message
 
 
 def test_one_split_by_option_and_by_path(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_nothing_to_recognise(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no such file or folder"):
         recognise(tmp_path / "missing")
     with pytest.raises(
-        UserError, match=r"no data set recognised; understood are .* <split>/<sequence>/img1 with gt/gt.txt"
+        UserError, match=r"no data set recognised; known layouts are .* <split>/<sequence>/img1 with gt/gt.txt"
     ):
         recognise(tmp_path)
 

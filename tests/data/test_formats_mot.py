@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from memotr.data.datasets import DatasetSpec, load_split
-from memotr.data.formats.mot import one_copy_each
+from memotr.data.formats.mot_layout import one_copy_each
 from memotr.data.formats.mot_text import read_truth
 from memotr.data.problems import Problems
 from memotr.data.sequences import Sequence
@@ -276,7 +276,7 @@ def test_boxes_wholly_outside_are_left_out(tmp_path: Path, box: str) -> None:
     file = tall_orders(tmp_path, GOOD, f"2,1,{box},1,1,1")
     sequence, problems = one(tmp_path)
     assert [len(boxes) for boxes in sequence.boxes] == [1, 0, 0]
-    assert str(problems.notes[0]) == f"{file}:2: a box is wholly outside of the image (160×96): left out"
+    assert str(problems.notes[0]) == f"{file}:2: a box is entirely outside the image (160×96): left out"
 
 
 @pytest.mark.parametrize("box", ["10,10,0,9", "10,10,9,0", "10,10,-3,9"])

@@ -416,7 +416,7 @@ IDS_AND_FRAMES = [
     ),
 ]
 
-NO_AREA, OUTSIDE = "no width or no height", "outside of the image"
+NO_AREA, OUTSIDE = "no width or no height", "outside the image"
 BOXES = [
     refused("a box that is NaN", ONE + "2,1,10,nan,20,20,1,1,1\n", "(?i)nan", 2),
     refused("a box that is infinite", ONE + "2,1,10,10,inf,20,1,1,1\n", "inf", 2),
@@ -456,7 +456,7 @@ BOXES = [
         note=f":2: .*{OUTSIDE}",
     ),
     Case(
-        "a box partly outside of the image",
+        "a box partly outside the image",
         "1,1,-5,40,20,20,1,1,1\n",
         "0 1 person -5,40,15,60",
         "0 1 object -5,40,15,60",

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from benchmarks.synthdance_difficulty import BASELINES, associate, perfect_detections, score
 from memotr.data.datasets import DatasetSpec, load_split
 from memotr.data.synth.choreography import Paths
-from memotr.data.synth.figure import Sprite
-from memotr.data.synth.scene import FINER, MIN_VISIBLE, SCENERY_DEPTH, Scene, make_scene
+from memotr.data.synth.dance_scene import FINER, MIN_VISIBLE, SCENERY_DEPTH, Scene, make_scene
+from memotr.data.synth.figure_drawing import Sprite
 from memotr.data.synth.settings import SynthSettings
 from memotr.data.synth.writer import generate
 from memotr.errors import UserError

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from benchmarks.kill_runs import GRACE, MarkedProcess
 from memotr.cli import app
-from memotr.data.check import check
+from memotr.data.dataset_check import check
 from memotr.data.datasets import DatasetSpec, load_split
 from memotr.data.synth import writer
-from memotr.data.synth.scene import make_scene
+from memotr.data.synth.dance_scene import make_scene
 from memotr.data.synth.settings import SynthSettings
 from memotr.data.synth.writer import generate
 from memotr.errors import UserError
@@ -141,9 +141,9 @@ def test_a_stopped_run_leaves_no_process(tmp_path: Path, number: signal.Signals,
 
 def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("x")
-    with pytest.raises(UserError, match="no SynthDance data set"):
+    with pytest.raises(UserError, match="not a SynthDance data set"):
         generate(tmp_path, SMALL)
-    with pytest.raises(UserError, match="no SynthDance data set"):
+    with pytest.raises(UserError, match="not a SynthDance data set"):
         generate(tmp_path / "mine", SMALL)
     assert contents(tmp_path) == {"mine": b"x"}
 

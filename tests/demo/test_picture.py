@@ -3,7 +3,7 @@ import numpy as np
 from memotr.demo.picture import BACKGROUND, CAPTION_HEIGHT, GAP, SCALE, WRONG, named_after, persons_under, side_by_side
 from memotr.tracks import Tracks
 
-LEFT, RIGHT, NOBODY = (5, 5, 25, 45), (50, 5, 70, 45), (30, 20, 38, 30)
+LEFT, RIGHT, UNMATCHED = (5, 5, 25, 45), (50, 5, 70, 45), (30, 20, 38, 30)
 
 
 def tracks(frame, **boxes):
@@ -15,7 +15,7 @@ def tracks(frame, **boxes):
 
 
 TRUTH = [tracks(t, p1=LEFT, p2=RIGHT) for t in range(2)]
-SWAPPED = [tracks(0, t7=LEFT, t4=RIGHT), tracks(1, t7=RIGHT, t4=LEFT, t9=NOBODY)]
+SWAPPED = [tracks(0, t7=LEFT, t4=RIGHT), tracks(1, t7=RIGHT, t4=LEFT, t9=UNMATCHED)]
 
 
 def test_tracks_are_named_after_those_they_began_on():

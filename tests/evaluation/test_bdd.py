@@ -13,8 +13,8 @@ from memotr.data.protocols import BDD100K_CATEGORIES
 from memotr.errors import UserError
 from memotr.evaluation.compare import compare_runs
 from memotr.evaluation.ground_truth import load_ground_truth
-from memotr.evaluation.output import write_scores
 from memotr.evaluation.run_folder import read_run
+from memotr.evaluation.score_files import write_scores
 from memotr.evaluation.scoring import evaluate
 from memotr.metrics.bootstrap import combined_teta
 from tests.evaluation.generated import scene
@@ -119,7 +119,7 @@ def test_the_data_sets_own_layout(folders: tuple[Path, Path], tmp_path: Path) ->
     assert load_ground_truth(labels, only=["*02"]).names == ("b1c6-02",)
     assert load_ground_truth(tmp_path / "BDD100K").names == truth.names
     (labels.parent / "train").mkdir()
-    with pytest.raises(UserError, match="has the splits train, val; say which with --split"):
+    with pytest.raises(UserError, match="has the splits train, val; choose one with --split"):
         load_ground_truth(tmp_path / "BDD100K")
     with pytest.raises(UserError, match="no sequence is named x; there are b1c6-01, b1c6-02"):
         load_ground_truth(labels, only=["x"])

@@ -106,7 +106,7 @@ def test_asked_to_stop(
     monkeypatch.setattr(Tracker, "update", update_until_stopped)
     code, out, errors = memotr(*arguments)
     assert (code, out) == (130, "")
-    assert errors == "memotr: stopped; the same command goes on with the sequences that are not finished\n"
+    assert errors == "memotr: stopped; repeat the command to continue with the unfinished sequences\n"
     assert [file.name for file in (tmp_path / "out" / "results").iterdir()] == ["dancetrack0002.txt"]
     code, out, _ = memotr(*arguments)
     assert code == 0
@@ -167,7 +167,7 @@ def test_videos_of_coco_with_folders_in_their_names(memotr: Command, weights: Pa
     file.write_text(file.read_text().replace('"name": "clip0001"', '"name": "val/YFCC100M/v_1"'))
     arguments = ["eval", "--checkpoint", weights / "two.safetensors", "--dataset", tmp_path, "--output", "out"]
     code, _, errors = memotr(*arguments)
-    assert (code, errors) == (2, f"memotr: {tmp_path}: has the splits train, val; say which with --split\n")
+    assert (code, errors) == (2, f"memotr: {tmp_path}: has the splits train, val; choose one with --split\n")
     code, _, errors = memotr(*arguments, "--split", "val")
     assert (code, errors) == (0, "")
     assert list(results_of(tmp_path / "out")) == ["clip0002.txt", "val_YFCC100M_v_1.txt"]
@@ -218,7 +218,10 @@ def test_results_count_as_ground_truth_does_whatever_images_are_numbered_from(tm
     folder = root / ("train" if split == "val_half" else "val") / "dancetrack0001"
     expected = load_benchmark(root, split=split)
     number_images(folder, [0, 1, 2, 3])
-    with pytest.raises(UserError, match=r"dancetrack0002/img1: the numbers of its images have gaps or begin elsewhere"):
+    with pytest.raises(
+        UserError,
+        match=r"dancetrack0002/img1: the numbers of its images have gaps or do not begin with that of the split",
+    ):
         load_benchmark(root, split=split)  # one of the split has an image 0, and so has this one to have
     number_images(folder.with_name("dancetrack0002"), [0, 1, 2, 3, 4])
     found = load_benchmark(root, split=split)

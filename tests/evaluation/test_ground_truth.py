@@ -154,7 +154,7 @@ def test_classes_of_dataset_yaml_that_mot_text_cannot_have_are_named(tmp_path: P
 
 def test_what_is_not_there(dancetrack: Path, tmp_path: Path) -> None:
     refused("nothing: no such file or folder", tmp_path / "nothing")
-    refused("has the splits test, train, val; say which with --split", dancetrack)
+    refused("has the splits test, train, val; choose one with --split", dancetrack)
     refused("no split 'valid'; there is test, train, val, and train_half, val_half of train", dancetrack, split="valid")
     refused("no split 'val'; there is all, and train_half, val_half of train", dancetrack / "train", split="val")
     refused("no sequence is named x\\*; there are d4, d6", dancetrack / "val", only=["x*"])

@@ -14,11 +14,11 @@ from memotr.errors import UserError
 from memotr.evaluation.compare import compare_runs
 from memotr.evaluation.comparison_output import comparison_tables
 from memotr.evaluation.ground_truth import load_ground_truth
-from memotr.evaluation.output import write_scores
 from memotr.evaluation.run_folder import read_run
+from memotr.evaluation.score_files import write_scores
 from memotr.evaluation.scoring import evaluate
-from memotr.inspection.report import write_page
-from memotr.inspection.run import inspect_run
+from memotr.inspection.error_page import write_page
+from memotr.inspection.inspect_run import inspect_run
 from memotr.submission.checked_files import check_bdd, check_mot
 from tests.data import layouts
 from tests.evaluation.generated import write_split

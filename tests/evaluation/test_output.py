@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from memotr.errors import UserError
-from memotr.evaluation.output import write_scores
 from memotr.evaluation.run_folder import read_run
+from memotr.evaluation.score_files import write_scores
 from memotr.evaluation.scoring import Scores, evaluate
 from memotr.evaluation.tables import print_tables, score_tables
 from memotr.files import replacing

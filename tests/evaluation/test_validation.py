@@ -88,7 +88,7 @@ def test_of_a_divided_data_set_val_is_taken_where_no_split_is_named(data_root):
     names = {sequence.name for sequence in read_dataset(data_root / "DanceTrack", "val")}
     assert {path.stem for path in (data_root / "validation" / "epoch_1").glob("*.txt")} == names
     (data_root / "DanceTrack" / "val").rename(data_root / "DanceTrack" / "valid")
-    with pytest.raises(UserError, match=r"has the splits .*valid.*; say which as data\.val\.split"):
+    with pytest.raises(UserError, match=r"has the splits .*valid.*; choose one as data\.val\.split"):
         validation.make_validation(config, data_root / "validation")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from memotr.evaluation.checkpoints import Evaluation, GoneError
+from memotr.evaluation.checkpoints import CheckpointDeletedError, Evaluation
 from memotr.evaluation.watch import numbered_checkpoints
 from memotr.weights.tracker import save_model
 from tests.builders import tiny_model
@@ -60,7 +60,7 @@ def test_no_rank_goes_on_with_what_another_one_lacks(
         monkeypatch.setattr(Evaluation, "_load", lambda *_: "model")
     fabric: Any = SimpleNamespace(is_global_zero=first, all_reduce=all_reduce)
     benchmark: Any = None
-    with pytest.raises(GoneError):
+    with pytest.raises(CheckpointDeletedError):
         Evaluation(fabric, benchmark, {}).track(tmp_path / "epoch_0001.pt", tmp_path, fleeting=True)
     assert said == [not here]
 

@@ -91,7 +91,7 @@ def _mot(folder: Path) -> None:
 
 def _scored(folder: Path) -> None:
     """Write two scored runs, and images of one sequence."""
-    from memotr.evaluation.output import write_scores
+    from memotr.evaluation.score_files import write_scores
     from memotr.evaluation.scoring import evaluate
 
     gt, results = write_split(folder, ("MOT17-02", "MOT17-04"), frames=4)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from memotr.data.truth import SequenceTruth, VideoBoxes
-from memotr.inspection.boxes import judge
+from memotr.inspection.box_errors import match_boxes
 from memotr.inspection.events import SequenceErrors, find_errors
 
 Box = tuple[float, float, float, float]
@@ -29,7 +29,7 @@ def table(rows: list[tuple[int, int, Box]], labels: list[int] | None = None) -> 
 def errors(objects: VideoBoxes, found: VideoBoxes, num_classes: int = 1, frames: int = 10) -> SequenceErrors:
     nothing = np.zeros(len(objects), np.bool_)
     truth = SequenceTruth("a", range(1, frames + 1), objects, nothing, VideoBoxes.empty(), frames)
-    return find_errors(judge(truth, found, num_classes))
+    return find_errors(match_boxes(truth, found, num_classes))
 
 
 def standing(box: Box, ids: Mapping[int, int]) -> list[tuple[int, int, Box]]:
@@ -51,7 +51,7 @@ def test_a_new_id_after_a_gap() -> None:
     (miss,) = found.misses
     assert (miss.id, miss.first, miss.last, miss.cost) == (1, 3, 4, 2)
     assert not found.false_runs
-    assert (found.missed, found.false, found.strayed, found.lost) == (2, 0, 3, 5)
+    assert (found.missed, found.false, found.wrong_id, found.lost) == (2, 0, 3, 5)
 
 
 def test_back_to_an_id_and_costs_between_switches() -> None:
@@ -59,7 +59,7 @@ def test_back_to_an_id_and_costs_between_switches() -> None:
     first, second = found.switches
     assert (first.last, first.reason, first.before, first.after) == (4, "new id", 4, 2)
     assert (second.last, second.reason, second.before, second.after) == (6, "back to an id it had before", 2, 4)
-    assert found.strayed == 2
+    assert found.wrong_id == 2
 
 
 def test_two_objects_swap_ids() -> None:
@@ -125,4 +125,4 @@ def test_tracks_say_who_covers_whom() -> None:
     (track,) = found.tracks
     assert track.found.tolist() == [-1, 7, 7, 8, -1, -1, -1, -1, -1, -1]
     assert np.flatnonzero(track.switched).tolist() == [3]
-    assert (track.missed, track.strayed) == (7, 1)
+    assert (track.missed, track.wrong_id) == (7, 1)

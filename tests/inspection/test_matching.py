@@ -9,7 +9,7 @@ import pytest
 
 from memotr.evaluation.ground_truth import GroundTruth, load_ground_truth
 from memotr.evaluation.scoring import read_results
-from memotr.inspection.boxes import judge
+from memotr.inspection.box_errors import match_boxes
 from memotr.inspection.events import SequenceErrors, find_errors
 from memotr.metrics.fields import score
 from memotr.metrics.preprocessing import metric_inputs
@@ -23,7 +23,7 @@ def assert_clears_counts(truth: GroundTruth, results: Path) -> list[SequenceErro
     every = []
     for sequence in found.truth.sequences:
         boxes, classes = found.boxes[sequence.name], found.truth.classes
-        errors = find_errors(judge(sequence, boxes, len(classes)))
+        errors = find_errors(match_boxes(sequence, boxes, len(classes)))
         missed, false, switches = Counter[int](), Counter[int](), Counter(event.label for event in errors.switches)
         for miss in errors.misses:
             missed[miss.label] += miss.cost
@@ -33,7 +33,7 @@ def assert_clears_counts(truth: GroundTruth, results: Path) -> list[SequenceErro
             counted = score(data)
             assert (missed[c], false[c], switches[c]) == (counted["CLR_FN"], counted["CLR_FP"], counted["IDSW"])
         assert (errors.missed, errors.false) == (missed.total(), false.total())
-        assert sum(len(track.frames) for track in errors.tracks) == len(errors.verdict.objects)
+        assert sum(len(track.frames) for track in errors.tracks) == len(errors.matched.objects)
         every.append(errors)
     return every
 
@@ -49,11 +49,11 @@ def test_nothing_found_and_nothing_there(tmp_path: Path) -> None:
     truth = load_ground_truth(gt)
     (results / "a.txt").write_text("")
     (errors,) = assert_clears_counts(truth, results)
-    assert errors.missed == len(errors.verdict.objects) > 0
+    assert errors.missed == len(errors.matched.objects) > 0
     (gt / "a" / "gt" / "gt.txt").write_text("")
     write_split(tmp_path / "again", ("a",), frames=10)
     (errors,) = assert_clears_counts(load_ground_truth(gt), tmp_path / "again" / "results")
-    assert errors.false == errors.lost == len(errors.verdict.predictions) > 0
+    assert errors.false == errors.lost == len(errors.matched.predictions) > 0
 
 
 def test_mot17_validation_half() -> None:

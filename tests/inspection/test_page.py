@@ -16,13 +16,13 @@ import pytest
 from memotr.cli import main
 from memotr.errors import UserError
 from memotr.evaluation.ground_truth import load_ground_truth
-from memotr.evaluation.output import write_scores
+from memotr.evaluation.score_files import write_scores
 from memotr.evaluation.scoring import evaluate
 from memotr.inspection import page as errors_page
-from memotr.inspection.images import find_images
+from memotr.inspection.error_page import choose, write_page
+from memotr.inspection.frame_images import find_images
+from memotr.inspection.inspect_run import Inspection, inspect_run
 from memotr.inspection.pictures import LEAST, SIDE, take_pictures
-from memotr.inspection.report import choose, write_page
-from memotr.inspection.run import Inspection, inspect_run
 from memotr.inspection.sequence_section import LEAST_LANES
 from tests.evaluation.generated import write_rows, write_split
 
@@ -193,7 +193,7 @@ def test_pictures_show_the_box_in_its_frame(run: Path) -> None:
     (errors,) = (one for one in inspect_run(run).errors if one.name == NAMES[0])
     images, _ = find_images(load_ground_truth(run.parent / "gt"))
     for event in errors.switches:
-        before, after = take_pictures(event, errors.verdict, images[NAMES[0]], 50_000)
+        before, after = take_pictures(event, errors.matched, images[NAMES[0]], 50_000)
         assert (before.frame, after.frame) == (event.first, event.last)
         for picture, track in ((before, event.old), (after, event.new)):
             focus = {(mark.role.value, mark.id): mark.box for mark in picture.marks if mark.focus}
@@ -213,7 +213,7 @@ def test_pictures_are_taken_round_the_box(tmp_path: Path) -> None:
     write_images(tmp_path / "gt", "s", range(1, 3))
     (errors,) = inspect_run(scored(tmp_path / "run", tmp_path / "gt", tmp_path / "results")).errors
     images, _ = find_images(load_ground_truth(tmp_path / "gt"))
-    inside, at_corner = take_pictures(errors.misses[0], errors.verdict, images["s"], 50_000)
+    inside, at_corner = take_pictures(errors.misses[0], errors.matched, images["s"], 50_000)
     scale = SIDE / 138  # 2.3 times 60 pixels
     (mark,) = (mark for mark in inside.marks if mark.focus)
     assert mark.box == pytest.approx(tuple(scale * value for value in (49, 39, 89, 99)))
@@ -231,7 +231,7 @@ def test_a_picture_keeps_to_its_limit(run: Path) -> None:
     sizes = [
         len(picture.jpeg)
         for limit in (60_000, 12_000)
-        for picture in take_pictures(errors.misses[0], errors.verdict, images[NAMES[0]], limit)
+        for picture in take_pictures(errors.misses[0], errors.matched, images[NAMES[0]], limit)
     ]
     assert max(sizes[:2]) > 12_000 >= max(sizes[2:])
 

@@ -14,9 +14,9 @@ from memotr.errors import UserError
 from memotr.io.bdd import BddSink
 from memotr.io.mot import MotSink
 from memotr.published import BDD100K_CLASSES
-from memotr.submission import archive as archives
-from memotr.submission.archive import submission_format, write_submission
+from memotr.submission import server_archive as archives
 from memotr.submission.checked_files import CheckedFile
+from memotr.submission.server_archive import submission_format, write_submission
 from memotr.vocabulary import SubmissionFormat
 from tests.evaluation.generated import write_rows, write_split
 from tests.evaluation.trackeval_run import run_mot

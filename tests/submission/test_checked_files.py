@@ -106,7 +106,7 @@ BAD_FRAMES: dict[str, list[dict]] = {
     "no frameIndex 1; frames": [frame(0)],
     "frameIndex 2 is beyond the video, which has 2 frames counted from 0": [frame(0), frame(1), frame(2)],
     "frame 2 of the list: frameIndex 1 of video 'b1c6' is there twice": [frame(0), frame(1), frame(1)],
-    "has frames of video 'c000'; it is for 'b1c6' alone": [frame(0), frame(1), frame(0, video="c000")],
+    "has frames of video 'c000'; it may have only those of 'b1c6'": [frame(0), frame(1), frame(0, video="c000")],
     "frameIndex 1: name is 'b1c6-0000001.jpg', but the image of this frame is b1c6-0000002.jpg": [
         frame(0),
         frame(1, name="b1c6-0000001.jpg"),

@@ -26,7 +26,7 @@ from memotr.bench.machine import num_cores
 from memotr.bench.measure import Row, Spread
 from memotr.bench.options import Options
 from memotr.bench.report import Table
-from memotr.data.synth.scene import make_scene
+from memotr.data.synth.dance_scene import make_scene
 from memotr.data.synth.settings import FPS, SynthSettings
 from memotr.errors import UserError
 from memotr.io.frames import Frame

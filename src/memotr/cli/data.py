@@ -45,9 +45,9 @@ def check_data(
 ) -> None:
     """Report the content and all problems of a data set; exit with code 2 if training would fail."""
     from memotr.consoles import console
-    from memotr.data.check import check
     from memotr.data.contact_sheet import contact_sheet, write_png
-    from memotr.data.report import print_report
+    from memotr.data.dataset_check import check
+    from memotr.data.dataset_report import print_report
 
     if sheet.suffix.lower() != ".png":
         raise UserError(f"--sheet {sheet}: end the name in .png")
@@ -57,10 +57,10 @@ def check_data(
         try:
             write_png(contact_sheet(report.sequences), sheet)
             say(f"annotated frames: {sheet}")
-        except UserError as error:  # nothing is wrong with the data
+        except UserError as error:  # not an error of the data
             note(f"warning: {error}; name another place with --sheet")
     if errors := len(report.problems.errors):
-        raise UserError(f"{path}: {errors} error{'s' if errors > 1 else ''}, told above: training would fail")
+        raise UserError(f"{path}: {errors} error{'s' if errors > 1 else ''}, listed above: training would fail")
 
 
 @data_commands.command("synth")
@@ -103,6 +103,6 @@ def make_synthetic_data(
     try:
         written = generate(output, settings, workers, console(stderr=True))
     except KeyboardInterrupt:
-        note("stopped; the same command goes on")
+        note("stopped; repeat the command to continue")
         raise typer.Exit(130) from None
     say(f"{output}: {written} sequences written; look at them: memotr data check {output}")

@@ -24,9 +24,9 @@ def errors(
     sequences: Sequences = None,
 ) -> None:
     """Write an HTML page with the id switches, misses and false positives of a scored run."""
-    from memotr.evaluation.progress import ScoringProgress
-    from memotr.inspection.report import PAGE, write_page
-    from memotr.inspection.run import inspect_run
+    from memotr.evaluation.progress_bars import ScoringProgress
+    from memotr.inspection.error_page import PAGE, write_page
+    from memotr.inspection.inspect_run import inspect_run
 
     path = run / PAGE if output is None else output
     with ScoringProgress("matching") as progress:

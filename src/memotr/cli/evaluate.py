@@ -70,7 +70,7 @@ def evaluate_checkpoint(
     from memotr.training.devices import leave_process_group, make_fabric
 
     if (checkpoint is None) == (watch is None):
-        raise UserError("what is to be evaluated? Give either --checkpoint FILE or --watch FOLDER")
+        raise UserError("nothing to evaluate: pass either --checkpoint FILE or --watch FOLDER")
     truth = {"split": split, "seqmap": seqmap, "only": sequences or (), "half": half, "format": format}
     benchmark = load_benchmark(dataset, **truth)  # type: ignore[arg-type]
     source = describe_truth(dataset, format, split, seqmap, sequences, half)
@@ -86,7 +86,7 @@ def evaluate_checkpoint(
                 show_scores(*scored)
         else:
             assert watch is not None
-            watch_training(evaluation, watch, output or watch / "eval" / part, once=once, tell=say)
+            watch_training(evaluation, watch, output or watch / "eval" / part, once=once, report=say)
         leave_process_group()
 
 
@@ -123,12 +123,12 @@ def submit(
     """
     from memotr.evaluation.benchmark import join_benchmarks, load_benchmark
     from memotr.evaluation.checkpoints import Evaluation
-    from memotr.evaluation.progress import ScoringProgress
-    from memotr.submission.archive import submission_format, write_submission
+    from memotr.evaluation.progress_bars import ScoringProgress
+    from memotr.submission.server_archive import submission_format, write_submission
     from memotr.training.devices import leave_process_group, make_fabric
 
     if (checkpoint is None) == (results is None):
-        raise UserError("what is to be submitted? Give either --checkpoint FILE or --results FOLDER")
+        raise UserError("nothing to submit: pass either --checkpoint FILE or --results FOLDER")
     splits = split or ["test"]
     benchmark = join_benchmarks([load_benchmark(dataset, split=part, scored=False) for part in splits])
     sequences = sorted(benchmark.sequences, key=lambda sequence: sequence.name)
@@ -160,5 +160,5 @@ def to_be_continued() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        note("stopped; the same command goes on with the sequences that are not finished")
+        note("stopped; repeat the command to continue with the unfinished sequences")
         raise typer.Exit(130) from None

@@ -36,8 +36,8 @@ def score(
 ) -> None:
     """Compute HOTA, CLEAR and Identity of result files as TrackEval does, and TETA for BDD100K."""
     from memotr.evaluation.ground_truth import load_ground_truth
-    from memotr.evaluation.output import write_scores
-    from memotr.evaluation.progress import ScoringProgress
+    from memotr.evaluation.progress_bars import ScoringProgress
+    from memotr.evaluation.score_files import write_scores
     from memotr.evaluation.scoring import evaluate
     from memotr.files import hold_folder
 

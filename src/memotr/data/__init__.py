@@ -1,1 +1,1 @@
-"""Frames and sequences: how they become what the network takes."""
+"""Data sets: their formats, annotations, training clips and preprocessing."""

@@ -1,4 +1,4 @@
-"""Annotations, or results of a tracker, of one sequence: one table, whatever format they were read from."""
+"""Table of the annotations or tracking results of one sequence, the same for every file format."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Bools = NDArray[np.bool_]
 
 NO_CATEGORY = -1
 FAR = 1e9  # pixels; nothing beyond is a position, and squares of it overflow
-LARGEST_INTEGER = 2**53  # float64 cannot tell whole numbers apart from here on
+LARGEST_INTEGER = 2**53  # from here on float64 does not represent every integer
 
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """Where the rows of a table come from.
+    """Files and places that the rows of a table were read from.
 
     Attributes:
-        files: files that the rows were read from.
+        files: source files.
         file: (N,) index of each row's file in ``files``.
-        positions: (N, P) where in the file: a line from 1 (P = 1), or indices into lists of a JSON file.
-        wording: how positions are named in messages, such as ``annotations[{}]``; empty for lines.
-        ids: what ids 0, 1, … are in the file, where they are text; else empty.
+        positions: (N, P) place in the file: a line number from 1 (P = 1), or indices into lists of a JSON file.
+        wording: format of positions in messages, such as ``annotations[{}]``; empty for lines.
+        ids: text that the ids 0, 1, … stand for; empty where the file's ids are numbers.
     """
 
     files: tuple[Path, ...]
@@ -45,22 +45,22 @@ class Origin:
         return cls((file,), np.zeros(len(lines), np.int64), lines[:, None])
 
     def of(self, row: int) -> tuple[Path, Place]:
-        """Return the file of a row and its place there."""
+        """Return the file of a row and its place in that file."""
         position = self.positions[row].tolist()
         return self.files[self.file[row]], self.wording.format(*position) if self.wording else position[0]
 
 
 @dataclass(frozen=True, eq=False)
 class AnnotationTable:
-    """The N boxes of a sequence as they were written, in the order of the file; nothing is judged yet.
+    """N boxes of a sequence as written in the file, in its order, before any benchmark rules apply.
 
     Attributes:
         frames: (N,) frame numbers as the file counts them.
         ids: (N,) ids of objects, or of tracks in results.
-        categories: (N,) numbers of categories; ``NO_CATEGORY`` where a row has none.
+        categories: (N,) category numbers; ``NO_CATEGORY`` where a row has none.
         boxes: (N, 4) xyxy in pixels.
-        marks: (N,) the mark of ground truth, or the score of results; NaN where the file has none.
-        visibility: (N,) visible share of the object; NaN where the file has none.
+        marks: (N,) mark of ground truth, or score of results; NaN where the file has none.
+        visibility: (N,) visible share of the object in [0, 1]; NaN where the file has none.
         regions: (N,) rows that are crowds or ignore regions rather than objects.
         origin: file and place of each row, for messages.
     """
@@ -120,18 +120,18 @@ class AnnotationTable:
 
     @property
     def marked(self) -> Bools:
-        """(N,) rows that count: those whose mark has an integer part other than 0, as in TrackEval, or no mark."""
+        """Mask (N,) of the rows that count: no mark, or one whose integer part is not 0, as in TrackEval."""
         marked: Bools = np.trunc(self.marks) != 0
         return marked
 
     def report(self, wrong: Bools, message: str, problems: Problems, *, note: bool = False) -> None:
-        """Report the rows that are ``wrong`` (N,), each with its place.
+        """Report each of the rows that are ``wrong`` (N,) with its place.
 
         Args:
-            wrong: which rows.
-            message: may name the row's ``{frame}``, ``{id}`` and ``{category}``.
-            problems: takes an error for each of them, or a note.
-            note: whether it is a note.
+            wrong: mask of the rows.
+            message: text with optional fields ``{frame}``, ``{id}`` and ``{category}``.
+            problems: collects one error or note per row.
+            note: report notes instead of errors.
         """
         add = problems.note if note else problems.error
         for k in np.flatnonzero(wrong).tolist():
@@ -142,14 +142,14 @@ class AnnotationTable:
             add(file, message.format(**row), place)
 
     def checked(self, problems: Problems, *, results: bool = False) -> Self:
-        """Return the rows that can be used; the others are errors.
+        """Return the usable rows and report the others as errors.
 
-        These are boxes that are no place in an image, negative ids (an ignored row may have one), and ids that their
-        frame has already. Regions need no ids.
+        Errors are boxes that are not finite or beyond any image, negative ids (allowed in ignored rows), and ids that
+        are repeated within a frame. Regions need no ids.
 
         Args:
-            problems: takes the errors.
-            results: the table holds results of a tracker, whose marks are scores.
+            problems: collects the errors.
+            results: the table holds tracking results, whose marks are scores.
         """
         near = np.abs(self.boxes).max(axis=1, initial=0) < FAR  # False for NaN
         objects = ~self.regions
@@ -160,7 +160,7 @@ class AnnotationTable:
         )
         again = np.zeros(len(self), np.bool_)
         rows = np.flatnonzero(objects & (self.ids >= 0))
-        order = rows[np.lexsort((self.ids[rows], self.frames[rows]))]  # stable: the upper of equal rows comes first
+        order = rows[np.lexsort((self.ids[rows], self.frames[rows]))]  # stable: keeps the first of equal rows
         same = (np.diff(self.frames[order]) == 0) & (np.diff(self.ids[order]) == 0)
         again[order[1:][same]] = True
         self.report(again, "id {id} is in frame {frame} already", problems)

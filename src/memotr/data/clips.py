@@ -1,7 +1,7 @@
-"""Clips to train on: which frames make one up, reading and augmenting them, and the order in which they come.
+"""Training clips: choice of their frames, reading and augmentation, and order within an epoch.
 
-Everything random about a clip is a function of (seed, epoch, number of the clip in the epoch) alone, whichever worker
-or device makes it, so that the same clips come in the same order with any number of workers and after a restart.
+All randomness of a clip is a function of (seed, epoch, number of the clip in the epoch), so the same clips come in the
+same order with any number of workers or devices, and after a restart.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from memotr.config import AugmentationConfig, SamplingConfig
 from memotr.data.preprocess import normalize
-from memotr.data.sequences import FrameBoxes, Sequence
+from memotr.data.sequences import BoxTable, Sequence
 from memotr.data.transforms import ClipAugmentation, Image, make_targets
 from memotr.errors import UserError
 from memotr.io.image_files import read_image
@@ -38,17 +38,17 @@ from memotr.processes import allow_open_files, begin_worker
 from memotr.structures import ClipBatch, FrameTargets, ImageBatch
 
 MAX_REPLACEMENTS = 20
-"""So many clips in a row may have an image that cannot be read before the training gives up."""
+"""Number of clips in a row that may have an unreadable image before training stops."""
 
-# A loader without workers is content with what there is. Measured: 20 and 12, whatever the size of batches.
+# Needed by a loader with workers. Measured: 20 and 12, whatever the batch size.
 OPEN_FILES, OPEN_FILES_A_WORKER = 64, 16
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""Reasons why a file cannot be opened that are no fault of the file."""
+"""Errors on opening a file that are not the fault of the file."""
 
 _ANY_LENGTH = np.iinfo(np.int32).max
 
-# What a stream of random numbers is for; streams of different purposes never meet.
+# Purposes of random streams; streams of different purposes are independent.
 _CLIP, _SUBSET, _SHUFFLE = range(3)
 
 
@@ -57,13 +57,13 @@ def _random(seed: int, purpose: int, *key: int) -> np.random.Generator:
 
 
 def draw_interval(rng: np.random.Generator, largest: int, length: int, following: int) -> int:
-    """Distance between the frames of a clip: random in 1…``largest``, at most what the sequence has left.
+    """Draw the distance between the frames of a clip from 1…``largest``, limited to what fits in the sequence.
 
     Args:
-        rng: where chance comes from.
-        largest: limit of the distance.
-        length: frames of the clip.
-        following: frames of the sequence after the clip's first; at least length − 1.
+        rng: random generator.
+        largest: largest distance.
+        length: number of frames of the clip.
+        following: number of frames of the sequence after the clip's first; at least length − 1.
     """
     if length == 1:
         return 1
@@ -72,14 +72,14 @@ def draw_interval(rng: np.random.Generator, largest: int, length: int, following
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Sequences of one data set, and how they take part in the training.
+    """Sequences of one data set with their share in training.
 
     Attributes:
         sequences: with ground truth; still images (``Sequence.still``) become clips by shifting.
-        augmentation: how their clips vary.
-        weight: how often each start frame comes in an epoch. A fraction is a share of the start frames, drawn anew
-            every epoch: 0.1 is a tenth of them, 2.5 all of them twice and one half a third time.
-        join_epoch: the first epoch in which they take part.
+        augmentation: augmentation of their clips.
+        weight: number of times that each start frame is used in an epoch. A fraction is a share of the start frames,
+            drawn anew every epoch: 0.1 is a tenth of them; 2.5 is all of them twice and half of them a third time.
+        join_epoch: first epoch in which they are used.
     """
 
     sequences: Collection[Sequence]
@@ -93,7 +93,7 @@ class Source:
 
 
 class ClipIndex(NamedTuple):
-    """A clip's number within its epoch: what the sampler hands to the workers, so that they need not be told epochs."""
+    """Epoch and number of a clip; carrying the epoch keeps workers stateless."""
 
     epoch: int
     number: int
@@ -101,7 +101,7 @@ class ClipIndex(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """T frames of one size, augmented: images (h, w, 3) uint8 RGB and their ground truth, cxcywh in [0, 1]."""
+    """T augmented frames of one size: images (h, w, 3) uint8 RGB and their ground truth, cxcywh in [0, 1]."""
 
     images: tuple[Image, ...]
     targets: tuple[FrameTargets, ...]
@@ -113,22 +113,17 @@ class Clip:
 
 
 class _Frames:
-    """Image files and ground truth of many sequences end to end, in a few arrays.
-
-    Millions of small Python objects would be copied into every worker, if only by their reference counts.
+    """Image files and ground truth of many sequences end to end, in a few arrays as in :class:`BoxTable`.
 
     Attributes:
+        truth: ground truth of the F frames.
+        still: (F,) mask of still images.
         room: (F,) frames from this one to the end of its sequence, itself included: the longest clip that starts here.
     """
 
     def __init__(self, sequences: list[Sequence]) -> None:
-        truths = [boxes for sequence in sequences for boxes in sequence.boxes or ()]
         self._paths = np.array([os.fsencode(path) for sequence in sequences for path in sequence.frames], np.bytes_)
-        self._offsets = np.cumsum([0, *map(len, truths)])  # (F + 1,) where the boxes of a frame begin
-        nothing = FrameBoxes.empty()
-        self._ids = np.concatenate([nothing.ids, *(truth.ids for truth in truths)])  # (G,)
-        self._labels = np.concatenate([nothing.labels, *(truth.labels for truth in truths)])  # (G,)
-        self._boxes = np.concatenate([nothing.boxes, *(truth.boxes for truth in truths)])  # (G, 4)
+        self.truth = BoxTable.of(sequences)
         self.still = np.repeat([s.still for s in sequences], [len(s) for s in sequences])  # (F,)
         room = np.concatenate([np.arange(len(s), 0, -1, dtype=np.int32) for s in sequences])  # (F,)
         self.room = np.where(self.still, _ANY_LENGTH, room)
@@ -136,17 +131,12 @@ class _Frames:
     def path(self, frame: int) -> Path:
         return Path(os.fsdecode(self._paths[frame]))
 
-    def truth(self, frame: int) -> FrameBoxes:
-        own = slice(self._offsets[frame], self._offsets[frame + 1])
-        return FrameBoxes(self._ids[own], self._labels[own], self._boxes[own])
-
 
 class ClipDataset(Dataset[Clip]):
-    """The clips of each epoch: one per start frame of a sequence.
+    """Clips of each epoch: one per start frame of a sequence.
 
-    ``dataset[ClipIndex(epoch, number)]`` reads and augments a clip. A clip with an image that cannot be read is
-    replaced by another one of the epoch, always by the same; the file is named in a warning, once, whichever worker
-    meets it.
+    ``dataset[ClipIndex(epoch, number)]`` reads and augments a clip. A clip with an unreadable image is replaced by
+    another clip of the epoch, always by the same one; a warning names the file once, whichever worker finds it.
     """
 
     def __init__(
@@ -158,17 +148,17 @@ class ClipDataset(Dataset[Clip]):
         read: Callable[[Path], Image] = read_image,
         epochs: int | None = None,
     ) -> None:
-        """Sequences that are too short for the clips are named in a warning.
+        """Prepare the clips of all sources; a warning names sequences that are too short for them.
 
         Args:
-            sources: what to mix.
+            sources: data sets to mix.
             sampling: lengths of the clips and intervals between their frames.
-            seed: of everything random here, 0 or more.
-            read: opens an image file as RGB (H, W, 3) uint8; raises UserError where it cannot.
-            epochs: how long the training will last; stages of the sampling that it does not reach are not checked.
+            seed: seed of all random numbers, 0 or more.
+            read: reads an image file as RGB (H, W, 3) uint8; raises UserError for unreadable files.
+            epochs: number of epochs of the training; later stages of the sampling are not checked.
 
         Raises:
-            UserError: no ground truth, classes that differ between sequences, an epoch without any clip.
+            UserError: no ground truth, classes that differ between sequences, or an epoch without clips.
         """
         sequences = [sequence for source in sources for sequence in source.sequences]
         _check_annotated(sequences)
@@ -187,11 +177,11 @@ class ClipDataset(Dataset[Clip]):
         self._check_lengths(sequences, epochs)
 
     def size(self, epoch: int) -> int:
-        """Number of clips in this epoch."""
+        """Return the number of clips in an epoch."""
         return len(self.starts(epoch))
 
     def starts(self, epoch: int) -> NDArray[np.int64]:
-        """First frames of the epoch's clips, in order, counted through all sequences of all sources: (size,)."""
+        """Return the first frames (size,) of the epoch's clips in order, counted over the sequences of all sources."""
         known, starts = self._starts
         if known == epoch:
             return starts
@@ -210,11 +200,11 @@ class ClipDataset(Dataset[Clip]):
         return starts
 
     def unreadable(self) -> list[Path]:
-        """Files that were found to be unreadable so far, by whichever worker."""
+        """Return the files that any worker has found to be unreadable so far."""
         return [self._frames.path(frame) for frame in self._unreadable.nonzero()[:, 0].tolist()]
 
     def __getitem__(self, index: ClipIndex) -> Clip:
-        """Raises UserError where one clip after the other cannot be read."""
+        """Read and augment a clip. Raises UserError after ``MAX_REPLACEMENTS`` unreadable clips in a row."""
         epoch, number = index
         starts = self.starts(epoch)
         start = int(starts[number])
@@ -230,18 +220,18 @@ class ClipDataset(Dataset[Clip]):
         raise UserError(f"{1 + MAX_REPLACEMENTS} clips in a row have an image that cannot be read; the last: {reason}")
 
     def _clip(self, start: int, epoch: int, rng: np.random.Generator) -> Clip:
-        """The clip that begins with frame ``start``, read and augmented."""
+        """Read and augment the clip that begins with frame ``start``."""
         length, largest = self._sampling.length(epoch), self._sampling.largest_interval(epoch)
         augmentation = self._augmentations[bisect_right(self._bounds, start) - 1]
         still = bool(self._frames.still[start])
         if still:
             image = self._read(start)
             shift = augmentation.draw_shift(rng, image.shape[:2])
-            frames = shift.clip(image, self._frames.truth(start), length)
+            frames = shift.clip(image, self._frames.truth.frame(start), length)
         else:
             interval = draw_interval(rng, largest, length, int(self._frames.room[start]) - 1)
             numbers = range(start, start + length * interval, interval)
-            frames = [(self._read(number), self._frames.truth(number)) for number in numbers]
+            frames = [(self._read(number), self._frames.truth.frame(number)) for number in numbers]
         draw = augmentation.draw(rng, frames[0][0].shape[:2], still)
         frames = [draw.apply(image, truth) for image, truth in frames]
         if draw.reverse:
@@ -255,14 +245,14 @@ class ClipDataset(Dataset[Clip]):
             return self._read_image(path)
         except UserError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in EXHAUSTED:
-                raise error.__cause__ from None  # nothing is wrong with the image
+                raise error.__cause__ from None  # not the fault of the image
             if not self._unreadable[frame]:
                 self._unreadable[frame] = 1
                 warnings.warn(f"{error}; clips with this frame are replaced by others", stacklevel=2)
             raise
 
     def _check_lengths(self, sequences: list[Sequence], epochs: int | None) -> None:
-        """Every epoch has a clip; sequences that have none in the longest stage are named."""
+        """Raise UserError for an epoch without clips; warn of sequences too short for the longest clips."""
         stages = [e for e in {0, *self._sampling.steps, *self._join_epochs} if epochs is None or e < epochs]
         longest = max(self._sampling.length(epoch) for epoch in stages)
         for epoch in sorted(stages):
@@ -295,7 +285,7 @@ def _check_annotated(sequences: list[Sequence]) -> None:
 
 
 class EpochSampler(Sampler[list[ClipIndex]]):
-    """Which clips each batch has: another shuffle every epoch, cut into disjoint shares of equal length.
+    """Sampler of the clips of each batch: a new shuffle every epoch, cut into disjoint shares of equal length.
 
     ``world_size`` ranks with batches of B clips see together what one rank with batches of ``world_size`` · B sees.
     The last clips of the shuffle, fewer than one such batch, are left out of the epoch.
@@ -310,7 +300,7 @@ class EpochSampler(Sampler[list[ClipIndex]]):
         world_size: int = 1,
         seed: int,
     ) -> None:
-        """``size`` and ``batch_size`` tell how many clips an epoch (``ClipDataset.size``) and its batches have."""
+        """Use ``size`` clips per epoch (``ClipDataset.size``) and ``batch_size`` clips per batch of an epoch."""
         self._size = size
         self._batch_size = batch_size
         self._rank = rank
@@ -319,16 +309,16 @@ class EpochSampler(Sampler[list[ClipIndex]]):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration runs through, from its beginning."""
+        """Set the epoch of the next iteration, which starts at its beginning."""
         self._epoch = epoch
         self._skipped = 0
 
     def skip(self, batches: int) -> None:
-        """Leave out so many batches of this epoch that an interrupted run has already seen."""
+        """Skip this number of batches of the epoch, which an interrupted run has already used."""
         self._skipped = batches
 
     def total(self, epoch: int) -> int:
-        """Batches of this epoch on every rank.
+        """Return the number of batches of an epoch on each rank.
 
         Raises:
             UserError: fewer clips than one batch of all ranks.
@@ -343,7 +333,7 @@ class EpochSampler(Sampler[list[ClipIndex]]):
         return clips // needed
 
     def __len__(self) -> int:
-        """Batches that are left of the epoch."""
+        """Return the number of batches left in the epoch."""
         return max(0, self.total(self._epoch) - self._skipped)
 
     def __iter__(self) -> Iterator[list[ClipIndex]]:
@@ -357,7 +347,7 @@ class EpochSampler(Sampler[list[ClipIndex]]):
 
 
 def collate(clips: list[Clip]) -> ClipBatch:
-    """B clips of the same length as one batch; every frame is padded to the largest of them."""
+    """Collate B clips of the same length into one batch, every frame padded to the largest."""
     length, stride = len(clips[0].images), 32
     sizes = [clip.images[0].shape[:2] for clip in clips]
     height, width = (-(-max(sides) // stride) * stride for sides in zip(*sizes, strict=True))
@@ -374,7 +364,7 @@ def collate(clips: list[Clip]) -> ClipBatch:
 
 
 def _packed(targets: list[FrameTargets]) -> list[FrameTargets]:
-    """The same values in three storages: each storage that leaves a worker costs a file handle."""
+    """Return the targets packed into three storages: each storage that leaves a worker costs a file handle."""
     counts = [len(target) for target in targets]
     ids = torch.cat([target.ids for target in targets]).split(counts)
     labels = torch.cat([target.labels for target in targets]).split(counts)
@@ -383,7 +373,7 @@ def _packed(targets: list[FrameTargets]) -> list[FrameTargets]:
 
 
 def _zeros(*shape: int) -> Tensor:
-    """Zeros in float32; made in shared memory within a worker, which saves copying them there on the way out."""
+    """Return float32 zeros, in shared memory within a worker to save a copy on the way out."""
     if get_worker_info() is None:
         return torch.zeros(shape)
     # As PyTorch's own collate does it. Fresh pages of shared memory are zero.
@@ -393,22 +383,22 @@ def _zeros(*shape: int) -> Tensor:
 
 @cache
 def _normalized_levels() -> tuple[NDArray[np.float32], ...]:
-    """For each channel the normalised value of each of the 256 levels: three times (256,)."""
+    """Return the normalised values (256,) of all levels of each of the three channels."""
     ramp = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=2)  # (1, 256, 3)
     return tuple(normalize(ramp)[:, 0].contiguous().numpy())
 
 
 def normalize_into(image: Image, out: Tensor) -> None:
-    """What ``normalize`` gives for (h, w, 3), bit for bit, written to (3, h, w) by looking it up."""
+    """Write ``normalize(image)`` of (h, w, 3) to ``out`` (3, h, w) by table lookup, equal in every bit."""
     for plane, levels, channel in zip(cv2.split(image), _normalized_levels(), out.numpy(), strict=True):
         cv2.LUT(plane, levels, dst=channel)
 
 
 class ClipLoader(DataLoader[Clip]):
-    """Reads, augments and collates clips in worker processes; iterating gives the ``ClipBatch`` of every batch.
+    """Data loader that reads, augments and collates clips in worker processes; yields one ``ClipBatch`` per batch.
 
-    Use ``sampler.set_epoch`` before each epoch, and :meth:`close` after the last one. The order and the clips do not
-    depend on ``workers``.
+    Call ``sampler.set_epoch`` before each epoch and :meth:`close` after the last one. The clips and their order do
+    not depend on ``workers``.
     """
 
     def __init__(
@@ -422,7 +412,7 @@ class ClipLoader(DataLoader[Clip]):
             pin_memory=pin_memory,
             worker_init_fn=_begin_worker,
             persistent_workers=workers > 0,
-            generator=torch.Generator(),  # else every epoch takes a number out of the training's own stream
+            generator=torch.Generator(),  # otherwise every epoch draws from the global random stream
         )
         self._processes: list[multiprocessing.process.BaseProcess] = []
 
@@ -430,15 +420,15 @@ class ClipLoader(DataLoader[Clip]):
         try:
             yield from self._start_epoch()
         except UserError as error:
-            # One that comes from a worker carries the worker's traceback before its own line.
+            # An error from a worker has the worker's traceback in front of its own message.
             raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
 
     def close(self) -> None:
-        """End the worker processes. The next iteration starts new ones."""
+        """Stop the worker processes; the next iteration starts new ones."""
         iterator, self._iterator = self._iterator, None
         try:
             if iterator is not None:
-                iterator._shutdown_workers()  # type: ignore[attr-defined]  # lets them finish what they have begun
+                iterator._shutdown_workers()  # type: ignore[attr-defined]  # lets them finish their batches
         finally:
             for process in self._processes:
                 process.kill()
@@ -450,20 +440,20 @@ class ClipLoader(DataLoader[Clip]):
             return super().__iter__()
         needed = OPEN_FILES + OPEN_FILES_A_WORKER * self.num_workers
         allow_open_files(needed, "data.workers")
-        multiprocessing.util.get_temp_dir()  # for the sockets of all workers: this process removes it at its end
+        multiprocessing.util.get_temp_dir()  # for the workers' sockets; removed when this process ends
         before = multiprocessing.active_children()
         try:
             return super().__iter__()
-        finally:  # some have started, even if not all could be
+        finally:  # also after an error, when only some have started
             self._processes += [process for process in multiprocessing.active_children() if process not in before]
             for process in self._processes:
-                # Whatever is still running when Python exits is sent SIGTERM, which workers ignore, and waited for.
+                # At exit Python sends SIGTERM, which workers ignore, and waits for them.
                 process._popen.terminate = process._popen.kill  # type: ignore[attr-defined]
 
 
 def _begin_worker(_worker: int) -> None:
-    """Use one thread and ignore signals that ask the training to stop: until it is saved, it needs its workers."""
-    # Workers already share the processor. In a forked one OpenCV waits forever for its parent's threads; 0 works.
+    """Use one thread and ignore stop signals: training needs its workers until it is saved."""
+    # Workers already share the processor. OpenCV threads deadlock in a forked process unless set to 0.
     cv2.setNumThreads(0)
     begin_worker(shared_folder=Path(multiprocessing.util.get_temp_dir()))
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -471,5 +461,5 @@ def _begin_worker(_worker: int) -> None:
 
 
 def _send_error(queue: multiprocessing.queues.Queue[Any], _error: Exception, item: tuple[Any, ClipBatch]) -> None:
-    """Send the present error in place of a batch that cannot be sent, for which the training would wait for ever."""
+    """Send the current error in place of a batch that cannot be sent; training would wait for the batch forever."""
     queue.put((item[0], ExceptionWrapper(where="in a worker, which could not send a batch")))

@@ -1,4 +1,4 @@
-"""Annotated frames of a data set in one picture: whether boxes lie on their objects, and ids stay with them."""
+"""Contact sheet: one image with annotated frames of a data set, to check boxes and ids by eye."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ BACKGROUND, TEXT = (24, 24, 27), (228, 228, 231)  # RGB
 
 
 def contact_sheet(sequences: list[Sequence]) -> Pixels:
-    """A picture (H, W, 3) uint8 RGB of up to 20 frames with their boxes, one colour an id.
+    """Draw up to 20 frames with their boxes, one colour per id, into one image (H, W, 3) uint8 RGB.
 
-    A row is one sequence from its first to its last frame with boxes, so that a colour can be followed along it;
-    few sequences have several rows each, still images a tile each.
+    A row shows one sequence from its first to its last frame with boxes, so you can follow a colour along it. With few
+    sequences each has several rows; a still image takes one tile.
     """
     tiles = [_tile(sequence, frame) for sequence, frame in _choose(sequences)]
     rows = [tiles[k : k + COLUMNS] for k in range(0, len(tiles), COLUMNS)]
@@ -47,10 +47,10 @@ def contact_sheet(sequences: list[Sequence]) -> Pixels:
 
 
 def write_png(image: Pixels, file: Path) -> None:
-    """Writes an RGB image, beside its place first.
+    """Write an RGB image as PNG; an existing file is replaced only by a complete one.
 
     Raises:
-        UserError: it cannot be written there.
+        UserError: the file cannot be written.
     """
     _, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     with replacing(file) as beside:
@@ -58,7 +58,7 @@ def write_png(image: Pixels, file: Path) -> None:
 
 
 def _choose(sequences: list[Sequence]) -> list[tuple[Sequence, int]]:
-    """The frames to show, row by row."""
+    """Choose the frames to show, row by row."""
     stills = [sequence for sequence in sequences if sequence.still]
     videos = [sequence for sequence in sequences if not sequence.still]
     rows_of_stills = min(-(-len(stills) // COLUMNS), ROWS - min(len(videos), ROWS - 1)) if stills else 0
@@ -69,19 +69,19 @@ def _choose(sequences: list[Sequence]) -> list[tuple[Sequence, int]]:
 
 
 def _frames(sequence: Sequence, count: int) -> list[int]:
-    """Up to ``count`` frames from the first to the last that has boxes; whole rows of them."""
+    """Return up to ``count`` frames, evenly spread between the first and the last with boxes."""
     annotated = [k for k, boxes in enumerate(sequence.boxes or ()) if len(boxes)]
     first, last = (annotated[0], annotated[-1]) if annotated else (0, len(sequence) - 1)
     return [first + k for k in _spread(last - first + 1, count)]
 
 
 def _spread(count: int, wanted: int) -> list[int]:
-    """Up to ``wanted`` of the numbers 0 … count − 1, evenly, both ends included."""
+    """Return up to ``wanted`` of the numbers 0 … count − 1, evenly spread, both ends included."""
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(int)).tolist() if wanted else []
 
 
 def _tile(sequence: Sequence, frame: int) -> Pixels:
-    """A frame with its boxes, TILE_WIDTH wide, above its name."""
+    """Draw a frame with its boxes, TILE_WIDTH wide, above a caption."""
     boxes = FrameBoxes.empty() if sequence.boxes is None else sequence.boxes[frame]
     file = sequence.frames[frame]
     try:
@@ -96,7 +96,7 @@ def _tile(sequence: Sequence, frame: int) -> Pixels:
 
 
 def _annotated(image: Pixels, boxes: FrameBoxes, classes: tuple[str, ...]) -> Pixels:
-    """The image with its boxes, made to fit a tile and filled up to its width."""
+    """Draw the boxes on an image, resized to fit a tile and padded to its width."""
     height, width = image.shape[:2]
     scale = min(TILE_WIDTH / width, TILE_HEIGHT / height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -104,7 +104,7 @@ def _annotated(image: Pixels, boxes: FrameBoxes, classes: tuple[str, ...]) -> Pi
     scaled = (boxes.boxes * np.float32(scale)).astype(np.float32)
     tracks = Tracks(boxes.ids, scaled, np.ones(len(boxes), np.float32), boxes.labels, frame=0, class_names=classes)
     labelled = (scaled[:, 2] - scaled[:, 0] > LABELLED_WIDTH) & (scaled[:, 3] - scaled[:, 1] > LABELLED_HEIGHT)
-    for k in np.flatnonzero(~labelled).tolist():  # a label would hide what the box is about
+    for k in np.flatnonzero(~labelled).tolist():  # a label would hide the object
         left, top, right, bottom = np.clip(scaled[k].round(), -2, 2 * TILE_WIDTH).astype(int).tolist()
         cv2.rectangle(small, (left, top), (right, bottom), track_color(int(boxes.ids[k])), 1)
     tile = np.full((size[1], TILE_WIDTH, 3), BACKGROUND, np.uint8)
@@ -113,7 +113,7 @@ def _annotated(image: Pixels, boxes: FrameBoxes, classes: tuple[str, ...]) -> Pi
 
 
 def _write(strip: Pixels, words: str) -> None:
-    """Words into a strip of pixels, in place; cut where it ends."""
+    """Write text into a strip of pixels, in place, cut at its end."""
     canvas = Image.fromarray(strip)
     ImageDraw.Draw(canvas).text((4, strip.shape[0] / 2), words, fill=TEXT, font=ImageFont.load_default(16), anchor="lm")
     strip[:] = np.asarray(canvas)

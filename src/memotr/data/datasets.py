@@ -1,4 +1,4 @@
-"""From "this folder, that split" to sequences: which splits a data set has, and how they are read.
+"""Data sets: choice of a split, and reading of its sequences.
 
 How a data set is read follows from its layout and its ``dataset.yaml``, never from its name.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from memotr.config import DataFormat
 from memotr.data.formats import FORMATS
-from memotr.data.formats.classes import ClassMap, numbered_classes
+from memotr.data.formats.class_map import ClassMap, numbered_classes
 from memotr.data.formats.dataset_format import DATASET_FILE, WHOLE, AnnotationFiles, DetectorChoice, SplitRequest
 from memotr.data.formats.frame_files import size_of
 from memotr.data.layouts import Layout, alike, recognise, recognise_truth
@@ -31,19 +31,19 @@ HALVES = ("train_half", "val_half")
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What is to be read.
+    """Specification of a split of a data set.
 
     Attributes:
         root: the data set's folder, one of its splits, a single sequence, or a COCO-video JSON.
-        split: a split of it; ``train_half``/``val_half`` are the first/second half of every training sequence. None:
-            ``train``, or all there is where nothing is divided.
-        format: a format, or ``auto`` for what the folder looks like.
-        classes: class names, in the order of the class numbers 1, 2, … (MOT) or the categories of these names
-            (elsewhere); or category → class name, and all other categories are left out. None: as the data says.
-        seqmap: text file that names the sequences to read, one a line; None: ``{split}_seqmap.txt`` where it exists.
-        detector: which of MOT17's three copies of a video: DPM, FRCNN, SDP or ``all``; None: one, SDP where it is.
-        only: patterns of sequence names (``MOT17-*-SDP``): those that none of them fits are left out, before one copy
-            of each video is taken; empty: all.
+        split: name of a split; ``train_half``/``val_half`` are the first/second half of every training sequence. None:
+            ``train``, or everything in an undivided folder.
+        format: name of a format; ``auto``: recognised by the files.
+        classes: class names in the order of the class numbers 1, 2, … (MOT) or names of categories (other formats); or
+            category → class name, which leaves all other categories out. None: the classes of the data.
+        seqmap: text file that names the sequences to read, one per line; None: ``{split}_seqmap.txt`` if it exists.
+        detector: which of MOT17's three copies of a video: DPM, FRCNN, SDP or ``all``; None: one, preferably SDP.
+        only: patterns of sequence names (``MOT17-*-SDP``), applied before one copy of each video is chosen; empty:
+            all.
         other_categories: BDD100K: "other person", "other vehicle" and "trailer" count as pedestrian, car and truck.
     """
 
@@ -59,13 +59,13 @@ class DatasetSpec:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A split of a data set, found but not read yet.
+    """Split of a data set that has been found but not read.
 
     Attributes:
         layout: of the data set.
-        request: what is to be read of it.
-        half: ``train_half`` or ``val_half``, where half of every sequence is meant.
-        classes: as the user or dataset.yaml names them; None: as the data says.
+        request: request to the format's reader.
+        half: ``train_half`` or ``val_half`` for half of every sequence; None: whole sequences.
+        classes: named by the user or dataset.yaml; None: the classes of the data.
         other_categories: see :class:`DatasetSpec`.
     """
 
@@ -76,15 +76,15 @@ class Split:
     other_categories: bool = False
 
     def recordings(self, problems: Problems) -> Iterator[Recording]:
-        """Yield the sequences of the split, whole ones; ``problems`` takes what is wrong in their files."""
+        """Yield the whole sequences of the split; ``problems`` collects the problems of their files."""
         return self.layout.reader.read(self.request, problems)
 
     def rules_of(self, recording: Recording, protocol: Protocol = "auto") -> BenchmarkRules:
-        """Return what counts in a sequence; ``protocol`` as in :func:`memotr.data.protocols.rules_name`."""
+        """Return the rules for a sequence; ``protocol`` as in :func:`memotr.data.protocols.rules_name`."""
         return RULES[rules_name(recording.name, self.layout.reader.rules, protocol)]
 
     def named_classes(self) -> ClassMap | None:
-        """Return the classes that the user or dataset.yaml names: by number where the format numbers them."""
+        """Return the classes named by the user or dataset.yaml, by number if the format numbers its classes."""
         if self.classes is None:
             return None
         settings = self.layout.settings
@@ -98,11 +98,11 @@ class Split:
         """Yield the sequences to train on, or their halves.
 
         Args:
-            problems: takes what is wrong; what is wrong is left out.
-            ground_truth: sequences without are an error; otherwise their ``boxes`` are None.
+            problems: collects problems; the rows and sequences concerned are left out.
+            ground_truth: sequences without ground truth are errors; otherwise their ``boxes`` are None.
 
         Raises:
-            UserError: half of single images is asked for.
+            UserError: halves of still images are requested.
         """
         named = self.named_classes()
         found: ClassMap | None = None
@@ -135,7 +135,7 @@ class Split:
             problems.error(self.request.place, message)
 
     def _found_classes(self, first: Recording, problems: Problems) -> ClassMap:
-        """Return the classes of the data: of all its splits, so that a class has the same label in each."""
+        """Return the classes of all splits of the data set, so that a class has the same label in each."""
         if not self.layout.reader.numbered:
             return ClassMap.of({name: name for name in first.categories.values()}, left_out=())
         found = self.layout.reader.classes_found(self.layout.splits, self.request.files)
@@ -148,10 +148,10 @@ class Split:
 
 
 def find_split(spec: DatasetSpec, files: AnnotationFiles | None = None) -> Split:
-    """Return a split to train on or to track; ``files`` keeps what is read of it.
+    """Return a split to train on or to track; ``files`` caches its annotation files.
 
     Raises:
-        UserError: there is no such folder, nothing recognisable in it, or no such split.
+        UserError: the folder does not exist or is not recognised, or there is no such split.
     """
     layout = recognise(spec.root, spec.format)
     classes = layout.settings.classes if spec.classes is None else spec.classes
@@ -175,18 +175,19 @@ def find_truth(
     images: bool = False,
     files: AnnotationFiles | None = None,
 ) -> Split:
-    """Return a split to score on, whose images need not be there.
+    """Return a split to score on, whose images need not exist.
 
     Args:
         path: a data set, a split of it, a folder of sequences, a sequence, or a file of ground truth.
-        split: part of the data set, such as ``val``; ``val_half`` is the second half of ``train``, or of all there is.
+        split: part of the data set, such as ``val``; ``val_half`` is the second half of ``train``, or of an undivided
+            folder.
         seqmap, only, detector: as in :class:`DatasetSpec`.
-        format: how the files lie, where that is not to be seen from the folder.
-        images: they are needed, too.
-        files: what was read before, and keeps what is read now.
+        format: name of a format; ``auto``: recognised by the files.
+        images: the images are needed, too.
+        files: cache of annotation files.
 
     Raises:
-        UserError: nothing is recognised there, there is no such split or more than one, or it cannot be scored.
+        UserError: the path is not recognised, the split is missing or ambiguous, or it cannot be scored.
     """
     files = AnnotationFiles() if files is None else files
     try:
@@ -217,12 +218,12 @@ def load_split(
 
     Args:
         spec: what to read.
-        ground_truth: sequences without are an error; otherwise their ``boxes`` are None.
-        problems: takes what was noted, for those who want to report it.
-        files: what was read before, and keeps what is read now.
+        ground_truth: sequences without ground truth are errors; otherwise their ``boxes`` are None.
+        problems: collects notes; None: notes are dropped.
+        files: cache of annotation files.
 
     Raises:
-        UserError: nothing recognisable is there, or something in it is wrong: the first problem with file and line.
+        UserError: the data set is not recognised, or has an error; the message has file and line of the first.
     """
     problems = Problems() if problems is None else problems
     sequences = list(read_split(spec, problems, ground_truth=ground_truth, files=files))
@@ -231,13 +232,13 @@ def load_split(
 
 
 def spec_at(path: Path, format: DataFormat = "auto") -> DatasetSpec:
-    """What a path such as ``DanceTrack``, ``DanceTrack/val`` or ``MOT17/val_half`` means.
+    """Return the specification for a path such as ``DanceTrack``, ``DanceTrack/val`` or ``MOT17/val_half``.
 
-    The last part may be a split of the data set above it, a folder or not, or a data set itself, whose ``split`` is
-    then None.
+    The last part may name a split of the data set above it, whether it is a folder or not, or a data set; ``split`` is
+    None for a data set.
 
     Raises:
-        UserError: nothing is recognised there.
+        UserError: the path is not recognised.
     """
     usual = path.name.partition("_half")[0] in USUAL_SPLITS
     if not path.exists() or usual or (path.parent / DATASET_FILE).is_file():
@@ -255,10 +256,10 @@ def spec_at(path: Path, format: DataFormat = "auto") -> DatasetSpec:
 def read_split(
     spec: DatasetSpec, problems: Problems, *, ground_truth: bool = True, files: AnnotationFiles | None = None
 ) -> Iterator[Sequence]:
-    """Yield what :func:`load_split` returns; what is wrong goes to ``problems`` and is left out.
+    """Yield the sequences that :func:`load_split` returns; ``problems`` collects errors instead of raising them.
 
     Raises:
-        UserError: there is no such folder, nothing recognisable in it, or no such split.
+        UserError: the folder does not exist or is not recognised, or there is no such split.
     """
     split = find_split(spec, files)
     sequences = boxes = 0
@@ -275,7 +276,7 @@ def read_split(
 
 
 def sequence_of(recording: Recording, classes: tuple[str, ...], problems: Problems) -> Sequence | None:
-    """Return a sequence without its ground truth; None, and an error, where it has no images."""
+    """Return a sequence without its ground truth; report an error and return None if it has no images."""
     place = recording.image_folder or recording.source
     if not recording.images and "" not in recording.image_names:
         if recording.image_names:
@@ -316,7 +317,7 @@ def sequence_of(recording: Recording, classes: tuple[str, ...], problems: Proble
 
 
 def _compare(recording: Recording, size: tuple[int, int] | None, problems: Problems) -> None:
-    """Note where the images say something else than each other, or than seqinfo.ini."""
+    """Report notes where the images contradict each other or seqinfo.ini."""
     info, numbers = recording.info, recording.numbers
     missing = int(numbers[-1] - numbers[0]) + 1 - len(numbers)
     if missing and not recording.image_names:
@@ -327,12 +328,12 @@ def _compare(recording: Recording, size: tuple[int, int] | None, problems: Probl
         message = f"seqLength={info.length}, but there are {len(numbers):,} images: those that are there are used"
         problems.note(file, message)
     if info.size is not None and size is not None and info.size != size:
-        found, said = f"{size[1]}×{size[0]}", f"{info.size[1]}×{info.size[0]}"
-        problems.note(file, f"says {said}, images are {found}: boxes are taken to be in pixels of the images")
+        found, declared = f"{size[1]}×{size[0]}", f"{info.size[1]}×{info.size[0]}"
+        problems.note(file, f"says {declared}, images are {found}: boxes are read as pixels of the images")
 
 
 def half_of(sequence: Sequence, half: str) -> Sequence:
-    """The first (``train_half``) or second (``val_half``) half of a sequence.
+    """Return the first (``train_half``) or second (``val_half``) half of a sequence.
 
     The published half-validation numbers count the second half's frames from 1 again.
     """
@@ -354,20 +355,20 @@ def scored_formats() -> list[str]:
 def _choose(
     layout: Layout, split: str | None, seqmap: Path | None, *, ask: bool
 ) -> tuple[str, str | None, Path | None]:
-    """Return the name of a split in the layout, which half of it is meant, and its seqmap.
+    """Return the name of a split in the layout, the requested half of it if any, and its seqmap.
 
     Args:
         layout: of the data set.
-        split: name; None: ``train`` if there are several, unless ``ask``.
-        seqmap: names the sequences of the split; None: the data set's, if it has one for this split.
-        ask: a split has to be named where there are several.
+        split: name; None: ``train`` if there are several splits and not ``ask``.
+        seqmap: text file with the sequences of the split; None: the data set's own for this split, if any.
+        ask: raise an error if there are several splits and none is named.
 
     Raises:
-        UserError: there is none of this name, or none was named.
+        UserError: there is no split of this name, or none was named.
     """
     splits = layout.splits
     if split is None and ask and len(splits) > 1:
-        raise UserError(f"{layout.root}: has the splits {', '.join(splits)}; say which with --split")
+        raise UserError(f"{layout.root}: has the splits {', '.join(splits)}; choose one with --split")
     asked = split or ("train" if "train" in splits or len(splits) > 1 else next(iter(splits)))
     half = asked if asked in HALVES and asked not in splits else None
     base = "train" if half else asked
@@ -383,7 +384,7 @@ def _choose(
 
 
 def _seqmap(layout: Layout, split: str) -> Path | None:
-    """Return the file that names the sequences of a split, where there is one."""
+    """Return the file that names the sequences of a split, if there is one."""
     named = layout.settings.seqmaps or {}
     if split in named:
         return layout.root / named[split]
@@ -392,7 +393,7 @@ def _seqmap(layout: Layout, split: str) -> Path | None:
 
 
 def _refuse_meaningless(layout: Layout, spec: DatasetSpec) -> None:
-    """Raise UserError for a choice that the format does not have: nothing is ignored in silence."""
+    """Raise UserError for options that the format does not support, rather than ignore them."""
     asked = {
         "classes": spec.classes is not None,
         "seqmap": spec.seqmap is not None,

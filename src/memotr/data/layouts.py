@@ -1,4 +1,4 @@
-"""Which layout a folder has, and which splits: seen from its files, or said by the ``dataset.yaml`` in it."""
+"""Recognition of a folder's format and splits, from its files or its ``dataset.yaml``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from memotr.data.formats.bdd100k import ScalabelLabels
 from memotr.data.formats.coco_video import CocoFile, read_annotations
 from memotr.data.formats.dataset_format import DATASET_FILE, WHOLE, AnnotationFiles, DatasetFile, DatasetFormat
 from memotr.data.formats.frame_files import subfolders
-from memotr.data.formats.mot import MotTruth
+from memotr.data.formats.mot_layout import MotTruth
 from memotr.data.problems import Problems
 from memotr.documents import read_yaml
 from memotr.errors import UserError
@@ -22,14 +22,14 @@ from memotr.errors import UserError
 
 @dataclass(frozen=True)
 class Layout:
-    """What a folder was recognised as.
+    """Recognised format and splits of a folder.
 
     Attributes:
         root: the folder.
         reader: its format.
-        splits: where each split is; ``all`` alone where the folder is not divided.
-        explanation: what it was recognised by.
-        settings: of its dataset.yaml.
+        splits: name → folder or file of each split; only ``all`` in an undivided folder.
+        explanation: what the format was recognised by, for messages.
+        settings: settings of its dataset.yaml.
     """
 
     root: Path
@@ -45,10 +45,10 @@ class Layout:
 
 
 def recognise(root: Path, format: DataFormat = "auto") -> Layout:
-    """Return what layout a folder has.
+    """Recognise the layout of a folder.
 
     Raises:
-        UserError: there is no such folder or nothing in it is understood; where its subfolders are, they are named.
+        UserError: the folder does not exist or is not recognised; the message names subfolders that are.
     """
     root = root.parent if root.name == DATASET_FILE else root
     if not root.exists():
@@ -64,23 +64,23 @@ def recognise(root: Path, format: DataFormat = "auto") -> Layout:
         kind = _format_of(splits) if wanted == "auto" else wanted
         reader = next(one for one in FORMATS if one.name == kind)
         return Layout(root, reader, splits, f"splits that {DATASET_FILE} names", settings)
-    layout = _look(root, wanted, settings)
+    layout = _match_format(root, wanted, settings)
     if layout is None:
         raise UserError(_nothing_found(root, wanted))
     return layout
 
 
 def recognise_truth(path: Path, split: str | None, format: DataFormat, files: AnnotationFiles) -> Layout:
-    """Return what layout a folder or file of ground truth has, which scoring takes without images, too.
+    """Recognise the layout of ground truth to score on, with or without images.
 
     Args:
-        path: as for :func:`recognise`, or text or JSON without a data set around it.
-        split: that is asked for.
-        format: a format, or ``auto``.
-        files: keeps what has to be read for it: of JSON only the content tells the format.
+        path: as for :func:`recognise`, or a file or folder of ground truth alone.
+        split: name of the split to score, if any.
+        format: name of a format, or ``auto``.
+        files: cache of annotation files; the format of JSON follows from its content.
 
     Raises:
-        UserError: as :func:`recognise`.
+        UserError: as for :func:`recognise`.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
@@ -90,7 +90,7 @@ def recognise_truth(path: Path, split: str | None, format: DataFormat, files: An
         if splits:
             return Layout(path, alone, splits, explanation, DatasetFile())
     labels = ScalabelLabels()
-    if format == "bdd100k" and _look(path, format, DatasetFile()) is None:
+    if format == "bdd100k" and _match_format(path, format, DatasetFile()) is None:
         return Layout(path, labels, {WHOLE: path}, "labels of BDD100K", DatasetFile())
     layout = recognise(path, format)
     if layout.format == "coco-video" and layout.settings.splits is None:
@@ -103,7 +103,7 @@ def recognise_truth(path: Path, split: str | None, format: DataFormat, files: An
 
 
 def read_settings(file: Path) -> DatasetFile:
-    """Return what a dataset.yaml says; nothing where there is none. Raises UserError with the key that is wrong."""
+    """Read a dataset.yaml, or return defaults if there is none. Raises UserError that names an invalid key."""
     if not file.is_file():
         return DatasetFile()
     try:
@@ -115,7 +115,7 @@ def read_settings(file: Path) -> DatasetFile:
 
 
 def alike(splits: Iterable[str], name: str | None) -> list[str]:
-    """Return the splits with a part of this name: ``instances_train`` is alike ``train``."""
+    """Return the splits that have this name as a part, as ``instances_train`` has ``train``."""
     return [split for split in splits if name in split.replace("-", "_").split("_")]
 
 
@@ -124,8 +124,8 @@ def _format_of(splits: Mapping[str, Path]) -> str:
     return by_suffix.get(next(iter(splits.values())).suffix, "mot")
 
 
-def _look(root: Path, wanted: DataFormat, settings: DatasetFile) -> Layout | None:
-    """Return the folder in the wanted format; for ``auto`` in the first that fits."""
+def _match_format(root: Path, wanted: DataFormat, settings: DatasetFile) -> Layout | None:
+    """Return the layout of the folder in the wanted format; for ``auto``, in the first format that matches."""
     for reader in FORMATS:
         if wanted == reader.name or (wanted == "auto" and not reader.by_request):
             splits, explanation = reader.splits(root)
@@ -135,16 +135,16 @@ def _look(root: Path, wanted: DataFormat, settings: DatasetFile) -> Layout | Non
 
 
 def _nothing_found(root: Path, wanted: DataFormat) -> str:
-    """Say why, and where something is: people name the folder above, or another format."""
-    layouts = (_look(folder, wanted, DatasetFile()) for folder in subfolders(root))
+    """Return the message for an unrecognised folder; it names data sets in subfolders or another format that fits."""
+    layouts = (_match_format(folder, wanted, DatasetFile()) for folder in subfolders(root))
     inside = [layout.root.name for layout in layouts if layout]
     if inside:
         return f"{root}: holds several data sets or parts of one ({', '.join(inside)}); name one of them"
     if wanted != "auto":
-        other = _look(root, "auto", DatasetFile())
+        other = _match_format(root, "auto", DatasetFile())
         return f"{root}: is not in the format {wanted}" + (f" but {other.format}" if other else "")
     for reader in FORMATS:
         if reader.by_request and reader.splits(root)[0]:
             return f"{root}: holds {reader.layout} but no ground truth; the format '{reader.name}' reads it"
     known = dict.fromkeys(reader.layout for reader in FORMATS if not reader.by_request)
-    return f"{root}: no data set recognised; understood are {', '.join(known)}"
+    return f"{root}: no data set recognised; known layouts are {', '.join(known)}"

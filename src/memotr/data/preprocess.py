@@ -1,4 +1,4 @@
-"""From an RGB frame to the normalised image that the network takes; the same for inference and training."""
+"""Resizing and normalisation of RGB frames for the network, the same for inference and training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STD = (0.229, 0.224, 0.225)
 
 
 def target_size(height: int, width: int, short_side: int, longest_side: int) -> tuple[int, int]:
-    """Height and width with the short side at ``short_side`` unless the long one would exceed ``longest_side``."""
+    """Return height and width with the short side at ``short_side``, unless the long one exceeds ``longest_side``."""
     scale = short_side / min(height, width)
     if max(height, width) * scale > longest_side:
         scale = longest_side / max(height, width)
@@ -25,7 +25,7 @@ def target_size(height: int, width: int, short_side: int, longest_side: int) -> 
 
 
 def normalize(image: NDArray[np.uint8]) -> Tensor:
-    """RGB (h, w, 3) uint8 to (3, h, w) float32 with ImageNet's mean and deviation."""
+    """Normalise RGB (h, w, 3) uint8 to (3, h, w) float32 with ImageNet's mean and standard deviation."""
     mean, std = torch.tensor(MEAN), torch.tensor(STD)
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)  # (3, h, w)
     return pixels.float().div_(255).sub_(mean[:, None, None]).div_(std[:, None, None])
@@ -42,9 +42,9 @@ def preprocess(image: NDArray[np.uint8], short_side: int = 800, longest_side: in
 def preprocess_on(
     device: torch.device, image: NDArray[np.uint8], short_side: int = 800, longest_side: int = 1536
 ) -> Tensor:
-    """:func:`preprocess` done by the device, whose copy of the frame need not be waited for.
+    """Preprocess a frame on the device, without waiting for its copy to arrive there.
 
-    Pixels differ by less than one step of 8 bits: the resize rounds in another place.
+    Pixels differ from :func:`preprocess` by less than one step of 8 bits, because the resize rounds differently.
     """
     h, w = image.shape[:2]
     frame = torch.from_numpy(np.ascontiguousarray(image))
@@ -60,5 +60,5 @@ def preprocess_on(
 
 @functools.cache
 def _on(device: torch.device, values: tuple[float, ...]) -> Tensor:
-    """(3, 1, 1), copied to the device once."""
+    """Return values (3, 1, 1), copied to the device once."""
     return torch.tensor(values, device=device)[:, None, None]

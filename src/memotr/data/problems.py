@@ -1,4 +1,4 @@
-"""What is wrong with a data set: collected while reading, so that all of it is told at once and with its place."""
+"""Problems of a data set, collected while reading and reported together, each with its place."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SPANS_AT_MOST = 20
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong in one file, at all the places where it is.
+    """Problem of one file, with all places where it occurs.
 
     Attributes:
-        file: the file or folder it is in.
+        file: file or folder.
         message: what is wrong and what to do, without the place.
-        fatal: training would fail or learn something else than the files say. Otherwise it is dealt with: a note.
-        places: where in the file, in order; empty when it is about the whole.
+        fatal: an error, with which the data cannot be used; otherwise a note, which needs no action.
+        places: places in the file, in order; empty for a problem of the whole file.
     """
 
     file: Path
@@ -34,7 +34,7 @@ class Problem:
 
     @property
     def first(self) -> str:
-        """``file:line: message`` of the first place."""
+        """Message with the first place: ``file:line: message``."""
         if not self.places:
             return f"{self.file}: {self.message}"
         place = self.places[0]
@@ -42,7 +42,7 @@ class Problem:
         return f"{self.file}{where}: {self.message}"
 
     def __str__(self) -> str:
-        """The first place, then the others in short: ``gt.txt:12: … (also 13–40, 52)``."""
+        """Return the message with all places, the first in front: ``gt.txt:12: … (also 13–40, 52)``."""
         if len(self.places) < 2:
             return self.first
         spans = _spans(self.places[1:])
@@ -51,7 +51,7 @@ class Problem:
 
 
 class Problems:
-    """Collects problems; equal ones of a file become one with many places.
+    """Collection of problems; equal problems of a file become one with many places.
 
     Args:
         stop: raise the first error as a UserError instead of collecting errors.
@@ -62,11 +62,11 @@ class Problems:
         self._places: dict[tuple[Path, str, bool], list[Place]] = {}
 
     def error(self, file: Path, message: str, place: Place | None = None) -> None:
-        """Add an error: the data cannot be used as it is."""
+        """Add an error, with which the data cannot be used."""
         self._add(file, message, True, place)
 
     def note(self, file: Path, message: str, place: Place | None = None) -> None:
-        """Add a note: something odd that is dealt with as the message says."""
+        """Add a note about an oddity that is handled as the message says."""
         self._add(file, message, False, place)
 
     def extend(self, others: Problems) -> None:
@@ -78,14 +78,14 @@ class Problems:
                 self._add(file, message, fatal, place)
 
     def refuses_name(self, file: Path, what: str, name: str, place: Place | None = None) -> bool:
-        """Return whether a name cannot be that of a file, and add an error if so; ``what`` has it, such as "video"."""
+        """Add an error if the name of a ``what`` (such as "video") is no valid file name; return whether it is not."""
         reason = unusable(name)
         if reason is not None:
             self.error(file, f"the {what} name {brief(name)} {reason}: rename it", place)
         return reason is not None
 
     def unreadable(self, file: Path, error: DocumentError, place: Place | None = None) -> None:
-        """An error of a file, or of a line of it, that was read as a document."""
+        """Add an error from reading a file, or a line of it, as a document."""
         self.error(file, error.reason if error.line else f"cannot be read: {error.reason}", place or error.line)
 
     def _add(self, file: Path, message: str, fatal: bool, place: Place | None) -> None:
@@ -107,7 +107,7 @@ class Problems:
         return [problem for problem in self if not problem.fatal]
 
     def raise_errors(self, root: Path) -> None:
-        """Raises UserError with the first error of the data set in ``root``, if there is one."""
+        """Raise UserError with the first error of the data set in ``root``, if there is one."""
         errors = self.errors
         if not errors:
             return
@@ -117,7 +117,7 @@ class Problems:
 
 
 def _spans(places: tuple[Place, ...]) -> list[str]:
-    """Line numbers with runs joined (3–7), words as they are."""
+    """Return line numbers with runs joined (3–7), and places in words unchanged."""
     lines = sorted({place for place in places if isinstance(place, int)})
     runs = [[line for _, line in run] for _, run in groupby(enumerate(lines), key=lambda pair: pair[1] - pair[0])]
     spans = [str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs]

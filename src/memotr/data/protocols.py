@@ -1,7 +1,7 @@
-"""What counts: the rules by which benchmarks, and own data, train and score on annotations.
+"""Benchmark rules: which annotations are used for training and for scoring.
 
-Every rule is a function of the raw table of a sequence. Where training and scoring differ, it is because the benchmark
-or the published tracker does, as noted beside the rule.
+Every rule is a function of the raw table of a sequence. Training and scoring differ only where the benchmark and the
+published tracker do, as noted beside the rule.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from memotr.data.annotations import NO_CATEGORY, AnnotationTable, Bools, Floats, Ints
-from memotr.data.formats.classes import ClassMap
+from memotr.data.formats.class_map import ClassMap
 from memotr.data.problems import Problems
 from memotr.data.sequences import FrameBoxes, Recording
 from memotr.data.truth import SequenceTruth, VideoBoxes, positions, second_half
@@ -26,39 +26,39 @@ from memotr.published import BDD100K_CLASSES
 from memotr.vocabulary import Protocol
 
 BDD100K_CATEGORIES = ("pedestrian", "rider", "car", "bus", "truck", "train", "motorcycle", "bicycle")
-"""The evaluated categories, in the order in which the official evaluation goes through them (TETA depends on it)."""
+"""Evaluated categories, in the order of the official evaluation (TETA depends on it)."""
 
 BDD100K_OTHERS = {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
-"""Categories that are annotated but not evaluated → the class that training may count them as."""
+"""Categories that are annotated but not evaluated → class that training may use for them."""
 
 PERSON = ClassMap.of({1: "person"})
 PEDESTRIAN = ClassMap.of({1: "pedestrian"})
-OBJECTS = ("object",)  # the one class of data that names none
-VISDRONE = ClassMap.of({1: "pedestrian", 4: "car", 5: "van", 6: "truck", 9: "bus"})  # which its challenge scores
+OBJECTS = ("object",)  # the class of data without class names
+VISDRONE = ClassMap.of({1: "pedestrian", 4: "car", 5: "van", 6: "truck", 9: "bus"})  # scored by its challenge
 MOT_CLASSES = range(1, 14)  # numbers in the class column of MOT16, MOT17 and MOT20
 
 
 @dataclass(frozen=True)
 class BenchmarkRules:
-    """What of a sequence's annotations is trained on, and what is scored.
+    """Rules for which annotations of a sequence are trained on, and which are scored.
 
     Attributes:
-        trained_classes: category → class that is learnt; None: the classes of the data.
-        scored_classes: category → class that is scored; None: the classes of the data.
-        known: categories that a file may have, where others are errors.
-        distractors: scoring: categories that take the predictions that match them out of the game.
-        set_aside: scoring: categories that are ignore regions, as crowds are everywhere.
-        without_classes: scoring: the class column is not looked at.
-        whole_pixels: training: left, top, width and height lose what is behind the point.
-        visible_only: training: rows of visibility 0 do not count.
-        frame_index: results count frames as the annotations do, and not from 1.
+        trained_classes: category → class for training; None: the classes of the data.
+        scored_classes: category → class for scoring; None: the classes of the data.
+        known: categories that a file may have, others being errors; None: any.
+        distractors: scoring: categories whose matched predictions are removed.
+        ignored_categories: scoring: categories that are ignore regions, as crowds always are.
+        without_classes: scoring: the class column is not used.
+        whole_pixels: training: left, top, width and height are truncated to integers.
+        visible_only: training: rows with visibility 0 are left out.
+        frame_index: results count frames as the annotations do, rather than from 1.
     """
 
     trained_classes: ClassMap | None = None
     scored_classes: ClassMap | None = None
     known: Iterable[int] | None = None
     distractors: tuple[int, ...] = ()
-    set_aside: frozenset[str | int] = frozenset()
+    ignored_categories: frozenset[str | int] = frozenset()
     without_classes: bool = False
     whole_pixels: bool = False
     visible_only: bool = False
@@ -67,16 +67,16 @@ class BenchmarkRules:
     def trainable(
         self, recording: Recording, classes: ClassMap, size: tuple[int, int] | None, problems: Problems
     ) -> tuple[FrameBoxes, ...]:
-        """Return the objects to learn from, for each of the images that are there.
+        """Return the objects to train on, for each image of the sequence.
 
-        These are rows with a mark other than 0 whose category has a class, in frames that have an image.
+        These are rows with a nonzero mark and a category that has a class, in frames that have an image.
 
         Args:
-            recording: with annotations.
-            classes: of the data set.
-            size: (height, width) of the images in pixels; None: boxes outside are not looked for.
-            problems: takes errors (a category without a class) and notes (boxes without width or height, outside of
-                the image, or of frames without an image: all left out).
+            recording: sequence with annotations.
+            classes: classes of the data set.
+            size: (height, width) of the images in pixels; None: boxes outside the image are not detected.
+            problems: collects errors (a category without a class) and notes (boxes without width or height, outside
+                the image, or in frames without an image: all left out).
         """
         assert recording.table is not None
         table = recording.table
@@ -87,11 +87,11 @@ class BenchmarkRules:
         labels = labels_of(recording, self.trained_classes or classes, counted, problems)
         rows = np.flatnonzero(counted & (labels >= 0))
         table, labels = table[rows], labels[rows]
-        position, there = positions(table.frames, recording.numbers)
+        position, has_image = positions(table.frames, recording.numbers)
         if not recording.image_names:
-            _report_lost(recording, table, there, problems)
+            _report_lost(recording, table, has_image, problems)
         boxes = _whole_pixels(table.boxes) if self.whole_pixels else table.boxes
-        sound = there & _sound(table, boxes, there, size, problems)
+        sound = has_image & _sound(table, boxes, has_image, size, problems)
         order = np.flatnonzero(sound)[np.argsort(position[sound], kind="stable")]
         bounds = np.searchsorted(position[order], np.arange(len(recording.images) + 1)).tolist()
         ids, labels, floats = table.ids[order], labels[order], boxes[order].astype(np.float32)
@@ -99,26 +99,26 @@ class BenchmarkRules:
         return tuple(FrameBoxes(ids[a:b], labels[a:b], floats[a:b]) if b > a else empty for a, b in pairwise(bounds))
 
     def scored(self, recording: Recording, classes: ClassMap, problems: Problems, *, half: bool) -> SequenceTruth:
-        """Return what predictions are scored against.
+        """Return the ground truth for scoring.
 
         Args:
-            recording: with annotations.
-            classes: of the data.
-            problems: takes categories without a class and frames beyond the sequence.
-            half: only the second half.
+            recording: sequence with annotations.
+            classes: classes of the data.
+            problems: collects errors: categories without a class, frames beyond the sequence.
+            half: score only the second half.
 
         Raises:
-            UserError: it is not known how many frames the sequence has, or they have no second half.
+            UserError: the number of frames is not known, or there is no second half.
         """
         assert recording.table is not None
         table, length = recording.table, len(recording.frames)
-        _refuse_unsure(recording, half)
+        _check_length_known(recording, half)
         frames = _scored_frames(recording, half)
         _, inside = positions(table.frames, recording.frames)
         from_0 = ", counted from 0" if length and recording.frames[0] == 0 else ""
         table.report(~inside, f"frame {{frame}} is beyond the sequence, which has {length}{from_0}", problems)
         self._refuse_unknown(table, problems)
-        regions = table.regions | self._set_aside(recording)
+        regions = table.regions | self._in_ignored_category(recording)
         counted = table.marked & ~regions
         if self.without_classes:
             labels = np.zeros(len(table), np.int64)
@@ -142,12 +142,12 @@ class BenchmarkRules:
             remedy = "for other data, name the classes in dataset.yaml to train, and say --format mot to score"
             table.report(strange, f"{message}; {remedy}", problems)
 
-    def _set_aside(self, recording: Recording) -> Bools:
+    def _in_ignored_category(self, recording: Recording) -> Bools:
         assert recording.table is not None
-        numbers = [number for number, name in recording.categories.items() if name in self.set_aside]
-        numbers += [number for number in self.set_aside if isinstance(number, int)]
-        aside: Bools = np.isin(recording.table.categories, numbers)
-        return aside
+        numbers = [number for number, name in recording.categories.items() if name in self.ignored_categories]
+        numbers += [number for number in self.ignored_categories if isinstance(number, int)]
+        ignored: Bools = np.isin(recording.table.categories, numbers)
+        return ignored
 
 
 _MOT16 = BenchmarkRules(
@@ -169,11 +169,11 @@ RULES: Mapping[str, BenchmarkRules] = {
         # As published: the three other categories, which the benchmark does not score, are no training examples.
         trained_classes=ClassMap.of({name: name for name in BDD100K_CLASSES}, left_out=BDD100K_OTHERS),
         scored_classes=ClassMap.of({name: name for name in BDD100K_CATEGORIES}, left_out=BDD100K_OTHERS),
-        set_aside=frozenset(BDD100K_OTHERS),
+        ignored_categories=frozenset(BDD100K_OTHERS),
         frame_index=True,
     ),
 }
-"""Name of a protocol → its rules; ``mot`` are those of own data: every marked row of a class counts."""
+"""Name of a protocol → its rules; in ``mot``, the default, every marked row of a class counts."""
 
 BDD100K_WITH_OTHERS = ClassMap.of({name: name for name in BDD100K_CLASSES} | BDD100K_OTHERS, left_out=())
 
@@ -181,11 +181,13 @@ BDD100K_WITH_OTHERS = ClassMap.of({name: name for name in BDD100K_CLASSES} | BDD
 def rules_name(recording: str, format_rules: str | None, protocol: Protocol = "auto") -> str:
     """Return the name of the rules for a sequence.
 
+    With ``auto`` and a format without fixed rules, the name of the sequence decides (MOT16-…, MOT17-…, MOT20-…), and
+    other sequences use ``mot``.
+
     Args:
         recording: name of the sequence.
-        format_rules: of its format, where they are always the same.
-        protocol: what was asked for; ``auto``: as the name of the sequence says (MOT16-…, MOT17-…, MOT20-…), else
-            those of own data.
+        format_rules: fixed rules of its format, if any.
+        protocol: requested rules, or ``auto``.
     """
     if protocol != "auto":
         return protocol
@@ -196,15 +198,15 @@ def rules_name(recording: str, format_rules: str | None, protocol: Protocol = "a
 
 
 def labels_of(recording: Recording, classes: ClassMap, counted: Bools, problems: Problems) -> Ints:
-    """(N,) Return the label of each row, −1 where its category has none; an error where that is not known to be right.
+    """Return the label (N,) of each row, −1 for rows without a class; report categories that should have one.
 
-    Rows without a category are of the class, where there is only one.
+    Rows without a category have the class of the data if there is only one.
 
     Args:
-        recording: with annotations.
-        classes: category, by its name where the data names it, else by its number → label.
-        counted: (N,) rows of which a class is needed.
-        problems: takes the errors.
+        recording: sequence with annotations.
+        classes: labels of categories, by name if the data names its categories, else by number.
+        counted: (N,) mask of the rows that need a class.
+        problems: collects the errors.
     """
     assert recording.table is not None
     table = recording.table
@@ -225,18 +227,18 @@ def labels_of(recording: Recording, classes: ClassMap, counted: Bools, problems:
 
 
 def _literal(text: str) -> str:
-    """Return a text that formatting leaves as it is."""
+    """Escape the braces of a text that will be formatted."""
     return text.replace("{", "{{").replace("}", "}}")
 
 
 def _numbers(frames: Many[int], recording: Recording) -> range:
-    """Return the frames' numbers in results: from 1, in the order of the sequence."""
+    """Return the numbers of frames in results: from 1, in the order of the sequence."""
     first = recording.frames.index(frames[0]) + 1 if len(frames) else 1
     return range(first, first + len(frames))
 
 
 def _scored_frames(recording: Recording, half: bool) -> Many[int]:
-    """Return the numbers of the frames that are scored, as the annotations count them."""
+    """Return the numbers of the scored frames, as the annotations count them."""
     every = recording.frames
     if not half:
         return every
@@ -246,8 +248,8 @@ def _scored_frames(recording: Recording, half: bool) -> Many[int]:
     return every[chosen[0] - 1 :]
 
 
-def _refuse_unsure(recording: Recording, half: bool) -> None:
-    """Raise UserError where the number of frames is not known for sure."""
+def _check_length_known(recording: Recording, half: bool) -> None:
+    """Raise UserError if the number of frames is not reliably known."""
     info = recording.info
     file: Path = (recording.folder or recording.source) / "seqinfo.ini"
     for key in ("seqLength", "imDir"):
@@ -259,13 +261,13 @@ def _refuse_unsure(recording: Recording, half: bool) -> None:
         )
 
 
-def _report_lost(recording: Recording, table: AnnotationTable, there: Bools, problems: Problems) -> None:
-    """Report boxes of frames without an image."""
-    lost = table.frames[~there]
+def _report_lost(recording: Recording, table: AnnotationTable, has_image: Bools, problems: Problems) -> None:
+    """Report boxes in frames without an image."""
+    lost = table.frames[~has_image]
     if not len(lost):
         return
     first, last = int(lost.min()), int(lost.max())
-    if not there.any():
+    if not has_image.any():
         images = f"{recording.images[0].name} to {recording.images[-1].name}" if recording.images else "there is none"
         message = f"has frames {first} to {last}, none of which is an image ({images})"
         problems.error(recording.source, message)
@@ -276,22 +278,22 @@ def _report_lost(recording: Recording, table: AnnotationTable, there: Bools, pro
 
 
 def _whole_pixels(boxes: Floats) -> Floats:
-    """Return xyxy boxes (N, 4) whose left, top, width and height are cut to whole numbers."""
-    size = np.trunc(np.round(boxes[:, 2:] - boxes[:, :2], 6))  # x2 was x1 + width: without what that sum rounded
+    """Return xyxy boxes (N, 4) whose left, top, width and height are truncated to integers."""
+    size = np.trunc(np.round(boxes[:, 2:] - boxes[:, :2], 6))  # x2 was x1 + width: undo the rounding of that sum
     corner = np.trunc(boxes[:, :2])
     return np.concatenate([corner, corner + size], axis=1)
 
 
 def _sound(
-    table: AnnotationTable, boxes: Floats, there: Bools, size: tuple[int, int] | None, problems: Problems
+    table: AnnotationTable, boxes: Floats, has_image: Bools, size: tuple[int, int] | None, problems: Problems
 ) -> Bools:
-    """(N,) Return which boxes have an area, some of it in the image; the others are notes."""
+    """Return a mask (N,) of the boxes with an area inside the image; report notes about the others."""
     x1, y1, x2, y2 = boxes.T
     positive: Bools = (x2 > x1) & (y2 > y1)
-    table.report(there & ~positive, "a box has no width or no height: left out", problems, note=True)
+    table.report(has_image & ~positive, "a box has no width or no height: left out", problems, note=True)
     if size is None:
         return positive
     inside: Bools = (x2 > 0) & (y2 > 0) & (x1 < size[1]) & (y1 < size[0])
-    outside = f"a box is wholly outside of the image ({size[1]}×{size[0]}): left out"
-    table.report(there & positive & ~inside, outside, problems, note=True)
+    outside = f"a box is entirely outside the image ({size[1]}×{size[0]}): left out"
+    table.report(has_image & positive & ~inside, outside, problems, note=True)
     return positive & inside

@@ -1,11 +1,13 @@
-"""Sequences: as a format's reader yields them, and as training and tracking take them."""
+"""Sequences as format readers yield them, and as training and tracking use them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,29 +16,31 @@ from memotr.data.annotations import AnnotationTable, Ints
 from memotr.filenames import check_filename
 from memotr.io.seqinfo import SeqInfo
 
+LISTED_AT_MOST = 5  # names in a message
+
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """One sequence as its files describe it: the images that are there, and its annotations, not judged yet.
+    """Sequence as described by its files: existing images and raw annotations.
 
     Attributes:
-        name: unique within its split; results are called after it, so it is checked to be the name of a file.
+        name: unique within its split; checked to be a valid file name, because result files are named after it.
         source: file or folder that it was read from, for messages.
-        images: image files that are there, in order.
-        numbers: (len(images),) the frame number of each image, as the annotations count frames.
-        frames: numbers of all frames as the annotations count them, ascending, whether their images are there or not.
-        table: annotations; None where there are none (test splits).
-        categories: number of a category → its name, where the data names them.
-        image_names: names of the image files of all ``frames``, where the annotations have them; else empty.
-        folder: of the sequence; None where it has none of its own.
-        image_folder: where its images are looked for; None: nowhere.
-        first_image: number of ``images[0]`` in the source's own counting.
-        fps: frames per second, where known.
-        size: (height, width) in pixels, where the annotations say it.
-        still: a single image of which training makes a clip by shifting it (CrowdHuman).
-        gapless: no image is missing between the others, nor before them.
-        info: what its seqinfo.ini says, where the format has one.
-        length_known: ``frames`` does not end with the last annotated frame for want of any other information.
+        images: existing image files in order.
+        numbers: (len(images),) frame number of each image, as the annotations count frames.
+        frames: numbers of all frames as the annotations count them, ascending, with or without an image.
+        table: annotations; None if there are none (test splits).
+        categories: category number → name; empty if the data does not name its categories.
+        image_names: image file names of all ``frames``; empty if the annotations do not have them.
+        folder: folder of the sequence; None if it has none of its own.
+        image_folder: folder of its images, if any.
+        first_image: number of ``images[0]`` in the source's own numbering.
+        fps: frames per second, if known.
+        size: (height, width) in pixels, if the annotations have it.
+        still: a still image that training turns into a clip by shifting it (CrowdHuman).
+        gapless: no image is missing before or between the others.
+        info: content of its seqinfo.ini, if any.
+        length_known: False if the last annotated frame is the only information about the length.
     """
 
     name: str
@@ -63,12 +67,12 @@ class Recording:
 
 @dataclass(frozen=True, eq=False)
 class FrameBoxes:
-    """Ground truth of one frame.
+    """Ground truth of one frame for training.
 
     Attributes:
-        ids: (G,) int64, unique in the frame; the same object keeps its id through the sequence.
+        ids: (G,) int64, unique within the frame; an object keeps its id through the sequence.
         labels: (G,) int64, indices into the sequence's classes.
-        boxes: (G, 4) float32, xyxy in pixels, as annotated: they may reach out of the image.
+        boxes: (G, 4) float32, xyxy in pixels as annotated; may reach out of the image.
     """
 
     ids: NDArray[np.int64]
@@ -89,28 +93,28 @@ class FrameBoxes:
 
 
 def first_half_length(num_frames: int) -> int:
-    """How many of n frames a half split trains on: n // 2 + 1, the cut of CenterTrack and ByteTrack.
+    """Return how many of n frames a half split trains on: n // 2 + 1, the cut of CenterTrack and ByteTrack.
 
-    The published MOT17 half-validation numbers belong to it; the rest is for validation.
+    The other frames are for validation; the published MOT17 half-validation numbers use this cut.
     """
     return num_frames // 2 + 1
 
 
 @dataclass(frozen=True, eq=False)
 class Sequence:
-    """One video as image files, or one still image.
+    """Video as image files, or one still image.
 
     Attributes:
-        name: unique within its split; results are called after it, so it is checked to be the name of a file.
+        name: unique within its split; checked to be a valid file name, because result files are named after it.
         frames: image files in order.
-        boxes: ground truth of every frame; None where there is none (test splits).
+        boxes: ground truth of every frame; None if there is none (test splits).
         classes: names of the classes.
-        fps: frames per second, where known.
-        size: (height, width) in pixels, where known without opening an image.
-        still: a single image of which training makes a clip by shifting it (CrowdHuman).
-        first_frame: number of ``frames[0]`` in the source's own counting (a second half begins later).
-        gapless: no image is missing between the others, nor before them: their positions are frame numbers, which those
-            who write or score results by position depend on.
+        fps: frames per second, if known.
+        size: (height, width) in pixels, if known without opening an image.
+        still: a still image that training turns into a clip by shifting it (CrowdHuman).
+        first_frame: number of ``frames[0]`` in the source's own numbering (a second half begins later).
+        gapless: no image is missing before or between the others, so that positions are frame numbers; writing and
+            scoring results by position depends on it.
     """
 
     name: str
@@ -130,3 +134,56 @@ class Sequence:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+
+@dataclass(frozen=True, eq=False)
+class BoxTable:
+    """Ground truth of many sequences end to end: G boxes in F frames.
+
+    A few arrays rather than an object per frame: workers would copy millions of small Python objects, if only by
+    changing their reference counts.
+
+    Attributes:
+        ids: (G,) int64, unique within a frame.
+        labels: (G,) int64.
+        boxes: (G, 4) float32 xyxy in pixels.
+        offsets: (F + 1,) int64, rows at which the boxes of each frame begin and end.
+    """
+
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, sequences: Iterable[Sequence]) -> Self:
+        """Return the ground truth of the sequences that have any."""
+        truths = [FrameBoxes.empty(), *(truth for sequence in sequences for truth in sequence.boxes or ())]
+        return cls(
+            np.concatenate([truth.ids for truth in truths]),
+            np.concatenate([truth.labels for truth in truths]),
+            np.concatenate([truth.boxes for truth in truths]),
+            np.cumsum([len(truth) for truth in truths]),
+        )
+
+    def frame(self, number: int) -> FrameBoxes:
+        """Return the ground truth of a frame, counted over all sequences from 0."""
+        rows = slice(self.offsets[number], self.offsets[number + 1])
+        return FrameBoxes(self.ids[rows], self.labels[rows], self.boxes[rows])
+
+    @property
+    def per_frame(self) -> NDArray[np.int64]:
+        """Number of boxes of each frame, (F,)."""
+        return np.diff(self.offsets)
+
+
+def matching_names(names: Iterable[str], patterns: Many[str]) -> list[str]:
+    """Return the names that match any of the patterns; all names if there is no pattern."""
+    return [name for name in names if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def list_names(names: Iterable[str]) -> str:
+    """Return names separated by commas, the first few of many."""
+    listed = list(names)
+    more = f" and {len(listed) - LISTED_AT_MOST} more" if len(listed) > LISTED_AT_MOST else ""
+    return ", ".join(listed[:LISTED_AT_MOST]) + more

@@ -1,7 +1,7 @@
-"""Augmentation of a clip: one random draw, made first as a value, then applied to every frame.
+"""Clip augmentation: one random draw per clip, applied to every frame.
 
 Images are RGB (H, W, 3) uint8; boxes are xyxy in pixels of the image beside them, edges at integer coordinates (an
-image covers 0…W). Every transform has ``apply(image, truth)`` and moves both together; ids and labels follow their
+image covers 0…W). Every transform has ``apply(image, truth)``, which transforms both; ids and labels stay with their
 boxes. Resizing is bilinear without antialiasing, as at inference.
 """
 
@@ -19,14 +19,14 @@ from memotr.config import AugmentationConfig
 from memotr.data.sequences import FrameBoxes
 from memotr.structures import FrameTargets
 
-Image: TypeAlias = NDArray[Any]  # uint8; OpenCV's own types say no more than that it is an array
+Image: TypeAlias = NDArray[Any]  # uint8; OpenCV's types are no more precise
 
 HUES = 180  # OpenCV keeps the hue of a uint8 image in half degrees
 
 
 @dataclass(frozen=True)
 class Flip:
-    """Left and right change places."""
+    """Horizontal flip."""
 
     def apply(self, image: Image, truth: FrameBoxes) -> tuple[Image, FrameBoxes]:
         boxes = truth.boxes[:, [2, 1, 0, 3]]  # (G, 4)
@@ -36,21 +36,21 @@ class Flip:
 
 @dataclass(frozen=True)
 class Resize:
-    """Stretch to a height and a width in pixels."""
+    """Resize to a height and a width in pixels."""
 
     height: int
     width: int
 
     @classmethod
     def to_short_side(cls, size: tuple[int, int], short_side: int, longest_side: int | None = None) -> Resize:
-        """Bring an image of (height, width) to a short side, less where the long side would exceed the limit.
+        """Resize an image of (height, width) to a short side, or to the longest side if that is smaller.
 
-        The rule of DETR: both sides are cut, not rounded, to whole pixels.
+        As in DETR, both sides are truncated to whole pixels, not rounded.
         """
         short, long = min(size), max(size)
         if longest_side is not None and long * short_side > longest_side * short:
             short_side = longest_side * short // long
-            if short_side == 0:  # a line of pixels: DETR's rule would leave nothing of it
+            if short_side == 0:  # a very narrow image: DETR's rule gives an empty one
                 return cls(*(min(side, longest_side) for side in size))
         height, width = (side * short_side // short for side in size)
         return cls(height, width)
@@ -66,11 +66,11 @@ class Resize:
 
 @dataclass(frozen=True)
 class Crop:
-    """Cut a region out of the image; boxes of which nothing is inside are left out.
+    """Crop to a region of the image; boxes entirely outside it are dropped.
 
     Attributes:
-        left, top, width, height: the region, in pixels, within the image.
-        overflow: boxes that reach out of the region stay as they are; otherwise they are clipped to it.
+        left, top, width, height: region in pixels, within the image.
+        overflow: keep boxes that reach out of the region as they are; otherwise clip them.
     """
 
     left: int
@@ -90,7 +90,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class Recolor:
-    """Shift hue (half degrees, around the circle), saturation and value (cut off at 0 and 255)."""
+    """Shift of hue (half degrees, wrapping around), saturation and value (clipped to 0 … 255)."""
 
     hue: int
     saturation: int
@@ -98,7 +98,7 @@ class Recolor:
 
     def apply(self, image: Image, truth: FrameBoxes) -> tuple[Image, FrameBoxes]:
         if (self.hue, self.saturation, self.value) == (0, 0, 0):
-            return image, truth  # there and back would change the pixels a little
+            return image, truth  # conversion to HSV and back would change the pixels slightly
         levels = np.arange(256)
         tables = (
             (levels + self.hue) % HUES,
@@ -112,11 +112,10 @@ class Recolor:
 
 @dataclass(frozen=True)
 class Shift:
-    """The next frame of a clip made of a still image: what remains after a step aside, stretched to the full size.
+    """Shift between consecutive frames of a clip made from a still image: crop, then resize to the full size.
 
     Attributes:
-        x, y: pixels that leave the image at the right (bottom) where positive, at the left (top) where negative;
-            smaller than the image.
+        x, y: pixels cropped at the right (bottom) if positive, at the left (top) if negative; less than the image has.
     """
 
     x: int
@@ -128,7 +127,7 @@ class Shift:
         return Resize(height, width).apply(*region.apply(image, truth))
 
     def clip(self, image: Image, truth: FrameBoxes, length: int) -> list[tuple[Image, FrameBoxes]]:
-        """``length`` frames, the still image first, each made of the one before."""
+        """Return ``length`` frames: the still image, then each made from the one before."""
         frames = [(image, truth)]
         while len(frames) < length:
             frames.append(self.apply(*frames[-1]))
@@ -137,12 +136,12 @@ class Shift:
 
 @dataclass(frozen=True)
 class ClipDraw:
-    """All that chance decides about a clip.
+    """Random draw of the augmentation of a clip.
 
     Attributes:
-        steps: what happens to every frame, in order. They end at one size for all, even where a frame of the sequence
-            has another size than the one that the draw was made for.
-        reverse: the frames change their order (left to the caller, who has them all).
+        steps: transforms of every frame, in order. They end with the same size for all frames, even if some frames of
+            the sequence differ in size.
+        reverse: reverse the order of the frames (done by the caller).
     """
 
     steps: tuple[Flip | Resize | Crop | Recolor, ...]
@@ -155,13 +154,13 @@ class ClipDraw:
 
 
 class ClipAugmentation:
-    """Draws what happens to a clip."""
+    """Source of random augmentations."""
 
     def __init__(self, settings: AugmentationConfig) -> None:
         self.settings = settings
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int], still: bool = False) -> ClipDraw:
-        """A draw for frames of (height, width) pixels; ``still`` where the clip was made of a still image."""
+        """Draw the augmentation of a clip with frames of (height, width) pixels; ``still``: made from a still image."""
         settings = self.settings
         steps: list[Flip | Resize | Crop | Recolor] = []
         if rng.random() < settings.flip:
@@ -178,7 +177,7 @@ class ClipAugmentation:
         return ClipDraw(tuple(steps), reverse)
 
     def draw_shift(self, rng: np.random.Generator, size: tuple[int, int]) -> Shift:
-        """The step per frame by which a still image of (height, width) pixels becomes a clip."""
+        """Draw the shift per frame that turns a still image of (height, width) pixels into a clip."""
         y, x = (
             int(rng.integers(1, limit + 1) * rng.choice((-1, 1))) if limit else 0
             for limit in (min(self.settings.still_shift, side - 1) for side in size)
@@ -186,7 +185,7 @@ class ClipAugmentation:
         return Shift(x, y)
 
     def _draw_crop(self, rng: np.random.Generator, image: Resize) -> Crop:
-        """A region of random size and place; an image smaller than the smallest crop is kept whole."""
+        """Draw a region of random size and place; an image smaller than the smallest crop is kept whole."""
         low, high = self.settings.crop_min_size, self.settings.crop_max_size
         width, height = (
             int(rng.integers(low, min(side, high) + 1)) if side > low else side for side in (image.width, image.height)
@@ -203,9 +202,9 @@ class ClipAugmentation:
 
 
 def make_targets(truth: FrameBoxes, size: tuple[int, int]) -> FrameTargets:
-    """Ground truth as the losses take it: cxcywh in units of the image of (height, width) pixels.
+    """Convert ground truth to targets of the losses: cxcywh relative to an image of (height, width) pixels.
 
-    A box of which nothing lies in the image, or without area, is left out: no prediction could be right about it.
+    Boxes entirely outside the image or without area are dropped, as no prediction could match them.
     """
     height, width = size
     unit = np.array([width, height] * 2)

@@ -1,7 +1,6 @@
-"""Ground truth and results as metrics take them: boxes of one sequence in float64, as written, sorted by frame.
+"""Ground truth and results for metrics: boxes of one sequence in float64, as written, sorted by frame.
 
-Training keeps the objects to learn from. Here distractors, ignored rows and ignore regions stay: official numbers
-depend on all of them.
+Unlike training data, they include distractors, ignored rows and ignore regions, which official metrics depend on.
 """
 
 from __future__ import annotations
@@ -20,26 +19,26 @@ from memotr.filenames import check_filename
 
 
 def second_half(length: int) -> range:
-    """Return the numbers, from 1, of the frames that half splits validate on."""
+    """Return the frame numbers, from 1, that half splits validate on."""
     return range(first_half_length(length) + 1, length + 1)
 
 
 @dataclass(frozen=True, eq=False)
 class VideoBoxes:
-    """Boxes of one sequence, ground truth or predictions, one row a box.
+    """Boxes of one sequence, ground truth or predictions, one row per box.
 
-    The order of the rows within a frame has no meaning, but it settles ties of the Hungarian method at α = 0, where
-    boxes that do not touch may be matched: for the numbers of another evaluator it has to be the order of the file.
+    Keep the rows of a frame in the order of the file: it breaks ties of the Hungarian method at α = 0, where boxes that
+    do not overlap may be matched, so other evaluators' numbers depend on it.
 
     Attributes:
-        frames: (N,) frame numbers in ascending order; counted from anywhere, the same in both tables.
-        ids: (N,) track ids, unique in a frame among the rows that are not ignored.
-        labels: (N,) class indices; −1 for a class that is not evaluated.
-        boxes: (N, 4) xyxy in pixels, the width being x2 − x1.
-        ignore: (N,) ground truth only: rows that are not scored, or regions in which nothing is annotated one by one.
+        frames: (N,) frame numbers in ascending order, with the same first number in ground truth and predictions.
+        ids: (N,) track ids, unique within a frame among the rows that are not ignored.
+        labels: (N,) class indices; −1 for classes that are not evaluated.
+        boxes: (N, 4) xyxy in pixels; the width is x2 − x1.
+        ignore: (N,) ground truth only: rows that are not scored, or ignore regions.
 
     Raises:
-        ValueError: lengths that differ, frames out of order, boxes that are not finite, an id twice in a frame.
+        ValueError: lengths differ, frames are out of order, boxes are not finite, or an id is repeated in a frame.
     """
 
     frames: Ints
@@ -74,13 +73,13 @@ class VideoBoxes:
     def by_frame(
         cls, table: AnnotationTable, frames: Sequence[int], labels: Ints, ignore: Bools, rows: Bools | None = None
     ) -> tuple[VideoBoxes, Ints]:
-        """Return the rows of some frames, sorted by frame and else in the order of the file; and which these are.
+        """Return the boxes of some frames and their rows, sorted by frame, in the order of the file within a frame.
 
         Args:
             table: annotations or results.
-            frames: numbers of the T frames, ascending; the boxes have indices 0 … T − 1 instead.
-            labels, ignore: (N,) of all rows.
-            rows: (N,) which rows are wanted; None: all.
+            frames: T frame numbers, ascending; the boxes returned have their indices 0 … T − 1 instead.
+            labels, ignore: (N,) columns for all rows.
+            rows: (N,) mask of the rows to use; None: all.
         """
         position, inside = positions(table.frames, frames)
         if rows is not None:
@@ -93,12 +92,12 @@ class VideoBoxes:
         return len(self.frames)
 
     def __getitem__(self, rows: NDArray[Any]) -> VideoBoxes:
-        """Return the rows of a mask, or of ascending indices."""
+        """Return the rows of a mask or of ascending indices."""
         return VideoBoxes(self.frames[rows], self.ids[rows], self.labels[rows], self.boxes[rows], self.ignore[rows])
 
 
 def positions(numbers: Ints, frames: Sequence[int] | Ints) -> tuple[Ints, Bools]:
-    """Return where frame numbers (N,) stand among ``frames``, ascending, and which of them are there; (N,) each."""
+    """Return the position of each number (N,) in ``frames``, which ascend, and a mask (N,) of those that are in it."""
     if isinstance(frames, range):
         return numbers - frames.start, (numbers >= frames.start) & (numbers < frames.stop)
     known = np.asarray(frames, np.int64)
@@ -108,19 +107,19 @@ def positions(numbers: Ints, frames: Sequence[int] | Ints) -> tuple[Ints, Bools]
 
 @dataclass(frozen=True, eq=False)
 class SequenceTruth:
-    """Ground truth of one sequence.
+    """Ground truth of one sequence for scoring.
 
     Attributes:
-        name: of the sequence.
-        frames: numbers of the T frames to score, ascending, as results count them. A range where there are no gaps: it
-            costs nothing, whatever length a file announces.
-        objects: boxes; ``frames`` in it are indices 0 … T − 1, labels are classes. Ignored ones are not scored (mark
-            0, or a class that is not), but a prediction may match them instead of a scored one.
-        distractors: (N,) which of ``objects`` take the predictions that match them out of the game.
-        regions: ignore regions: predictions in them that match nothing are no errors.
-        length: number of frames of the sequence, whether all are scored or not.
-        folder: of the sequence on disk, where its images may be; None where there is none.
-        images: names of the image files of all ``length`` frames where the ground truth has them; else empty.
+        name: name of the sequence.
+        frames: numbers of the T scored frames, ascending, as results count them. A range if there are no gaps, which
+            needs no memory, whatever length a file declares.
+        objects: boxes with frame indices 0 … T − 1 and class labels. Ignored ones (mark 0, or a class that is not
+            scored) are not scored, but may be matched instead of a scored object.
+        distractors: (N,) mask of ``objects`` whose matched predictions are removed.
+        regions: ignore regions; unmatched predictions in them are not false positives.
+        length: number of frames of the whole sequence.
+        folder: folder of the sequence, which may have its images; None if there is none.
+        images: image file names of all ``length`` frames; empty if the ground truth does not have them.
     """
 
     name: str
@@ -135,8 +134,8 @@ class SequenceTruth:
     def __post_init__(self) -> None:
         check_filename(self.name, self.folder or "ground truth")
 
-    def blind(self) -> SequenceTruth:
-        """Return the same with all classes as one."""
+    def class_agnostic(self) -> SequenceTruth:
+        """Return the ground truth with all classes merged into one."""
         boxes = self.objects
         one = VideoBoxes(boxes.frames, boxes.ids, np.zeros(len(boxes), np.int64), boxes.boxes, boxes.ignore)
         return replace(self, objects=one)

@@ -1,1 +1,1 @@
-"""Metrics over results, and the runs that make the results."""
+"""Evaluation: tracking of benchmarks, scoring of results, and comparison of runs."""

@@ -1,4 +1,4 @@
-"""A benchmark: the sequences of a split to be tracked, and the ground truth that they are judged by."""
+"""Benchmark: the sequences of a split to track, and their ground truth."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 from memotr.config import DataFormat
 from memotr.data.datasets import find_truth, half_of, sequence_of
 from memotr.data.formats.dataset_format import AnnotationFiles, ResultFormat
-from memotr.data.names import shortened
 from memotr.data.problems import Problems
 from memotr.data.protocols import BDD100K_CATEGORIES
-from memotr.data.sequences import Sequence
+from memotr.data.sequences import Sequence, list_names
 from memotr.errors import UserError
 from memotr.evaluation.ground_truth import GroundTruth, ground_truth_of
 from memotr.vocabulary import Protocol
@@ -20,12 +19,12 @@ from memotr.vocabulary import Protocol
 
 @dataclass(frozen=True, eq=False)
 class Benchmark:
-    """What is to be tracked.
+    """Sequences to track, with their ground truth.
 
     Attributes:
-        sequences: the longest first.
-        truth: of the same sequences; None for test splits.
-        results: how results are written.
+        sequences: sequences, the longest first.
+        truth: ground truth of the same sequences; None for test splits.
+        results: format of the results.
     """
 
     sequences: tuple[Sequence, ...]
@@ -37,10 +36,10 @@ class Benchmark:
         return sum(map(len, self.sequences))
 
     def class_numbers(self, classes: Many[str]) -> tuple[int, ...] | None:
-        """What MOTChallenge results say of each of a model's classes; None: what they say where nobody asks.
+        """Return the number of each of a model's classes in MOTChallenge results; None for the default of results.
 
         Raises:
-            UserError: the benchmark tells classes apart, and the model has others.
+            UserError: the benchmark has several classes, and the model has a class that is none of them.
         """
         known = self._class_names()
         if known is None:
@@ -49,17 +48,17 @@ class Benchmark:
         strange = [name for name in classes if name not in known]
         if strange:
             raise UserError(
-                f"the checkpoint's classes {shortened(strange)} are none of the data's ({', '.join(known)}); "
+                f"the checkpoint's classes {list_names(strange)} are none of the data's ({', '.join(known)}); "
                 "classes are matched by name: rename those of your own data in its dataset.yaml"
             )
         return tuple(known[name] for name in classes)
 
     def unknown_to(self, classes: Many[str]) -> list[str]:
-        """Classes that are told apart here, and that a model of these ``classes`` does not know."""
+        """Return the benchmark's classes that a model with these ``classes`` does not have."""
         return [name for name in self._class_names() or () if name not in classes]
 
     def _class_names(self) -> dict[str, int] | None:
-        """Name → number in results, where classes are told apart."""
+        """Return class name → number in results, or None for a benchmark without separate classes."""
         if self.results.names_classes:
             return {name: k for k, name in enumerate(BDD100K_CATEGORIES)}
         if self.truth is None or self.truth.numbers is None:
@@ -80,17 +79,17 @@ def load_benchmark(
     scored: bool = True,
     files: AnnotationFiles | None = None,
 ) -> Benchmark:
-    """Read the images of a split and, to be scored, their ground truth.
+    """Find the images of a split, and read its ground truth if it is scored.
 
     Args:
         path, split, seqmap, only, half, format, layout: as in
-            :func:`memotr.evaluation.ground_truth.load_ground_truth`; of those of MOT17's three copies of a video that
-            ``only`` fits one is taken.
-        scored: ground truth is needed.
-        files: annotation files that were read before, and those that are read now.
+            :func:`memotr.evaluation.ground_truth.load_ground_truth`; of MOT17's three copies of a video, one that
+            matches ``only`` is used.
+        scored: read the ground truth.
+        files: cache of annotation files.
 
     Raises:
-        UserError: images or ground truth are missing or broken, or do not belong together.
+        UserError: images or ground truth are missing or broken, or do not match.
     """
     if format == "bdd100k" and layout == "auto":
         layout = "bdd100k"
@@ -102,12 +101,12 @@ def load_benchmark(
     problems = Problems(stop=True)
     recordings = list(found.recordings(problems))
     truth = None
-    if scored:  # quick to read, and where it is absent nothing should be tracked for hours
+    if scored:  # read before tracking, which may take hours
         truth = ground_truth_of(path, found, recordings, format, half=half)
     elif not recordings:
         raise UserError(f"{path}: no sequences here")
     if any(recording.still for recording in recordings):
-        raise UserError(f"{path}: holds single images; what can be tracked are videos")
+        raise UserError(f"{path}: holds still images; only videos can be tracked")
     whole = [sequence_of(recording, (), problems) for recording in recordings]
     sequences = [sequence for sequence in whole if sequence is not None]
     if half:
@@ -122,13 +121,13 @@ def load_benchmark(
 
 
 def join_benchmarks(parts: Many[Benchmark]) -> Benchmark:
-    """Return several splits of one data set, without ground truth, as one."""
+    """Join several splits of one data set, without their ground truth."""
     sequences = [sequence for part in parts for sequence in part.sequences]
     return Benchmark(tuple(sorted(sequences, key=len, reverse=True)), None, parts[0].results)
 
 
 def _check_lengths(sequences: Many[Sequence], truth: GroundTruth) -> None:
-    """Raise UserError where images are missing: frames would be counted wrongly from there on."""
+    """Raise UserError if images are missing, because results would number the frames after them wrongly."""
     lengths = {one.name: len(one.frames) for one in truth.sequences}
     for sequence in sequences:
         if len(sequence) != lengths[sequence.name]:
@@ -139,10 +138,10 @@ def _check_lengths(sequences: Many[Sequence], truth: GroundTruth) -> None:
 
 
 def _check_images(sequence: Sequence) -> None:
-    """Raise UserError where a frame's place in the sequence is not its number, which results say."""
+    """Raise UserError if the position of a frame in the sequence is not its number in results."""
     if not sequence.gapless:
         folder = sequence.frames[0].parent
         raise UserError(
-            f"{folder}: the numbers of its images have gaps or begin elsewhere than those of the split (0 or 1), and "
-            "results would count frames otherwise than ground truth does; copy the missing images, or number them anew"
+            f"{folder}: the numbers of its images have gaps or do not begin with that of the split (0 or 1), so that "
+            "results would number frames differently than ground truth; copy the missing images, or renumber them"
         )

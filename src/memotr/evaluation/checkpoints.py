@@ -1,4 +1,4 @@
-"""From a checkpoint to its results on a benchmark, and from these to its scores."""
+"""Tracking and scoring of checkpoints on a benchmark."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from memotr.data.names import shortened
+from memotr.data.sequences import list_names
 from memotr.errors import UserError
 from memotr.evaluation.benchmark import Benchmark
 from memotr.evaluation.benchmark_run import track_benchmark
-from memotr.evaluation.output import write_scores
-from memotr.evaluation.progress import ScoringProgress
-from memotr.evaluation.run_record import open_run
+from memotr.evaluation.progress_bars import ScoringProgress
+from memotr.evaluation.run_record import open_results_folder
+from memotr.evaluation.score_files import write_scores
 from memotr.evaluation.scoring import Scores, evaluate
 from memotr.files import hold_run
 from memotr.models.memotr import MeMOTR
@@ -27,22 +27,22 @@ from memotr.vocabulary import Precision
 from memotr.weights.tracker import load_model
 
 
-class GoneError(UserError):
-    """A checkpoint was deleted before every rank had read it. Raised on all of them."""
+class CheckpointDeletedError(UserError):
+    """Error for a checkpoint that was deleted before every rank had read it; raised on all ranks."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """How checkpoints are evaluated.
+    """Settings of the evaluation of checkpoints.
 
     Attributes:
-        fabric: launched by the first call of :meth:`track`, if it is not yet.
-        benchmark: what they are to track.
-        source: the same in words, as ``memotr score`` keeps it; ready for JSON.
-        settings: ``key=value`` in place of a checkpoint's own.
-        config: preset or YAML file in place of what is found with a checkpoint.
-        precision: of the heavy arithmetic.
-        batch: how many sequences each rank tracks at once.
+        fabric: launched by the first call of :meth:`track`, if it is not launched.
+        benchmark: sequences to track.
+        source: description of the benchmark as stored by ``memotr score``, ready for JSON.
+        settings: ``key=value`` pairs that override a checkpoint's own settings.
+        config: preset or YAML file that replaces the configuration stored with a checkpoint.
+        precision: numerical precision of the network.
+        batch: number of sequences that each rank tracks at once.
     """
 
     fabric: Fabric
@@ -54,26 +54,29 @@ class Evaluation:
     batch: int = 1
 
     def track(self, checkpoint: Path, folder: Path, *, fleeting: bool = False) -> Path:
-        """The folder of the results; sequences that have theirs already are not tracked again. Called by every rank.
+        """Track all sequences without results, and return the folder of the results. Call it on every rank.
 
         Args:
             checkpoint: weights of a tracker.
-            folder: of the run.
-            fleeting: a training may delete the checkpoint meanwhile; the fabric is launched.
+            folder: folder of the run.
+            fleeting: a training run may delete the checkpoint meanwhile; the fabric must be launched.
 
         Raises:
-            UserError: a checkpoint, an image or a setting is wrong, or the folder holds results of something else.
+            UserError: a checkpoint, an image or a setting is invalid, or the folder holds results of another run.
             SystemExit: the same, on other ranks than the first.
-            GoneError: a fleeting checkpoint is not there any more.
+            CheckpointDeletedError: a fleeting checkpoint has been deleted.
         """
         with self._tracked(checkpoint, folder, fleeting) as results:
             return results
 
     def score(self, checkpoint: Path, folder: Path, *, fleeting: bool = False) -> tuple[Scores, list[Path]] | None:
-        """Results and their scores, written to ``folder``; scores and files on the first rank, None on the others.
+        """Track and score a checkpoint, and write results and scores to ``folder``.
+
+        Returns:
+            Scores and files on the first rank, None on the others.
 
         Raises:
-            UserError, SystemExit, GoneError: as :meth:`track`.
+            UserError, SystemExit, CheckpointDeletedError: as for :meth:`track`.
         """
         with self._tracked(checkpoint, folder, fleeting) as results:
             if not self.fabric.is_global_zero:
@@ -86,35 +89,35 @@ class Evaluation:
 
     @contextmanager
     def _tracked(self, checkpoint: Path, folder: Path, fleeting: bool) -> Iterator[Path]:
-        """See :meth:`track`. Within the context no other process can use ``folder``."""
+        """Yield the result of :meth:`track` while no other process can use ``folder``."""
         with ExitStack() as held:
             try:
                 model = (self._load_fleeting if fleeting else self._load)(checkpoint)
-                launch(self.fabric)  # after all that can be wrong is told; once launched, it does nothing
+                launch(self.fabric)  # after all checks; does nothing if launched before
                 held.enter_context(hold_run(self.fabric, folder))
-                results = open_run(folder, model, self.source, self.precision)
+                results = open_results_folder(folder, model, self.source, self.precision)
                 failure = track_benchmark(
                     self.fabric, model, self.benchmark, results, precision=self.precision, batch=self.batch
                 )
                 if failure is not None:
                     raise UserError(failure)
-            except GoneError:
+            except CheckpointDeletedError:
                 raise
             except (UserError, KeyboardInterrupt):
                 if self.fabric.is_global_zero:
                     raise
-                raise SystemExit(0) from None  # the first rank says it, and its exit code counts
+                raise SystemExit(0) from None  # the first rank reports it, and its exit code counts
             yield results
 
     def _load(self, checkpoint: Path) -> MeMOTR:
         model = load_model(checkpoint, config=self.config, settings=self.settings, device="cpu")
         self.benchmark.class_numbers(model.config.classes)
         if unknown := self.benchmark.unknown_to(model.config.classes):
-            warnings.warn(f"{checkpoint}: knows no {shortened(unknown)}: scored as if none was found", stacklevel=2)
+            warnings.warn(f"{checkpoint}: has no class {list_names(unknown)}: scored as not found", stacklevel=2)
         return model
 
     def _load_fleeting(self, checkpoint: Path) -> MeMOTR:
-        """All ranks have the checkpoint, or none goes on with it: those that went on would wait for the others."""
+        """Load a checkpoint on all ranks or on none: ranks that continued alone would wait for the others."""
         model = None
         try:
             model = self._load(checkpoint)
@@ -123,5 +126,5 @@ class Evaluation:
                 raise
         missing = self.fabric.all_reduce(torch.tensor(float(model is None)), reduce_op="sum")
         if model is None or missing:
-            raise GoneError(f"{checkpoint}: was deleted before it was read")
+            raise CheckpointDeletedError(f"{checkpoint}: was deleted before it was read")
         return model

@@ -1,7 +1,7 @@
-"""Runs beside each other: metrics, differences sequence by sequence, and which differences are more than noise.
+"""Comparison of scored runs: metrics, differences per sequence, and significance of differences.
 
-One point of HOTA is soon reported as progress. The interval of a difference says how far it could be off because these
-sequences were taken and not others; it does not say what another training of the same model would give.
+The interval of a difference shows how far it depends on the choice of the sequences. It does not include the variation
+between training runs of the same model.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from pathlib import Path
 import numpy as np
 
 from memotr.data.annotations import Floats
-from memotr.data.names import shortened
+from memotr.data.sequences import list_names
 from memotr.errors import UserError
 from memotr.evaluation.run_folder import Run
 from memotr.metrics.bootstrap import FRACTIONS, NUMBERS, TETA, Metrics, combined, combined_teta, draw
 
-LEVEL = 95  # percent of resamples that an interval holds
-FEW = 10  # sequences below which an interval is too narrow to be trusted far
+LEVEL = 95  # percent of resamples within an interval
+FEW = 10  # number of sequences below which intervals are too narrow
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A run's value minus the first run's, and the interval that holds 95 % of it over resampled sequences.
+    """Difference of a run's value from the first run's, with its 95 % interval over resampled sequences.
 
-    Fractions for metrics that are fractions. ``low`` and ``high`` are NaN where there is but one sequence.
+    The unit is that of the metric: fraction or count. ``low`` and ``high`` are NaN for a single sequence.
     """
 
     value: float
@@ -35,21 +35,21 @@ class Difference:
 
     @property
     def beyond_noise(self) -> bool:
-        """Zero is outside of the interval."""
+        """Zero is outside the interval."""
         return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """R runs over the S sequences that all of them have.
+    """Comparison of R runs over their S common sequences.
 
     Attributes:
-        runs: their names; the first is what the others are held against.
-        sequences: names.
-        values: metric → (R,) of all sequences together.
-        by_sequence: metric → (R, S).
-        differences: metric → one for each run but the first.
-        notes: what was left out.
+        runs: names of the runs, the first being the baseline.
+        sequences: names of the common sequences.
+        values: metric → values (R,) over all sequences.
+        by_sequence: metric → values (R, S).
+        differences: metric → difference of each run except the first.
+        notes: notes about sequences that were left out.
     """
 
     runs: tuple[str, ...]
@@ -61,17 +61,17 @@ class Comparison:
 
     @property
     def main(self) -> str:
-        """The metric that papers rank by."""
+        """Metric by which papers rank trackers."""
         return "TETA" if "TETA" in self.values else "HOTA"
 
     def sentences(self) -> list[str]:
-        """In plain words, for each run but the first."""
-        said = [self._sentence(run, self.differences[self.main][k]) for k, run in enumerate(self.runs[1:])]
+        """Return sentences about the main metric of each run except the first."""
+        texts = [self._sentence(run, self.differences[self.main][k]) for k, run in enumerate(self.runs[1:])]
         if len(self.sequences) > 1:
-            said.append("Noise is the choice of sequences; trainings with other seeds may differ by more.")
+            texts.append("Noise is the choice of sequences; trainings with other seeds may differ by more.")
         if 1 < len(self.sequences) < FEW:
-            said.append(f"With {len(self.sequences)} sequences the intervals are rough, and rather too narrow.")
-        return said
+            texts.append(f"With {len(self.sequences)} sequences the intervals are rough, and rather too narrow.")
+        return texts
 
     def _sentence(self, run: str, found: Difference) -> str:
         points, base = 100 * found.value, self.runs[0]
@@ -86,12 +86,12 @@ class Comparison:
 
 
 def compare_runs(runs: Sequence[Run], *, resamples: int = 10_000, seed: int = 0) -> Comparison:
-    """Compare runs with the first of them by a paired bootstrap: every resample has the same sequences for all.
+    """Compare runs with the first of them by a paired bootstrap, which draws the same sequences for all runs.
 
     Args:
         runs: two or more, scored on the same ground truth.
-        resamples: number of resamples.
-        seed: of the resampling.
+        resamples: number of bootstrap resamples.
+        seed: random seed for bootstrap resampling.
 
     Raises:
         UserError: fewer than two runs, no common sequence, or ground truth that differs.
@@ -99,7 +99,7 @@ def compare_runs(runs: Sequence[Run], *, resamples: int = 10_000, seed: int = 0)
     if len(runs) < 2:
         raise UserError("a comparison takes two runs or more")
     if resamples < 100:
-        raise UserError(f"{resamples} resamples say nothing; take 100 or more")
+        raise UserError(f"{resamples} resamples are too few; take 100 or more")
     names = _names([run.path for run in runs])
     sequences, notes = _common(runs, names)
     _check_truth(runs, names, sequences)
@@ -125,12 +125,12 @@ def compare_runs(runs: Sequence[Run], *, resamples: int = 10_000, seed: int = 0)
 
 
 def unit(metric: str) -> str:
-    """``points`` (hundredths of a fraction) or ``count``."""
+    """Return the unit of a metric: ``points`` (hundredths of a fraction) or ``count``."""
     return "count" if metric in NUMBERS else "points"
 
 
 def metric_names(comparison: Comparison) -> list[str]:
-    """In the order of tables."""
+    """Return the metrics of a comparison in the order of tables."""
     return [name for name in (*TETA, *FRACTIONS, *NUMBERS) if name in comparison.values]
 
 
@@ -146,7 +146,7 @@ def _difference(
 
 
 def _names(paths: Sequence[Path]) -> tuple[str, ...]:
-    """As much of the end of each path as tells them apart."""
+    """Return the shortest ends of the paths that are unique."""
     parts = [path.absolute().parts for path in paths]
     for count in range(1, max(map(len, parts)) + 1):
         names = tuple("/".join(part[-count:]) for part in parts)
@@ -156,14 +156,14 @@ def _names(paths: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _common(runs: Sequence[Run], names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The sequences that all runs have, and a note of those that are left out."""
+    """Return the common sequences of all runs, and a note about the others."""
     common = tuple(name for name in runs[0].sequences if all(name in run.sequences for run in runs))
     if not common:
         apart = next((name for run, name in zip(runs, names, strict=True) if not _shares(run, runs[0])), None)
         found = f"{names[0]} and {apart}" if apart is not None else f"all of {', '.join(names)}"
         raise UserError(f"{found} have no sequence in common")
     left = sorted({name for run in runs for name in run.sequences} - set(common))
-    note = f"left out, as not every run has them: {shortened(left)}"
+    note = f"left out, as not every run has them: {list_names(left)}"
     return common, (note,) if left else ()
 
 
@@ -172,7 +172,7 @@ def _shares(one: Run, other: Run) -> bool:
 
 
 def _check_truth(runs: Sequence[Run], names: Sequence[str], sequences: Sequence[str]) -> None:
-    """Raises UserError where runs were not scored on the same ground truth."""
+    """Raise UserError if runs were not scored on the same ground truth."""
     for run, name in zip(runs[1:], names[1:], strict=True):
         if set(run.counts) != set(runs[0].counts):
             raise UserError(

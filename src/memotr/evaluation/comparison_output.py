@@ -1,4 +1,4 @@
-"""A comparison as tables, files and a picture."""
+"""Output of a comparison as tables, files and a plot."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from memotr.terminal import plot_text
 JSON, CSV, PLOT = "compare.json", "compare.csv", "compare.png"
 DRAWN_AT_MOST = 60  # sequences
 IN_PLOT = ("TETA", "HOTA", "DetA", "AssA", "MOTA", "IDF1")
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by colour-blind readers, too
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # distinguishable with colour blindness
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
-    """Every metric with its differences, then the main metric sequence by sequence, greatest change first."""
+    """Return a table of all metrics with their differences, and one of the main metric per sequence."""
     return [_metric_table(comparison), _sequence_table(comparison)]
 
 
@@ -118,7 +118,7 @@ def _difference_heading(comparison: Comparison, run: str) -> Text:
 
 
 def _by_change(comparison: Comparison) -> list[int]:
-    """Sequences by how much the last run gained over the first in the main metric, the greatest gain first."""
+    """Return the sequences sorted by the last run's gain over the first in the main metric, the largest gain first."""
     values = comparison.by_sequence[comparison.main]  # (R, S)
     order: list[int] = np.argsort(values[0] - values[-1], kind="stable").tolist()
     return order
@@ -157,13 +157,13 @@ def _plot(path: Path, comparison: Comparison) -> None:
 
 
 def _most_changed(comparison: Comparison) -> list[int]:
-    """Sequences in the order of tables; of very many the two ends."""
+    """Return the sequences in the order of tables, only both ends if there are many."""
     order, half = _by_change(comparison), DRAWN_AT_MOST // 2
     return order if len(order) <= DRAWN_AT_MOST else order[:half] + order[-half:]
 
 
 def _plot_values(axes: Axes, comparison: Comparison, metrics: list[str]) -> None:
-    """Bars side by side, a group a metric."""
+    """Draw bars of the values, one group per metric."""
     width = 0.84 / len(comparison.runs)
     for k, name in enumerate(comparison.runs):
         heights = [100 * comparison.values[metric][k] for metric in metrics]
@@ -176,7 +176,7 @@ def _plot_values(axes: Axes, comparison: Comparison, metrics: list[str]) -> None
 
 
 def _plot_differences(axes: Axes, comparison: Comparison, metrics: list[str]) -> None:
-    """Points with their intervals, full where zero is outside."""
+    """Draw differences with their intervals, filled if zero is outside."""
     step = 0.6 / (len(comparison.runs) - 1)
     for k in range(1, len(comparison.runs)):
         for row, metric in enumerate(metrics):

@@ -1,4 +1,4 @@
-"""Ground truth of a split: what trackers are scored against."""
+"""Ground truth of a split for scoring."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from pathlib import Path
 
 from memotr.config import DataFormat
 from memotr.data.datasets import Split, find_truth
-from memotr.data.formats.classes import ClassMap
+from memotr.data.formats.class_map import ClassMap
 from memotr.data.formats.dataset_format import ResultFormat
-from memotr.data.formats.mot import numbered
-from memotr.data.names import shortened
+from memotr.data.formats.mot_layout import numbered
 from memotr.data.problems import Problems
 from memotr.data.protocols import OBJECTS
-from memotr.data.sequences import Recording
+from memotr.data.sequences import Recording, list_names
 from memotr.data.truth import SequenceTruth
 from memotr.errors import UserError
 from memotr.vocabulary import Protocol
@@ -22,17 +21,15 @@ from memotr.vocabulary import Protocol
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """The sequences of a split.
+    """Ground truth of the sequences of a split.
 
     Attributes:
-        path: where it was read.
-        sequences: in order.
-        classes: names of the classes that are scored.
-        results: how results of trackers are written for it.
-        numbers: number of a class in results → its label; None: there is one class, whatever results say, or results
-            name their classes.
-        only_class: results that have a greater class number than this are refused, as TrackEval does; None: any may be
-            there.
+        path: path that it was read from.
+        sequences: sequences in order.
+        classes: names of the scored classes.
+        results: format of tracking results.
+        numbers: class number in results → label; None: there is one class, or results name their classes.
+        only_class: largest class number that results may have, as in TrackEval; None: any.
     """
 
     path: Path
@@ -47,12 +44,12 @@ class GroundTruth:
         return tuple(sequence.name for sequence in self.sequences)
 
     def select(self, names: Sequence[str]) -> GroundTruth:
-        """Return the same with these sequences only."""
+        """Return the ground truth of these sequences only."""
         return replace(self, sequences=tuple(s for s in self.sequences if s.name in names))
 
-    def blind(self) -> GroundTruth:
-        """Return the same with all classes as one."""
-        return replace(self, sequences=tuple(s.blind() for s in self.sequences), classes=OBJECTS, numbers=None)
+    def class_agnostic(self) -> GroundTruth:
+        """Return the ground truth with all classes merged into one."""
+        return replace(self, sequences=tuple(s.class_agnostic() for s in self.sequences), classes=OBJECTS, numbers=None)
 
 
 def load_ground_truth(
@@ -65,20 +62,20 @@ def load_ground_truth(
     format: Protocol = "auto",
     layout: DataFormat = "auto",
 ) -> GroundTruth:
-    """Read the ground truth of a split. Of MOT17's three copies of a video all are in it.
+    """Read the ground truth of a split, with all three copies of MOT17's videos.
 
     Args:
         path: a data set, a folder of sequences, a sequence, or its file; see the documentation for the layouts.
-        split: part of the data set, such as ``val``; ``val_half`` is ``half`` of ``train``, or of all there is.
-        seqmap: text file that names the sequences to score; None: ``<split>_seqmap.txt`` of the data set, else all.
+        split: part of the data set, such as ``val``; ``val_half`` is ``half`` of ``train``, or of an undivided folder.
+        seqmap: text file that names the sequences to score; None: ``<split>_seqmap.txt`` of the data set, or all.
         only: patterns of sequence names (``MOT17-*-SDP``); empty: all.
-        half: score the second half of every sequence: of n frames those from n // 2 + 2 on, counted from 1.
-        format: whose rules decide what counts; ``auto``: by the names of the sequences (MOT16-…, MOT17-…, MOT20-…),
+        half: score the second half of every sequence: frames n // 2 + 2 to n of n, counted from 1.
+        format: benchmark whose rules apply; ``auto``: by the names of the sequences (MOT16-…, MOT17-…, MOT20-…),
             BDD100K's for its JSON, else ``mot``: every row with a mark other than 0.
-        layout: how the files lie, where that is not to be seen from the folder.
+        layout: format of the files; ``auto``: recognised.
 
     Raises:
-        UserError: there is none, or something in it is wrong (with file and line).
+        UserError: there is no ground truth, or it has an error (with file and line).
     """
     if format == "bdd100k" and layout == "auto":
         layout = "bdd100k"
@@ -89,7 +86,7 @@ def load_ground_truth(
 def ground_truth_of(
     path: Path, split: Split, recordings: Sequence[Recording], format: Protocol, *, half: bool
 ) -> GroundTruth:
-    """Return the ground truth in what was read of a split; see :func:`load_ground_truth`."""
+    """Return the ground truth in the recordings of a split; see :func:`load_ground_truth`."""
     if not recordings:
         raise UserError(_none_named(path, split))
     if all(recording.table is None for recording in recordings):
@@ -118,14 +115,14 @@ def ground_truth_of(
 
 
 def _numbers(numbered: bool, classes: ClassMap) -> dict[int, int] | None:
-    """Return the number of each class in results → its label: the data's own, else its position from 1."""
+    """Return class number in results → label: the numbers of the data, else positions from 1."""
     if len(classes.names) < 2:
         return None
     return dict(classes.labels) if numbered else {label + 1: label for label in range(len(classes.names))}
 
 
 def _own_classes(split: Split, recordings: Iterable[Recording]) -> ClassMap:
-    """Return the classes that dataset.yaml names, else those that count in these sequences."""
+    """Return the classes named by dataset.yaml, else those found in these sequences."""
     named = split.named_classes()
     if named is not None:
         return named
@@ -139,9 +136,9 @@ def _own_classes(split: Split, recordings: Iterable[Recording]) -> ClassMap:
 
 
 def _none_named(path: Path, split: Split) -> str:
-    """Return what to say where no sequence is chosen."""
+    """Return the message for a selection without sequences."""
     request = replace(split.request, only=())
-    there = [recording.name for recording in split.layout.reader.read(request, Problems())]
+    available = [recording.name for recording in split.layout.reader.read(request, Problems())]
     if not split.request.only:
         return f"{path}: no sequences here"
-    return f"{path}: no sequence is named {' or '.join(split.request.only)}; there are {shortened(there)}"
+    return f"{path}: no sequence is named {' or '.join(split.request.only)}; there are {list_names(available)}"

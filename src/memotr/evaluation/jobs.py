@@ -1,4 +1,4 @@
-"""One sequence is one job; jobs run here or in processes, which import this file and little else."""
+"""Scoring jobs, one per sequence, run in this process or in others, which import little besides this module."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from memotr.metrics.teta import teta_sequence, with_last_pixels, with_regions
 from memotr.metrics.teta_scores import TetaCounts
 from memotr.processes import process_pool, uninterrupted
 
-BOXES_A_WORKER = 200_000  # take a second or two to score; to start a process takes one
+BOXES_A_WORKER = 200_000  # take a second or two to score; starting a process takes one
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A sequence to score.
+    """Sequence to score.
 
     Attributes:
-        truth: what is there.
-        predictions: what was found.
+        truth: ground truth.
+        predictions: predicted boxes.
         num_classes: number of classes.
-        with_teta: TETA, too.
+        with_teta: compute TETA, too.
     """
 
     truth: SequenceTruth
@@ -44,12 +44,12 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A sequence scored.
+    """Metrics of a sequence.
 
     Attributes:
-        name: of the sequence.
-        fields: one entry a class.
-        teta: counts, where they were asked for.
+        name: name of the sequence.
+        fields: TrackEval's fields of each class.
+        teta: counts of TETA, if requested.
     """
 
     name: str
@@ -68,22 +68,22 @@ def run_job(job: Job) -> Outcome:
 
 
 def run_jobs(jobs: Sequence[Job], workers: int | None) -> Iterator[Outcome]:
-    """Outcomes as they come, in any order.
+    """Run jobs, and yield their outcomes in any order.
 
     Args:
-        jobs: the longest are begun first, so that none is left to run alone at the end.
-        workers: number of processes, 1 for this one; None: as many as are worth their start.
+        jobs: jobs to run, the longest first, to keep all workers busy until the end.
+        workers: number of processes, 1 for this one; None: as many as pay off.
 
     Raises:
         UserError: ``workers`` is below 1, or one of them was killed.
     """
     workers = _worth(jobs) if workers is None else workers
     if workers < 1:
-        raise UserError(f"{workers} workers; there is to be at least one")
+        raise UserError(f"{workers} workers: at least one is needed")
     if workers == 1 or len(jobs) == 1:
         yield from map(run_job, jobs)
         return
-    # Longest first; no more at a time than are worked on, for whoever interrupts waits for these.
+    # Longest first. Submit only as many as can run, because an interrupted run waits for them.
     waiting = iter(sorted(jobs, key=lambda job: job.size, reverse=True))
     with process_pool(min(workers, len(jobs))) as pool:
         try:
@@ -94,7 +94,7 @@ def run_jobs(jobs: Sequence[Job], workers: int | None) -> Iterator[Outcome]:
                 running |= {pool.submit(run_job, job) for job in islice(waiting, len(done))}
                 yield from (future.result() for future in done)
         except BrokenProcessPool as error:
-            raise UserError("a worker was killed, perhaps for want of memory; --workers 1 needs the least") from error
+            raise UserError("a worker was killed, perhaps for lack of memory; --workers 1 needs the least") from error
 
 
 def _worth(jobs: Sequence[Job]) -> int:

@@ -1,4 +1,4 @@
-"""Results of a tracker: found, read by the parsers of ground truth, and checked against the ground truth."""
+"""Tracking results: their files, read and checked against the ground truth."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from memotr.data.annotations import NO_CATEGORY, AnnotationTable, Ints
-from memotr.data.formats.mot import DETECTOR_COPY
+from memotr.data.formats.mot_layout import DETECTOR_COPY
 from memotr.data.formats.mot_text import read_results as read_text
 from memotr.data.formats.scalabel import ScalabelVideo, read_videos
-from memotr.data.names import shortened
 from memotr.data.problems import Problems
 from memotr.data.protocols import BDD100K_OTHERS
+from memotr.data.sequences import list_names
 from memotr.data.truth import SequenceTruth, VideoBoxes
 from memotr.documents import brief
 from memotr.errors import UserError
@@ -26,12 +26,12 @@ TO_ALLOW = "track what is missing, or count it as empty with --allow-missing"
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What a tracker found, beside the ground truth it is to be scored against.
+    """Tracking results and their ground truth.
 
     Attributes:
-        truth: of the sequences to score.
-        boxes: a sequence's name → predictions, frames counted as in its truth.
-        notes: what the user should know about how the files were taken.
+        truth: ground truth of the sequences to score.
+        boxes: sequence name → predictions, with frames numbered as in its ground truth.
+        notes: notes for the user about the files.
     """
 
     truth: GroundTruth
@@ -43,13 +43,13 @@ def read_results(path: Path, truth: GroundTruth, *, allow_missing: bool = False)
     """Read the results for every sequence of the ground truth.
 
     Args:
-        path: MOTChallenge text: folder of ``<sequence>.txt`` (or a folder ``results`` or ``data`` in it), or one file
+        path: MOTChallenge text: folder of ``<sequence>.txt`` (or its subfolder ``results`` or ``data``), or one file
             for one sequence. BDD100K: a JSON file or a folder of them.
-        truth: what they are to be scored against.
-        allow_missing: a sequence (BDD100K: or a frame) without results counts as one in which nothing was found.
+        truth: ground truth to score against.
+        allow_missing: score a sequence (BDD100K: or a frame) without results as empty.
 
     Raises:
-        UserError: nothing is there, a sequence has no results, or something in a file is wrong (named with its line).
+        UserError: there are no results, a sequence has none, or a file has an error (with its line).
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
@@ -67,10 +67,10 @@ def _read_text(path: Path, truth: GroundTruth, allow_missing: bool) -> Results:
     tables = {name: read_text(file, problems, numbered=truth.numbers is not None) for name, file in files.items()}
     empty = [name for name, found in tables.items() if not len(found)]
     if empty:
-        notes.append(f"empty result files: {shortened(empty)}")
+        notes.append(f"empty result files: {list_names(empty)}")
     if truth.numbers is not None and not any((found.categories > 0).any() for found in tables.values()):
         notes.append(f"results name no class (column 8): the {len(truth.classes)} classes are scored as one")
-        truth = truth.blind()
+        truth = truth.class_agnostic()
     boxes, renumbered = {}, []
     for sequence in truth.sequences:
         table = tables.get(sequence.name)
@@ -83,33 +83,33 @@ def _read_text(path: Path, truth: GroundTruth, allow_missing: bool) -> Results:
         nothing = np.zeros(len(table), np.bool_)
         boxes[sequence.name], _ = VideoBoxes.by_frame(shifted, sequence.frames, labels, nothing)
     if renumbered:
-        notes.append(f"results that number the second half from 1: {shortened(renumbered)}")
+        notes.append(f"results that number the second half from 1: {list_names(renumbered)}")
     return Results(truth, boxes, tuple(notes))
 
 
 def _find(path: Path, truth: GroundTruth, allow_missing: bool) -> tuple[GroundTruth, dict[str, Path], list[str]]:
-    """Return the sequences to score, name → file of those that have one, and notes."""
-    there = _files(path, truth.names)
+    """Return the ground truth to score, sequence name → result file, and notes."""
+    found = _files(path, truth.names)
     notes: list[str] = []
-    one = _one_detector(truth.names, [name for name in there if name in truth.names])
+    one = _one_detector(truth.names, [name for name in found if name in truth.names])
     if one and len(one) < len(truth.names):
-        notes.append(f"of MOT17's three copies of a video only those with results are scored: {shortened(one)}")
+        notes.append(f"of MOT17's three copies of a video only those with results are scored: {list_names(one)}")
         truth = truth.select(one)
-    missing = [name for name in truth.names if name not in there]
+    missing = [name for name in truth.names if name not in found]
     if missing and not allow_missing:
         raise UserError(
-            f"{path}: no results for {len(missing)} of {len(truth.names)} sequences ({shortened(missing)}); {TO_ALLOW}"
+            f"{path}: no results for {len(missing)} of {len(truth.names)} sequences ({list_names(missing)}); {TO_ALLOW}"
         )
     if missing:
-        notes.append(f"sequences without results, counted as empty: {shortened(missing)}")
-    extra = [name for name in there if name not in truth.names]
+        notes.append(f"sequences without results, counted as empty: {list_names(missing)}")
+    extra = [name for name in found if name not in truth.names]
     if extra:
-        notes.append(f"result files of no sequence that is scored: {shortened(extra)}")
-    return truth, {name: there[name] for name in truth.names if name in there}, notes
+        notes.append(f"result files of no sequence that is scored: {list_names(extra)}")
+    return truth, {name: found[name] for name in truth.names if name in found}, notes
 
 
 def _files(path: Path, names: Sequence[str]) -> dict[str, Path]:
-    """Return every result file, by the name of the sequence that it is named for."""
+    """Return sequence name → result file."""
     if path.is_file():
         return {names[0] if len(names) == 1 else path.stem: path}
     files = sorted(path.glob("*.txt"))
@@ -121,17 +121,17 @@ def _files(path: Path, names: Sequence[str]) -> dict[str, Path]:
     return {file.stem: file for file in files}
 
 
-def _one_detector(names: Sequence[str], there: Sequence[str]) -> list[str] | None:
-    """Return the names of one detector's copies of MOT17 where all results are of these; else None."""
+def _one_detector(names: Sequence[str], with_results: Sequence[str]) -> list[str] | None:
+    """Return the names of one detector's copies of MOT17 if only these have results; else None."""
     copies = {name: match for name in names if (match := DETECTOR_COPY.fullmatch(name))}
-    detectors = {copies[name]["detector"] for name in there if name in copies}
+    detectors = {copies[name]["detector"] for name in with_results if name in copies}
     if len(copies) < len(names) or len(detectors) != 1:
         return None
     return [name for name, match in copies.items() if match["detector"] in detectors]
 
 
 def _labels(table: AnnotationTable, truth: GroundTruth, problems: Problems) -> Ints:
-    """(N,) Return the labels; a class that is not scored is an error, where classes count."""
+    """Return the labels (N,); report classes that are not scored as errors if there are several classes."""
     if truth.only_class is not None:
         message = f"column 8 is a class other than {truth.only_class}, the one scored"
         table.report(table.categories > truth.only_class, message, problems)
@@ -144,9 +144,9 @@ def _labels(table: AnnotationTable, truth: GroundTruth, problems: Problems) -> I
 
 
 def _numbered_as_source(table: AnnotationTable, sequence: SequenceTruth, problems: Problems) -> AnnotationTable:
-    """Return the same rows with frames counted as the ground truth does; second halves are often numbered from 1.
+    """Return the rows with frames numbered as in the ground truth; second halves are often numbered from 1.
 
-    A frame that is not scored, or beyond the sequence, is an error.
+    Frames that are not scored or beyond the sequence are errors.
     """
     frames = table.frames
     table.report(frames < 1, "frame {frame}: frames are counted from 1", problems)
@@ -177,8 +177,8 @@ def _read_scalabel(path: Path, truth: GroundTruth, allow_missing: bool) -> Resul
     absent = [name for name in truth.names if name not in found]
     if absent and not allow_missing:
         raise UserError(f"{path}: no results for video {brief(absent[0])}{_more(absent)}; {TO_ALLOW}")
-    notes = [f"videos without results, counted as empty: {shortened(absent)}"] if absent else []
-    notes += [f"results of no video that is scored: {shortened(extra)}"] if extra else []
+    notes = [f"videos without results, counted as empty: {list_names(absent)}"] if absent else []
+    notes += [f"results of no video that is scored: {list_names(extra)}"] if extra else []
     boxes = {}
     for sequence in truth.sequences:
         video = found.get(sequence.name)
@@ -193,7 +193,7 @@ def _read_scalabel(path: Path, truth: GroundTruth, allow_missing: bool) -> Resul
 
 
 def _videos(path: Path) -> dict[str, ScalabelVideo]:
-    """Return all videos of a file, or of the files in a folder."""
+    """Return the videos of a file or of all files in a folder."""
     files = sorted(path.glob("*.json")) if path.is_dir() else [path]
     if not files:
         raise UserError(f"{path}: no .json file in this folder; one a video, or one for all, is expected")
@@ -208,7 +208,7 @@ def _videos(path: Path) -> dict[str, ScalabelVideo]:
 
 
 def _check_frames(truth: SequenceTruth, found: ScalabelVideo, path: Path, allow_missing: bool) -> None:
-    """Raise UserError for a frame that the ground truth does not have, or that has no results."""
+    """Raise UserError for a frame that is not in the ground truth or has no results."""
     unknown = sorted(set(found.frames).difference(truth.frames))
     if unknown:
         raise UserError(
@@ -221,7 +221,7 @@ def _check_frames(truth: SequenceTruth, found: ScalabelVideo, path: Path, allow_
 
 
 def _named_labels(video: ScalabelVideo, classes: Sequence[str]) -> Ints:
-    """(N,) Return the labels: those of categories that are annotated but not evaluated are −1."""
+    """Return the labels (N,), −1 for categories that are annotated but not evaluated."""
     labels = np.full(len(video.table), NO_CATEGORY)
     for number, name in video.categories.items():
         here = video.table.categories == number

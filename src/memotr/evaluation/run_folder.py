@@ -1,6 +1,6 @@
-"""What ``memotr score --output`` leaves in a folder, and reading it back: a *run*.
+"""Folder of a scored run, written by ``memotr score --output`` and read by ``memotr compare``.
 
-``metrics.json`` has what tables show, ``counts.json`` what metrics of any selection of the sequences follow from.
+``metrics.json`` has the metrics of the tables; ``counts.json`` has counts for metrics of any selection of sequences.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ METRICS, COUNTS = "metrics.json", "counts.json"
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A scored tracker.
+    """Scored run.
 
     Attributes:
-        path: the folder.
-        counts: class → sequence → the fields of ``SUMS``; curves are arrays (19,).
-        teta: sequence → counts of TETA; empty where there is none.
+        path: folder of the run.
+        counts: class → sequence → fields of ``SUMS``; curves are arrays (19,).
+        teta: sequence → counts of TETA; empty without TETA.
     """
 
     path: Path
@@ -45,16 +45,16 @@ class Run:
 
 
 def write_run(metrics: Path, counts: Path, scores: Scores, source: Mapping[str, object]) -> None:
-    """Write the contents of ``metrics.json``, with what was scored, and of ``counts.json``."""
+    """Write ``metrics.json``, which includes the source of the scores, and ``counts.json``."""
     write_json(counts, _counts(scores))
     write_json(metrics, _metrics(scores) | {"notes": list(scores.notes), "source": dict(source)})
 
 
 def read_run(folder: Path) -> Run:
-    """A folder of :func:`write_run`.
+    """Read a folder written by :func:`write_run`.
 
     Raises:
-        UserError: it is none, or its files are broken.
+        UserError: files are missing or broken.
     """
     for name in (METRICS, COUNTS):
         if not (folder / name).is_file():
@@ -130,7 +130,7 @@ def _teta_counts(stored: Mapping[str, Any], classes: int) -> TetaCounts:
 
 
 def _numbers(stored: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return counts, or sums of fractions, of this shape. Raises ValueError for anything else."""
+    """Return counts or sums of fractions as an array of this shape. Raises ValueError for anything else."""
     read = np.array(stored)
     if read.shape != shape or read.dtype.kind not in "iuf" or not (np.abs(read) < 2**53).all():  # nor NaN
         raise ValueError(f"found other than {shape} numbers")

@@ -1,4 +1,4 @@
-"""What made the results in a folder: a run that goes on must not mix them with those of another."""
+"""Record of the model and settings of a run, so that results of different runs are never mixed."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from memotr.vocabulary import Precision
 RECORD = "run.json"
 
 
-def open_run(folder: Path, model: MeMOTR, source: Mapping[str, Any], precision: Precision) -> Path:
-    """The folder for the results of a run, whose ``run.json`` says what made them.
+def open_results_folder(folder: Path, model: MeMOTR, source: Mapping[str, Any], precision: Precision) -> Path:
+    """Record a run in ``run.json``, or check that it is the recorded one, and return the folder for its results.
 
     Args:
-        folder: of the run; made if it is not there.
-        model: whose weights and settings count.
-        source: what is tracked, ready for JSON.
-        precision: of the arithmetic.
+        folder: folder of the run; created if it does not exist.
+        model: model with its settings.
+        source: description of the tracked data, ready for JSON.
+        precision: numerical precision of the network.
 
     Raises:
-        UserError: results that are there were made with something else.
+        UserError: the folder holds results of another run.
     """
     settings = model.config.model_dump(mode="json", include={"classes", "model", "input", "tracking"})
     record = {"weights": fingerprint(model), "precision": precision, **settings, **source}
@@ -39,7 +39,7 @@ def open_run(folder: Path, model: MeMOTR, source: Mapping[str, Any], precision: 
         with replacing(file) as beside:
             write_json(beside, record)
     before = _read_record(file)
-    if isinstance(before.get("tracking"), dict):  # settings that were not there yet have their defaults
+    if isinstance(before.get("tracking"), dict):  # settings added since have their defaults
         before["tracking"] = TrackingConfig().model_dump(mode="json") | before["tracking"]
     changed = sorted(_changes(before, record))
     if changed:
@@ -50,7 +50,7 @@ def open_run(folder: Path, model: MeMOTR, source: Mapping[str, Any], precision: 
 
 
 def fingerprint(model: MeMOTR) -> str:
-    """The same for the same weights, whatever file they came from."""
+    """Return a hash of the weights, independent of the file that they were read from."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
@@ -67,7 +67,7 @@ def _read_record(file: Path) -> dict[str, Any]:
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any], place: str = "") -> list[str]:
-    """What differs, in words."""
+    """Return descriptions of the differences between two records."""
     found = []
     for key in before.keys() | now.keys():
         old, new, name = before.get(key), now.get(key), f"{place}{key}"

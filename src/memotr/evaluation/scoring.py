@@ -1,4 +1,4 @@
-"""``evaluate(truth, results)``: every metric of every sequence, class and of all together."""
+"""Scoring of results: metrics by sequence, by class and combined."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from memotr.metrics.teta import combine as combine_teta
 
 @dataclass(frozen=True, eq=False)
 class ClassScores:
-    """One class, or several taken together.
+    """Scores of one class or of several combined.
 
     Attributes:
-        fields: sequence → TrackEval's fields, curves over thresholds among them.
-        combined_fields: the same of all sequences together.
+        fields: sequence → TrackEval's fields, including curves over thresholds.
+        combined_fields: fields of all sequences combined.
     """
 
     fields: Mapping[str, Fields]
@@ -30,7 +30,7 @@ class ClassScores:
 
     @cached_property
     def combined(self) -> dict[str, float]:
-        """TrackEval's name → fraction (not percent) or count, of curves the mean."""
+        """TrackEval's name → fraction (not percent) or count over all sequences, with curves averaged."""
         return summary(self.combined_fields)
 
     @cached_property
@@ -41,12 +41,12 @@ class ClassScores:
 
 @dataclass(frozen=True, eq=False)
 class Teta:
-    """TETA (BDD100K).
+    """Scores of TETA (BDD100K).
 
     Attributes:
         counts: sequence → counts.
-        combined: scores of all sequences together.
-        sequences: sequence → its scores.
+        combined: scores of all sequences combined.
+        sequences: sequence → scores.
     """
 
     counts: Mapping[str, TetaCounts]
@@ -56,14 +56,14 @@ class Teta:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What came out.
+    """Scores of a tracker.
 
     Attributes:
-        classes: name → scores of the class; the one entry of data without classes is the same as ``mean``.
-        mean: mean over classes (of counts the sum).
+        classes: name → scores of each class; for a single class the same as ``mean``.
+        mean: mean over classes, with counts summed.
         pooled: all classes' boxes together, each matched within its class.
-        notes: what the user should know about how the files were taken.
-        teta: BDD100K only.
+        notes: notes for the user about the files.
+        teta: scores of TETA, BDD100K only.
     """
 
     classes: Mapping[str, ClassScores]
@@ -74,7 +74,7 @@ class Scores:
 
     @property
     def combined(self) -> dict[str, float]:
-        """All sequences together, the mean over classes: TrackEval's name → fraction (not percent) or count."""
+        """TrackEval's name → fraction (not percent) or count over all sequences, averaged over classes."""
         return self.mean.combined
 
     @property
@@ -94,15 +94,15 @@ def evaluate(
     """Score result files.
 
     Args:
-        ground_truth: from :func:`load_ground_truth`, or a path to load with its defaults.
+        ground_truth: result of :func:`load_ground_truth`, or a path to load with its defaults.
         results: folder of ``<sequence>.txt`` in the MOTChallenge format; BDD100K: JSON, one file or a folder.
-        allow_missing: a sequence without a file counts as one in which nothing was found, and is no error.
-        workers: number of processes; None: as many as are worth their start. More than one need a main module that can
-            be imported (``if __name__ == "__main__":``).
-        progress: told after each sequence its name, and how many there are.
+        allow_missing: score a sequence without a file as empty, rather than raise an error.
+        workers: number of processes; None: as many as pay off. More than one need an importable main module
+            (``if __name__ == "__main__":``).
+        progress: called after each sequence with its name and the number of sequences.
 
     Raises:
-        UserError: something is missing or malformed, with file and line.
+        UserError: a file is missing or malformed (with its line).
     """
     truth = load_ground_truth(ground_truth) if isinstance(ground_truth, Path) else ground_truth
     found = read_results(results, truth, allow_missing=allow_missing)
@@ -127,7 +127,7 @@ def _scores(names: Sequence[str], outcomes: Sequence[Outcome], notes: tuple[str,
 
 
 def _over(together: Callable[[Sequence[Fields]], Fields], classes: Sequence[ClassScores]) -> ClassScores:
-    """Classes taken together, for each sequence and for all sequences."""
+    """Combine classes, for each sequence and for all sequences."""
     names = classes[0].fields
     return ClassScores(
         {name: together([one.fields[name] for one in classes]) for name in names},

@@ -1,4 +1,4 @@
-"""Scores as papers print them: tables for the terminal, CSV for spreadsheets."""
+"""Tables of scores for the terminal, and CSV for spreadsheets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLASS_MEAN, POOLED = "mean over classes", "all boxes"
 
 
 def score_tables(scores: Scores) -> list[Table]:
-    """Percent with one decimal; a row a sequence (or a class, where there are several), the whole last."""
+    """Return tables in percent, one row per sequence (or per class, if there are several), the combination last."""
     if len(scores.classes) == 1:
         what, rows = "sequence", dict(scores.sequences)
         last: dict[str, Row] = {COMBINED: scores.combined}
@@ -39,7 +39,7 @@ def score_tables(scores: Scores) -> list[Table]:
 
 
 def print_tables(tables: Sequence[Table]) -> None:
-    """To standard output, a blank line behind each; unbroken however wide where that is no terminal."""
+    """Print tables to standard output, each followed by a blank line; not wrapped if it is no terminal."""
     target = console(width=200)
     for table in tables:
         target.print(table)
@@ -47,7 +47,7 @@ def print_tables(tables: Sequence[Table]) -> None:
 
 
 def write_csv(path: Path, scores: Scores) -> None:
-    """One row a class and sequence, every metric a column; fractions."""
+    """Write all metrics as fractions, one row per class and sequence."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["class", "sequence", *scores.combined])
@@ -75,7 +75,7 @@ def _teta_table(teta: Teta) -> Table:
 def _table(
     what: str, rows: Mapping[str, Row], last: Mapping[str, Row], percent: Mapping[str, str], numbers: Mapping[str, str]
 ) -> Table:
-    """A table of fractions shown as percent, and of counts: name of the metric → heading of its column."""
+    """Return a table of fractions in percent and of counts; both map a metric to the heading of its column."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(what, no_wrap=True)
     for heading in [*percent.values(), *numbers.values()]:

@@ -1,4 +1,4 @@
-"""Results to be scored: every sequence of a split through the tracker."""
+"""Tracking of the sequences of a split into result files."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def track_sequences(
     class_numbers: Many[int] | None = None,
     on_frame: Callable[[Frame, Tracks], None] | None = None,
 ) -> None:
-    """Track sequences into a file each: ``folder/<name>.txt`` or ``folder/<name>.json``.
+    """Track sequences, and write the results of each to ``folder/<name>.txt`` or ``folder/<name>.json``.
 
-    A sequence that has its file is left alone, so that an interrupted run goes on where it stopped: a file appears only
-    once its sequence is done.
+    Sequences with a file are skipped, so repeat an interrupted run to continue it: a file appears only when its
+    sequence is complete.
 
     Args:
-        tracker: its memory is emptied before each sequence.
-        sequences: what to track; images are taken as stored, whatever rotation they ask for, as annotations are.
-        folder: made if it is not there.
-        format: of the files. In MOTChallenge text frames count from 1, in a second half, too.
+        tracker: tracker, which is reset before each sequence.
+        sequences: sequences to track; their images are read as stored, without EXIF rotation, like annotations.
+        folder: folder of the files; created if it does not exist.
+        format: format of the files. In MOTChallenge text frames count from 1, also in a second half.
         class_numbers: see :class:`memotr.io.mot.MotSink`.
         on_frame: called after every frame.
 

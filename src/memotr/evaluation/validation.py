@@ -1,4 +1,4 @@
-"""Scores of a model in training, on the validation split that its configuration names."""
+"""Validation of a model in training."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ SHOWN = ("HOTA", "DetA", "AssA", "MOTA", "IDF1")
 def make_validation(
     config: Config, folder: Path, files: AnnotationFiles | None = None
 ) -> Callable[[MeMOTR, int], dict[str, float]] | None:
-    """What scores a model after so many epochs (HOTA first), its results kept in ``folder/epoch_<n>``.
+    """Return a function that scores a model after an epoch (HOTA first), with results in ``folder/epoch_<n>``.
 
     Args:
-        config: ``data.val`` says what to track; without it there is nothing to validate on.
-        folder: for the results.
-        files: annotation files that were read before, and those that are read now.
+        config: configuration; without ``data.val`` there is no validation, and None is returned.
+        folder: folder for the results.
+        files: cache of annotation files.
 
     Raises:
         UserError: the split or its ground truth is missing or broken.
@@ -55,8 +55,8 @@ def make_validation(
 
 
 def _usual_split(path: Path, val: SplitConfig) -> str | None:
-    """The split that is validated on where none is named: None if there is but one."""
+    """Return the default split for validation, None for the only split."""
     splits = recognise(path, val.format).splits
     if "val" in splits or len(splits) == 1:
         return "val" if "val" in splits else None
-    raise UserError(f"{path}: has the splits {', '.join(splits)}; say which as data.val.split")
+    raise UserError(f"{path}: has the splits {', '.join(splits)}; choose one as data.val.split")

@@ -1,1 +1,1 @@
-"""Where the points are lost: every single error behind the counts of a run, and a page that shows them."""
+"""Error analysis: every single error behind the counts of a run, and an HTML page that shows them."""

@@ -1,4 +1,4 @@
-"""Values of the card of one event: texts, pictures and the lane of its object."""
+"""Card of one event on the page: texts, pictures and the lane of its object."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def event_card(number: int, one: WorstEvent, classes: Sequence[str], pictures: S
         pictures: pictures of the event.
     """
     errors, event = one.errors, one.event
-    frames = errors.verdict.truth.frames
+    frames = errors.matched.truth.frames
     text = wording.describe(event, classes, frames)
     figures = tuple(_figure(picture, wording.caption(event, picture.frame, frames)) for picture in pictures)
     owner = None if isinstance(event, FalseRun) else (event.label, event.id)

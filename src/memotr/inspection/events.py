@@ -1,7 +1,7 @@
-"""Errors as people think of them: not boxes but events, each with its cost.
+"""Error events: id switches, runs of misses and false tracks, each with its cost.
 
-Costs are in boxes, so that kinds compare: a missed box and a false box are one each; a switch parts the boxes of an
-object in two stretches that no longer count as one, and costs the shorter of them.
+Costs are in boxes, to compare kinds of events. A missed or false box costs one. A switch splits the boxes of an object
+in two stretches, and costs the shorter one.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 
 from memotr.data.annotations import Bools, Ints
 from memotr.data.truth import VideoBoxes
-from memotr.inspection.boxes import FalseKind, MissKind, VerdictBoxes
-from memotr.metrics.clear import NOBODY
+from memotr.inspection.box_errors import FalseKind, MatchedBoxes, MissKind
+from memotr.metrics.clear import UNMATCHED
 
 Box = tuple[float, float, float, float]
 
 
 class SwitchKind(StrEnum):
-    """Where the new id comes from."""
+    """Origin of the new id."""
 
     SWAP = "two objects swapped ids"
     TAKEN = "took over another object's id"
@@ -33,15 +33,15 @@ class SwitchKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One error.
+    """Error event.
 
     Attributes:
-        label: class of the object, or of the false track.
-        id: of the object; of the predicted track where that is false.
-        first, last: frames, counted from 0 in what is scored, in which it begins and ends.
-        boxes: where it is in these two frames, xyxy in pixels.
-        cost: number of boxes that it concerns.
-        reason: what it may come from.
+        label: class of the object or the false track.
+        id: id of the object or the false track.
+        first, last: first and last frame, counted from 0 in the scored frames.
+        boxes: boxes in these two frames, xyxy in pixels.
+        cost: number of boxes lost.
+        reason: possible cause.
     """
 
     label: int
@@ -55,12 +55,12 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Switch(Event):
-    """An object has another id from ``last`` on than in ``first``, when it was found the last time before.
+    """Change of an object's id between ``first``, when it was last found under the old id, and ``last``.
 
     Attributes:
-        old, new: the ids.
-        before, after: number of boxes found under the old id in one go, and then under the new one.
-        other: object that had the new id last; None where that is this object, or none had it.
+        old, new: ids before and after.
+        before, after: number of boxes found in a row under the old and under the new id.
+        other: object that had the new id last; None if it is this object, or no object had it.
     """
 
     old: int
@@ -71,18 +71,18 @@ class Switch(Event):
 
     @property
     def gap(self) -> int:
-        """Number of frames in between."""
+        """Number of frames between ``first`` and ``last``."""
         return self.last - self.first - 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class MissedRun(Event):
-    """An object is not found, time after time, from ``first`` to ``last``."""
+    """Run of misses of an object from ``first`` to ``last``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FalseRun(Event):
-    """A predicted track lies on no object, box after box, from ``first`` to ``last``."""
+    """Run of false boxes of a predicted track from ``first`` to ``last``."""
 
 
 Run = TypeVar("Run", MissedRun, FalseRun)
@@ -90,13 +90,13 @@ Run = TypeVar("Run", MissedRun, FalseRun)
 
 @dataclass(frozen=True, eq=False)
 class ObjectTrack:
-    """One object's life.
+    """Ground-truth track of one object.
 
     Attributes:
-        label, id: of the object.
-        frames: (K,) frames in which it is annotated, counted from 0 in what is scored.
-        found: (K,) id of the prediction it is matched with; −1 where it is missed.
-        switched: (K,) where that is another one than when it was last found.
+        label, id: class and id of the object.
+        frames: (K,) frames in which it is annotated, counted from 0 in the scored frames.
+        found: (K,) id of the prediction matched to it; −1 where it is missed.
+        switched: (K,) mask of frames in which that id is another one than when it was last found.
     """
 
     label: int
@@ -107,27 +107,27 @@ class ObjectTrack:
 
     @property
     def missed(self) -> int:
-        return int((self.found == NOBODY).sum())
+        return int((self.found == UNMATCHED).sum())
 
     @property
-    def strayed(self) -> int:
-        """Number of boxes found under another id than the one that it has most of the time."""
-        counts = np.unique(self.found[self.found != NOBODY], return_counts=True)[1]
+    def wrong_id(self) -> int:
+        """Number of boxes found under another id than the object's most frequent one."""
+        counts = np.unique(self.found[self.found != UNMATCHED], return_counts=True)[1]
         return int(counts.sum() - counts.max(initial=0))
 
 
 @dataclass(frozen=True, eq=False)
 class SequenceErrors:
-    """Everything that went wrong in one sequence.
+    """Errors of one sequence.
 
     Attributes:
-        verdict: on every box.
-        tracks: every object, in the order of appearance.
-        switches, misses, false_runs: the events, the costliest first. Costs of misses add up to CLEAR's false
-            negatives, those of false runs to its false positives; there are as many switches as it counts.
+        matched: all scored boxes and their matches.
+        tracks: all objects in order of appearance.
+        switches, misses, false_runs: events, the costliest first. Costs of misses add up to CLEAR's false negatives,
+            costs of false runs to its false positives; the number of switches is CLEAR's.
     """
 
-    verdict: VerdictBoxes
+    matched: MatchedBoxes
     tracks: tuple[ObjectTrack, ...]
     switches: tuple[Switch, ...]
     misses: tuple[MissedRun, ...]
@@ -135,64 +135,64 @@ class SequenceErrors:
 
     @property
     def name(self) -> str:
-        return self.verdict.truth.name
+        return self.matched.truth.name
 
     @property
     def num_frames(self) -> int:
-        return len(self.verdict.truth.frames)
+        return len(self.matched.truth.frames)
 
     @property
     def missed(self) -> int:
-        """Number of boxes: CLR_FN."""
-        return int(self.verdict.missed.sum())
+        """Number of missed boxes, CLR_FN."""
+        return int(self.matched.missed.sum())
 
     @property
     def false(self) -> int:
-        """Number of boxes: CLR_FP."""
-        return int(self.verdict.false.sum())
+        """Number of false boxes, CLR_FP."""
+        return int(self.matched.false.sum())
 
     @property
-    def strayed(self) -> int:
-        """Number of boxes found under another id than their object's usual one."""
-        return sum(track.strayed for track in self.tracks)
+    def wrong_id(self) -> int:
+        """Number of boxes found under another id than their object's most frequent one."""
+        return sum(track.wrong_id for track in self.tracks)
 
     @property
     def lost(self) -> int:
-        """Number of boxes missed, false or strayed: what sequences are ranked by."""
-        return self.missed + self.false + self.strayed
+        """Number of boxes missed, false or under a wrong id, by which sequences are ranked."""
+        return self.missed + self.false + self.wrong_id
 
     def reasons(self) -> tuple[Counter[str], Counter[str], Counter[str]]:
-        """Reason → number of switches, of missed boxes and of false ones."""
+        """Count switches, missed boxes and false boxes by reason."""
         return (
             Counter(switch.reason for switch in self.switches),
-            Counter(_names(self.verdict.missed_by, MissKind)),
-            Counter(_names(self.verdict.false_by, FalseKind)),
+            Counter(_names(self.matched.missed_by, MissKind)),
+            Counter(_names(self.matched.false_by, FalseKind)),
         )
 
 
-def find_errors(verdict: VerdictBoxes) -> SequenceErrors:
-    """The events behind the boxes of :func:`memotr.inspection.boxes.judge`."""
-    objects, predictions = verdict.objects, verdict.predictions
-    lives = _lives(objects)
-    tracks = [ObjectTrack(*_key(objects, r), objects.frames[r], verdict.found[r], verdict.switched[r]) for r in lives]
-    misses = _runs(MissedRun, objects, verdict.missed_by, MissKind)
-    false_runs = _runs(FalseRun, predictions, verdict.false_by, FalseKind)
+def find_errors(matched: MatchedBoxes) -> SequenceErrors:
+    """Return the events behind the errors of :func:`memotr.inspection.box_errors.match_boxes`."""
+    objects, predictions = matched.objects, matched.predictions
+    by_id = _rows_by_id(objects)
+    tracks = [ObjectTrack(*_key(objects, r), objects.frames[r], matched.found[r], matched.switched[r]) for r in by_id]
+    misses = _runs(MissedRun, objects, matched.missed_by, MissKind)
+    false_runs = _runs(FalseRun, predictions, matched.false_by, FalseKind)
     return SequenceErrors(
-        verdict,
+        matched,
         tuple(sorted(tracks, key=lambda track: (int(track.frames[0]), track.id))),
-        tuple(sorted(_switches(verdict, lives), key=costliest)),
+        tuple(sorted(_switches(matched, by_id), key=costliest)),
         tuple(sorted(misses, key=costliest)),
         tuple(sorted(false_runs, key=costliest)),
     )
 
 
 def costliest(event: Event) -> tuple[int, int, int]:
-    """Sort key: the highest cost first, then in time."""
+    """Return the sort key of events: the highest cost first, then by time."""
     return -event.cost, event.first, event.id
 
 
-def _lives(boxes: VideoBoxes) -> list[Ints]:
-    """The rows of every id of every class, in time."""
+def _rows_by_id(boxes: VideoBoxes) -> list[Ints]:
+    """Return the rows of each id of each class, in order of time."""
     if not len(boxes):
         return []
     order = np.lexsort((boxes.frames, boxes.ids, boxes.labels))
@@ -210,14 +210,14 @@ def _box(boxes: VideoBoxes, row: int) -> Box:
 
 
 def _runs(kind: type[Run], boxes: VideoBoxes, wrong_by: Ints, reasons: type[StrEnum]) -> list[Run]:
-    """An event for all boxes of an id that are wrong one after the other; ``wrong_by`` (N,) is −1 where they are not.
+    """Return an event for each run of wrong boxes of an id; ``wrong_by`` (N,) is −1 for right boxes.
 
     Frames in which the id has no box do not end a run.
     """
     events = []
-    for life in _lives(boxes):
-        wrong = wrong_by[life] >= 0
-        for rows in np.split(life, np.flatnonzero(np.diff(wrong)) + 1):
+    for track in _rows_by_id(boxes):
+        wrong = wrong_by[track] >= 0
+        for rows in np.split(track, np.flatnonzero(np.diff(wrong)) + 1):
             if wrong_by[rows[0]] < 0:
                 continue
             label, number = _key(boxes, rows)
@@ -231,19 +231,19 @@ def _runs(kind: type[Run], boxes: VideoBoxes, wrong_by: Ints, reasons: type[StrE
 
 
 def _names(positions: Ints, reasons: type[StrEnum]) -> list[str]:
-    """What the positions (N,) in an enumeration stand for; −1 for nothing."""
+    """Return the values at positions (N,) of an enumeration, without those of −1."""
     texts = [str(reason) for reason in reasons]
     return [texts[k] for k in positions.tolist() if k >= 0]
 
 
-def _switches(verdict: VerdictBoxes, lives: list[Ints]) -> Iterator[Switch]:
-    objects, found = verdict.objects, verdict.found
+def _switches(matched: MatchedBoxes, by_id: list[Ints]) -> Iterator[Switch]:
+    objects, found = matched.objects, matched.found
     holders = _Holders(objects, found)
-    for life in lives:
-        if not verdict.switched[life].any():
+    for track in by_id:
+        if not matched.switched[track].any():
             continue
-        rows = life[found[life] != NOBODY]  # one at least is before a switch
-        starts = [0, *np.flatnonzero(verdict.switched[rows]).tolist(), len(rows)]
+        rows = track[found[track] != UNMATCHED]  # has a row before each switch
+        starts = [0, *np.flatnonzero(matched.switched[rows]).tolist(), len(rows)]
         for before, start, after in zip(starts, starts[1:-1], starts[2:], strict=False):
             was, now = rows[start - 1], rows[start]
             label, number = _key(objects, rows)
@@ -266,20 +266,20 @@ def _switches(verdict: VerdictBoxes, lives: list[Ints]) -> Iterator[Switch]:
             )
 
 
-def _kind(number: int, holder: int | None, heir: int | None) -> SwitchKind:
-    """Of an object with a number: ``holder`` had its new id last, ``heir`` got the old one."""
+def _kind(number: int, holder: int | None, successor: int | None) -> SwitchKind:
+    """Return the kind of a switch of an object: ``holder`` had its new id last, ``successor`` got its old id."""
     if holder is None:
         return SwitchKind.NEW
     if holder == number:
         return SwitchKind.BACK
-    return SwitchKind.SWAP if heir == holder else SwitchKind.TAKEN
+    return SwitchKind.SWAP if successor == holder else SwitchKind.TAKEN
 
 
 class _Holders:
-    """Which objects were found under an id, and when."""
+    """Index of the objects found under each id, in order of time."""
 
     def __init__(self, objects: VideoBoxes, found: Ints) -> None:
-        hit = np.flatnonzero(found != NOBODY)
+        hit = np.flatnonzero(found != UNMATCHED)
         rows = hit[np.lexsort((objects.frames[hit], found[hit], objects.labels[hit]))]
         ids, labels = found[rows], objects.labels[rows]
         cuts = np.flatnonzero((np.diff(ids) != 0) | (np.diff(labels) != 0)) + 1
@@ -289,13 +289,13 @@ class _Holders:
         self._objects = objects
 
     def before(self, label: int, track: int, frame: int) -> int | None:
-        """The last object found under the id of a track before a frame."""
+        """Return the last object found under the id of a track before a frame."""
         rows = self._rows[label, track]
         k = int(np.searchsorted(self._objects.frames[rows], frame, "left"))
         return int(self._objects.ids[rows[k - 1]]) if k else None
 
     def after(self, label: int, track: int, frame: int) -> int | None:
-        """The first object found under the id of a track after a frame."""
+        """Return the first object found under the id of a track after a frame."""
         rows = self._rows[label, track]
         k = int(np.searchsorted(self._objects.frames[rows], frame, "right"))
         return int(self._objects.ids[rows[k]]) if k < len(rows) else None

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from memotr.errors import UserError
 from memotr.inspection import wording
 from memotr.inspection.event_card import WorstEvent, event_card
+from memotr.inspection.inspect_run import Inspection
 from memotr.inspection.pictures import Picture
-from memotr.inspection.run import Inspection
 from memotr.inspection.sequence_section import metric_texts, sequence_section
 from memotr.io.draw import track_color
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memotr.data.truth import VideoBoxes
-from memotr.inspection.boxes import VerdictBoxes
+from memotr.inspection.box_errors import MatchedBoxes
 from memotr.inspection.events import Box, Event, FalseRun, Switch
-from memotr.inspection.images import FrameImages
+from memotr.inspection.frame_images import FrameImages
 from memotr.io.image_files import ImageError, read_image
 
 SIDE = 420  # width and height of a picture in units, and of its image in pixels at most
@@ -75,7 +75,7 @@ class Picture:
     """Square crop of a frame.
 
     Attributes:
-        frame: frame counted from 0 in what is scored.
+        frame: number of the frame, counted from 0 in the scored frames.
         jpeg: the image, without boxes.
         marks: boxes, in the order of drawing.
     """
@@ -85,18 +85,18 @@ class Picture:
     marks: tuple[Mark, ...]
 
 
-def take_pictures(event: Event, verdict: VerdictBoxes, images: FrameImages, limit: int) -> tuple[Picture, ...]:
+def take_pictures(event: Event, matched: MatchedBoxes, images: FrameImages, limit: int) -> tuple[Picture, ...]:
     """Crop the first and the last frame of an event, or its only frame; skip frames without a readable image.
 
     Args:
         event: event of the sequence.
-        verdict: boxes of the sequence.
+        matched: boxes of the sequence.
         images: images of the sequence.
-        limit: greatest size of a picture in bytes; exceeded where the smallest image still needs more.
+        limit: largest size of a picture in bytes; exceeded if the smallest image needs more.
     """
     side = AROUND * max(max(right - left, bottom - top) for left, top, right, bottom in event.boxes)
     ends = dict(zip((event.first, event.last), event.boxes, strict=True))
-    taken = (_take(event, verdict, frame, box, side, images.get(frame), limit) for frame, box in ends.items())
+    taken = (_take(event, matched, frame, box, side, images.get(frame), limit) for frame, box in ends.items())
     return tuple(picture for picture in taken if picture is not None)
 
 
@@ -121,7 +121,7 @@ def _plate(left: float, top: float, size: int, text: str, track: int | None) -> 
 
 
 def _take(
-    event: Event, verdict: VerdictBoxes, frame: int, box: Box, side: float, file: Path | None, limit: int
+    event: Event, matched: MatchedBoxes, frame: int, box: Box, side: float, file: Path | None, limit: int
 ) -> Picture | None:
     try:
         image = None if file is None else read_image(file)
@@ -131,7 +131,7 @@ def _take(
         return None
     left, top, size = _window(box, side, image)
     crop = image[top : top + size, left : left + size]
-    marks = _marks(event, verdict, frame)
+    marks = _marks(event, matched, frame)
     inside = (_moved(mark, left, top, SIDE / size) for mark in marks)
     shown = [mark for mark in inside if max(mark.box[:2]) < SIDE and min(mark.box[2:]) > 0]
     return Picture(frame, _encode(crop, limit), tuple(sorted(shown, key=lambda mark: (mark.focus, mark.role))))
@@ -145,11 +145,11 @@ def _window(box: Box, side: float, image: NDArray[np.uint8]) -> tuple[int, int, 
     return min(max(left, 0), width - size), min(max(top, 0), height - size), size
 
 
-def _marks(event: Event, verdict: VerdictBoxes, frame: int) -> Iterator[Mark]:
+def _marks(event: Event, matched: MatchedBoxes, frame: int) -> Iterator[Mark]:
     """Yield all boxes of a frame, in pixels of the frame."""
     tracks = {event.old, event.new} if isinstance(event, Switch) else {event.id} if isinstance(event, FalseRun) else ()
     mine: set[int] = set() if isinstance(event, FalseRun) else {event.id}
-    for role, boxes, focus in ((Role.OBJECT, verdict.objects, mine), (Role.TRACK, verdict.predictions, tracks)):
+    for role, boxes, focus in ((Role.OBJECT, matched.objects, mine), (Role.TRACK, matched.predictions, tracks)):
         for number, label, box in _in_frame(boxes, frame):
             yield Mark(role, number, box, label == event.label and number in focus)
 

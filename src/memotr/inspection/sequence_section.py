@@ -1,4 +1,4 @@
-"""Values of the page's section about one sequence."""
+"""Section of the page about one sequence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from memotr.inspection import timeline, wording
 from memotr.inspection.event_card import EventCard
 from memotr.inspection.events import Event, ObjectTrack, SequenceErrors
-from memotr.inspection.run import Inspection, Row
+from memotr.inspection.inspect_run import Inspection, Row
 from memotr.inspection.timeline import Badge, DensityLane, Lane
 from memotr.inspection.wording import EventText
 
@@ -18,8 +18,8 @@ PERCENT = ("HOTA", "DetA", "AssA", "MOTA", "IDF1")
 COUNTS = {"IDSW": "IDSW", "CLR_FN": "FN", "CLR_FP": "FP"}
 
 LANES, LEAST_LANES = 40, 6  # objects drawn of a sequence, at most and at least
-PIECES = 30_000  # of all lanes together, some 50 bytes each; an object in one colour is one
-LISTED = 8  # events of a sequence and kind that the table names
+PIECES = 30_000  # of all lanes together, about 50 bytes each; an object in one colour is one piece
+LISTED = 8  # largest number of events per sequence and kind in the table
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,10 @@ def sequence_section(inspection: Inspection, position: int, shown: Mapping[Event
         anchor=f"sequence-{position + 1}",  # not the name, which may hold any character
         name=errors.name,
         numbers=metric_texts(inspection.by_sequence[errors.name]),
-        losses={"switch": errors.strayed, "missed": errors.missed, "false": errors.false},
+        losses={"switch": errors.wrong_id, "missed": errors.missed, "false": errors.false},
         timeline=_timeline(errors, shown, classes, PIECES // len(inspection.errors)),
         cards=tuple(shown),
-        others=tuple(wording.describe(event, classes, errors.verdict.truth.frames) for event in listed),
+        others=tuple(wording.describe(event, classes, errors.matched.truth.frames) for event in listed),
         num_unlisted=num_unlisted,
     )
 
@@ -120,8 +120,8 @@ def sequence_section(inspection: Inspection, position: int, shown: Mapping[Event
 def _timeline(
     errors: SequenceErrors, shown: Mapping[EventCard, Event], classes: Sequence[str], pieces: int
 ) -> Timeline:
-    verdict = errors.verdict
-    missed, false = verdict.objects.frames[verdict.missed], verdict.predictions.frames[verdict.false]
+    matched = errors.matched
+    missed, false = matched.objects.frames[matched.missed], matched.predictions.frames[matched.false]
     return Timeline(
         badges=timeline.place_badges({card.number: event for card, event in shown.items()}, errors.num_frames),
         num_switches=len(errors.switches),
@@ -135,8 +135,8 @@ def _timeline(
 
 def _object_lanes(errors: SequenceErrors, classes: Sequence[str], pieces: int) -> ObjectLanes:
     """Return lanes of the objects that lose most, in the order of appearance, made of about ``pieces`` pieces."""
-    faulty = [track for track in errors.tracks if track.missed + track.strayed or track.switched.any()]
-    ranked = sorted(faulty, key=lambda track: -(track.missed + track.strayed))
+    faulty = [track for track in errors.tracks if track.missed + track.wrong_id or track.switched.any()]
+    ranked = sorted(faulty, key=lambda track: -(track.missed + track.wrong_id))
     sizes = np.cumsum([1 + np.count_nonzero(np.diff(track.found)) for track in ranked])
     room = int(np.searchsorted(sizes, pieces, "right"))
     most = max(LEAST_LANES, min(LANES, room))
@@ -153,8 +153,8 @@ def _not_drawn(num_faultless: int, rest: Sequence[ObjectTrack]) -> list[str]:
     if num_faultless:
         texts.append(f"{wording.count(num_faultless, 'object', 'objects')} tracked without a fault")
     if rest:
-        missed, strayed = sum(track.missed for track in rest), sum(track.strayed for track in rest)
-        texts.append(f"{len(rest):,} that lose less ({missed:,} boxes missed, {strayed:,} under a wrong id)")
+        missed, wrong_id = sum(track.missed for track in rest), sum(track.wrong_id for track in rest)
+        texts.append(f"{len(rest):,} that lose less ({missed:,} boxes missed, {wrong_id:,} under a wrong id)")
     return texts
 
 

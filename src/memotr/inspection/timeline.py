@@ -16,7 +16,7 @@ import numpy as np
 from memotr.data.annotations import Bools, Ints
 from memotr.inspection import wording
 from memotr.inspection.events import Event, ObjectTrack, SequenceErrors
-from memotr.metrics.clear import NOBODY
+from memotr.metrics.clear import UNMATCHED
 
 DENSITY_HEIGHT, SWITCH_HEIGHT, LANE_HEIGHT = 40, 26, 16  # pixels
 BINS = 160
@@ -159,7 +159,7 @@ def place_badges(events: Mapping[int, Event], num_frames: int) -> tuple[Badge, .
 
 def ticks(errors: SequenceErrors) -> list[tuple[float, int]]:
     """Return round frame numbers for the axis, each with its position in [0, 1] before it."""
-    numbers = errors.verdict.truth.frames
+    numbers = errors.matched.truth.frames
     least = (numbers[-1] - numbers[0] + 1) / TICKS
     step = next(s for k in count() for factor in STEPS if (s := factor * 10**k) >= least)
     round_ones = range(-(-numbers[0] // step) * step, numbers[-1] + 1, step)
@@ -175,9 +175,9 @@ def _lane_with_grid(errors: SequenceErrors, height: int, label: str, strokes: It
 def _track_strokes(track: ObjectTrack, top: int) -> list[Stroke]:
     """Return the paths of one object in a lane that begins at ``top``."""
     middle = top + LANE_HEIGHT / 2
-    missed = _lines(_stretches(track.frames, track.found == NOBODY), middle)
+    missed = _lines(_stretches(track.frames, track.found == UNMATCHED), middle)
     strokes = [Stroke("gone", missed, title=f"missed: {track.missed:,} boxes")]
-    for found in np.unique(track.found[track.found != NOBODY]).tolist():
+    for found in np.unique(track.found[track.found != UNMATCHED]).tolist():
         under = track.found == found
         title = f"object {track.id} as id {found}: {int(under.sum()):,} boxes"
         strokes.append(Stroke("bar", _lines(_stretches(track.frames, under), middle), found, title))

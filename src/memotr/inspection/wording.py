@@ -61,7 +61,7 @@ def caption(event: Event, position: int, frames: Sequence[int]) -> str:
 
     Args:
         event: an event of a sequence.
-        position: the frame, counted from 0 in what is scored.
+        position: number of the frame, counted from 0 in the scored frames.
         frames: (T,) frame numbers of the sequence.
     """
     number = f"Frame {int(frames[position]):,}"

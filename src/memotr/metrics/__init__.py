@@ -1,1 +1,1 @@
-"""Numbers from tables of boxes: HOTA, CLEAR, Identity, TETA and the bootstrap. No paths, no files."""
+"""Metrics of tables of boxes: HOTA, CLEAR, Identity, TETA and the bootstrap, without any files."""

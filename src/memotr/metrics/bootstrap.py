@@ -1,7 +1,7 @@
-"""Metrics of many selections of the sequences at once, for the paired bootstrap over sequences (Efron, 1979).
+"""Metrics of many selections of sequences at once, for the paired bootstrap over sequences (Efron, 1979).
 
-Sequences are drawn with replacement, as many as there are, and the metric is combined afresh from their counts, exactly
-as for the real selection: not averaged over sequences.
+Each resample draws as many sequences as there are, with replacement, and combines their counts exactly as for the real
+selection, rather than averaging metrics over sequences.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ NUMBERS = ("CLR_FP", "CLR_FN", "IDSW", "Frag")
 TETA = ("TETA", "TETA LocA", "TETA AssocA", "TETA ClsA")
 
 Metrics = dict[str, Floats]
-"""Name → (R,) value for each selection: fractions, and of NUMBERS counts."""
+"""Name → value (R,) for each selection: a count for NUMBERS, else a fraction."""
 
 
 def draw(num_sequences: int, resamples: int, seed: int) -> NDArray[np.float64]:
-    """(R, S) how often each sequence is in each resample."""
+    """Draw resamples: the number of times (R, S) that each sequence is in each of them."""
     generator = np.random.default_rng(seed)
     chances = np.full(num_sequences, 1 / num_sequences)
     return generator.multinomial(num_sequences, chances, size=resamples).astype(np.float64)
 
 
 def combined(classes: Mapping[str, Mapping[str, Fields]], sequences: Sequence[str], times: Floats) -> Metrics:
-    """HOTA, CLEAR and Identity of selections of sequences, as TrackEval combines them; the mean over classes.
+    """Combine HOTA, CLEAR and Identity over selections of sequences as TrackEval does, and average over classes.
 
     Args:
         classes: class → sequence → TrackEval's fields.
         sequences: (S,) names.
-        times: (R, S) how often each of them is in each selection.
+        times: (R, S) number of times that each sequence is in each selection.
     """
     rows = [_of_class([found[name] for name in sequences], times) for found in classes.values()]
     mean = {name: np.mean([row[name] for row in rows], axis=0) for name in FRACTIONS}
@@ -49,7 +49,7 @@ def combined(classes: Mapping[str, Mapping[str, Fields]], sequences: Sequence[st
 
 def _of_class(sequences: Sequence[Fields], times: Floats) -> Metrics:
     def total(name: str, weight: str | None = None) -> Floats:
-        """(R,) or (R, 19): the sum over sequences, of ratios weighted by what they are ratios of."""
+        """Return the sum (R,) or (R, 19) of a field over sequences, weighted by another field for ratios."""
         values = np.array([of[name] * (1 if weight is None else of[weight]) for of in sequences])  # (S,) or (S, 19)
         summed: Floats = times @ values
         return summed
@@ -83,12 +83,12 @@ def _of_class(sequences: Sequence[Fields], times: Floats) -> Metrics:
 
 
 def combined_teta(counts: Mapping[str, TetaCounts], sequences: Sequence[str], times: Floats) -> Metrics:
-    """TETA and its parts of selections of sequences: the mean over the classes that a selection has.
+    """Combine TETA and its parts over selections of sequences, and average over the classes in each selection.
 
     Args:
         counts: sequence → counts, C classes.
         sequences: (S,) names.
-        times: (R, S) how often each of them is in each selection.
+        times: (R, S) number of times that each sequence is in each selection.
     """
     total: dict[str, Floats] = {}
     for field in fields(TetaCounts):

@@ -18,7 +18,7 @@ AVERAGED = (
 )
 COUNTED = ("CLR_TP", "CLR_FN", "CLR_FP", "IDSW", "MT", "PT", "ML", "Frag", "CLR_Frames")
 
-NOBODY = -1
+UNMATCHED = -1
 CONTINUES = 1000.0  # weight of a pair that goes on from the frame before: above any sum of overlaps
 MOSTLY_TRACKED, MOSTLY_LOST = 0.8, 0.2  # shares of an object's frames
 
@@ -45,9 +45,9 @@ def clear_matching(data: MetricInput) -> Matching:
 
     A frame without objects or without predictions leaves open which pairs go on, as in TrackEval.
     """
-    last = np.full(data["num_gt_ids"], NOBODY)  # tracker id that each object was last found under
+    last = np.full(data["num_gt_ids"], UNMATCHED)  # tracker id that each object was last found under
     going_on = last.copy()  # the same, of the frame before only
-    partner = np.full(data["num_gt_dets"], NOBODY)
+    partner = np.full(data["num_gt_dets"], UNMATCHED)
     switched, begun = np.zeros(data["num_gt_dets"], np.bool_), np.zeros(data["num_gt_dets"], np.bool_)
     g = p = 0
     overlap = 0.0
@@ -60,11 +60,11 @@ def clear_matching(data: MetricInput) -> Matching:
             rows, columns = rows[matched], columns[matched]
             objects, tracks = gt_ids[rows], tracker_ids[columns]
             partner[g + rows] = p + columns
-            switched[g + rows] = (last[objects] != NOBODY) & (last[objects] != tracks)
-            begun[g + rows] = going_on[objects] == NOBODY
+            switched[g + rows] = (last[objects] != UNMATCHED) & (last[objects] != tracks)
+            begun[g + rows] = going_on[objects] == UNMATCHED
             overlap += sum(iou[rows, columns])  # one after the other, as TrackEval adds: equal in every bit
             last[objects] = tracks
-            going_on[:] = NOBODY
+            going_on[:] = UNMATCHED
             going_on[objects] = tracks
         g, p = g + len(gt_ids), p + len(tracker_ids)
     return Matching(partner, switched, begun, overlap)
@@ -78,7 +78,7 @@ def measure(data: MetricInput) -> Fields:
         empty = {"CLR_FN": data["num_gt_dets"], "CLR_FP": data["num_tracker_dets"], "ML": data["num_gt_ids"]}
         return dict.fromkeys((*AVERAGED, *COUNTED), 0) | empty | {"MLR": 1.0}
     matching = clear_matching(data)
-    found = matching.partner != NOBODY  # (G,)
+    found = matching.partner != UNMATCHED  # (G,)
     tp = int(found.sum())
     ids = np.concatenate(data["gt_ids"])  # (G,)
     frames = np.bincount(ids)  # of each object

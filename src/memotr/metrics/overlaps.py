@@ -9,19 +9,19 @@ import numpy as np
 from memotr.data.annotations import Bools, Floats, Ints
 from memotr.data.truth import VideoBoxes
 
-EPS = float(np.finfo(np.float64).eps)  # the tolerance of every threshold, as the metric's authors have it
+EPS = float(np.finfo(np.float64).eps)  # tolerance of every threshold, as in the metric authors' code
 
 
 @dataclass(frozen=True, eq=False)
 class Overlaps:
-    """The pairs of boxes of one frame whose intersection over union is not 0.
+    """Pairs of boxes of the same frame whose intersection over union is not 0.
 
     Attributes:
         gt: G ground-truth boxes.
         pred: P predicted boxes.
-        i: (K,) row of the ground truth of a pair, ascending.
-        j: (K,) row of the prediction of a pair, ascending for each ground truth.
-        iou: (K,) their intersection over union, in (0, 1].
+        i: (K,) row of each pair's ground truth, ascending.
+        j: (K,) row of each pair's prediction, ascending for each ground truth.
+        iou: (K,) intersection over union of each pair, in (0, 1].
     """
 
     gt: VideoBoxes
@@ -38,14 +38,14 @@ class Overlaps:
         return cls(gt, pred, i[touching], j[touching], iou[touching])
 
     def select(self, gt: Bools, pred: Bools) -> Overlaps:
-        """The overlaps among the ground truth (G,) and the predictions (P,) that two masks keep."""
+        """Return the overlaps between the ground truth and the predictions selected by masks (G,) and (P,)."""
         kept = gt[self.i] & pred[self.j]  # (K,)
         new_i, new_j = np.cumsum(gt) - 1, np.cumsum(pred) - 1  # (G,), (P,): old row → new row
         return Overlaps(self.gt[gt], self.pred[pred], new_i[self.i[kept]], new_j[self.j[kept]], self.iou[kept])
 
 
 def same_frame(frames_a: Ints, frames_b: Ints) -> tuple[Ints, Ints]:
-    """All pairs of rows of one frame: (A,) and (B,) ascending frame numbers → (K,) rows of a, ascending, and of b."""
+    """Return the rows (K,) of a, ascending, and of b of all pairs with equal frame numbers; (A,), (B,) ascend, too."""
     first = np.searchsorted(frames_b, frames_a, side="left")  # (A,)
     count = np.searchsorted(frames_b, frames_a, side="right") - first  # (A,) rows of b in the frame of each row of a
     i = np.repeat(np.arange(len(frames_a)), count)  # (K,)
@@ -54,12 +54,12 @@ def same_frame(frames_a: Ints, frames_b: Ints) -> tuple[Ints, Ints]:
 
 
 def box_area(boxes: Floats) -> Floats:
-    """(N, 4) xyxy → (N,)."""
+    """Return the areas (N,) of boxes (N, 4) xyxy."""
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 def box_intersection(a: Floats, b: Floats) -> Floats:
-    """Area that a[k] and b[k] share: (K, 4) and (K, 4) xyxy → (K,)."""
+    """Return the intersection areas (K,) of a[k] and b[k], both (K, 4) xyxy."""
     width = np.minimum(a[:, 2], b[:, 2]) - np.maximum(a[:, 0], b[:, 0])  # (K,)
     height = np.minimum(a[:, 3], b[:, 3]) - np.maximum(a[:, 1], b[:, 1])  # (K,)
     shared: Floats = width.clip(min=0) * height.clip(min=0)
@@ -67,7 +67,7 @@ def box_intersection(a: Floats, b: Floats) -> Floats:
 
 
 def box_iou(a: Floats, b: Floats) -> Floats:
-    """Intersection over union of a[k] and b[k]: (K, 4) and (K, 4) xyxy → (K,); 0 where a box has no area."""
+    """Return intersection over union (K,) of a[k] and b[k], both (K, 4) xyxy; 0 for boxes without area."""
     area_a, area_b = box_area(a), box_area(b)  # (K,) each
     shared = box_intersection(a, b)
     solid = (area_a > EPS) & (area_b > EPS)

@@ -1,8 +1,8 @@
-"""From boxes to what the metrics take: the overlaps of every frame, without what is held against nobody.
+"""Preprocessing of boxes for the metrics: overlaps in every frame, excluding distractors and ignore regions.
 
-As TrackEval's MotChallenge2DBox does it, predictions that match a distractor are taken out (MOT16, MOT17, MOT20), and
-as its BDD100K does it, predictions that match nothing and lie in an ignore region. Both rules need the boxes that are
-not scored; afterwards these are gone, too.
+Predictions that match a distractor are removed as in TrackEval's MotChallenge2DBox (MOT16, MOT17, MOT20), and unmatched
+predictions in an ignore region as in its BDD100K. Both rules need the boxes that are not scored, which are removed
+afterwards.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from memotr.data.annotations import Bools, Floats, Ints
 from memotr.data.truth import SequenceTruth, VideoBoxes
 from memotr.metrics.overlaps import EPS, box_area
 
-MATCH = 0.5 - EPS  # intersection over union from which a prediction can match for the rules of this file
-SOLID = 1e-9  # square pixels; unions of such boxes are never rounded to nothing
+MATCH = 0.5 - EPS  # smallest intersection over union of a match in this module
+SOLID = 1e-9  # square pixels; the union of larger boxes never rounds to 0
 
 Fields = dict[str, Any]
 """TrackEval's name → number, or array (19,) over the localisation thresholds; those of all metrics together."""
 
 
 class MetricInput(TypedDict):
-    """One class of one sequence in TrackEval's terms; ids are 0 … n − 1.
+    """Input of TrackEval's metrics for one class of one sequence; ids are 0 … n − 1.
 
-    Lists have an entry for each frame with a box: the others change no metric, and a file may announce any number.
+    Lists have an entry for each frame with a box; other frames change no metric, and a file may declare any number.
     """
 
     num_timesteps: int
@@ -41,50 +41,49 @@ class MetricInput(TypedDict):
 
 
 @dataclass(frozen=True, eq=False)
-class JudgedBoxes:
-    """What of one class is held against what.
+class ScoredBoxes:
+    """Boxes of one class that are scored, and their overlaps.
 
     Attributes:
-        scored: (N,) which of the objects.
-        judged: (M,) which of the predictions.
-        frames: (F,) frames in which there is any box, counted as in the truth.
-        overlaps: intersection over union of the scored objects and judged predictions of each of these frames, (G, P).
+        objects: (N,) mask of the scored objects.
+        predictions: (M,) mask of the scored predictions.
+        frames: (F,) frames with any box, numbered as in the ground truth.
+        overlaps: intersection over union (G, P) of scored objects and predictions in each of these frames.
     """
 
-    scored: Bools
-    judged: Bools
+    objects: Bools
+    predictions: Bools
     frames: Ints
     overlaps: list[Floats]
 
 
 def metric_inputs(truth: SequenceTruth, predictions: VideoBoxes, num_classes: int) -> list[MetricInput]:
-    """What the metrics take, for each class; arguments as in :func:`judged_boxes`."""
-    by_class = judged_boxes(truth, predictions, num_classes)
-    return [metric_input(truth, predictions, boxes) for boxes in by_class]
+    """Return the metrics' input for each class; arguments as in :func:`scored_boxes`."""
+    return [metric_input(truth, predictions, boxes) for boxes in scored_boxes(truth, predictions, num_classes)]
 
 
-def metric_input(truth: SequenceTruth, predictions: VideoBoxes, boxes: JudgedBoxes) -> MetricInput:
-    """What the metrics take of one class. The boxes of its frames, one after the other, are the rows of the masks."""
-    gt_ids, num_gt_ids = _renumbered(truth.objects, boxes.scored, boxes.frames)
-    tracker_ids, num_tracker_ids = _renumbered(predictions, boxes.judged, boxes.frames)
+def metric_input(truth: SequenceTruth, predictions: VideoBoxes, boxes: ScoredBoxes) -> MetricInput:
+    """Return the metrics' input for one class, whose boxes are in the order of the masks' rows."""
+    gt_ids, num_gt_ids = _renumbered(truth.objects, boxes.objects, boxes.frames)
+    tracker_ids, num_tracker_ids = _renumbered(predictions, boxes.predictions, boxes.frames)
     return MetricInput(
         num_timesteps=len(truth.frames),
         num_gt_ids=num_gt_ids,
         num_tracker_ids=num_tracker_ids,
-        num_gt_dets=int(boxes.scored.sum()),
-        num_tracker_dets=int(boxes.judged.sum()),
+        num_gt_dets=int(boxes.objects.sum()),
+        num_tracker_dets=int(boxes.predictions.sum()),
         gt_ids=gt_ids,
         tracker_ids=tracker_ids,
         similarity_scores=boxes.overlaps,
     )
 
 
-def judged_boxes(truth: SequenceTruth, predictions: VideoBoxes, num_classes: int) -> list[JudgedBoxes]:
-    """For each class, what is scored and what is left of the predictions.
+def scored_boxes(truth: SequenceTruth, predictions: VideoBoxes, num_classes: int) -> list[ScoredBoxes]:
+    """Return the scored objects and predictions of each class.
 
     Args:
-        truth: labels 0 … num_classes − 1.
-        predictions: frames counted as in ``truth``; labels too, or −1 for a class that is not scored.
+        truth: ground truth with labels 0 … num_classes − 1.
+        predictions: predictions with frames and labels as in ``truth``, or label −1 for a class that is not scored.
         num_classes: number of classes.
     """
     objects = truth.objects
@@ -93,47 +92,47 @@ def judged_boxes(truth: SequenceTruth, predictions: VideoBoxes, num_classes: int
     table_g, table_p = box_columns(objects), box_columns(predictions)
     solid = bool((table_g[4] > SOLID).all() and (table_p[4] > SOLID).all())
     scored = [~objects.ignore & (objects.labels == c) for c in range(num_classes)]  # (N,) each
-    judged = [predictions.labels == c for c in range(num_classes)]  # (M,) each; some are taken out below
+    kept = [predictions.labels == c for c in range(num_classes)]  # (M,) each; some are removed below
     overlaps: list[list[Floats]] = [[] for _ in range(num_classes)]
     in_region = _in_regions(predictions, truth.regions)
     for g, p in zip(rows_g, rows_p, strict=True):
         iou = iou_matrix(table_g[:, g], table_p[:, p], solid)  # (G, P)
         at_distractor = _at_distractor(iou, truth.distractors[g])  # (P,)
         for c in range(num_classes):
-            rows, columns = scored[c][g], judged[c][p]
-            columns &= ~at_distractor  # writes through to judged
+            rows, columns = scored[c][g], kept[c][p]
+            columns &= ~at_distractor  # a view: changes ``kept``
             if in_region[p].any():
                 columns &= ~(in_region[p] & _unmatched(iou[rows], columns))
-            overlaps[c].append(iou[:, columns][rows])  # TrackEval's order: the memory layout decides how sums round
-    return [JudgedBoxes(scored[c], judged[c], frames, overlaps[c]) for c in range(num_classes)]
+            overlaps[c].append(iou[:, columns][rows])  # in TrackEval's order: the memory layout affects rounding
+    return [ScoredBoxes(scored[c], kept[c], frames, overlaps[c]) for c in range(num_classes)]
 
 
 def _rows_of(boxes: VideoBoxes, frames: Ints) -> list[slice]:
-    """Return which rows each of some frames (F,) has."""
+    """Return the rows of each of some frames (F,)."""
     starts, ends = (np.searchsorted(boxes.frames, frames, side).tolist() for side in ("left", "right"))
     return [slice(*each) for each in zip(starts, ends, strict=True)]
 
 
 def _renumbered(boxes: VideoBoxes, kept: Bools, frames: Ints) -> tuple[list[Ints], int]:
-    """Return the ids of the kept boxes as numbers without gaps, for each of the frames (F,), and how many there are."""
+    """Return the ids of the kept boxes in each of the frames (F,), renumbered without gaps, and their number."""
     names, ids = np.unique(boxes.ids[kept], return_inverse=True)
     return [ids[rows] for rows in _rows_of(boxes[kept], frames)], len(names)
 
 
 def box_columns(boxes: VideoBoxes) -> Floats:
-    """(5, N): x1, y1, x2, y2 and area, each contiguous."""
+    """Return x1, y1, x2, y2 and area as contiguous rows (5, N)."""
     return np.concatenate([boxes.boxes.T, box_area(boxes.boxes)[None]])
 
 
 def iou_matrix(a: Floats, b: Floats, solid: bool) -> Floats:
-    """Intersection over union, operation for operation TrackEval's, so equal in bits.
+    """Return intersection over union with TrackEval's sequence of operations, equal in every bit.
 
     Args:
-        a, b: (5, G) and (5, P) columns.
-        solid: every box has an area well above 0.
+        a, b: (5, G) and (5, P), see :func:`box_columns`.
+        solid: every box has an area above ``SOLID``.
 
     Returns:
-        (G, P), 0 for boxes without area.
+        (G, P) in [0, 1]; 0 for boxes without area.
     """
     width = np.minimum(a[2, :, None], b[2]) - np.maximum(a[0, :, None], b[0])  # (G, P)
     height = np.minimum(a[3, :, None], b[3]) - np.maximum(a[1, :, None], b[1])
@@ -151,7 +150,7 @@ def iou_matrix(a: Floats, b: Floats, solid: bool) -> Floats:
 
 
 def _at_distractor(iou: Floats, distractors: Bools) -> Bools:
-    """(P,) predictions that the Hungarian method gives to a distractor, all (G, P) boxes of the frame competing."""
+    """Return a mask (P,) of predictions matched to a distractor, with all boxes of the frame (G, P) in the matching."""
     gone = np.zeros(iou.shape[1], np.bool_)
     if (iou[distractors] >= MATCH).any():
         rows, columns = _hungarian(iou)
@@ -160,7 +159,7 @@ def _at_distractor(iou: Floats, distractors: Bools) -> Bools:
 
 
 def _unmatched(iou: Floats, predictions: Bools) -> Bools:
-    """(P,) which of some predictions (P,) match none of the boxes of their class (G, P)."""
+    """Return a mask (P,) of those of the predictions (P,) that match no box of their class (G, P)."""
     free = predictions.copy()
     chosen = np.flatnonzero(predictions)
     free[chosen[_hungarian(iou[:, chosen])[1]]] = False
@@ -168,7 +167,7 @@ def _unmatched(iou: Floats, predictions: Bools) -> Bools:
 
 
 def _hungarian(iou: Floats) -> tuple[Ints, Ints]:
-    """Rows and columns of the pairs that match by at least half."""
+    """Return the rows and columns of the pairs that the Hungarian method matches, with an overlap of at least half."""
     score = np.where(iou < MATCH, 0.0, iou)
     rows, columns = linear_sum_assignment(-score)
     matched = score[rows, columns] > EPS
@@ -176,7 +175,7 @@ def _hungarian(iou: Floats) -> tuple[Ints, Ints]:
 
 
 def _in_regions(predictions: VideoBoxes, regions: VideoBoxes) -> Bools:
-    """(M,) predictions that lie by more than half of their area in one ignore region."""
+    """Return a mask (M,) of predictions with more than half of their area in one ignore region."""
     inside = np.zeros(len(predictions), np.bool_)
     for frame in np.unique(regions.frames).tolist():
         here = slice(*np.searchsorted(predictions.frames, (frame, frame + 1)).tolist())

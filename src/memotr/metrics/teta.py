@@ -1,8 +1,7 @@
 """TETA, the tracking-every-thing accuracy (Li et al., "Tracking Every Thing in the Wild", ECCV 2022).
 
-It judges three things apart: whether objects are found at all, whatever they are called (LocA), whether a track stays
-with its object (AssocA), and whether it is called right (ClsA). The numbers are those of the metric authors' own
-evaluation of BDD100K; where that does something unexpected, it is followed and said so.
+It scores localisation regardless of class (LocA), association (AssocA) and classification (ClsA) separately. The
+numbers equal those of the metric authors' own evaluation of BDD100K; comments mark where that is unexpected.
 
     counts = [teta_sequence(gt, pred, num_classes=8) for gt, pred in videos]
     scores = combine(counts, classes)
@@ -29,23 +28,23 @@ __all__ = [
     "teta_sequence",
 ]
 
-UNASSIGNED = -2  # of a prediction that no ground truth holds; −1 is a class that is not evaluated
+UNASSIGNED = -2  # for a prediction without ground truth; −1 is a class that is not evaluated
 
 
 def teta_sequence(gt: VideoBoxes, pred: VideoBoxes, num_classes: int, *, exhaustive: bool = True) -> TetaCounts:
     """Count one sequence (section 4 of the paper).
 
     Args:
-        gt: ground truth, labels 0 … num_classes − 1; its ``ignore`` rows are regions, of any label.
-        pred: predictions, labels −1 … num_classes − 1, where −1 is a class that is not evaluated: it can be localised
-            and associated, and is wrong about the class.
-        num_classes: C. The order of the classes matters a little, see `_count_wrong_predictions`.
+        gt: ground truth with labels 0 … num_classes − 1; its ``ignore`` rows are ignore regions with any label.
+        pred: predictions with labels −1 … num_classes − 1, where −1 is a class that is not evaluated: it can be
+            localised and associated, but its class is wrong.
+        num_classes: number of classes C. Their order has a small effect, see `_count_wrong_predictions`.
         exhaustive: every object of every class is annotated, so that a prediction of class c away from all objects of
-            c is an error of classification too. False where some classes are annotated in some videos only: nothing is
-            then held against predictions that meet no ground truth.
+            c is a classification error. False if some classes are annotated only in some videos: predictions without
+            ground truth are then no errors.
 
     Raises:
-        ValueError: labels out of range, ignored rows in ``pred``.
+        ValueError: labels are out of range, or ``pred`` has ignored rows.
     """
     _check(gt, pred, num_classes)
     objects, regions = gt[~gt.ignore], gt[gt.ignore]
@@ -59,7 +58,7 @@ def teta_sequence(gt: VideoBoxes, pred: VideoBoxes, num_classes: int, *, exhaust
 
 
 def with_regions(truth: SequenceTruth) -> VideoBoxes:
-    """Return objects and ignore regions in one table, as TETA takes them."""
+    """Return objects and ignore regions in one table, the input of TETA."""
     parts = truth.objects, truth.regions
     order = np.argsort(np.concatenate([part.frames for part in parts]), kind="stable")
     columns = ("frames", "ids", "labels", "boxes", "ignore")
@@ -67,12 +66,12 @@ def with_regions(truth: SequenceTruth) -> VideoBoxes:
 
 
 def with_last_pixels(boxes: VideoBoxes) -> VideoBoxes:
-    """Return boxes that reach one pixel further: in Scalabel and TETA x2 and y2 are the last pixels of a box.
+    """Extend boxes by one pixel: in Scalabel and TETA x2 and y2 are the last pixels of a box.
 
-    TrackEval takes BDD100K's corners as they are.
+    TrackEval uses BDD100K's corners unchanged.
     """
     low, high = boxes.boxes[:, :2], boxes.boxes[:, 2:]
-    # Width first, as the evaluators that write left, top, width, height do: the same rounding.
+    # Add to the width, for the same rounding as evaluators with left, top, width, height.
     corners = np.concatenate([low, low + (high - low + 1)], axis=1)  # (N, 4)
     return VideoBoxes(boxes.frames, boxes.ids, boxes.labels, corners, boxes.ignore)
 
@@ -86,7 +85,7 @@ def _check(gt: VideoBoxes, pred: VideoBoxes, num_classes: int) -> None:
 
 
 def _class_blind_assignment(overlaps: Overlaps) -> Ints:
-    """(P,) class of the ground truth that holds a prediction when classes are not looked at, or `UNASSIGNED`."""
+    """Return the class (P,) of the ground truth matched to each prediction regardless of class, or `UNASSIGNED`."""
     everything = np.ones(len(overlaps.gt), np.bool_)
     candidates = _tracks_of(overlaps.pred, _at_object(overlaps, everything))  # (P,)
     matches = match(overlaps.select(everything, candidates))
@@ -98,7 +97,7 @@ def _class_blind_assignment(overlaps: Overlaps) -> Ints:
 
 def _count_class(counts: TetaCounts, c: int, overlaps: Overlaps, held_by: Ints, exhaustive: bool) -> None:
     of_class = overlaps.gt.labels == c  # (G,)
-    # Local: at an object of c, whatever its own class, unless it belongs to an object of another class there.
+    # Local: at an object of class c, whatever the predicted class, and not matched to an object of another class.
     local = _at_object(overlaps, of_class) & ((held_by == c) | (held_by == UNASSIGNED))  # (P,)
     candidates = _tracks_of(overlaps.pred, local)  # (P,)
     chosen = overlaps.select(of_class, candidates)
@@ -111,22 +110,22 @@ def _count_class(counts: TetaCounts, c: int, overlaps: Overlaps, held_by: Ints, 
     _add_association(counts, c, chosen, matches, at)
     _count_wrong_predictions(counts, c, overlaps, of_class, local, exhaustive)
     called = chosen.pred.labels[matches.j]  # (n,)
-    right, judged = called == c, at[:, CLS_FIRST:]  # (n,), (n, 10)
-    counts.cls_tp[c] = judged[right].sum(0)
-    counts.cls_fn[c] = judged[~right].sum(0)
+    right, classified = called == c, at[:, CLS_FIRST:]  # (n,), (n, 10)
+    counts.cls_tp[c] = classified[right].sum(0)
+    counts.cls_fn[c] = classified[~right].sum(0)
     wrong = ~right & (called >= 0)
-    np.add.at(counts.cls_fp, called[wrong], judged[wrong])
+    np.add.at(counts.cls_fp, called[wrong], classified[wrong])
 
 
 def _count_wrong_predictions(
     counts: TetaCounts, c: int, overlaps: Overlaps, of_class: Bools, local: Bools, exhaustive: bool
 ) -> None:
-    """Where all is annotated, what is called c and is not local to c is wrong, at every α.
+    """Count predictions of class c that are not local to c as false positives at every α, if annotation is exhaustive.
 
-    The metric authors' code works through the classes in order, and where c has no ground truth or no local prediction
-    in the sequence it sets the class's false positives to this number instead of adding it. What the classes before c
-    had added for predictions called c is lost. It is followed here, because published numbers contain it; for the same
-    reason `memotr.data.protocols.BDD100K_CATEGORIES` has the order of that code.
+    The metric authors' code processes the classes in order. If c has no ground truth or no local prediction in the
+    sequence, it sets the false positives of c to this number instead of adding it, which loses those counted for the
+    classes before c. This code does the same, because published numbers contain it;
+    `memotr.data.protocols.BDD100K_CATEGORIES` has the order of that code for the same reason.
     """
     if not exhaustive:
         return
@@ -138,7 +137,7 @@ def _count_wrong_predictions(
 
 
 def _add_association(counts: TetaCounts, c: int, chosen: Overlaps, matches: Matches, at: Bools) -> None:
-    """Sums over the matches at each α of AssA, AssRe and AssPr of their two tracks (HOTA, section 5)."""
+    """Sum AssA, AssRe and AssPr of the two tracks of each match (HOTA, section 5) over the matches at each α."""
     pair, size_gt, size_pred = track_pairs(chosen.gt, chosen.pred, matches.i, matches.j)
     together = np.zeros((len(size_gt), len(ALPHAS)), np.int64)  # (pairs of tracks, 20) matches of the two
     np.add.at(together, pair, at)
@@ -149,12 +148,12 @@ def _add_association(counts: TetaCounts, c: int, chosen: Overlaps, matches: Matc
 
 
 def _at_object(overlaps: Overlaps, of_class: Bools) -> Bools:
-    """(P,) predictions that overlap any of the chosen ground truth (G,) by half."""
+    """Return a mask (P,) of predictions that overlap any of the chosen ground truth (G,) by half or more."""
     found = np.zeros(len(overlaps.pred), np.bool_)
     found[overlaps.j[of_class[overlaps.i] & (overlaps.iou >= LOCALISED)]] = True
     return found
 
 
 def _tracks_of(pred: VideoBoxes, some: Bools) -> Bools:
-    """(P,) all boxes of the tracks that have any box in ``some`` (P,)."""
+    """Return a mask (P,) of all boxes of the tracks that have any box in ``some`` (P,)."""
     return np.isin(pred.ids, pred.ids[some])

@@ -1,4 +1,4 @@
-"""Which predicted box is which object: ignore regions, alignment of whole tracks, one-to-one matching in a frame."""
+"""Matching of predictions and objects for TETA: ignore regions, alignment of tracks, one-to-one matching per frame."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from memotr.data.annotations import Bools, Floats, Ints
 from memotr.data.truth import VideoBoxes
 from memotr.metrics.overlaps import EPS, Overlaps, box_area, box_intersection, same_frame
 
-LOCALISED = 0.5  # intersection over union from which a prediction is *at* an object
+LOCALISED = 0.5  # smallest intersection over union of a localised prediction
 
 
 class Matches(NamedTuple):
-    """Pairs that the Hungarian method made, in the rows of the overlaps it was given.
+    """Pairs matched by the Hungarian method, as rows of the overlaps.
 
-    It pairs off as many boxes of a frame as it can, those that do not touch too: a threshold on ``iou`` says which
-    count.
+    The method matches as many boxes of a frame as possible, even if they do not overlap, so apply a threshold to
+    ``iou``.
     """
 
     i: Ints  # (n,) ground truth
@@ -27,12 +27,12 @@ class Matches(NamedTuple):
 
 
 def match(overlaps: Overlaps) -> Matches:
-    """One-to-one in every frame, for the most in total of alignment × IoU; tracks that fit overall are preferred."""
+    """Match one-to-one in every frame, maximising alignment × IoU, which prefers tracks that fit over the video."""
     return _hungarian(overlaps, _alignment(overlaps) * overlaps.iou)
 
 
 def outside_ignore_regions(overlaps: Overlaps, regions: VideoBoxes) -> Bools:
-    """Which predictions (P,) count: those matched to an object, and those not more than half inside one region."""
+    """Return a mask (P,) of predictions that match an object or lie at most half inside any one ignore region."""
     pred = overlaps.pred
     region, j = same_frame(regions.frames, pred.frames)  # (pairs,) rows of regions and of predictions
     area = box_area(pred.boxes)[j]
@@ -48,14 +48,14 @@ def outside_ignore_regions(overlaps: Overlaps, regions: VideoBoxes) -> Bools:
 
 
 def _alignment(overlaps: Overlaps) -> Floats:
-    """How well the two tracks of every pair (K,) fit over the whole video (Luiten et al., HOTA, IJCV 2021, section 6).
+    """Return the alignment (K,) of each pair's two tracks over the video (Luiten et al., HOTA, IJCV 2021, section 6).
 
-    In a frame a pair shares sim / (row sum + column sum − sim); these shares added up over the video are to the two
-    tracks' boxes what an intersection is to a union.
+    The share of a pair in a frame is sim / (row sum + column sum − sim). The alignment is the sum of the shares over
+    the video, divided by the number of boxes of the two tracks minus that sum, like intersection over union.
     """
     gt, pred, i, j, iou = overlaps.gt, overlaps.pred, overlaps.i, overlaps.j, overlaps.iou
     rivals = np.bincount(i, iou, len(gt))[i] + np.bincount(j, iou, len(pred))[j] - iou  # (K,)
-    # A box is often grazed by rounding only; such a pair counts for nothing, not for all of nothing.
+    # Boxes that overlap only by rounding have a share of 0, not 0 / 0.
     share = np.divide(iou, rivals, out=np.zeros_like(iou), where=rivals > EPS)  # (K,)
     pair, size_gt, size_pred = track_pairs(gt, pred, i, j)
     together = np.bincount(pair, share, len(size_gt))  # (pairs of tracks,)
@@ -63,7 +63,7 @@ def _alignment(overlaps: Overlaps) -> Floats:
 
 
 def track_pairs(gt: VideoBoxes, pred: VideoBoxes, i: Ints, j: Ints) -> tuple[Ints, Ints, Ints]:
-    """The pairs of tracks among pairs of boxes.
+    """Return the pairs of tracks among pairs of boxes.
 
     Args:
         gt, pred: tables of boxes.
@@ -82,7 +82,7 @@ def track_pairs(gt: VideoBoxes, pred: VideoBoxes, i: Ints, j: Ints) -> tuple[Int
 
 
 def _hungarian(overlaps: Overlaps, score: Floats) -> Matches:
-    """Frame by frame the one-to-one pairs with the greatest sum of ``score`` (K,); 0 for boxes that do not touch."""
+    """Match one-to-one in every frame with the greatest sum of ``score`` (K,), which is 0 without overlap."""
     gt, pred, i, j = overlaps.gt.frames, overlaps.pred.frames, overlaps.i, overlaps.j
     frames = np.intersect1d(gt, pred)
     bounds = np.stack(

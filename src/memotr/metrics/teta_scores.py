@@ -1,4 +1,4 @@
-"""What TETA counts in a sequence, how counts add up over sequences, and the scores that follow from them."""
+"""Counts of TETA for a sequence, their sums over sequences, and scores computed from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from memotr.data.annotations import Floats, Ints
 
 ALPHAS: Floats = np.arange(20, dtype=np.float64) * 0.05  # 0, 0.05, …, 0.95
-CLS_FIRST = 10  # classification is judged from α = ALPHAS[10] = 0.5 on
+CLS_FIRST = 10  # classification is scored from α = ALPHAS[10] = 0.5 on
 
 NAMES = {
     "teta": "TETA",
@@ -24,22 +24,22 @@ NAMES = {
     "cls_re": "ClsRe",
     "cls_pr": "ClsPr",
 }
-"""The names that papers use, in the order of their tables."""
+"""Field → name used in papers, in the order of their tables."""
 
 
 @dataclass(frozen=True, eq=False)
 class TetaCounts:
-    """The counts of one sequence, or of several together: every one of them adds up over sequences.
+    """Counts of one sequence or the sums over several.
 
-    C classes; 20 thresholds α for localisation and association, the last ten of them for classification.
+    There are C classes, 20 thresholds α for localisation and association, and the last ten of them for classification.
 
     Attributes:
-        loc_tp, loc_fn, loc_fp: (C, 20) matches, ground truth not matched, local predictions not matched.
-        assoc_a, assoc_re, assoc_pr: (C, 20) HOTA's association accuracy, recall and precision of the two tracks that
-            are matched, summed over the matches. Divided by ``loc_tp`` after adding up, this is the average over
-            sequences weighted by their matches.
-        cls_tp, cls_fn, cls_fp: (C, 10) matches whose predicted class is right; matches whose class is wrong;
-            predictions of this class that are wrong.
+        loc_tp, loc_fn, loc_fp: (C, 20) matches, unmatched ground truth, unmatched local predictions.
+        assoc_a, assoc_re, assoc_pr: (C, 20) HOTA's association accuracy, recall and precision of the two matched
+            tracks, summed over the matches. Sums over sequences divided by ``loc_tp`` are averages weighted by
+            matches.
+        cls_tp, cls_fn, cls_fp: (C, 10) matches with the right class, matches with a wrong class, wrong predictions of
+            this class.
     """
 
     loc_tp: Ints
@@ -54,11 +54,11 @@ class TetaCounts:
 
     @classmethod
     def zeros(cls, num_classes: int) -> TetaCounts:
-        per_alpha, judged = (num_classes, len(ALPHAS)), (num_classes, len(ALPHAS) - CLS_FIRST)
+        per_alpha, classified = (num_classes, len(ALPHAS)), (num_classes, len(ALPHAS) - CLS_FIRST)
         loc, assoc, cls_ = (
             np.zeros((3, *per_alpha), np.int64),
             np.zeros((3, *per_alpha)),
-            np.zeros((3, *judged), np.int64),
+            np.zeros((3, *classified), np.int64),
         )
         return cls(*loc, *assoc, *cls_)
 
@@ -72,7 +72,7 @@ class TetaCounts:
 
 @dataclass(frozen=True, eq=False)
 class TetaRow:
-    """One line of a table: the scores of a class, or their mean over classes. Fractions in [0, 1].
+    """Scores of a class, or their mean over classes, in [0, 1].
 
     Attributes:
         teta, loc_a, loc_re, loc_pr, assoc_a, assoc_re, assoc_pr: (20,) at α = 0, 0.05, …, 0.95.
@@ -92,7 +92,7 @@ class TetaRow:
 
     @classmethod
     def of_class(cls, counts: TetaCounts, index: int) -> TetaRow:
-        """The scores that follow from the counts of class ``index``; a score of nothing at all is 0."""
+        """Compute the scores of class ``index`` from its counts; scores without any counts are 0."""
         tp, fn, fp = counts.loc_tp[index], counts.loc_fn[index], counts.loc_fp[index]  # (20,) each
         cls_tp, cls_fn, cls_fp = counts.cls_tp[index], counts.cls_fn[index], counts.cls_fp[index]  # (10,) each
         loc_a = _ratio(tp, tp + fn + fp)
@@ -113,22 +113,22 @@ class TetaRow:
 
     @classmethod
     def mean(cls, rows: Sequence[TetaRow]) -> TetaRow:
-        """Score by score the mean of at least one row."""
+        """Return the mean of one or more rows, score by score."""
         return cls(*(np.mean([getattr(row, name) for row in rows], axis=0) for name in NAMES))
 
     def summary(self) -> dict[str, float]:
-        """The table's name of a score → its mean over α."""
+        """Return the name of each score in papers → its mean over α."""
         return {title: float(getattr(self, name).mean()) for name, title in NAMES.items()}
 
 
 @dataclass(frozen=True, eq=False)
 class TetaScores:
-    """The scores of a data set.
+    """Scores of a data set.
 
     Attributes:
-        classes: name → scores, for every class, in the order of the labels.
-        present: the classes that have any localisation TP, FN or FP, which is to say ground truth.
-        mean: mean over the classes in ``present``; all 0 if there are none.
+        classes: name → scores of every class, in the order of the labels.
+        present: names of the classes with any localisation TP, FN or FP.
+        mean: mean over the classes in ``present``; 0 if there are none.
     """
 
     classes: dict[str, TetaRow]
@@ -137,18 +137,17 @@ class TetaScores:
 
 
 def combine(counts: Sequence[TetaCounts], classes: Sequence[str]) -> TetaScores:
-    """Scores of a data set from the counts of its sequences; of one sequence from its own.
+    """Compute the scores of a data set, or of one sequence, from the counts of its sequences.
 
-    A row of one sequence made this way is final: the metric authors' code finishes such rows before the classification
-    errors of the other classes have been added, so that their ClsPr, ClsA and TETA of single sequences (and of nothing
-    else) are higher.
+    Scores of single sequences differ from the metric authors' code, which computes them before it has added the
+    classification errors of the other classes, so that its ClsPr, ClsA and TETA are higher for single sequences only.
 
     Args:
-        counts: one a sequence, in any order.
+        counts: counts of each sequence, in any order.
         classes: names of the C classes, in the order of the labels.
 
     Raises:
-        ValueError: counts of another number of classes.
+        ValueError: counts have another number of classes.
     """
     total = TetaCounts.zeros(len(classes))
     for one in counts:

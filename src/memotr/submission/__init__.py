@@ -1,1 +1,1 @@
-"""Archives that the servers of benchmarks take."""
+"""Archives for benchmark servers."""

@@ -1,8 +1,8 @@
-"""One result file on its way to a benchmark's server: checked, then in the one form that leaves nothing to guess.
+"""Check of a result file for a benchmark's server, and its normal form.
 
-Text of MOTChallenge: ten columns, commas, line feeds, no blank line, no byte order mark, numbers in plain decimals that
-read back as the same double, frames in order. JSON of BDD100K: one frame a line, in order, with the fields that its
-documentation names. What is in this form already comes out byte for byte.
+MOTChallenge text: ten columns, commas, line feeds, no blank lines, no byte order mark, plain decimals that read back as
+the same double, frames in order. BDD100K's JSON: one frame per line, in order, with the documented fields. Files in
+this form keep every byte.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from memotr.errors import UserError
 from memotr.published import BDD100K_RENAMED
 
 MOT_COLUMNS = 10
-LARGEST_ID = 2**31 - 1  # Scalabel keeps ids in 32 bits; TrackEval makes a table as long as the largest one
+LARGEST_ID = 2**31 - 1  # Scalabel stores ids in 32 bits; TrackEval makes a table as long as the largest one
 PERSON = 1
 
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """What goes into the archive.
+    """Checked result file for the archive.
 
     Attributes:
-        text: the whole file.
-        boxes: how many it has.
-        outside: how many of them have no pixel in the image; 0 where its size is not known.
-        shifted: ids began at 0, and all of them are one higher now.
+        text: content in normal form.
+        boxes: number of boxes.
+        outside: number of boxes entirely outside the image; 0 if its size is not known.
+        shifted: ids began at 0, and 1 was added to all of them.
     """
 
     text: str
@@ -51,16 +51,15 @@ FileCheck = Callable[[Path, Sequence], CheckedFile]
 
 
 def check_mot(path: Path, sequence: Sequence) -> CheckedFile:
-    """Results in MOTChallenge text, for one sequence.
+    """Check results of one sequence in MOTChallenge text.
 
-    Ids are the tracker's, from 0; MOTChallenge's instructions want frames, ids and boxes counted from 1. TrackEval
-    takes a 0, but what else a server does with ids nobody outside can see, and metrics do not depend on their values:
-    where there is an id 0, every id becomes one higher. Boxes stay: the ground truth that trackers learn from counts
-    them from 1 already.
+    Ids of the tracker begin at 0, but MOTChallenge's instructions count frames, ids and boxes from 1. TrackEval accepts
+    an id 0, but the server's other code is not public and metrics do not depend on the values, so if there is an id 0,
+    1 is added to every id. Boxes are unchanged: the ground truth for training counts them from 1 already.
 
     Raises:
-        UserError: with the line: all that scoring refuses, other than ten columns, a frame beyond the sequence, a
-            box without width or height, a class other than a person, a number that is none or of no sensible size.
+        UserError: with the line: any error of scoring, other than ten columns, a frame beyond the sequence, a box
+            without width or height, a class other than person, a number that is not finite or far too large.
     """
     problems = Problems(stop=True)
     rows = read_values(path, problems)
@@ -76,17 +75,17 @@ def check_mot(path: Path, sequence: Sequence) -> CheckedFile:
 
 
 def check_bdd(path: Path, sequence: Sequence) -> CheckedFile:
-    """Results of one BDD100K video: every frame of it, ``frameIndex`` from 0, those without objects too.
+    """Check results of one BDD100K video, which list every frame, with ``frameIndex`` from 0.
 
     Raises:
-        UserError: with frame and label: all that scoring refuses, another video, a missing frame or one beyond
-            the video, another image than ``name`` says, an id that is no whole number from 0 (as text or number), a box
-            whose x2, y2 are not beyond x1, y1, a category that is not evaluated, a score that is no number.
+        UserError: with frame and label: any error of scoring, another video, a missing frame or one beyond the video,
+            a ``name`` that is not the frame's image, an id that is not a whole number from 0 (as text or number), a
+            box whose x2, y2 are not beyond x1, y1, a category that is not evaluated, a score that is not a number.
     """
     videos = read_videos(path, Problems(stop=True), results=True, entries=True)
     other = next((name for name in videos if name != sequence.name), None)
     if other is not None:
-        raise UserError(f"{path}: has frames of video {brief(other)}; it is for {sequence.name!r} alone")
+        raise UserError(f"{path}: has frames of video {brief(other)}; it may have only those of {sequence.name!r}")
     _compare_frames(path, sequence, videos[sequence.name].frames if videos else ())
     listed = videos[sequence.name].entries if videos else ()
     entries = [_entry(frame, sequence, f"{path}: frameIndex {frame['frameIndex']}") for frame in listed]
@@ -115,7 +114,7 @@ def _refuse_rows(rows: TextRows, table: AnnotationTable, length: int, problems: 
 
 
 def _plain(value: float) -> str:
-    """The shortest decimal that is this double, without an exponent, which some readers take for text."""
+    """Return the shortest decimal of a double, without an exponent, which some readers do not support."""
     if value.is_integer():
         return str(int(value))
     text = repr(value)
@@ -123,7 +122,7 @@ def _plain(value: float) -> str:
 
 
 def _outside(boxes: Floats, sequence: Sequence) -> int:
-    """How many of (N, 4) xyxy boxes have nothing in the image."""
+    """Return the number of boxes (N, 4) xyxy entirely outside the image."""
     if sequence.size is None:
         return 0
     height, width = sequence.size

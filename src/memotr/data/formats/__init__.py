@@ -1,6 +1,6 @@
-"""Formats of data sets as their users download them: one file each, all yielding ``Recording``.
+"""Formats of data sets as downloaded: one module each, all yielding ``Recording``.
 
-Every reader takes a ``Problems`` and goes on after a bad line, so that one pass finds all that is wrong.
+Every reader collects ``Problems`` and continues after a bad line, so that one pass finds all of them.
 """
 
 from memotr.data.formats.bdd100k import Bdd100k
@@ -8,7 +8,7 @@ from memotr.data.formats.coco_video import CocoVideoFormat
 from memotr.data.formats.crowdhuman import CrowdHuman
 from memotr.data.formats.dataset_format import DatasetFormat
 from memotr.data.formats.generated import Generated
-from memotr.data.formats.mot import Mot, Mot17, MotSynth
+from memotr.data.formats.mot_layout import Mot, Mot17, MotSynth
 from memotr.data.formats.visdrone import VisDrone
 from memotr.documents import brief
 
@@ -22,11 +22,11 @@ FORMATS: tuple[DatasetFormat, ...] = (
     CocoVideoFormat(),  # behind mot: other trackers leave such JSON beside MOT sequences
     Generated(),
 )
-"""All formats, in the order in which a folder is compared with them: to add one, write its file and add its line."""
+"""All formats, in the order in which they are tried on a folder. To add one, write its module and add a line here."""
 
 
 def known_format(name: str) -> str:
-    """Return the name of a format, or ``auto``. Raises ValueError where there is none of this name."""
+    """Return the name of a format, or ``auto``. Raises ValueError for an unknown name."""
     known = [format.name for format in FORMATS]
     if name not in ("auto", *known):
         raise ValueError(f"{brief(name)} is no format of data sets; there are auto, {', '.join(known)}")

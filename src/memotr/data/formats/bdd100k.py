@@ -16,11 +16,11 @@ from memotr.documents import brief
 from memotr.io.bdd import BddSink
 
 BDD100K_RESULTS = ResultFormat(".json", lambda file, name, _: BddSink(file, video_name=name), names_classes=True)
-FPS = 5.0  # of the frames that are annotated and distributed
+FPS = 5.0  # of the annotated frames that are distributed
 
 
 class Bdd100k(DatasetFormat):
-    """Labels and images in parallel folders."""
+    """BDD100K: labels and images in parallel folders."""
 
     name = "bdd100k"
     options = frozenset({"classes", "other_categories"})
@@ -35,7 +35,7 @@ class Bdd100k(DatasetFormat):
 
     def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
         images = request.root / "images" / "track" / request.split
-        if not request.place.is_dir():  # of the test split
+        if not request.place.is_dir():  # test split
             yield from _unlabelled(images, request, problems)
             return
         seen: set[str] = set()
@@ -48,7 +48,7 @@ class Bdd100k(DatasetFormat):
 
 
 class ScalabelLabels(Bdd100k):
-    """Labels without images, as only scoring takes them: a JSON file, or a folder of them."""
+    """Labels without images, for scoring: a JSON file or a folder of them."""
 
     layout = "JSON files of labels (Scalabel)"
 
@@ -64,12 +64,12 @@ class ScalabelLabels(Bdd100k):
 
 
 def read_labels(request: SplitRequest, images: Path | None, problems: Problems) -> Iterator[Recording]:
-    """Yield the videos of label files, in the order of their names.
+    """Yield the videos of label files, sorted by name.
 
     Args:
-        request: whose place is a JSON file or a folder of them.
-        images: folder of the videos' folders of images, if there is one.
-        problems: takes what is wrong.
+        request: request for a JSON file or a folder of them.
+        images: folder of the videos' image folders, if there is one.
+        problems: collects problems.
     """
     files = sorted(request.place.glob("*.json")) if request.place.is_dir() else [request.place]
     if not files:
@@ -87,8 +87,8 @@ def read_labels(request: SplitRequest, images: Path | None, problems: Problems) 
 
 
 def _recording(name: str, file: Path, video: ScalabelVideo, images: Path | None, needed: bool) -> Recording:
-    there = images_in(images) if images is not None and needed else set()
-    found = [k for k, image in enumerate(video.image_names) if image in there]
+    available = images_in(images) if images is not None and needed else set()
+    found = [k for k, image in enumerate(video.image_names) if image in available]
     return Recording(
         name,
         file,

@@ -1,6 +1,6 @@
-"""COCO-style video JSON: ``videos``, ``images`` (``video_id``, ``frame_id``), ``annotations`` with a track's id.
+"""COCO-style video JSON: ``videos``, ``images`` (``video_id``, ``frame_id``) and ``annotations`` with track ids.
 
-The layout of MOT conversions in common use and of TAO; tracks are numbered by ``track_id`` or ``instance_id``.
+Common conversions of MOT data sets and TAO have this format; tracks are numbered by ``track_id`` or ``instance_id``.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ WORDING = "annotations[{}]"
 
 @dataclass(frozen=True, eq=False)
 class CocoVideo:
-    """A video of a file.
+    """Video of a file.
 
     Attributes:
-        name: of the sequence, and so of files: without the folders that TAO's names have.
+        name: name of the sequence, in which ``_`` replaces the slashes of TAO's names.
         frames: frame numbers, ascending.
-        image_names: file names of their images, relative to the folder of the images.
-        table: annotations; categories are positions in the file's list. None where the file has no annotations.
-        fps: frames per second, where it says so.
-        size: (height, width) in pixels, where it says so.
+        image_names: file names of their images, relative to the image folder.
+        table: annotations, whose categories are positions in the file's list; None if the file has no annotations.
+        fps: frames per second, if declared.
+        size: (height, width) in pixels, if declared.
     """
 
     name: str
@@ -51,11 +51,11 @@ class CocoVideo:
 
 @dataclass(frozen=True, eq=False)
 class CocoFile:
-    """A file.
+    """Content of a file.
 
     Attributes:
-        videos: in its order.
-        categories: names in the order of their ids.
+        videos: videos in the order of the file.
+        categories: category names in the order of their ids.
     """
 
     videos: tuple[CocoVideo, ...]
@@ -63,7 +63,7 @@ class CocoFile:
 
 
 class CocoVideoFormat(DatasetFormat):
-    """A JSON file a split."""
+    """COCO video: one JSON file per split."""
 
     name = "coco-video"
     options = frozenset({"classes"})
@@ -120,11 +120,11 @@ class CocoVideoFormat(DatasetFormat):
 
 
 def read_annotations(file: Path, problems: Problems) -> CocoFile | dict[str, ScalabelVideo]:
-    """Read a JSON file of videos, in COCO's style or in Scalabel's.
+    """Read a JSON file of videos in COCO or Scalabel style.
 
     Args:
         file: JSON.
-        problems: takes everything that cannot be understood.
+        problems: collects everything that cannot be read.
     """
     try:
         content = read_json(file)
@@ -138,7 +138,7 @@ def read_annotations(file: Path, problems: Problems) -> CocoFile | dict[str, Sca
 
 
 def _lists(file: Path, content: dict[str, Any], problems: Problems) -> dict[str, list[Entry]] | None:
-    """Return videos, images and categories, whose entries have ids, and annotations where they are."""
+    """Return videos, images, categories and, if present, annotations; None if a list or an id is missing."""
     lists = {key: _objects(content.get(key)) for key in ("videos", "images", "annotations", "categories")}
     missing = [key for key, value in lists.items() if value is None and (key != "annotations" or key in content)]
     if missing:
@@ -181,7 +181,7 @@ def _parse(file: Path, lists: dict[str, list[Entry]], problems: Problems) -> Coc
 
 
 def _names(file: Path, videos: list[Entry], problems: Problems) -> dict[Hashable, str] | None:
-    """Return id of a video → name of its sequence; None where one of them can have none."""
+    """Return video id → sequence name; None if a name is invalid or repeated."""
     names: dict[Hashable, str] = {}
     taken: set[str] = set()
     for video in videos:
@@ -235,7 +235,7 @@ def _tables(
     categories: Mapping[Hashable, int],
     problems: Problems,
 ) -> dict[Hashable, AnnotationTable]:
-    """Return id of a video → its annotations, in the order of the file."""
+    """Return video id → annotations, in the order of the file."""
     images = {image["id"]: (video, _frame_number(image)) for video, own in frames.items() for image in own}
     known = {image["id"] for image in lists["images"]}
     rows: dict[Hashable, list[tuple[Any, ...]]] = {video: [] for video in frames}
@@ -282,9 +282,9 @@ def _table(file: Path, rows: list[tuple[Any, ...]], problems: Problems) -> Annot
 
 
 def _track_ids(tracks: list[int | str | None]) -> tuple[Ints, tuple[str, ...]]:
-    """(N,) Return the tracks' own numbers, -1 for None.
+    """Return the tracks' numbers (N,), -1 for None, and the texts that they stand for, if any.
 
-    Where one is text, the numbers 0, 1, … in the order in which they first appear, and the texts.
+    If an id is text, all ids become numbers 0, 1, … in the order in which they first appear.
     """
     own = [-1 if track is None else track for track in tracks]
     if all(isinstance(track, int) and abs(track) < LARGEST_INTEGER for track in own):
@@ -295,11 +295,11 @@ def _track_ids(tracks: list[int | str | None]) -> tuple[Ints, tuple[str, ...]]:
 
 
 def _fps(video: Entry) -> float | None:
-    """Return frames per second; None where no key has a number that can be that."""
+    """Return frames per second, or None if no key has a valid number."""
     for key in ("fps", "frame_rate"):
-        said = numbers([video.get(key)], 1)
-        if said is not None and math.isfinite(said[0]) and said[0] > 0:
-            return float(said[0])
+        declared = numbers([video.get(key)], 1)
+        if declared is not None and math.isfinite(declared[0]) and declared[0] > 0:
+            return float(declared[0])
     return None
 
 
@@ -309,14 +309,14 @@ def _size(entry: Entry) -> tuple[int, int] | None:
 
 
 def numbers(value: Any, count: int) -> list[float] | None:
-    """Return ``value`` where it is a list of ``count`` numbers (NaN and infinite ones, too), else None."""
+    """Return ``value`` if it is a list of ``count`` numbers, which may be NaN or infinite; else None."""
     if not isinstance(value, list) or len(value) != count:
         return None
     return value if all(type(v) is float or (type(v) is int and abs(v) < 2**63) for v in value) else None
 
 
 def _objects(value: Any) -> list[Entry] | None:
-    """Return ``value`` where it is a list of JSON objects, else None."""
+    """Return ``value`` if it is a list of JSON objects; else None."""
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         return None
     return value

@@ -1,6 +1,6 @@
-"""CrowdHuman: ``annotation_{train,val}.odgt``, one JSON object a line, and ``images/{train,val}/*.jpg``.
+"""CrowdHuman: ``annotation_{train,val}.odgt``, one JSON object per line, and ``images/{train,val}/*.jpg``.
 
-Still images: training makes clips of them by shifting.
+Training turns these still images into clips by shifting them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PERSON = {0: "person"}
 
 
 class CrowdHuman(DatasetFormat):
-    """A file of annotations and a folder of images a split."""
+    """CrowdHuman: one annotation file and one image folder per split."""
 
     name = "crowdhuman"
     rules = "mot"
@@ -37,7 +37,7 @@ class CrowdHuman(DatasetFormat):
         return {file.stem.removeprefix("annotation_"): file for file in files}, "CrowdHuman: annotation_*.odgt"
 
     def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
-        """Yield a still image a line, with the full boxes (``fbox``) of persons, those to be ignored as regions."""
+        """Yield one still image per line with the full boxes (``fbox``) of persons; ignored ones are regions."""
         folders = request.image_folders()
         images = next((folder for folder in folders if folder.is_dir()), folders[0])
         return _read(request.place, images, request, problems)

@@ -1,4 +1,4 @@
-"""The extension point of data sets: what a format has to offer, and what it is asked for."""
+"""Interface of data set formats, the extension point for new ones."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import Field
 
 from memotr.config import MOST_CLASSES, DataFormat, Name, PathText, Settings
-from memotr.data.formats.classes import ClassMap
-from memotr.data.names import fits
+from memotr.data.formats.class_map import ClassMap
 from memotr.data.problems import Problems
-from memotr.data.sequences import Recording
+from memotr.data.sequences import Recording, matching_names
 from memotr.io.sinks import Sink
 from memotr.vocabulary import Detector
 
@@ -29,7 +28,7 @@ T = TypeVar("T")
 
 
 class DatasetFile(Settings):
-    """``dataset.yaml`` beside the data says what cannot be seen. Every key is optional; paths start at its folder."""
+    """Content of ``dataset.yaml``. Every key is optional; paths are relative to its folder."""
 
     format: DataFormat | None = None
     classes: Annotated[
@@ -39,17 +38,17 @@ class DatasetFile(Settings):
     """Folder (COCO video: JSON) of each split."""
     seqmaps: Annotated[dict[Name, PathText], Field(max_length=MOST_SPLITS)] | None = None
     images: PathText | None = None
-    """COCO video and CrowdHuman: folder of the images; ``{split}`` stands for the split."""
+    """COCO video and CrowdHuman: image folder; ``{split}`` stands for the split."""
 
 
 class AnnotationFiles:
-    """Annotation files as they were read, so that each is opened once, however many ask for it."""
+    """Cache of annotation files, so that each is read only once."""
 
     def __init__(self) -> None:
         self._read: dict[Path, tuple[Any, Problems]] = {}
 
     def read(self, file: Path, reader: Callable[[Path, Problems], T], problems: Problems) -> T:
-        """Return what ``reader`` makes of a file; every caller gets the problems that were found in it."""
+        """Return ``reader(file, problems)``, from the cache if it was read before; problems are reported every time."""
         if file not in self._read:
             found = Problems()
             self._read[file] = reader(file, found), found
@@ -58,23 +57,23 @@ class AnnotationFiles:
         return content
 
     def forget(self) -> None:
-        """Drop everything: what is asked for later is read again."""
+        """Empty the cache."""
         self._read.clear()
 
 
 @dataclass(frozen=True, eq=False)
 class SplitRequest:
-    """A split to be read.
+    """Request to read a split.
 
     Attributes:
         root: folder of the data set.
         split: name of the split.
         place: its folder or file.
-        settings: of the data set's dataset.yaml.
-        files: what was read before.
-        seqmap: text file that names its sequences; None: all of them.
-        detector: which of MOT17's three copies of a video; None: one, SDP where it is.
-        only: patterns of names of sequences; empty: all.
+        settings: settings of the data set's dataset.yaml.
+        files: cache of annotation files.
+        seqmap: text file that names its sequences; None: all sequences.
+        detector: which of MOT17's three copies of a video; None: one, preferably SDP.
+        only: patterns of sequence names; empty: all.
         images: images are needed; otherwise folders of images are only looked into where nothing else says how long
             a sequence is.
     """
@@ -90,11 +89,11 @@ class SplitRequest:
     images: bool = True
 
     def wants(self, name: str) -> bool:
-        """Return whether a sequence of this name is to be read."""
-        return bool(fits([name], self.only))
+        """Return whether a sequence of this name is requested."""
+        return bool(matching_names([name], self.only))
 
     def image_folders(self) -> list[Path]:
-        """Return where images named by a file of annotations may be, the likeliest folder first."""
+        """Return the folders that may hold images named by an annotation file, the likeliest first."""
         split = self.place.stem if self.split == WHOLE else self.split
         base = self.root if self.root.is_dir() else self.place.parent
         if self.settings.images is not None:
@@ -106,13 +105,13 @@ class SplitRequest:
 
 @dataclass(frozen=True)
 class ResultFormat:
-    """How results of trackers are written for a data set.
+    """Format of tracking results for a data set.
 
     Attributes:
-        suffix: of a sequence's file.
-        open: what takes frames and tracks and makes the file of them, given its path, the name of the sequence, and
-            what the file says of each of the model's classes where it numbers them.
-        names_classes: the files name classes, and count frames as annotations do (Scalabel); else they number both.
+        suffix: suffix of a sequence's file.
+        open: returns the sink that writes the file, given its path, the name of the sequence, and the number of each of
+            the model's classes in files that number classes.
+        names_classes: files name classes and count frames as annotations do (Scalabel); otherwise they number both.
     """
 
     suffix: str
@@ -120,22 +119,22 @@ class ResultFormat:
     names_classes: bool = False
 
     def file(self, folder: Path, sequence: str) -> Path:
-        """Return where the results of a sequence lie once it is tracked."""
+        """Return the file for the results of a sequence."""
         return folder / f"{sequence}{self.suffix}"
 
 
 class DatasetFormat(ABC):
-    """A format of data sets: one file in this folder, and one line in ``FORMATS``.
+    """Data set format: one module in this folder, and one line in ``FORMATS``.
 
     Attributes:
-        name: as settings and commands have it.
-        layout: what a folder of it looks like, for messages.
-        results: how results of trackers are written for it.
-        rules: name of its :class:`memotr.data.protocols.BenchmarkRules`; None: by the names of the sequences.
-        options: settings of :class:`memotr.data.datasets.DatasetSpec` that have a meaning for it.
+        name: name in settings and commands.
+        layout: description of its folders, for messages.
+        results: format of tracking results.
+        rules: name of its :class:`memotr.data.protocols.BenchmarkRules`; None: chosen by the names of the sequences.
+        options: fields of :class:`memotr.data.datasets.DatasetSpec` that it supports.
         numbered: its files number classes; otherwise they name them.
-        scored: trackers can be scored on it.
-        by_request: only read where it is named, never recognised.
+        scored: results can be scored on it.
+        by_request: read only if named, never recognised.
     """
 
     name: ClassVar[str]
@@ -149,15 +148,15 @@ class DatasetFormat(ABC):
 
     @abstractmethod
     def splits(self, root: Path) -> tuple[Mapping[str, Path], str]:
-        """Return name → folder or file of the splits in a folder, and what was recognised, in words.
+        """Return name → folder or file of each split in a folder, and an explanation for messages.
 
-        There are none where the folder has another format.
+        Return no splits if the folder has another format.
         """
 
     @abstractmethod
     def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
-        """Yield the sequences of a split, with or without their images; ``problems`` takes what is wrong."""
+        """Yield the sequences of a split, with or without their images; ``problems`` collects problems."""
 
     def classes_found(self, splits: Mapping[str, Path], files: AnnotationFiles) -> ClassMap | None:
-        """Return the classes of all splits together, of a format that numbers them; None: there is but class 1."""
+        """Return the classes of all splits if the format numbers classes; None if there is only class 1."""
         return None

@@ -1,4 +1,4 @@
-"""Image files of a folder as the frames of a sequence, with the numbers that their names carry."""
+"""Image files of a folder as the numbered frames of a sequence."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ TRIED_AT_MOST = 10
 
 @dataclass(frozen=True, eq=False)
 class FrameFiles:
-    """Attributes:
-    files: images in the order of :func:`memotr.io.image_files.in_order`.
-    numbers: (N,) int64, ascending, no two alike: those in the names, or 1 … N where these tell nothing.
-    named: whether they are those in the names.
+    """Image files of a sequence.
+
+    Attributes:
+        files: images in the order of :func:`memotr.io.image_files.in_order`.
+        numbers: (N,) int64, unique and ascending: numbers in the file names, or 1 … N if those are not usable.
+        named: the numbers are from the file names.
     """
 
     files: tuple[Path, ...]
@@ -34,14 +36,14 @@ class FrameFiles:
 
 
 def list_frames(folder: Path) -> FrameFiles:
-    """The images of a folder; none where there is no such folder. Hidden files are not looked at."""
+    """Return the images of a folder without hidden files; none if the folder does not exist."""
     names, numbers = in_order(images_in(folder))
     counted = np.arange(1, len(names) + 1) if numbers is None else np.array(numbers, np.int64)
     return FrameFiles(tuple(folder / name for name in names), counted, numbers is not None)
 
 
 def images_in(folder: Path) -> set[str]:
-    """Names of the image files in a folder; none where there is no such folder. Raises UserError: it cannot be read."""
+    """Return the names of a folder's image files; none if it does not exist. Raises UserError if it is unreadable."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if not entry.name.startswith(".")]
@@ -53,10 +55,10 @@ def images_in(folder: Path) -> set[str]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Folders in a folder, by name; hidden ones and the leftovers of macOS archives are not looked at.
+    """Return the subfolders of a folder by name, without hidden ones and leftovers of macOS archives.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: the folder cannot be read.
     """
     try:
         with os.scandir(folder) as entries:
@@ -69,7 +71,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def size_of(files: Sequence[Path], problems: Problems) -> tuple[int, int] | None:
-    """(height, width) of the first image that can be read; those that cannot are noted."""
+    """Return (height, width) of the first readable image; report notes about unreadable ones."""
     for file in files[:TRIED_AT_MOST]:
         try:
             return image_size(file)

@@ -1,6 +1,6 @@
-"""Text files that the published scripts make: one a frame, ``class id x y w h [visibility]`` a line, xywh in pixels.
+"""Text files of the published scripts: one per frame, one ``class id x y w h [visibility]`` per line, in pixels.
 
-They come in three layouts, for which this reader looks in this order::
+There are three layouts, tried in this order::
 
     gts/{split}/<seq>/img1/000001.txt            images/{split}/<seq>/img1/000001.jpg            (MOT17)
     gts/{split}/<image>.txt                      images/{split}/<image>.jpg                      (CrowdHuman)
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from memotr.data.annotations import AnnotationTable, Origin
 from memotr.data.formats.dataset_format import DatasetFormat, SplitRequest
 from memotr.data.formats.frame_files import FrameFiles, list_frames, subfolders
-from memotr.data.formats.mot import one_copy_each
+from memotr.data.formats.mot_layout import one_copy_each
 from memotr.data.formats.mot_text import MOT_RESULTS
 from memotr.data.problems import Problems
 from memotr.data.sequences import Recording
@@ -33,7 +33,7 @@ WIDTHS = (6, 7)
 
 
 class Generated(DatasetFormat):
-    """Text of the published scripts, read only where it is asked for: it is no ground truth to score by."""
+    """Text of the published scripts, read only on request and never for scoring."""
 
     name = "generated"
     options = frozenset({"detector"})
@@ -54,15 +54,15 @@ class Generated(DatasetFormat):
 
 @dataclass(frozen=True)
 class GeneratedSplit:
-    """Where the text and the images of a split are, and what the classes mean.
+    """Folders and classes of a split.
 
     Attributes:
-        texts: folder of the text files or of one folder of them a video.
-        images: the same for the images.
-        inner: folder between a video and its files.
-        stills: images alone, not videos.
-        classes: names of the classes.
-        first_class: number of the first of them in the files.
+        texts: folder of the text files, or of one such folder per video.
+        images: folder of the images, likewise.
+        inner: name of the folder between a video and its files; may be empty.
+        stills: still images rather than videos.
+        classes: class names.
+        first_class: number of the first class in the files.
     """
 
     texts: Path
@@ -74,7 +74,7 @@ class GeneratedSplit:
 
 
 def find_splits(root: Path) -> dict[str, GeneratedSplit]:
-    """The splits of which there is such text."""
+    """Return name → split for all splits that have text files."""
     splits = {}
     for texts in subfolders(root / "filter_labels" / "track"):
         images = root / "images" / "track" / texts.name
@@ -87,7 +87,7 @@ def find_splits(root: Path) -> dict[str, GeneratedSplit]:
 
 
 def _read_videos(split: GeneratedSplit, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
-    """Yield the videos of a split. Frames without a text file have no boxes: the scripts write none for them."""
+    """Yield the videos of a split; frames without a text file have no boxes."""
     names = [folder.name for folder in subfolders(split.texts) if request.wants(folder.name)]
     for name in one_copy_each(names, request.detector):
         folder, images = split.texts / name / split.inner, split.images / name / split.inner
@@ -147,12 +147,12 @@ def _read_stills(split: GeneratedSplit, request: SplitRequest, problems: Problem
 
 
 def _texts_in(folder: Path) -> dict[str, Path]:
-    """Text files by the name of their image."""
+    """Return image name → text file."""
     return {file.stem: file for file in sorted(folder.glob("*.txt"))}
 
 
 def _read_texts(files: list[Path | None], split: GeneratedSplit, problems: Problems) -> AnnotationTable:
-    """Return the boxes of the frames' files; None is a frame without."""
+    """Return the boxes of the frames' text files; None stands for a frame without a file."""
     tables = [(k, file, _read_rows(file, split, problems)) for k, file in enumerate(files) if file is not None]
     values = np.concatenate([np.zeros((0, 6)), *(rows[:, :6] for _, _, (rows, _) in tables)])  # (N, 6)
     counts = [len(lines) for _, _, (_, lines) in tables]
@@ -168,7 +168,7 @@ def _read_texts(files: list[Path | None], split: GeneratedSplit, problems: Probl
 
 
 def _read_rows(file: Path, split: GeneratedSplit, problems: Problems) -> tuple[NDArray[np.float64], list[int]]:
-    """(N, 6) values and their lines, from 1, of the rows that can be understood."""
+    """Return the values (N, 6) of the valid rows, and their line numbers from 1."""
     rows, places = [], []
     try:
         lines = read_text(file).splitlines()
@@ -179,7 +179,7 @@ def _read_rows(file: Path, split: GeneratedSplit, problems: Problems) -> tuple[N
         parts = line.split()
         if not parts:
             continue
-        wrong = _what_is_wrong(parts, split)
+        wrong = _row_error(parts, split)
         if wrong:
             problems.error(file, wrong, place)
         else:
@@ -188,7 +188,7 @@ def _read_rows(file: Path, split: GeneratedSplit, problems: Problems) -> tuple[N
     return np.array(rows, np.float64).reshape(-1, 6), places
 
 
-def _what_is_wrong(parts: list[str], split: GeneratedSplit) -> str | None:
+def _row_error(parts: list[str], split: GeneratedSplit) -> str | None:
     if len(parts) not in WIDTHS:
         return f"expected {COLUMNS}, separated by spaces, found {len(parts)} values"
     try:

@@ -1,4 +1,4 @@
-"""Text of MOTChallenge: ground truth and results alike, one box a line.
+"""MOTChallenge text of ground truth and results, one box per line.
 
 ``frame, id, left, top, width, height[, mark or score[, class[, visibility]]]``, frames from 1 (or 0), boxes in pixels.
 """
@@ -21,15 +21,15 @@ from memotr.io.mot import MotSink
 COLUMNS = "frame, id, left, top, width, height[, mark, class, visibility]"
 FEWEST = 6
 MARK, CLASS, VISIBILITY = 6, 7, 8
-WITH_CLASS = (8, 9)  # columns of ground truth with classes; of ten (MOT15) the last three are world coordinates
+WITH_CLASS = (8, 9)  # columns of ground truth with classes; with ten (MOT15) the last three are world coordinates
 NO_CLASS = "class {value} (column 8) is not a whole number"
-BLANK = ", \t\r"  # what a line without values may hold
+BLANK = ", \t\r"  # characters of a line without values
 MOT_RESULTS = ResultFormat(".txt", lambda file, _, class_numbers: MotSink(file, class_numbers))
 
 
 @dataclass(frozen=True, eq=False)
 class TextRows:
-    """The values of a file.
+    """Values of a file.
 
     Attributes:
         file: the file.
@@ -48,13 +48,13 @@ class TextRows:
         return TextRows(self.file, self.values[rows], self.lines[rows])
 
     def column(self, index: int) -> Floats | None:
-        """Return a column that not every file has: (N,), or None."""
+        """Return a column (N,), or None if the file does not have it."""
         return self.values[:, index] if self.values.shape[1] > index else None
 
     def without(self, wrong: Bools, column: int, message: str, problems: Problems) -> TextRows:
-        """Return the rows that are not ``wrong`` (N,); those that are become errors.
+        """Return the rows that are not ``wrong`` (N,), and report the wrong ones as errors.
 
-        ``message`` may name the ``{value}`` in ``column``.
+        ``message`` may contain ``{value}``, the value in ``column``.
         """
         for k in np.flatnonzero(wrong).tolist():
             problems.error(self.file, message.format(value=f"{self.values[k, column]:.15g}"), int(self.lines[k]))
@@ -64,11 +64,11 @@ class TextRows:
 def read_truth(file: Path, problems: Problems) -> AnnotationTable:
     """Read ground truth.
 
-    A class counts in files of 8 or 9 columns, where -1 means none; visibility in files of 9.
+    The class is read from files with 8 or 9 columns, where -1 means none; the visibility from files with 9.
 
     Args:
-        file: text in UTF-8, its columns separated by commas or blanks.
-        problems: takes lines that cannot be understood and rows that no rules can use.
+        file: UTF-8 text with columns separated by commas or blanks.
+        problems: collects malformed lines and unusable rows.
     """
     rows = read_values(file, problems)
     if (marks := rows.column(MARK)) is not None:
@@ -81,11 +81,12 @@ def read_truth(file: Path, problems: Problems) -> AnnotationTable:
 
 
 def read_results(file: Path, problems: Problems, *, numbered: bool = False) -> AnnotationTable:
-    """Read results of a tracker: the mark is a score, and the eighth column, where there is one, is the class.
+    """Read tracking results: the mark is a score, and the eighth column, if there is one, the class.
 
     Args:
-        file, problems: as for :func:`read_truth`.
-        numbered: classes count, and those that are not whole numbers are errors.
+        file: UTF-8 text with columns separated by commas or blanks.
+        problems: collects malformed lines and unusable rows.
+        numbered: report classes that are not whole numbers as errors.
     """
     rows = read_values(file, problems)
     if numbered and (classes := rows.column(CLASS)) is not None:
@@ -104,12 +105,11 @@ def results_table(rows: TextRows, problems: Problems) -> AnnotationTable:
 
 
 def read_values(file: Path, problems: Problems) -> TextRows:
-    """Read the rows of a file whose frames and ids are whole numbers, none of an empty file.
+    """Read the rows of a file whose frames and ids are whole numbers; an empty file has none.
 
     Args:
-        file: text in UTF-8, its columns separated by commas or blanks; blank lines and a comma at the end are passed
-            over.
-        problems: takes every line with too few columns, with other columns than the first one, or without numbers.
+        file: UTF-8 text with columns separated by commas or blanks; blank lines and trailing commas are skipped.
+        problems: collects lines with too few columns, a different number of columns than the first, or no numbers.
     """
     try:
         lines = read_text(file).removesuffix("\n").split("\n")
@@ -127,7 +127,7 @@ def read_values(file: Path, problems: Problems) -> TextRows:
 
 
 def _read_quickly(file: Path, lines: list[str]) -> TextRows | None:
-    """Return the rows of a file of which every line is one; None where NumPy gives up on it."""
+    """Return the rows of a file without blank or malformed lines; None for any other file."""
     if not lines or not lines[0].strip(BLANK):
         return None
     try:
@@ -140,7 +140,7 @@ def _read_quickly(file: Path, lines: list[str]) -> TextRows | None:
 
 
 def _read_slowly(file: Path, lines: list[str], problems: Problems) -> TextRows:
-    """Return the good rows among bad ones, each of which is an error, and blank lines."""
+    """Return the valid rows; report malformed lines as errors and skip blank ones."""
     good: list[list[float]] = []
     numbers: list[int] = []
     for number, line in enumerate(lines, 1):
@@ -170,7 +170,7 @@ def _number(cell: str) -> float:
 
 
 def _whole(values: Floats) -> Bools:
-    """(N,) values that are whole numbers which float64 can tell apart."""
+    """Return a mask (N,) of the values that are integers and represented exactly in float64."""
     whole: Bools = (values == np.floor(values)) & (np.abs(values) < LARGEST_INTEGER)
     return whole
 
@@ -182,7 +182,7 @@ def make_table(
     visibility: Floats | None,
     regions: Bools | None = None,
 ) -> AnnotationTable:
-    """Return rows as a table that is not checked yet; all columns are (N,)."""
+    """Return the unchecked table of rows and further columns (N,)."""
     corner, size = rows.values[:, 2:4], rows.values[:, 4:6]
     return AnnotationTable.of(
         rows.values[:, 0],

@@ -1,4 +1,4 @@
-"""BDD100K box tracking in the Scalabel format: labels and results alike.
+"""BDD100K box tracking labels and results in the Scalabel format.
 
 One JSON file, a list of frames or ``{"frames": [...]}``, of one video or several:
 
@@ -22,20 +22,20 @@ from memotr.documents import DocumentError, brief, read_json
 from memotr.published import BDD100K_RENAMED
 
 CORNERS = ("x1", "y1", "x2", "y2")
-ASIDE = ("crowd", "Crowd", "ignored")  # attributes of what is no single object
+IGNORED = ("crowd", "Crowd", "ignored")  # attributes of ignore regions
 WORDING = "frame {} of the list, label {}"
 
 
 @dataclass(frozen=True, eq=False)
 class ScalabelVideo:
-    """One video of a file.
+    """Video of a file.
 
     Attributes:
-        frames: ``frameIndex`` of every frame that is listed, ascending, those without objects too.
-        image_names: names of their images; empty texts where the file has none.
-        table: all labels, whose ids are numbered in the order of their appearance.
-        categories: number → name of a category, in the words of today (`BDD100K_RENAMED`).
-        entries: the frames as they stand in the file, in the order of ``frames``; only if they were asked for.
+        frames: ``frameIndex`` of every listed frame, ascending, including frames without objects.
+        image_names: image file names of the frames; empty strings if the file has none.
+        table: all labels, with ids numbered in order of appearance.
+        categories: category number → current name (`BDD100K_RENAMED`).
+        entries: frames as in the file, in the order of ``frames``; empty unless requested.
     """
 
     frames: tuple[int, ...]
@@ -48,17 +48,16 @@ class ScalabelVideo:
 def read_videos(
     file: Path, problems: Problems, *, results: bool = False, entries: bool = False
 ) -> dict[str, ScalabelVideo]:
-    """Read the videos of a file, by their names.
+    """Read the videos of a file, sorted by name.
 
-    Crowds and labels with the attribute ``ignored`` are regions in ground truth. In results attributes are not looked
-    at.
+    Crowds and labels with the attribute ``ignored`` are ignore regions in ground truth. Attributes of results are not
+    used.
 
     Args:
         file: JSON.
-        problems: takes everything that cannot be understood: frames and labels without their fields, frames and ids
-            that are there twice, boxes that are none.
-        results: the file holds results of a tracker.
-        entries: keep the frames as they are, too.
+        problems: collects problems: missing fields, repeated frames and ids, invalid boxes.
+        results: the file holds tracking results.
+        entries: keep the frames as in the file, too.
     """
     try:
         content = read_json(file)
@@ -69,7 +68,7 @@ def read_videos(
 
 
 def is_scalabel(content: Any) -> bool:
-    """Return whether a JSON document is in this format rather than COCO's."""
+    """Return whether a JSON document has this format rather than COCO's."""
     frames = content.get("frames") if isinstance(content, dict) else content
     return isinstance(frames, list) and not (isinstance(content, dict) and "videos" in content)
 
@@ -77,7 +76,7 @@ def is_scalabel(content: Any) -> bool:
 def parse_videos(
     file: Path, content: Any, problems: Problems, *, results: bool = False, entries: bool = False
 ) -> dict[str, ScalabelVideo]:
-    """Return the videos of a document that was read from ``file``; see :func:`read_videos`."""
+    """Return the videos of a document read from ``file``; see :func:`read_videos`."""
     frames = content.get("frames") if isinstance(content, dict) else content
     if not isinstance(frames, list):
         problems.error(file, 'expected a list of frames, or {"frames": [frame, …]} (Scalabel)')
@@ -105,7 +104,7 @@ def parse_videos(
 
 
 def _wrong_frame(frame: Any) -> str | None:
-    """Return what is wrong with a frame, its labels left aside."""
+    """Return the error of a frame, not considering its labels, or None."""
     if not isinstance(frame, dict):
         return "not an object with videoName, frameIndex and labels"
     name, index, labels = frame.get("videoName"), frame.get("frameIndex"), frame.get("labels")
@@ -122,12 +121,12 @@ def _wrong_frame(frame: Any) -> str | None:
 
 @dataclass
 class _Video:
-    """A video while it is being read.
+    """Video that is being read.
 
     Attributes:
-        frames: frameIndex → frame as it stands in the file.
-        rows: of the table: frame, id, category, x1, y1, x2, y2, score, region.
-        positions: of each row: of its frame in the list, and of the label in its frame.
+        frames: frameIndex → frame as in the file.
+        rows: rows of the table: frame, id, category, x1, y1, x2, y2, region.
+        positions: position of each row's frame in the list, and of its label in the frame.
         ids: id in the file → number.
         categories: name → number.
     """
@@ -139,7 +138,7 @@ class _Video:
     categories: dict[str, int] = field(default_factory=dict)
 
     def add(self, label: Any, index: int, position: tuple[int, int], results: bool) -> str | None:
-        """Add a label; return what is wrong with it, if anything is."""
+        """Add a label, or return its error."""
         if not isinstance(label, dict):
             return "not an object with id, category and box2d"
         track, category, box = label.get("id"), label.get("category"), label.get("box2d")
@@ -153,7 +152,7 @@ class _Video:
             return "box2d is missing" if box is None else f"box2d is {brief(box)}, not an object"
         corners: list[Any] = [box.get(key) for key in CORNERS]
         for key, value in zip(CORNERS, corners, strict=True):
-            # Not below the limit: infinite, NaN, or no place in an image.
+            # Fails for NaN and infinite values, too.
             if (type(value) is not float and type(value) is not int) or not abs(value) < FAR:
                 wrong = "missing" if value is None else f"{brief(value)}, not a coordinate in pixels"
                 return f"{key} of box2d is {wrong}"
@@ -162,7 +161,7 @@ class _Video:
         attributes = label.get("attributes")
         if not results and attributes is not None and not isinstance(attributes, dict):
             return f"attributes is {brief(attributes)}, not an object"
-        region = not results and attributes is not None and any(attributes.get(key) for key in ASIDE)
+        region = not results and attributes is not None and any(attributes.get(key) for key in IGNORED)
         category = BDD100K_RENAMED.get(category, category)
         number = self.categories.setdefault(category, len(self.categories))
         self.rows.append((index, self.ids.setdefault(str(track), len(self.ids)), number, *corners, region))

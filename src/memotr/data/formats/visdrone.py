@@ -1,6 +1,6 @@
 """VisDrone multi-object tracking: ``annotations/<seq>.txt`` and ``sequences/<seq>/*.jpg`` in a folder of each split.
 
-``frame, id, left, top, width, height, score, category, truncation, occlusion``; a score of 0 marks rows to be ignored.
+``frame, id, left, top, width, height, score, category, truncation, occlusion``; a score of 0 marks ignored rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ IGNORED_REGION, OTHERS = 0, 11  # categories
 
 
 class VisDrone(DatasetFormat):
-    """Sequences and annotations in parallel folders."""
+    """VisDrone: sequences and annotations in parallel folders."""
 
     name = "visdrone"
     layout = "<split>/sequences/<sequence> with <split>/annotations (VisDrone)"
@@ -63,7 +63,7 @@ def _is_split(folder: Path) -> bool:
 
 
 def read_truth(file: Path, problems: Problems) -> AnnotationTable:
-    """Read ground truth, whose ignored regions and objects of no category (``others``) are regions."""
+    """Read ground truth, whose ignored regions and ``others`` are ignore regions."""
     rows = read_values(file, problems)
     columns = rows.values.shape[1]
     if len(rows) and columns <= CLASS:

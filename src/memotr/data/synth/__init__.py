@@ -1,1 +1,1 @@
-"""SynthDance: a procedural benchmark of dancers that look alike and do not move as expected, in DanceTrack's layout."""
+"""SynthDance: a procedural benchmark of look-alike dancers with deceptive motion, in DanceTrack's layout."""

@@ -1,4 +1,4 @@
-"""What is behind the figures, and before some of them: walls, floors, lights and scenery."""
+"""Walls, floors and lights behind the figures, and scenery in front of some of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from memotr.data.synth.figure import Sprite
+from memotr.data.synth.figure_drawing import Sprite
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -20,11 +20,11 @@ FLOORS = ("planks", "tiles", "plain")
 
 @dataclass(frozen=True, eq=False)
 class Light:
-    """A coloured spot that travels.
+    """Moving coloured spot.
 
     Attributes:
-        glow: (d, d, 3) uint8, added to what is there.
-        path: (T, 2) x, y of its middle in pixels.
+        glow: (d, d, 3) uint8, added to the picture.
+        path: (T, 2) x, y of its centre in pixels.
     """
 
     glow: Pixels
@@ -33,11 +33,11 @@ class Light:
 
 @dataclass(frozen=True, eq=False)
 class Background:
-    """All that no figure can hide behind.
+    """Background of a sequence.
 
     Attributes:
-        wall, floor: wider than the picture, which is cut out of them.
-        scroll: (T,) pixels that the wall has moved on its own.
+        wall, floor: images larger than the picture, which is a crop of them.
+        scroll: (T,) shift of the wall in pixels, besides that of the camera.
         lights: spots on both.
     """
 
@@ -47,12 +47,12 @@ class Background:
     lights: tuple[Light, ...]
 
     def picture(self, frame: int, size: tuple[int, int], shift: tuple[int, int]) -> Pixels:
-        """(H, W, 3) BGR.
+        """Return the background (H, W, 3) BGR of a frame.
 
         Args:
-            frame: from 0.
-            size: (height, width).
-            shift: what the camera has moved to the right and down, in pixels.
+            frame: number of the frame, from 0.
+            size: (height, width) in pixels.
+            shift: camera motion to the right and down, in pixels.
         """
         height, width = size
         picture = np.empty((height, width, 3), np.uint8)
@@ -67,13 +67,13 @@ class Background:
 
 
 def draw_background(rng: np.random.Generator, size: tuple[int, int], frames: int, margin: int) -> Background:
-    """A wall, a floor and lights.
+    """Draw a random wall, floor and lights.
 
     Args:
-        rng: where chance comes from.
+        rng: random generator.
         size: (height, width) of the picture in pixels.
-        frames: of the sequence.
-        margin: most travel of the camera, in pixels.
+        frames: number of frames of the sequence.
+        margin: largest camera motion in pixels.
     """
     height, width = size
     moving = rng.random() < 0.4
@@ -88,7 +88,7 @@ def draw_background(rng: np.random.Generator, size: tuple[int, int], frames: int
 
 
 def draw_scenery(rng: np.random.Generator, x: int, ground: int, unit: int) -> Sprite:
-    """Something to hide behind, standing at (x, ground) in pixels; ``unit`` is the frame height."""
+    """Draw a random occluder that stands at (x, ground) in pixels; ``unit`` is the frame height."""
     kind = rng.choice(["pillar", "plant", "crates", "screen"])
     wide, tall = (rng.uniform(0.16, 0.24), rng.uniform(0.34, 0.46))
     if kind == "pillar":
@@ -101,7 +101,7 @@ def draw_scenery(rng: np.random.Generator, x: int, ground: int, unit: int) -> Sp
 
 
 def _tone(rng: np.random.Generator, low: int, high: int, spread: int) -> tuple[int, int, int]:
-    """A greyish colour."""
+    """Return a random greyish colour."""
     a, b, c = np.clip(rng.integers(low, high) + rng.integers(-spread, spread + 1, 3), 12, 250).tolist()
     return a, b, c
 
@@ -138,7 +138,7 @@ def _bricks(wall: Pixels, line: list[int], step: int) -> None:
 
 
 def _audience(rng: np.random.Generator, wall: Pixels, unit: int) -> None:
-    """Dim heads in rows."""
+    """Draw rows of dim heads."""
     height, width = wall.shape[:2]
     wall[:] = (wall * 0.5).astype(np.uint8)
     radius = round(0.03 * unit)

@@ -1,4 +1,4 @@
-"""Where everybody is in every frame: holds, and moves that deceive whoever expects motion to go on as it was."""
+"""Paths of the figures: pauses, and moves that break the assumption of constant motion."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ OUTSIDE = 0.35  # frame heights beyond the picture's edge: nothing of a figure i
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """Of N figures in T frames, lengths in frame heights.
+    """Paths of N figures in T frames; lengths in frame heights.
 
     Attributes:
-        x: (T, N) from the middle of the stage, to the right.
+        x: (T, N) distance to the right of the stage's middle.
         depth: (T, N) 0 at the back of the stage, 1 at its front.
         turn: (T, N) radians; 0 faces the viewer, positive turns to the right.
         hop: (T, N) height above the ground.
@@ -41,13 +41,13 @@ class Paths:
 
 @dataclass(frozen=True)
 class Stage:
-    """Where they dance, lengths in frame heights.
+    """Geometry of the stage; lengths in frame heights.
 
     Attributes:
-        half_width: from the middle to the picture's edge.
-        pan: most travel of the camera.
+        half_width: distance from the middle to the edge of the picture.
+        pan: largest camera motion.
         hideouts: x of the scenery.
-        figure_width: about that of a figure standing.
+        figure_width: approximate width of a standing figure.
     """
 
     half_width: float
@@ -57,23 +57,23 @@ class Stage:
 
 
 def choreograph(rng: np.random.Generator, num: int, frames: int, stage: Stage, difficulty: Difficulty) -> Paths:
-    """The paths of ``num`` figures through ``frames`` frames."""
+    """Return random paths of ``num`` figures through ``frames`` frames."""
     director = Choreographer(rng, num, frames, stage, difficulty)
     director.direct()
     return _danced(rng, director.places, director.spins)
 
 
 class Choreographer:
-    """Fills ``places`` (T, N, 2: x, depth), move after move; a figure is in one move at a time."""
+    """Random generator of moves that fills ``places`` (T, N, 2: x, depth); a figure is in one move at a time."""
 
     def __init__(self, rng: np.random.Generator, num: int, frames: int, stage: Stage, difficulty: Difficulty) -> None:
         self.rng, self.stage, self.difficulty = rng, stage, difficulty
         self.places = np.repeat(self._formation(num)[None], frames, axis=0)
         self.spins = np.zeros((frames, num))
-        self._free = rng.integers(2, 10, num)  # first frame in which a figure can be called upon
+        self._free = rng.integers(2, 10, num)  # first frame in which a figure is free for a move
 
     def direct(self) -> None:
-        """A move whenever it is time for one and somebody is free."""
+        """Begin moves at random times while figures are free."""
         frames, num = self.places.shape[:2]
         for t in range(1, frames):
             free = np.flatnonzero(self._free <= t)
@@ -83,7 +83,7 @@ class Choreographer:
     def _begin(self, t: int, free: Ints) -> None:
         kinds, weights = zip(*MOVES.items(), strict=True)
         move = kinds[self.rng.choice(len(kinds), p=np.array(weights) / sum(weights))]
-        together = self.rng.random() < 0.25  # the whole troupe does the same
+        together = self.rng.random() < 0.25  # the whole troupe makes the same move
         for group in self._groups(free, 1 if move in SOLO else 2, len(free) if together else 1):
             path = move(self, self.places[t - 1, group])
             length = min(len(path), len(self.places) - t)
@@ -94,7 +94,7 @@ class Choreographer:
                 self._spin(t, group)
 
     def _groups(self, free: Ints, size: int, most: int) -> list[Ints]:
-        """Up to ``most`` groups of ``size`` free figures; pairs are neighbours."""
+        """Return up to ``most`` groups of ``size`` free figures; pairs are neighbours."""
         at = self.places[-1, free, 0]
         order = free[np.argsort(at)] if size > 1 else self.rng.permutation(free)
         begin = int(self.rng.integers(0, max(1, len(order) - size + 1))) if most == 1 else 0
@@ -107,22 +107,22 @@ class Choreographer:
         self.spins[t:, group] += self.rng.choice([-1.0, 1.0]) * turned[:, None]
 
     def _formation(self, num: int) -> Floats:
-        """(N, 2) places side by side, in one row or two."""
+        """Return places (N, 2) side by side, in one row or two."""
         reach = self.stage.half_width - 0.55 * self.stage.figure_width
         x = np.linspace(-reach, reach, num) if num > 1 else np.zeros(1)
         rows = np.where(np.arange(num) % 2, 0.25, 0.75) if num > 3 else np.full(num, 0.5)
         jitter = self.rng.uniform(-0.15, 0.15, (num, 2)) * (1.5 * reach / num, 1)
         return self.rng.permutation(np.stack([x, rows], axis=1) + jitter)
 
-    # Moves: places before (n, 2) → places in every frame of the move (frames, n, 2).
+    # Moves: places before the move (n, 2) → places in every frame of it (frames, n, 2).
 
     def swap(self, at: Floats) -> Floats:
-        """Two change places within a few frames, one in front of the other."""
+        """Swap two figures within a few frames, one passing in front of the other."""
         n = int(self.rng.integers(2, 6))
         return self._cross(at, at[::-1], np.arange(1, n + 1) / n)
 
     def meet(self, at: Floats) -> Floats:
-        """Two run at each other with even speed, and at contact turn back, or run on; or wait hidden for a while."""
+        """Move two figures towards each other; at contact they turn back or run on, sometimes after a hidden pause."""
         middle = at.mean(axis=0)
         hidden = [x for x in self.stage.hideouts if np.abs(at[:, 0] - x).max() < 0.5]
         pause = 0
@@ -141,12 +141,12 @@ class Choreographer:
         return self._apart(path)
 
     def exchange(self, at: Floats) -> Floats:
-        """Two change places at walking pace, slowly at first and at last."""
+        """Swap two figures at walking pace, with slow start and end."""
         n = int(self.rng.integers(9, 18))
         return self._cross(at, at[::-1], _ease(np.arange(1, n + 1) / n))
 
     def wander(self, at: Floats) -> Floats:
-        """One goes elsewhere, and stops and turns on the way."""
+        """Move one figure elsewhere, with stops and turns on the way."""
         reach = self.stage.half_width - 0.5 * self.stage.figure_width
         stops = [at]
         for _ in range(int(self.rng.integers(1, 3))):
@@ -162,7 +162,7 @@ class Choreographer:
         return np.concatenate(legs)
 
     def leave(self, at: Floats) -> Floats:
-        """One runs out of the picture and comes back later, at either side."""
+        """Move one figure out of the picture, and back later from either side."""
         out = self.stage.half_width + self.stage.pan + OUTSIDE
         near = np.where(at[:, 0] > 0, out, -out)
         away, home = int(self.rng.integers(6, 20)), at.copy()
@@ -179,7 +179,7 @@ class Choreographer:
         return self._apart(start + (end - start) * done[:, None, None])
 
     def _apart(self, path: Floats) -> Floats:
-        """Those that cross: one before the other, so that they do not melt into each other."""
+        """Shift the depths of two crossing figures, so that one passes in front of the other."""
         if path.shape[1] == 2:
             near = np.exp(-(((path[:, 0, 0] - path[:, 1, 0]) / self.stage.figure_width) ** 2))
             sign = np.array([1, -1]) * self.rng.choice([-1.0, 1.0])
@@ -198,7 +198,7 @@ SOLO = (Choreographer.wander, Choreographer.leave)
 
 
 def _danced(rng: np.random.Generator, places: Floats, spins: Floats) -> Paths:
-    """Sway, hops and turns on top of the moves."""
+    """Return paths with sway, hops and turns on top of the moves."""
     frames, num = places.shape[:2]
     beat = rng.uniform(0.35, 0.8)  # radians a frame, the same for the troupe
     phase = beat * np.arange(frames)[:, None] + rng.uniform(0, 0.6) * np.arange(num)
@@ -215,12 +215,12 @@ def _danced(rng: np.random.Generator, places: Floats, spins: Floats) -> Paths:
 
 
 def _smooth(values: Floats) -> Floats:
-    """Mean over three frames of (T, N)."""
+    """Return the mean over three frames of values (T, N)."""
     padded = np.pad(values, ((1, 1), (0, 0)), mode="edge")
     return np.asarray((padded[:-2] + padded[1:-1] + padded[2:]) / 3)
 
 
 def _ease(done: Floats) -> Floats:
-    """From 0 to 1 with a slow start and a slow end."""
+    """Map progress from 0 to 1 with a slow start and a slow end."""
     done = np.clip(done, 0, 1)
     return done * done * (3 - 2 * done)

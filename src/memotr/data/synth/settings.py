@@ -1,4 +1,4 @@
-"""What a SynthDance data set is made with: the benchmark's own values are the defaults."""
+"""Settings of a SynthDance data set, with the values of the benchmark as defaults."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ NUMBER = re.compile(r"[0-9]{1,9}")
 
 @dataclass(frozen=True)
 class Difficulty:
-    """How hard it is to follow the figures.
+    """Difficulty of tracking the figures.
 
     Attributes:
-        pace: deceptive moves (swaps, meetings, departures) that a figure takes part in, per second.
-        reversals: share of the meetings that end in turning back at the moment of contact.
-        likeness: 0: personal colours as bright as they are; 1: all but gone.
-        scenery: most pieces of scenery that figures can hide behind.
-        pan: most travel of the camera to either side, in frame heights.
+        pace: deceptive moves (swaps, meetings, departures) per figure and second.
+        reversals: share of meetings that end in turning back at the moment of contact.
+        likeness: 0 (individual colours) to 1 (no individual colours).
+        scenery: largest number of occluders.
+        pan: largest camera motion to either side, in frame heights.
         blur: largest standard deviation of the lens blur, in pixels.
         noise: largest standard deviation of the pixel noise, of 255.
     """
@@ -53,16 +53,16 @@ DIFFICULTIES: Mapping[DifficultyName, Difficulty] = MappingProxyType(
 
 @dataclass(frozen=True)
 class SynthSettings:
-    """All that decides what is in the files. The same settings give the same bytes.
+    """Settings that determine every byte of the files.
 
     Attributes:
-        seed: chooses everything random; splits and sequences draw from streams of their own.
+        seed: random seed; splits and sequences have independent random streams.
         splits: name → number of sequences.
-        frames: length of every sequence.
+        frames: number of frames of every sequence.
         size: (height, width) in pixels.
-        figures: fewest and most figures of a sequence.
+        figures: smallest and largest number of figures in a sequence.
         classes: 1: persons only; 2: about a third are robots.
-        difficulty: name in ``DIFFICULTIES``.
+        difficulty: a name in ``DIFFICULTIES``.
     """
 
     seed: int = 0
@@ -74,7 +74,7 @@ class SynthSettings:
     difficulty: DifficultyName = "standard"
 
     def __post_init__(self) -> None:
-        """Raises UserError for values out of range."""
+        """Raise UserError for values out of range."""
         fewest, most = self.figures
         height, width = self.size
         if not 0 <= self.seed < 2**63:
@@ -99,7 +99,7 @@ class SynthSettings:
 
 
 def parse_splits(text: str) -> dict[str, int]:
-    """``train=100,val=10`` → its splits. Raises UserError where it is no such list."""
+    """Return the splits of a list such as ``train=100,val=10``. Raises UserError for anything else."""
     found: dict[str, int] = {}
     for part in text.split(","):
         name, _, count = part.partition("=")
@@ -112,7 +112,7 @@ def parse_splits(text: str) -> dict[str, int]:
 
 
 def parse_pair(what: str, text: str, between: str) -> tuple[int, int]:
-    """``320x192`` or ``2-12`` → the two numbers. Raises UserError where they are none."""
+    """Return the two numbers of a text such as ``320x192`` or ``2-12``. Raises UserError for anything else."""
     first, _, second = text.lower().replace("×", between).partition(between)
     if not NUMBER.fullmatch(first) or not NUMBER.fullmatch(second):
         raise UserError(f"{what} {brief(text)}: write two whole numbers with {between!r} between them")

@@ -1,4 +1,4 @@
-"""Joints of dancing figures: a three-dimensional skeleton, turned about its own axis and seen from the front."""
+"""Joints of dancing figures: a three-dimensional skeleton, rotated about its axis and viewed from the front."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ JOINT = {name: k for k, name in enumerate(NAMES)}
 
 @dataclass(frozen=True, eq=False)
 class Dance:
-    """How a troupe moves its limbs. Angles in radians.
+    """Limb motion of a troupe. Angles in radians.
 
     Attributes:
-        raise_mean, raise_swing: of the arms from hanging (0) to straight up (π).
-        bend: of the elbows.
-        opposed: the arms go up in turns.
-        kick: of the legs to the side.
-        tempo: arm movements a beat.
+        raise_mean, raise_swing: mean and amplitude of the arms' angle, from hanging (0) to straight up (π).
+        bend: bend of the elbows.
+        opposed: the arms are raised alternately.
+        kick: sideways angle of the legs.
+        tempo: arm movements per beat.
     """
 
     raise_mean: float
@@ -50,7 +50,7 @@ class Dance:
 
 
 def joints(paths: Paths, dance: Dance) -> Floats:
-    """(T, N, J, 3): x to the right, y up from the ground, z towards the viewer, in heights of the figure."""
+    """Return joints (T, N, J, 3): x to the right, y up from the ground, z towards the viewer, in figure heights."""
     walk = np.clip(paths.speed / 0.03, 0, 1)
     at = np.zeros((*paths.x.shape, len(NAMES), 3))
     dip = 0.02 * np.abs(np.sin(paths.stride))
@@ -91,5 +91,5 @@ def _arm(at: Floats, side: str, sign: float, phase: Floats, walk: Floats, dance:
 
 
 def _down(sideways: Floats, forward: Floats) -> Floats:
-    """(…, 3) unit vectors: straight down, tilted to the side, then forward."""
+    """Return unit vectors (…, 3) that point down, tilted to the side, then forward."""
     return np.stack([np.sin(sideways) * np.cos(forward), -np.cos(sideways) * np.cos(forward), np.sin(forward)], axis=-1)

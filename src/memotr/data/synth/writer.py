@@ -1,4 +1,4 @@
-"""SynthDance on disk: DanceTrack's layout, a sequence whole or not at all, and the settings beside them."""
+"""Writer of SynthDance data sets in DanceTrack's layout; folders of sequences are complete or absent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import yaml
 
 from memotr.consoles import SafeConsole, progress_bar
 from memotr.data.formats.dataset_format import DATASET_FILE
-from memotr.data.synth.scene import Annotation, make_scene
+from memotr.data.synth.dance_scene import Annotation, make_scene
 from memotr.data.synth.settings import CLASSES, FPS, SynthSettings
 from memotr.documents import DocumentError, on_one_line, read_yaml
 from memotr.errors import UserError
@@ -24,32 +24,32 @@ from memotr.files import LOCK, hold_folder, replacing, replacing_folder
 from memotr.processes import process_pool, uninterrupted
 
 SETTINGS_FILE = "synthdance.yaml"
-GENERATOR = 2  # goes up whenever the same settings give other pictures
+GENERATOR = 2  # version; increase it whenever the same settings give different pictures
 JPEG_QUALITY = 90
 
 
 def generate(
     output: Path, settings: SynthSettings, workers: int | None = None, progress: SafeConsole | None = None
 ) -> int:
-    """Write a data set; sequences that an interrupted run left whole stay as they are.
+    """Write a data set; complete sequences of an interrupted run are kept.
 
     Args:
-        output: a folder that is new, empty, or was begun with the same settings.
-        settings: what decides all that is written.
-        workers: number of processes, 1 for this one; None: one a processor. More than one need a main module that can
-            be imported (``if __name__ == "__main__":``).
-        progress: where a bar is shown.
+        output: folder that is new, empty, or was begun with the same settings.
+        settings: settings of the data set.
+        workers: number of processes, 1 for this one; None: one per processor. More than one need an importable main
+            module (``if __name__ == "__main__":``).
+        progress: console for a progress bar; None: no bar.
 
     Returns:
-        Number of sequences written now.
+        Number of sequences written by this call.
 
     Raises:
-        UserError: the folder holds something else, or cannot be written to.
+        UserError: the folder holds something else or cannot be written to.
     """
     try:
         _refuse_other(output, settings)
         with hold_folder(output):
-            _refuse_other(output, settings)  # that another process has just made
+            _refuse_other(output, settings)  # another process may have begun one since
             _prepare(output, settings)
             missing = [job for job in _jobs(settings) if not (output / job[0] / sequence_name(*job)).is_dir()]
             done = _write_all(output, settings, missing, _processors() if workers is None else workers)
@@ -62,12 +62,12 @@ def generate(
 
 
 def sequence_name(split: str, index: int) -> str:
-    """Of the ``index``-th sequence, from 0, of a split: ``synthdance_train_0001``."""
+    """Return the name of the ``index``-th sequence, from 0, of a split, such as ``synthdance_train_0001``."""
     return f"synthdance_{split}_{index + 1:04d}"
 
 
 def write_sequence(output: Path, settings: SynthSettings, split: str, index: int) -> None:
-    """One sequence folder: written beside its place and renamed."""
+    """Write the folder of a sequence, which appears only when it is complete."""
     name = sequence_name(split, index)
     with replacing_folder(output / split / name) as beside:
         _fill(beside, name, settings, split, index)
@@ -91,16 +91,16 @@ def _fill(beside: Path, name: str, settings: SynthSettings, split: str, index: i
 
 
 def _refuse_other(output: Path, settings: SynthSettings) -> None:
-    """Raise UserError where the folder holds something else."""
+    """Raise UserError if the folder holds something else."""
     file = output / SETTINGS_FILE
     if file.is_file():
         _compare(file, _content(settings))
     elif output.exists() and (not output.is_dir() or any(found.name != LOCK for found in output.iterdir())):
-        raise UserError(f"{output}: is there and no SynthDance data set (it has no {SETTINGS_FILE}); name a new folder")
+        raise UserError(f"{output}: exists and is not a SynthDance data set (no {SETTINGS_FILE}); name a new folder")
 
 
 def _prepare(output: Path, settings: SynthSettings) -> None:
-    """Everything but the sequences. The seqmaps come first: they make readers refuse what is not finished."""
+    """Write all files except the sequences. The seqmaps come first, so that readers refuse an unfinished data set."""
     for split, count in settings.splits.items():
         (output / split).mkdir(parents=True, exist_ok=True)
         names = [sequence_name(split, index) for index in range(count)]
@@ -116,7 +116,7 @@ def _content(settings: SynthSettings) -> dict[str, Any]:
 
 
 def _compare(file: Path, content: dict[str, Any]) -> None:
-    """Raises UserError where the data set in this folder was begun with other settings."""
+    """Raise UserError if the data set in this folder was begun with other settings."""
     try:
         found = read_yaml(file)
     except DocumentError:
@@ -134,15 +134,15 @@ def _jobs(settings: SynthSettings) -> list[tuple[str, int]]:
 
 
 def _write_all(output: Path, settings: SynthSettings, jobs: list[tuple[str, int]], workers: int) -> Iterator[None]:
-    """One step a sequence that is done, in any order."""
+    """Write sequences, and yield after each of them, in any order."""
     if workers < 1:
-        raise UserError(f"{workers} workers; there is to be at least one")
+        raise UserError(f"{workers} workers: at least one is needed")
     if workers == 1 or len(jobs) < 2:
         for job in jobs:
             write_sequence(output, settings, *job)
             yield
         return
-    # One thread each, because there are processes enough.
+    # One thread each: the processes already use all processors.
     with process_pool(min(workers, len(jobs)), partial(cv2.setNumThreads, 1)) as pool:
         try:
             with uninterrupted():
@@ -151,7 +151,7 @@ def _write_all(output: Path, settings: SynthSettings, jobs: list[tuple[str, int]
                 future.result()
                 yield
         except BrokenProcessPool as error:
-            raise UserError("a worker was killed, perhaps for want of memory; --workers 1 needs the least") from error
+            raise UserError("a worker was killed, perhaps for lack of memory; --workers 1 needs the least") from error
 
 
 def _row(frame: int, annotation: Annotation) -> str:
@@ -161,7 +161,7 @@ def _row(frame: int, annotation: Annotation) -> str:
 
 
 def _replace(file: Path, lines: list[str]) -> None:
-    """A file of these lines, whole or not at all."""
+    """Write a file of these lines; an existing file is replaced only by a complete one."""
     with replacing(file) as beside:
         _write_lines(beside, lines)
 

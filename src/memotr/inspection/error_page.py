@@ -1,4 +1,4 @@
-"""Writing of the page of a run's errors: images, choice of the worst events, HTML file."""
+"""Error page of a run: choice of the worst events, their pictures, and the HTML file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from memotr.files import replacing
 from memotr.inspection.event_card import WorstEvent
 from memotr.inspection.events import costliest
-from memotr.inspection.images import find_images
+from memotr.inspection.frame_images import find_images
+from memotr.inspection.inspect_run import Inspection
 from memotr.inspection.page import write_html
 from memotr.inspection.pictures import Picture, take_pictures
-from memotr.inspection.run import Inspection
 
 PAGE = "errors.html"
 BYTES = 2_400_000  # of all pictures together; base64 makes 4 bytes of 3
@@ -49,7 +49,7 @@ def write_page(
     pictures: dict[int, tuple[Picture, ...]] = {}
     for k, one in enumerate(chosen):
         name = one.errors.name
-        pictures[k] = take_pictures(one.event, one.errors.verdict, files.get(name, {}), limit)
+        pictures[k] = take_pictures(one.event, one.errors.matched, files.get(name, {}), limit)
         if progress is not None:
             progress(name, len(chosen))
     without = sum(not pictures[k] and one.errors.name in files for k, one in enumerate(chosen))
@@ -65,7 +65,7 @@ def write_page(
 def choose(inspection: Inspection, count: int) -> list[WorstEvent]:
     """Return the worst events, the costliest first.
 
-    The kinds take turns, for a run of misses may cost more than any id switch.
+    The kinds alternate, because a run of misses may cost more than any id switch.
 
     Args:
         inspection: errors of the run.

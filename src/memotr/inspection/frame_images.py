@@ -7,14 +7,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from memotr.data.formats.frame_files import FrameFiles, list_frames
-from memotr.data.names import shortened
+from memotr.data.sequences import list_names
 from memotr.data.truth import SequenceTruth
 from memotr.errors import UserError
 from memotr.evaluation.ground_truth import GroundTruth
 from memotr.io.seqinfo import SeqInfoError, read_seqinfo
 
 FrameImages = Mapping[int, Path]
-"""Frame, counted from 0 in what is scored → image file; frames without an image are not in it."""
+"""Frame, counted from 0 in the scored frames → image file; frames without an image are missing."""
 
 
 def find_images(truth: GroundTruth, root: Path | None = None) -> tuple[dict[str, FrameImages], list[str]]:
@@ -51,12 +51,12 @@ def find_images(truth: GroundTruth, root: Path | None = None) -> tuple[dict[str,
             found[sequence.name] = _by_number(sequence, frames, first_image, from_zero=from_zero)
     without = [name for name in truth.names if name not in found]
     if without:
-        notes.insert(0, f"no images found of {shortened(without)}; --images names the folder that holds their folders")
+        notes.insert(0, f"no images found of {list_names(without)}; --images names the folder that holds their folders")
     return found, notes
 
 
 def _listed(truth: GroundTruth, sequence: SequenceTruth, root: Path | None) -> FrameFiles | None:
-    """Return the images in the first folder of a sequence that has any; None where there is none."""
+    """Return the images in the first folder of a sequence that has any, or None."""
     return next((f for folder in _folders(truth, sequence, root) if len(f := list_frames(folder))), None)
 
 

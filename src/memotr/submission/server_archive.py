@@ -1,7 +1,7 @@
-"""The archive that a benchmark's server takes, from a folder of result files.
+"""Archive of result files for a benchmark's server.
 
-Servers that hold the ground truth of test splits say little about what is wrong with an archive, and allow few of them:
-everything that can be known beforehand is checked here, and an archive that fails is not written.
+Servers accept few archives and report little about errors, so everything that can be checked is checked here, and an
+archive that fails is not written.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from hashlib import sha256
 from pathlib import Path
 from typing import get_args
 
-from memotr.data.formats.mot import DETECTOR_COPY
-from memotr.data.names import shortened
+from memotr.data.formats.mot_layout import DETECTOR_COPY
 from memotr.data.sequences import Sequence as Video
+from memotr.data.sequences import list_names
 from memotr.errors import UserError
 from memotr.files import replacing
 from memotr.io.seqinfo import read_seqinfo
 from memotr.submission.checked_files import CheckedFile, FileCheck, check_bdd, check_mot
 from memotr.vocabulary import Detector, SubmissionFormat
 
-EARLIEST = (1980, 1, 1, 0, 0, 0)  # of zip; the same results make the same archive, byte for byte
+EARLIEST = (1980, 1, 1, 0, 0, 0)  # earliest time in zip files; fixed, so that the same results give the same bytes
 
 
 @dataclass(frozen=True)
 class Server:
-    """What is known of a benchmark and its server.
+    """Requirements of a benchmark's server.
 
     Attributes:
-        title: its name.
-        names: what its sequences are called.
-        splits: their number in each split; MOT17's by video, not by copy.
-        folder: of the files in the archive; empty where they lie at its top.
-        suffix: of the files.
-        check: of one file.
+        title: name of the benchmark.
+        names: pattern of its sequence names.
+        splits: number of sequences in each split; MOT17's copies of a video count once.
+        folder: folder of the files in the archive; empty for its top level.
+        suffix: suffix of the files.
+        check: check of one file.
     """
 
     title: str
@@ -48,7 +48,7 @@ class Server:
     check: FileCheck = check_mot
 
     def member(self, sequence: str) -> str:
-        """What a sequence's file is called in the archive."""
+        """Return the name of a sequence's file in the archive."""
         return f"{self.folder}{sequence}{self.suffix}"
 
 
@@ -57,7 +57,7 @@ SERVERS: Mapping[SubmissionFormat, Server] = {
         "DanceTrack", re.compile(r"dancetrack\d{4}"), {"train": 40, "val": 25, "test": 35}, folder="tracker/"
     ),
     "sportsmot": Server("SportsMOT", re.compile(r"v_.+_c\d+"), {"train": 45, "val": 45, "test": 150}),
-    # Both splits together is what MOTChallenge's own server asked for.
+    # MOTChallenge's own server asked for both splits together.
     "mot16": Server("MOT16", re.compile(r"MOT16-\d\d"), {"train": 7, "test": 7, "train and test": 14}),
     "mot17": Server("MOT17", DETECTOR_COPY, {"train": 7, "test": 7, "train and test": 14}),
     "mot20": Server("MOT20", re.compile(r"MOT20-\d\d"), {"train": 4, "test": 4, "train and test": 8}),
@@ -73,13 +73,13 @@ SERVERS: Mapping[SubmissionFormat, Server] = {
 
 @dataclass(frozen=True)
 class Submission:
-    """An archive that has been written, read back and found right.
+    """Archive that has been written, read back and verified.
 
     Attributes:
-        path: the archive.
-        members: names of its files, in its order.
-        boxes: in all of them together.
-        notes: what is worth a look, though nothing is wrong with it.
+        path: path of the archive.
+        members: names of its files in order.
+        boxes: number of boxes in all files.
+        notes: notes for the user about oddities that are no errors.
     """
 
     path: Path
@@ -90,7 +90,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class _Item:
-    """One result file, the sequence it is of, and the names under which it goes into the archive."""
+    """Result file with its sequence and its names in the archive."""
 
     video: Video
     file: Path
@@ -98,15 +98,15 @@ class _Item:
 
 
 def submission_format(names: Sequence[str]) -> SubmissionFormat:
-    """The benchmark whose sequences have such names.
+    """Return the benchmark whose sequences have these names.
 
     Raises:
-        UserError: none does.
+        UserError: no benchmark has them.
     """
     for format, server in SERVERS.items():
         if names and all(map(server.names.fullmatch, names)):
             return format
-    raise UserError(f"sequences named {shortened(names)} are of no benchmark with a server: {', '.join(SERVERS)}")
+    raise UserError(f"sequences named {list_names(names)} are of no benchmark with a server: {', '.join(SERVERS)}")
 
 
 def write_submission(
@@ -118,20 +118,20 @@ def write_submission(
     partial: bool = False,
     progress: Callable[[str, int], None] | None = None,
 ) -> Submission:
-    """Check the results of a split, pack them, and check the finished archive; only then does it get its name.
+    """Check the results of a split, pack them, and verify the archive before it gets its name.
 
     Args:
-        format: whose server it is for.
-        sequences: all that are to be in it. Of MOT17's three copies of a video one is enough: no detections are used,
-            so its result goes into the archive under all three names, unless each copy has its own.
+        format: benchmark whose server the archive is for.
+        sequences: all sequences of the archive. One of MOT17's three copies of a video is enough: its result goes into
+            the archive under all three names, unless each copy has its own.
         results: folder of ``<sequence>.txt`` (MOTChallenge text), for BDD100K ``<sequence>.json``.
-        archive: the zip file to write. An older one stays until the new one is found right.
-        partial: the sequences need not be a whole split of the benchmark, nor have its names: to try things out.
-        progress: told (member, number of steps in all) of every file that is packed, and again when it is verified.
+        archive: zip file to write. An existing one is replaced only by a verified one.
+        partial: accept sequences that are not a whole split of the benchmark, or have other names, for trials.
+        progress: called with (member, total number of steps) when a file is packed, and again when it is verified.
 
     Raises:
-        UserError: other sequences than the benchmark has; a result file is missing or something in it is wrong (named
-            with its line); not one box in all of them; the archive cannot be written, or does not read back the same.
+        UserError: the sequences are not those of the benchmark, a result file is missing or has an error (with its
+            line), there is no box in any file, or the archive cannot be written or read back.
     """
     server = SERVERS[format]
     if archive.suffix != ".zip":
@@ -158,14 +158,14 @@ def write_submission(
 
 
 def _not_a_split(server: Server, sequences: Sequence[Video]) -> str | None:
-    """What keeps these sequences from being a split of the benchmark."""
+    """Return why these sequences are not a split of the benchmark, or None if they are one."""
     strange = [video.name for video in sequences if not server.names.fullmatch(video.name)]
     if strange:
-        return f"{server.title} has no sequence named {shortened(strange)}"
+        return f"{server.title} has no sequence named {list_names(strange)}"
     for video in sequences:
-        announced = read_seqinfo(video.frames[0].parent.parent / "seqinfo.ini").length
-        if announced is not None and announced > len(video):
-            return f"{video.name} has {len(video)} of its {announced} images (seqLength in seqinfo.ini)"
+        declared = read_seqinfo(video.frames[0].parent.parent / "seqinfo.ini").length
+        if declared is not None and declared > len(video):
+            return f"{video.name} has {len(video)} of its {declared} images (seqLength in seqinfo.ini)"
     number = len({_scene(video.name) for video in sequences})
     if number in server.splits.values():
         return None
@@ -174,7 +174,7 @@ def _not_a_split(server: Server, sequences: Sequence[Video]) -> str | None:
 
 
 def _scene(name: str) -> str:
-    """The video that a sequence of MOT17 is a copy of; any other is its own."""
+    """Return the name of the video that a sequence of MOT17 is a copy of; other names are unchanged."""
     match = DETECTOR_COPY.fullmatch(name)
     return match["scene"] if match else name
 
@@ -192,11 +192,11 @@ def _plan(server: Server, sequences: Sequence[Video], files: Mapping[str, Path],
 
 
 def _plan_mot17(server: Server, sequences: Sequence[Video], files: Mapping[str, Path], results: Path) -> list[_Item]:
-    """One item a video where only one of its copies has results, else one a copy."""
+    """Return one item per video if only one of its copies has results, else one per copy."""
     videos = {_scene(video.name): video for video in sequences}
-    there = {scene: [name for name in _copies(scene) if name in files] for scene in videos}
-    _refuse_missing([scene for scene, names in there.items() if not names], len(videos), results)
-    for scene, names in there.items():
+    copies = {scene: [name for name in _copies(scene) if name in files] for scene in videos}
+    _refuse_missing([scene for scene, names in copies.items() if not names], len(videos), results)
+    for scene, names in copies.items():
         if 1 < len(names) < len(get_args(Detector)):
             lacking = next(name for name in _copies(scene) if name not in names)
             raise UserError(
@@ -204,7 +204,7 @@ def _plan_mot17(server: Server, sequences: Sequence[Video], files: Mapping[str, 
                 "all three, or have each"
             )
     items = []
-    for scene, names in there.items():
+    for scene, names in copies.items():
         groups = [_copies(scene)] if len(names) == 1 else [(name,) for name in names]
         items += [
             _Item(videos[scene], files[name], tuple(map(server.member, group)))
@@ -219,11 +219,11 @@ def _copies(scene: str) -> tuple[str, ...]:
 
 def _refuse_missing(missing: Sequence[str], number: int, results: Path) -> None:
     if missing:
-        raise UserError(f"{results}: no results for {len(missing)} of {number} sequences ({shortened(missing)})")
+        raise UserError(f"{results}: no results for {len(missing)} of {number} sequences ({list_names(missing)})")
 
 
 def _pack(path: Path, items: Sequence[_Item], check: FileCheck, step: Callable[[str], None]) -> list[CheckedFile]:
-    """Write the archive; return what was found, with the hash of each text in its place."""
+    """Write the archive, and return the checked files with a hash in place of each text."""
     checked = []
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for item in items:
@@ -240,7 +240,7 @@ def _pack(path: Path, items: Sequence[_Item], check: FileCheck, step: Callable[[
 
 
 def _verify(path: Path, items: Sequence[_Item], checked: Sequence[CheckedFile], step: Callable[[str], None]) -> None:
-    """Raise UserError unless the archive has all members, whole (CRC), and each is the checked text of its file."""
+    """Raise UserError unless the archive has all members, each equal to the checked text of its file."""
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.namelist() != [member for item in items for member in item.members]:
@@ -267,4 +267,4 @@ def _notes(items: Sequence[_Item], checked: Sequence[CheckedFile], surplus: Sequ
         "boxes that lie outside their image; are they in its pixels?": outside,
         "result files of no sequence to submit, left out": surplus,
     }
-    return [f"{text}: {shortened(names)}" for text, names in found.items() if names]
+    return [f"{text}: {list_names(names)}" for text, names in found.items() if names]

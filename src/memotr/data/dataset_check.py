@@ -1,4 +1,4 @@
-"""A look at a data set before training on it: its ground truth, its images, and all that is wrong with them."""
+"""Check of a data set before training: ground truth, images and their problems."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rich.progress import Progress
 
 from memotr.config import DataFormat
 from memotr.consoles import SafeConsole, progress_bar
+from memotr.data.dataset_report import Report
 from memotr.data.datasets import DatasetSpec, read_split, spec_at
 from memotr.data.formats.dataset_format import AnnotationFiles
 from memotr.data.layouts import recognise
 from memotr.data.problems import Problems
-from memotr.data.report import Boxes, Report
-from memotr.data.sequences import Sequence
+from memotr.data.sequences import BoxTable, Sequence
 from memotr.io.image_files import ImageError, image_size, is_rotated, read_image
 
 DECODED_AT_MOST = 300  # images, spread over the data set, unless all are asked for
@@ -34,17 +34,17 @@ def check(
     full: bool = False,
     progress: SafeConsole | None = None,
 ) -> Report:
-    """Reads the ground truth and the headers of all images, and decodes some of them.
+    """Check the ground truth and the image headers of a data set, and decode a sample of its images.
 
     Args:
         path: a data set, or a split of it as in ``MOT17/val_half``.
-        format: a format, or ``auto``.
-        split: a split of the data set in ``path``; None: all its splits. Those named test… need no ground truth.
-        full: every image is decoded.
-        progress: where progress bars go; None: nowhere.
+        format: name of a format, or ``auto``.
+        split: a split of the data set in ``path``; None: all splits. Splits named test… need no ground truth.
+        full: decode every image.
+        progress: console for progress bars; None: no bars.
 
     Raises:
-        UserError: nothing is recognised in ``path``, or there is no such split. All else is in the report.
+        UserError: ``path`` is not recognised, or has no such split. All other problems are in the report.
     """
     spec = spec_at(path, format) if split is None else DatasetSpec(path, split, format)
     layout = recognise(spec.root, format)
@@ -61,15 +61,15 @@ def check(
             bar.update(task, total=len(splits[name]))
         report = Report(layout, splits, Counter(), problems)
         with _opencv_silent():
-            _look_at_images(report, full, bar)
+            _check_images(report, full, bar)
     for sequence in report.sequences:
-        _look_at_tracks(sequence, problems)
+        _check_tracks(sequence, problems)
     return report
 
 
 @contextmanager
 def _opencv_silent() -> Iterator[None]:
-    """Without OpenCV's own lines about damaged images, which do not name the file."""
+    """Silence OpenCV's messages about damaged images, which do not name the file."""
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         yield
@@ -77,13 +77,13 @@ def _opencv_silent() -> Iterator[None]:
         cv2.utils.logging.setLogLevel(level)
 
 
-def _look_at_images(report: Report, full: bool, bar: Progress) -> None:
-    """Sizes of all images and the pixels of some; counts the sizes and tells what is wrong."""
+def _check_images(report: Report, full: bool, bar: Progress) -> None:
+    """Read the sizes of all images and the pixels of a sample; count the sizes and report problems."""
     sequences = report.sequences
     frames = [(sequence, k) for sequence in sequences for k in range(len(sequence))]
     sample = range(len(frames)) if full else np.linspace(0, len(frames) - 1, DECODED_AT_MOST).astype(int).tolist()
     decoded = set(sample)
-    task = bar.add_task("looking at images", total=len(frames))
+    task = bar.add_task("checking images", total=len(frames))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(lambda n: _image(frames[n][0].frames[frames[n][1]], n in decoded), range(len(frames)))
         usual: dict[int, tuple[int, int]] = {}
@@ -97,7 +97,7 @@ def _look_at_images(report: Report, full: bool, bar: Progress) -> None:
 
 
 def _image(file: Path, decode: bool) -> tuple[int, int] | ImageError:
-    """(height, width), or why not: as a value, because an exception would end the work of all threads."""
+    """Return (height, width), or the error: raised, it would end the work of all threads."""
     try:
         if decode:
             height, width = read_image(file).shape[:2]
@@ -108,27 +108,27 @@ def _image(file: Path, decode: bool) -> tuple[int, int] | ImageError:
 
 
 def _compare(sequence: Sequence, k: int, size: tuple[int, int], usual: tuple[int, int], problems: Problems) -> None:
-    """Whether frame k has the size that its sequence, or its annotations, should have; and its EXIF rotation."""
+    """Compare the size of frame k with its sequence and its boxes, and report EXIF rotation."""
     file = sequence.frames[k]
     if size != usual:
         message = f"is {size[1]}×{size[0]}, its sequence {usual[1]}×{usual[0]}: images and boxes must have one size"
         problems.error(file, message)
     if k == 0 and is_rotated(file):
-        problems.note(file, "viewers turn this image (EXIF), training takes it as stored: boxes must be as stored, too")
+        problems.note(file, "has an EXIF rotation, which training ignores: boxes must fit the image as stored")
     if sequence.still and sequence.boxes is not None:
         x1, y1, x2, y2 = sequence.boxes[k].boxes.T
         outside = (x1 >= size[1]) | (y1 >= size[0]) | (x2 <= 0) | (y2 <= 0)
         if outside.any():
-            problems.note(file, f"{int(outside.sum())} boxes are wholly outside of the image: training drops them")
+            problems.note(file, f"{int(outside.sum())} boxes are entirely outside the image: left out")
 
 
-def _look_at_tracks(sequence: Sequence, problems: Problems) -> None:
-    """Ids that change their class, and sequences of which no clip can be made."""
+def _check_tracks(sequence: Sequence, problems: Problems) -> None:
+    """Report ids that change their class, and sequences too short for a clip."""
     folder = sequence.frames[0].parent
     if len(sequence) < 2 and not sequence.still:
-        problems.note(folder, "one frame only: no clip begins here")
-    table = Boxes.of([sequence])
-    pairs = np.unique(np.stack([table.tracks, table.labels], axis=1), axis=0)  # (tracks, 2)
-    changing = len(pairs) - len(np.unique(table.tracks))
+        problems.note(folder, "has only one frame: too short for a clip")
+    table = BoxTable.of([sequence])
+    pairs = np.unique(np.stack([table.ids, table.labels], axis=1), axis=0)  # (pairs, 2)
+    changing = len(pairs) - len(np.unique(table.ids))
     if changing:
-        problems.note(folder, f"{changing} ids change their class on the way")
+        problems.note(folder, f"{changing} ids change their class")

@@ -1,4 +1,4 @@
-"""From the folder of a scored run back to what it was scored from, and to every error in it."""
+"""Inspection of a scored run: reading of its ground truth and results, and search for errors."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field, FiniteFloat, ValidationError
 
-from memotr.data.names import fits, shortened
+from memotr.data.sequences import list_names, matching_names
 from memotr.documents import DocumentError, read_json
 from memotr.errors import UserError
 from memotr.evaluation.ground_truth import GroundTruth, load_ground_truth
 from memotr.evaluation.results import Results, read_results
 from memotr.evaluation.run_folder import METRICS
-from memotr.inspection.boxes import judge
+from memotr.inspection.box_errors import match_boxes
 from memotr.inspection.events import SequenceErrors, find_errors
 from memotr.vocabulary import Protocol
 
 Row = Mapping[str, float]
 NEEDED = {"HOTA", "DetA", "AssA", "MOTA", "IDF1", "IDSW", "CLR_FN", "CLR_FP"}
-"""What a page shows of every row."""
+"""Metrics shown on the page."""
 
 
 def _complete(row: dict[str, float]) -> dict[str, float]:
@@ -37,17 +37,17 @@ _Numbers = Annotated[dict[str, int | FiniteFloat], AfterValidator(_complete)]
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """A run taken apart.
+    """Errors of a scored run.
 
     Attributes:
         path: the run's folder.
-        results: where its results were read.
-        truth: ground truth of the sequences that were scored.
-        metrics: of all of them together, TrackEval's name → fraction or count; with several classes their mean.
+        results: path of its results.
+        truth: ground truth of the scored sequences.
+        metrics: TrackEval's name → fraction or count over all sequences; the mean over classes if there are several.
         by_sequence: the same of each sequence.
-        by_class: the same of each class; empty where there is one.
-        errors: of the sequences that were asked for, the one that loses most first.
-        notes: what the user should know.
+        by_class: the same of each class; empty for a single class.
+        errors: errors of the requested sequences, the sequence that loses most boxes first.
+        notes: notes for the user.
     """
 
     path: Path
@@ -63,28 +63,28 @@ class Inspection:
 def inspect_run(
     folder: Path, *, only: Sequence[str] = (), progress: Callable[[str, int], None] | None = None
 ) -> Inspection:
-    """Read again what a run was scored from, and find the errors.
+    """Read the ground truth and results of a scored run, and find its errors.
 
     Args:
-        folder: of ``memotr score --output``.
-        only: patterns of names of sequences; empty: all.
-        progress: told after each sequence its name, and how many there are.
+        folder: folder written by ``memotr score --output``.
+        only: patterns of sequence names; empty: all.
+        progress: called after each sequence with its name and the number of sequences.
 
     Raises:
-        UserError: it is no such folder, what was scored is gone or has changed since, or no sequence fits.
+        UserError: the folder is not of a scored run, its files are missing or have changed, or no sequence matches.
     """
     content = _metrics(folder / METRICS)
     found = _read_again(folder, content.source)
     rows: Mapping[str, Row] = content.sequences
     truth = found.truth.select(list(rows))
     if set(truth.names) != set(rows):
-        raise UserError(f"{folder}: {shortened(set(rows) - set(truth.names))} is not there any more; score it again")
-    chosen = fits(rows, only)
+        raise UserError(f"{folder}: {list_names(set(rows) - set(truth.names))} is not there any more; score it again")
+    chosen = matching_names(rows, only)
     if not chosen:
-        raise UserError(f"{folder}: no sequence is named {' or '.join(only)}; there are {shortened(rows)}")
+        raise UserError(f"{folder}: no sequence is named {' or '.join(only)}; there are {list_names(rows)}")
     errors = []
     for sequence in truth.select(chosen).sequences:
-        one = find_errors(judge(sequence, found.boxes[sequence.name], len(truth.classes)))
+        one = find_errors(match_boxes(sequence, found.boxes[sequence.name], len(truth.classes)))
         _compare(one, rows[sequence.name], folder)
         errors.append(one)
         if progress is not None:
@@ -111,7 +111,7 @@ class _Source(BaseModel):
 
 
 class _Metrics(BaseModel):
-    """Those parts of ``metrics.json`` that are read again."""
+    """Parts of ``metrics.json`` that are read."""
 
     combined: _Numbers
     sequences: Annotated[dict[str, _Numbers], Field(min_length=1)]
@@ -133,7 +133,7 @@ def _metrics(file: Path) -> _Metrics:
 
 
 def _read_again(folder: Path, source: _Source) -> Results:
-    """Ground truth and results, with the options that they were scored with."""
+    """Read ground truth and results with the options of the scored run."""
     try:
         truth = load_ground_truth(
             source.ground_truth,
@@ -143,14 +143,14 @@ def _read_again(folder: Path, source: _Source) -> Results:
             half=source.half,
             format=source.format,
         )
-        # What was missing is missing still: whether anything has changed is seen from the counts.
+        # Missing results were scored as empty; changes are detected from the counts.
         return read_results(source.results, truth, allow_missing=True)
     except UserError as error:
         raise UserError(f"{folder}: what was scored cannot be read again: {error}") from error
 
 
 def _compare(errors: SequenceErrors, row: Row, folder: Path) -> None:
-    """Raises UserError where the errors are not those that were counted when the run was scored."""
+    """Raise UserError if the errors differ from those counted when the run was scored."""
     here = {"CLR_FN": errors.missed, "CLR_FP": errors.false, "IDSW": len(errors.switches)}
     for name, count in here.items():
         if row.get(name) != count:

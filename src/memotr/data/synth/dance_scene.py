@@ -1,4 +1,4 @@
-"""One sequence: who dances where before what, and its frames with their ground truth."""
+"""Scene of one sequence, and its frames with ground truth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from memotr.data.synth.background import Background, draw_background, draw_scenery
 from memotr.data.synth.choreography import Paths, Stage, choreograph
-from memotr.data.synth.figure import Look, Sprite, draw_figure, draw_looks
+from memotr.data.synth.figure_drawing import Look, Sprite, draw_figure, draw_looks
 from memotr.data.synth.settings import DIFFICULTIES, Difficulty, SynthSettings
 from memotr.data.synth.skeleton import Dance, joints
 
@@ -19,23 +19,23 @@ Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 Window = tuple[slice, slice]  # rows, columns
 
-FINER = 2  # everything is drawn this many times larger
-MIN_VISIBLE = 0.25  # figures of which less is seen are not annotated
-BACK, FRONT = 0.64, 0.95  # where feet at the back and the front of the stage are, in frame heights from the top
-FAR, NEAR = 0.86, 1.12  # how large figures there look
+FINER = 2  # scale at which everything is drawn
+MIN_VISIBLE = 0.25  # visible share below which figures are not annotated
+BACK, FRONT = 0.64, 0.95  # y of feet at the back and the front of the stage, in frame heights from the top
+FAR, NEAR = 0.86, 1.12  # relative size of figures there
 SCENERY_DEPTH = 0.55
-SCENERY = 255  # in the map of who is seen where
+SCENERY = 255  # value of scenery in the visibility map
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """One figure in one frame.
+    """Annotation of a figure in a frame.
 
     Attributes:
-        id: from 1, the same throughout the sequence.
-        label: class, from 0.
-        box: left, top, width, height in pixels of all of the figure that is within the picture, hidden or not.
-        visibility: share of its pixels that is seen; those beyond the picture's edges are not.
+        id: id from 1, the same throughout the sequence.
+        label: class from 0.
+        box: left, top, width, height in pixels of the figure's part within the picture, occluded or not.
+        visibility: share of its pixels that are visible, neither occluded nor outside the picture.
     """
 
     id: int
@@ -46,20 +46,20 @@ class Annotation:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A sequence ready to be drawn, frame after frame in any order.
+    """Sequence whose frames can be drawn in any order.
 
     Attributes:
         size: (height, width) of the frames in pixels.
-        height: of an average figure, in frame heights.
-        looks: of the N figures.
-        paths: of the N figures.
-        joints: (T, N, J, 3).
-        background: behind all.
-        scenery: before figures further back than ``SCENERY_DEPTH``.
-        camera: (T, 2) pixels (of the finer picture) that it has moved to the right and down.
-        blur: (T,) standard deviation in pixels.
-        noise: (H, W, 3) int16, cut out anew for each frame.
-        shuffles: (T, 2) where.
+        height: height of an average figure in frame heights.
+        looks: appearance of the N figures.
+        paths: paths of the N figures.
+        joints: (T, N, J, 3) joints of the figures.
+        background: background of all frames.
+        scenery: occluders of figures further back than ``SCENERY_DEPTH``.
+        camera: (T, 2) camera motion to the right and down, in pixels of the finer picture.
+        blur: (T,) standard deviation of the blur in pixels.
+        noise: (H, W, 3) int16, cropped differently for each frame.
+        shuffles: (T, 2) top and left of the crop of the noise.
     """
 
     size: tuple[int, int]
@@ -78,7 +78,7 @@ class Scene:
         return len(self.camera)
 
     def frame(self, t: int) -> tuple[Pixels, list[Annotation]]:
-        """The t-th picture (H, W, 3) uint8 BGR, t from 0, and its ground truth in the order of the ids."""
+        """Draw picture t (H, W, 3) uint8 BGR, from 0, and return it with its ground truth sorted by id."""
         height, width = self.size[0] * FINER, self.size[1] * FINER
         shift = int(self.camera[t, 0]), int(self.camera[t, 1])
         picture = self.background.picture(t, (height, width), shift)
@@ -97,7 +97,7 @@ class Scene:
         return self._developed(picture, t), [found for found in annotations if found is not None]
 
     def sprite(self, t: int, k: int) -> Sprite:
-        """Figure k in frame t, in the finer picture."""
+        """Draw figure k of frame t, in the finer picture."""
         unit = self.size[0] * FINER
         depth = self.paths.depth[t, k]
         scale = (FAR + (NEAR - FAR) * depth) * self.height * self.looks[k].height
@@ -111,7 +111,7 @@ class Scene:
             _lay(picture, seen, moved, SCENERY)
 
     def _annotation(self, k: int, sprite: Sprite, seen: Pixels) -> Annotation | None:
-        """None where too little of the figure is seen."""
+        """Return the annotation of a figure, or None if too little of it is visible."""
         place = _overlap(sprite, seen.shape)
         if place is None:
             return None
@@ -126,7 +126,7 @@ class Scene:
         return Annotation(k + 1, int(self.looks[k].robot), box, visible)
 
     def _developed(self, picture: Pixels, t: int) -> Pixels:
-        """What a camera makes of it: its size, blurred and noisy."""
+        """Return the picture at its final size, with blur and noise."""
         height, width = self.size
         image = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
         if self.blur[t] > 0.2:
@@ -137,7 +137,7 @@ class Scene:
 
 
 def make_scene(settings: SynthSettings, split: str, index: int) -> Scene:
-    """The ``index``-th sequence of a split: the same whatever else is made."""
+    """Return the scene of the ``index``-th sequence of a split, independent of all other sequences."""
     rng = np.random.default_rng([settings.seed, crc32(split.encode()), index])
     hard, frames = DIFFICULTIES[settings.difficulty], settings.frames
     num = _how_many(rng, *settings.figures)
@@ -157,7 +157,7 @@ def make_scene(settings: SynthSettings, split: str, index: int) -> Scene:
 
 
 def _how_many(rng: np.random.Generator, fewest: int, most: int) -> int:
-    """Rather few than many."""
+    """Draw the number of figures, with a preference for few."""
     low, high = fewest - 0.5, most + 0.5
     drawn = rng.triangular(low, low + 0.3 * (high - low), high)
     return int(np.clip(np.round(drawn), fewest, most))
@@ -166,7 +166,7 @@ def _how_many(rng: np.random.Generator, fewest: int, most: int) -> int:
 def _scenery(
     rng: np.random.Generator, settings: SynthSettings, hard: Difficulty, unit: int
 ) -> tuple[list[Sprite], tuple[float, ...]]:
-    """The pieces, and their x in frame heights from the middle."""
+    """Draw occluders at random, and return them with their x in frame heights from the middle."""
     half = settings.size[1] / settings.size[0] / 2
     spots = rng.permutation(np.linspace(-0.7, 0.7, 4) * half)[: rng.integers(0, hard.scenery + 1)]
     spots = spots + rng.uniform(-0.1, 0.1, len(spots))
@@ -198,7 +198,7 @@ def _noise(
 
 
 def _lay(picture: Pixels, seen: Pixels, sprite: Sprite, number: int) -> None:
-    """Lay a sprite over the picture and its number over the map of who is seen where."""
+    """Draw a sprite over the picture, and its number over the visibility map."""
     place = _overlap(sprite, seen.shape)
     if place is not None:
         inside, outside = place
@@ -208,8 +208,7 @@ def _lay(picture: Pixels, seen: Pixels, sprite: Sprite, number: int) -> None:
 
 
 def _overlap(sprite: Sprite, shape: tuple[int, ...]) -> tuple[Window, Window] | None:
-    """Where a sprite and a picture of this shape lie over each other, in the sprite's rows and columns and in the
-    picture's; None where they do not."""
+    """Return the overlap of a sprite and a picture in the coordinates of each, or None if they do not overlap."""
     y1, x1 = max(sprite.top, 0), max(sprite.left, 0)
     y2, x2 = min(sprite.top + sprite.mask.shape[0], shape[0]), min(sprite.left + sprite.mask.shape[1], shape[1])
     if y1 >= y2 or x1 >= x2:

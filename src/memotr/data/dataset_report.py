@@ -1,4 +1,4 @@
-"""What a data set holds, in tables."""
+"""Report on the content and the problems of a data set."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from rich.text import Text
 from memotr.consoles import console
 from memotr.data.layouts import Layout
 from memotr.data.problems import Problems
-from memotr.data.sequences import Sequence
+from memotr.data.sequences import BoxTable, Sequence
 
-WIDTH_OF_FILES = 160  # columns, where no terminal has a width
-SMALL = 32**2  # pixels: below it COCO counts an object as small
+WIDTH_OF_FILES = 160  # columns, if the output is no terminal
+SMALL = 32**2  # square pixels, COCO's limit of small objects
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What a data set holds.
+    """Content and problems of a data set.
 
     Attributes:
-        layout: what it was recognised as.
-        splits: the sequences of every split that could be read.
-        sizes: how many of the frames have which (height, width).
-        problems: all that is wrong; training would fail where there is an error among them.
+        layout: recognised format and splits.
+        splits: name → readable sequences of each split.
+        sizes: (height, width) → number of frames of this size.
+        problems: all problems; training would fail if there is an error among them.
     """
 
     layout: Layout
@@ -40,42 +40,15 @@ class Report:
         return [sequence for split in self.splits.values() for sequence in split]
 
 
-@dataclass(frozen=True, eq=False)
-class Boxes:
-    """All boxes of many sequences: N boxes in F frames.
-
-    Attributes:
-        labels: (N,) int64.
-        boxes: (N, 4) float32 xyxy in pixels.
-        tracks: (N,) int64; one number for each id of each sequence.
-        frames: (N,) int64; one number for each frame of all sequences.
-        per_frame: (F,) int64, boxes of each frame.
-    """
-
-    labels: NDArray[np.int64]
-    boxes: NDArray[np.float32]
-    tracks: NDArray[np.int64]
-    frames: NDArray[np.int64]
-    per_frame: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, sequences: list[Sequence]) -> Boxes:
-        truths = [truth for sequence in sequences for truth in sequence.boxes or ()]
-        per_frame = np.array([len(truth) for truth in truths], np.int64)
-        owner = np.repeat(np.arange(len(sequences)), [sum(map(len, s.boxes or ())) for s in sequences])
-        ids = np.concatenate([np.zeros(0, np.int64), *(truth.ids for truth in truths)])
-        _, tracks = np.unique(np.stack([owner, ids], axis=1), axis=0, return_inverse=True)
-        return cls(
-            np.concatenate([np.zeros(0, np.int64), *(truth.labels for truth in truths)]),
-            np.concatenate([np.zeros((0, 4), np.float32), *(truth.boxes for truth in truths)]),
-            tracks.reshape(-1),
-            np.repeat(np.arange(len(truths)), per_frame),
-            per_frame,
-        )
+def track_numbers(sequences: list[Sequence], table: BoxTable) -> NDArray[np.int64]:
+    """Return the number (G,) of each box's track: one number for each id of each sequence, from 0."""
+    owner = np.repeat(np.arange(len(sequences)), [sum(map(len, s.boxes or ())) for s in sequences])
+    _, tracks = np.unique(np.stack([owner, table.ids], axis=1), axis=0, return_inverse=True)
+    return tracks.reshape(-1)
 
 
 def print_report(report: Report) -> None:
-    """Tables of what there is, then every problem with its place, notes first."""
+    """Print tables of the content, then every problem with its place, notes first."""
     target = console(width=WIDTH_OF_FILES)
     target.print(f"{report.layout.root}: {report.layout.explanation}", soft_wrap=True)
     for table in (_splits_table(report), _classes_table(report), _frames_table(report)):
@@ -90,7 +63,7 @@ def print_report(report: Report) -> None:
 
 
 def _table(title: str, *columns: str) -> Table:
-    """A table whose first column is text, the others numbers."""
+    """Return an empty table whose first column is text, and the others numbers."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for k, column in enumerate(columns):
         table.add_column(column, justify="left" if k == 0 else "right", header_style="dim")
@@ -104,7 +77,7 @@ def _splits_table(report: Report) -> Table:
     for name, sequences in report.splits.items():
         if not sequences:
             continue
-        boxes = Boxes.of(sequences)
+        boxes = BoxTable.of(sequences)
         lengths = [len(sequence) for sequence in sequences]
         counted = [f"{sum(lengths):,}", f"{min(lengths):,}", f"{np.median(lengths):,.0f}", f"{max(lengths):,}"]
         if all(sequence.boxes is None for sequence in sequences):
@@ -117,18 +90,19 @@ def _splits_table(report: Report) -> Table:
             f"{int((boxes.per_frame == 0).sum()):,}",
             f"{len(boxes.labels):,}",
             f"{boxes.per_frame.mean():.1f}, at most {boxes.per_frame.max():,}",
-            "stills" if all(sequence.still for sequence in sequences) else f"{len(np.unique(boxes.tracks)):,}",
+            "stills" if all(s.still for s in sequences) else f"{len(np.unique(track_numbers(sequences, boxes))):,}",
         )
     return table
 
 
 def _classes_table(report: Report) -> Table:
-    """Numbers and sizes of the boxes of every class that has some, all splits together."""
+    """Return the table of the numbers and sizes of boxes by class, over all splits."""
     table = _table("Boxes (pixels; median, and 5 to 95 %)", "class", "boxes", "ids", "width", "height", "below 32×32")
     annotated = [sequence for sequence in report.sequences if sequence.boxes]
     if not annotated:
         return table
-    boxes = Boxes.of(annotated)
+    boxes = BoxTable.of(annotated)
+    tracks = track_numbers(annotated, boxes)
     sides = boxes.boxes[:, 2:] - boxes.boxes[:, :2]  # (N, 2)
     for label, name in enumerate(annotated[0].classes):
         own = boxes.labels == label
@@ -137,7 +111,7 @@ def _classes_table(report: Report) -> Table:
             continue
         width, height = sides[own].T
         small = np.mean(width * height < SMALL)
-        ids = len(np.unique(boxes.tracks[own]))
+        ids = len(np.unique(tracks[own]))
         table.add_row(name, f"{own.sum():,}", f"{ids:,}", _spread(width), _spread(height), f"{small:.0%}")
     return table
 
@@ -148,7 +122,7 @@ def _spread(values: NDArray[np.float32]) -> str:
 
 
 def _frames_table(report: Report) -> Table:
-    """Frame sizes and rates, and how the tracks run through their sequences."""
+    """Return the table of frame sizes, frame rates, and lengths and gaps of tracks."""
     table = _table("Frames and tracks", "", "")
     table.show_header = False
     table.columns[1].justify = "left"
@@ -160,31 +134,33 @@ def _frames_table(report: Report) -> Table:
     if rates:
         table.add_row("frames a second", ", ".join(f"{rate:g}" for rate in rates))
     videos = [sequence for sequence in report.sequences if sequence.boxes and not sequence.still]
-    boxes = Boxes.of(videos)
+    boxes = BoxTable.of(videos)
     if len(boxes.labels):
-        seen = np.bincount(boxes.tracks)  # (tracks,) frames that an id is in
+        tracks = track_numbers(videos, boxes)
+        seen = np.bincount(tracks)  # (tracks,) frames that an id is in
         low, median, high = np.percentile(seen, [5, 50, 95])
         table.add_row("frames an id is in", f"{median:,.0f} (5 to 95 %: {low:,.0f}–{high:,.0f})")
-        table.add_row("ids that come back", f"{_returning(boxes, len(seen)):,} of {len(seen):,}")
+        table.add_row("ids that come back", f"{_returning(boxes, tracks):,} of {len(seen):,}")
         table.add_row("boxes partly outside", f"{_partly_outside(videos):.1%}")
     return table
 
 
-def _returning(boxes: Boxes, tracks: int) -> int:
-    """How many ids are away for at least a frame between their first and last."""
-    first = np.full(tracks, np.iinfo(np.int64).max)
-    last = np.zeros(tracks, np.int64)
-    np.minimum.at(first, boxes.tracks, boxes.frames)
-    np.maximum.at(last, boxes.tracks, boxes.frames)
-    return int((last - first + 1 > np.bincount(boxes.tracks, minlength=tracks)).sum())
+def _returning(boxes: BoxTable, tracks: NDArray[np.int64]) -> int:
+    """Return the number of ids that are absent for a frame or more between their first and last."""
+    frames = np.repeat(np.arange(len(boxes.offsets) - 1), boxes.per_frame)  # (G,)
+    seen = np.bincount(tracks)
+    first, last = np.full(len(seen), len(boxes.offsets)), np.zeros(len(seen), np.int64)
+    np.minimum.at(first, tracks, frames)
+    np.maximum.at(last, tracks, frames)
+    return int((last - first + 1 > seen).sum())
 
 
 def _partly_outside(sequences: list[Sequence]) -> float:
-    """Share of the boxes that reach out of their image, of the sequences whose image size is known."""
+    """Return the share of boxes that reach out of their image, over sequences with a known image size."""
     out = total = 0
     for sequence in sequences:
         if sequence.size is not None:
-            x1, y1, x2, y2 = Boxes.of([sequence]).boxes.T
+            x1, y1, x2, y2 = BoxTable.of([sequence]).boxes.T
             out += int(((x1 < 0) | (y1 < 0) | (x2 > sequence.size[1]) | (y2 > sequence.size[0])).sum())
             total += len(x1)
     return out / max(1, total)

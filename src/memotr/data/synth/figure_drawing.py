@@ -1,4 +1,4 @@
-"""Drawing one figure: a person in the troupe's costume, or a robot, each with colours and proportions of its own."""
+"""Drawing of a figure: a person in the troupe's costume, or a robot, with individual colours and proportions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 Color = tuple[int, int, int]
 
-# BGR. Hats, sashes and shoes: as far from each other as they can be.
+# BGR. Colours of hats, sashes and shoes, as different as possible.
 ACCENTS: tuple[Color, ...] = (
     (40, 40, 230), (30, 140, 250), (40, 225, 250), (60, 190, 60), (200, 200, 30), (230, 110, 30),
     (220, 60, 150), (190, 80, 250), (245, 245, 245), (35, 35, 40), (40, 75, 120), (150, 230, 160),
@@ -25,21 +25,21 @@ CLOTHES: tuple[Color, ...] = (
 )  # fmt: skip
 SKINS: tuple[Color, ...] = ((160, 190, 235), (130, 165, 215), (85, 120, 175), (60, 85, 130))
 OUTLINE: Color = (32, 28, 30)
-SHIFT = 4  # bits behind the point of the coordinates that OpenCV draws at
+SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 
 HATS = ("cap", "top", "cone", "pompom")
 
 
 @dataclass(frozen=True)
 class Look:
-    """What a figure wears. Colours are BGR; lengths are fractions of its height.
+    """Appearance of a figure. Colours are BGR; lengths are fractions of its height.
 
     Attributes:
-        robot: a robot, not a person.
-        height: of the figure, in heights of the troupe's average.
-        girth: of trunk and limbs, 1 on average.
-        shirt, trousers, skin, hair: the same in a troupe but for shades.
-        hat, sash, shoes: personal.
+        robot: a robot rather than a person.
+        height: height relative to the troupe's average.
+        girth: relative thickness of trunk and limbs, 1 on average.
+        shirt, trousers, skin, hair: the same within a troupe except for shades.
+        hat, sash, shoes: individual colours.
         hat_kind: one of ``HATS``.
         striped: the shirt has two stripes in the colour of the sash.
     """
@@ -60,12 +60,12 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class Sprite:
-    """A drawn thing, to be laid over a picture.
+    """Image with a mask, to be drawn over a picture.
 
     Attributes:
-        image: (h, w, 3) uint8 BGR, 0 where nothing is drawn.
-        mask: (h, w) uint8, 255 where something is.
-        left, top: of its first pixel in the picture, which may lie outside.
+        image: (h, w, 3) uint8 BGR, 0 outside the mask.
+        mask: (h, w) uint8, 255 where the image is drawn.
+        left, top: position of its first pixel in the picture, possibly outside.
     """
 
     image: Pixels
@@ -75,13 +75,13 @@ class Sprite:
 
 
 def draw_looks(rng: np.random.Generator, num: int, robots: int, likeness: float) -> list[Look]:
-    """A troupe's looks: one costume, and no two with the same hat.
+    """Draw the looks of a troupe at random: one costume, and no two figures with the same hat.
 
     Args:
-        rng: where chance comes from.
-        num: of figures.
-        robots: how many of them, the last ones, are robots.
-        likeness: 0 to 1, how much of the personal colours is taken away.
+        rng: random generator.
+        num: number of figures.
+        robots: number of robots, which come last.
+        likeness: 0 (individual colours) to 1 (no individual colours).
     """
     shirt, trousers = (CLOTHES[k] for k in rng.choice(len(CLOTHES), 2, replace=False))
     skin, hair = SKINS[rng.integers(len(SKINS))], (40, 45, 60)
@@ -111,14 +111,14 @@ def draw_looks(rng: np.random.Generator, num: int, robots: int, likeness: float)
 
 
 def draw_figure(look: Look, joints: Floats, turn: float, x: float, y: float, height: float) -> Sprite:
-    """The figure with its feet's middle at (x, y).
+    """Draw a figure with the middle of its feet at (x, y).
 
     Args:
-        look: of the figure.
-        joints: (J, 3) of its skeleton, in its heights.
-        turn: radians, 0 facing the viewer.
-        x, y: in pixels of the picture.
-        height: of the figure in pixels.
+        look: appearance of the figure.
+        joints: (J, 3) joints of its skeleton, relative to its height.
+        turn: rotation in radians, 0 facing the viewer.
+        x, y: position in pixels of the picture.
+        height: height of the figure in pixels.
     """
     margin = (0.28 if look.robot else 0.22) * height  # limbs' thickness, hat, trunk and outline
     flat = np.stack([joints[:, 0], -joints[:, 1]], axis=1) * height + (x, y)
@@ -133,7 +133,7 @@ def draw_figure(look: Look, joints: Floats, turn: float, x: float, y: float, hei
 
 
 class _Pen:
-    """Draws parts of one figure with outlines; positions in pixels of its own image, sizes in its heights."""
+    """Pen for outlined parts of a figure; positions in pixels of its image, sizes relative to its height."""
 
     def __init__(self, image: Pixels, at: Floats, height: float, look: Look, turn: float) -> None:
         self.image, self.at, self.height, self.look = image, at, height, look
@@ -141,25 +141,25 @@ class _Pen:
         self.edge = max(2, round(0.016 * height))
 
     def joint(self, name: str) -> Floats:
-        """(2,) pixels."""
+        """Return the position (2,) of a joint in pixels."""
         return np.asarray(self.at[JOINT[name]])
 
     def limb(self, points: list[Floats], color: Color, size: float) -> None:
-        """A thick line with round ends through the points."""
+        """Draw a thick line with round ends through the points."""
         thick = max(1, round(size * self.look.girth * self.height))
         line = _fixed(np.stack(points))
         cv2.polylines(self.image, [line], False, OUTLINE, thick + self.edge, cv2.LINE_8, SHIFT)
         cv2.polylines(self.image, [line], False, color, thick, cv2.LINE_8, SHIFT)
 
     def shape(self, points: Floats, color: Color, outline: bool = True) -> None:
-        """A filled convex polygon (n, 2)."""
+        """Draw a filled convex polygon (n, 2)."""
         polygon = _fixed(points)
         if outline:
             cv2.polylines(self.image, [polygon], True, OUTLINE, self.edge, cv2.LINE_8, SHIFT)
         cv2.fillConvexPoly(self.image, polygon, color, cv2.LINE_8, SHIFT)
 
     def disc(self, centre: Floats, radius: float, color: Color, outline: bool = True) -> None:
-        """A filled circle."""
+        """Draw a filled circle."""
         x, y = _fixed(centre).tolist()
         reach = round(radius * self.height * (1 << SHIFT))
         if outline:
@@ -167,7 +167,7 @@ class _Pen:
         cv2.circle(self.image, (x, y), reach, color, -1, cv2.LINE_8, SHIFT)
 
     def box(self, centre: Floats, half_width: float, up: float, down: float) -> Floats:
-        """(4, 2) corners of an upright rectangle around a point."""
+        """Return the corners (4, 2) of an upright rectangle around a point."""
         h = self.height
         return centre + np.array([(-half_width, -up), (half_width, -up), (half_width, down), (-half_width, down)]) * h
 
@@ -224,7 +224,7 @@ def _head(pen: _Pen) -> None:
 
 
 def _hat(pen: _Pen, at: Floats, radius: float) -> None:
-    """On a head whose brow is at ``at``."""
+    """Draw the hat of a head whose brow is at ``at``."""
     color, h = pen.look.hat, pen.height
     if pen.look.hat_kind == "cap":
         pen.shape(at + np.array([(-1.05, 0), (-0.85, -0.75), (0, -1.05), (0.85, -0.75), (1.05, 0)]) * radius * h, color)
@@ -241,7 +241,7 @@ def _hat(pen: _Pen, at: Floats, radius: float) -> None:
 
 
 def _robot(pen: _Pen, depth: Floats) -> None:
-    """A box on wheels with a lamp on its square head."""
+    """Draw a box on wheels with a lamp on its square head."""
     look, h = pen.look, pen.height
     ground = (pen.joint("foot_l") + pen.joint("foot_r")) / 2
     ground[1] = pen.joint("hip")[1] + 0.40 * h
@@ -264,7 +264,7 @@ def _robot(pen: _Pen, depth: Floats) -> None:
 
 
 def _fixed(points: Floats) -> NDArray[np.int32]:
-    """Pixel coordinates with SHIFT bits behind the point."""
+    """Return pixel coordinates as integers with SHIFT fractional bits."""
     return np.round(points * (1 << SHIFT)).astype(np.int32)
 
 

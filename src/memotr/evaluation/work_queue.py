@@ -1,4 +1,4 @@
-"""Work for several ranks: whoever is free takes the next piece."""
+"""Work queue shared by several ranks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from lightning_fabric import Fabric
 from torch.distributed import HashStore, Store, TCPStore  # type: ignore[attr-defined]  # public, but not exported
 
 PATIENCE = timedelta(minutes=5)
-"""How long a rank waits for the first one to open its store."""
+"""Time for which a rank waits for the first one to open its store."""
 
 
-class Handout:
-    """Numbers 0 … ``size`` − 1, each given to one rank, and what all ranks together have done with them.
+class WorkQueue:
+    """Queue of the numbers 0 … ``size`` − 1, each given to one rank, with counters shared by all ranks.
 
-    Handed out longest first, pieces of unequal length keep all ranks busy until the end. Iterate on every rank; what is
-    counted is kept by the first rank, so that it has to stay until the others have left.
+    Iterate on every rank; a free rank gets the next number. Sort work by length, the longest first, to keep all ranks
+    busy until the end. The first rank holds the store, so it must outlive the others.
     """
 
     def __init__(self, store: Store, size: int) -> None:
@@ -25,8 +25,8 @@ class Handout:
         self._store = store
 
     @classmethod
-    def over(cls, fabric: Fabric, size: int) -> Handout:
-        """One for all ranks of a launched ``fabric``, called by each of them."""
+    def over(cls, fabric: Fabric, size: int) -> WorkQueue:
+        """Return a queue shared by all ranks of a launched ``fabric``. Call it on every rank."""
         if fabric.world_size == 1:
             return cls(HashStore(), size)
         host, port = os.environ.get("MASTER_ADDR", "localhost"), 0
@@ -42,23 +42,23 @@ class Handout:
             yield number
 
     def count(self, what: str, amount: int = 1) -> int:
-        """Add to a counter of all ranks; returns its value. An amount of 0 only looks."""
+        """Add to a counter shared by all ranks, and return its value; an amount of 0 reads it."""
         return self._store.add(f"count {what}", amount)
 
     def fail(self, message: str) -> None:
-        """Say what went wrong, unless something did before; nothing is handed out any more."""
-        self._store.compare_set("failure", "", message)  # "": only where there is none yet
+        """Record an error unless there is one, and end the queue on all ranks."""
+        self._store.compare_set("failure", "", message)  # "": only if there is none
         self._store.add("given", self.size)
 
     def stop(self) -> None:
-        """Ask all ranks to stop where they are."""
+        """Ask all ranks to stop at once."""
         self._store.add("stop", 1)
         self._store.add("given", self.size)
 
     def stopped(self) -> bool:
-        """Whether one of them was asked to."""
+        """Return whether a rank has asked all to stop."""
         return self._store.add("stop", 0) > 0
 
     def failure(self) -> str | None:
-        """What went wrong first on one of the ranks."""
+        """Return the first error of any rank, or None."""
         return self._store.get("failure").decode() if self._store.check(["failure"]) else None

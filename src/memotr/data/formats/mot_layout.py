@@ -1,6 +1,6 @@
-"""MOTChallenge layout: ``<seq>/{img1/*.jpg, gt/gt.txt, seqinfo.ini}``, and its relatives MOT17 and MOTSynth.
+"""MOTChallenge layout ``<seq>/{img1/*.jpg, gt/gt.txt, seqinfo.ini}`` and its variants MOT17 and MOTSynth.
 
-DanceTrack, SportsMOT, MOT17, MOT20 and MOTSynth come like this, and it is the easiest layout for own data.
+DanceTrack, SportsMOT and MOT20 use it as well, and it is the easiest layout for your own data.
 """
 
 from __future__ import annotations
@@ -15,24 +15,26 @@ from typing import get_args
 import numpy as np
 
 from memotr.data.annotations import NO_CATEGORY, AnnotationTable
-from memotr.data.formats.classes import ClassMap
+from memotr.data.formats.class_map import ClassMap
 from memotr.data.formats.dataset_format import WHOLE, AnnotationFiles, DatasetFormat, DetectorChoice, SplitRequest
 from memotr.data.formats.frame_files import FrameFiles, images_in, list_frames, subfolders
 from memotr.data.formats.mot_text import MOT_RESULTS, read_truth
-from memotr.data.formats.seqmap import read_seqmap
-from memotr.data.names import shortened
 from memotr.data.problems import Problems
-from memotr.data.sequences import Recording
+from memotr.data.sequences import Recording, list_names
+from memotr.documents import brief, read_text
+from memotr.errors import UserError
 from memotr.io.seqinfo import SeqInfo, SeqInfoError, read_seqinfo
 from memotr.vocabulary import Detector
 
 DETECTOR_COPY = re.compile(rf"(?P<scene>MOT17-\d+)-(?P<detector>{'|'.join(get_args(Detector))})")
 """Name of one of MOT17's three copies of a video."""
+SEQMAP_HEADING = "name"
+LONGEST_NAME = 255  # characters; file systems allow no more
 TRUTH_FILES = ("gt/gt.txt", "gt.txt")  # in the folder of a sequence
 
 
 class Mot(DatasetFormat):
-    """Folders of sequences, in folders of splits or not."""
+    """MOTChallenge: folders of sequences, with or without folders of splits."""
 
     name = "mot"
     options = frozenset({"classes", "seqmap", "detector"})
@@ -56,7 +58,7 @@ class Mot(DatasetFormat):
         folders = sequences_in(request.place, problems)
         if request.seqmap is not None:
             folders = named_in(request.seqmap, request.place, folders, problems)
-        every = [_find(folder, folder, request.images) for folder in folders]
+        every = [_find_files(folder, folder, request.images) for folder in folders]
         wanted = one_copy_each([one.name for one in every if request.wants(one.name)], request.detector)
         yield from _read(every, set(wanted), request.files, problems)
 
@@ -68,7 +70,7 @@ class Mot(DatasetFormat):
 
 
 class Mot17(Mot):
-    """MOT17: sequences named for one of three detectors, all three with the same images and ground truth."""
+    """MOT17: three copies of each video, named after detectors, with the same images and ground truth."""
 
     name = "mot17"
     rules = "mot17"
@@ -96,12 +98,12 @@ class MotSynth(Mot):
 
     def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
         folders = subfolders(request.root / "frames")
-        every = [_find(request.place / folder.name, folder / "rgb", request.images) for folder in folders]
+        every = [_find_files(request.place / folder.name, folder / "rgb", request.images) for folder in folders]
         yield from _read(every, {one.name for one in every if request.wants(one.name)}, request.files, problems)
 
 
 class MotTruth(Mot):
-    """Ground truth without images, as only scoring takes it: ``<name>.txt``, ``<name>/gt.txt``, or one such file."""
+    """Ground truth without images, for scoring: ``<name>.txt``, ``<name>/gt.txt``, or one such file."""
 
     def splits(self, root: Path) -> tuple[Mapping[str, Path], str]:
         return ({WHOLE: root}, "MOTChallenge text without images") if _truth_alone(root) else ({}, "")
@@ -116,17 +118,17 @@ class MotTruth(Mot):
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
-    """A sequence before its annotations are read.
+class _SequenceFiles:
+    """Files of a sequence whose annotations have not been read.
 
     Attributes:
-        name: of the sequence.
-        folder: of the sequence; None where one folder has the ground truth of many.
-        truth: its ground truth; None where it has none.
+        name: name of the sequence.
+        folder: folder of the sequence; None if one folder has the ground truth of many.
+        truth: file of its ground truth, if any.
         images: folder of its images.
-        frames: images in it.
-        info: of its seqinfo.ini.
-        problems: notes about that.
+        frames: its images.
+        info: content of its seqinfo.ini.
+        problems: notes about seqinfo.ini.
     """
 
     name: str
@@ -138,59 +140,61 @@ class _Found:
     problems: Problems
 
 
-def _find(folder: Path, images: Path, needed: bool = False) -> _Found:
-    """Look at a sequence.
+def _find_files(folder: Path, images: Path, needed: bool = False) -> _SequenceFiles:
+    """Find the files of a sequence.
 
     Args:
-        folder: of its ground truth and seqinfo.ini.
-        images: the same where images are in ``img1`` or the folder that seqinfo.ini names; else their own folder.
-        needed: list the images even if seqinfo.ini says how many there are.
+        folder: folder of its ground truth and seqinfo.ini.
+        images: ``folder`` if the images are in ``img1`` or the folder that seqinfo.ini names; else the image folder.
+        needed: list the images even if seqinfo.ini has their number.
     """
     problems = Problems()
     info = _info_of(folder / "seqinfo.ini", problems)
     place = folder / info.image_folder if images is folder else images
     name = folder.name or folder.absolute().name  # "." has none
     frames = list_frames(place) if needed or info.length is None else FrameFiles((), np.zeros(0, np.int64))
-    return _Found(name, folder, truth_in(folder), place, frames, info, problems)
+    return _SequenceFiles(name, folder, truth_in(folder), place, frames, info, problems)
 
 
 def truth_in(folder: Path) -> Path | None:
-    """Return the ground truth of a sequence, if it has any."""
+    """Return the file of a sequence's ground truth, if there is one."""
     return next((folder / name for name in TRUTH_FILES if (folder / name).is_file()), None)
 
 
-def _truth_alone(path: Path) -> list[_Found]:
-    """Return what there is of ground truth without the folders of a data set, none where there is such a folder."""
+def _truth_alone(path: Path) -> list[_SequenceFiles]:
+    """Return sequences of ground truth alone; none in a folder that has sequences in the full layout."""
     if path.is_file() and path.suffix == ".txt":
         if path.name != "gt.txt":
             return [_file_alone(path)]
         folder = path.absolute().parent
         folder = folder.parent if folder.name == "gt" else folder
-        return [_find(folder, folder)]
+        return [_find_files(folder, folder)]
     if (path / "gt.txt").is_file():
-        return [_find(path, path)]
+        return [_find_files(path, path)]
     if any(map(looks_like_sequence, [path, *subfolders(path)])):
         return []
     inside = [folder for folder in subfolders(path) if (folder / "gt.txt").is_file()]
     if inside or any(subfolders(path)) or any(path.glob("*.json")):
-        return [_find(folder, folder) for folder in inside]
+        return [_find_files(folder, folder) for folder in inside]
     return [_file_alone(file) for file in sorted(path.glob("*.txt")) if "seqmap" not in file.name]
 
 
-def _file_alone(file: Path) -> _Found:
-    return _Found(file.stem, None, file, file.parent, list_frames(file), SeqInfo(), Problems())
+def _file_alone(file: Path) -> _SequenceFiles:
+    return _SequenceFiles(file.stem, None, file, file.parent, list_frames(file), SeqInfo(), Problems())
 
 
-def _read(every: Many[_Found], wanted: set[str], files: AnnotationFiles, problems: Problems) -> Iterator[Recording]:
-    """Yield those of the sequences of a split that are wanted.
+def _read(
+    every: Many[_SequenceFiles], wanted: set[str], files: AnnotationFiles, problems: Problems
+) -> Iterator[Recording]:
+    """Yield the wanted sequences of a split.
 
-    All of them decide together what frames and images are counted from: the first or last frame of a single one may be
-    without objects, or without its image.
+    All sequences of the split determine whether frames and images are numbered from 0 or 1, because the first frame of
+    a single sequence may have no objects or no image.
     """
     chosen = [one for one in every if one.name in wanted]
     missing = [one for one in chosen if one.truth is None]
     if 0 < len(missing) < len(chosen):
-        what = f"no gt/gt.txt for {len(missing)} of {len(chosen)} sequences ({shortened(one.name for one in missing)})"
+        what = f"no gt/gt.txt for {len(missing)} of {len(chosen)} sequences ({list_names(one.name for one in missing)})"
         folder = (missing[0].folder or missing[0].images).parent
         problems.error(folder, f"{what}; copy them, or name the others in a seqmap or by --sequences")
         chosen = [one for one in chosen if one.truth is not None]
@@ -208,12 +212,12 @@ def _read(every: Many[_Found], wanted: set[str], files: AnnotationFiles, problem
         yield _recording(one, tables.pop(one.name), first, first_image, problems)
 
 
-def _table(one: _Found, files: AnnotationFiles, problems: Problems) -> AnnotationTable | None:
+def _table(one: _SequenceFiles, files: AnnotationFiles, problems: Problems) -> AnnotationTable | None:
     return None if one.truth is None else files.read(one.truth, read_truth, problems)
 
 
 def _recording(
-    one: _Found, table: AnnotationTable | None, first: int, first_image: int, problems: Problems
+    one: _SequenceFiles, table: AnnotationTable | None, first: int, first_image: int, problems: Problems
 ) -> Recording:
     if table is not None:
         early = table.frames < first
@@ -241,7 +245,7 @@ def _recording(
 
 
 def _info_of(file: Path, problems: Problems) -> SeqInfo:
-    """Return what seqinfo.ini says; what cannot be understood is only noted, for the images that are there count."""
+    """Read a seqinfo.ini; report notes about invalid values, which the existing images replace."""
     try:
         info = read_seqinfo(file)
     except SeqInfoError as error:
@@ -253,7 +257,7 @@ def _info_of(file: Path, problems: Problems) -> SeqInfo:
 
 
 def numbered(tables: Iterable[AnnotationTable]) -> ClassMap | None:
-    """Return a class for each number of rows that count; None where there is but 1, or none at all."""
+    """Return one class per class number among the rows that count; None if there is only class 1 or none."""
     found: set[int] = set()
     for table in tables:
         found.update(np.unique(table.categories[table.marked]).tolist())
@@ -264,11 +268,11 @@ def numbered(tables: Iterable[AnnotationTable]) -> ClassMap | None:
 
 
 def one_copy_each(names: Many[str], detector: DetectorChoice | None = None) -> list[str]:
-    """Return one of MOT17's three copies of each video, which have the same images and ground truth.
+    """Return one of MOT17's three copies of each video.
 
     Args:
-        names: of sequences, in order; those not named like ``MOT17-02-SDP`` all stay.
-        detector: DPM, FRCNN or SDP takes those copies, ``all`` every copy; None: SDP where it is, else another.
+        names: sequence names in order; all names unlike ``MOT17-02-SDP`` are kept.
+        detector: DPM, FRCNN or SDP selects these copies, ``all`` every copy; None: SDP if it exists, else another.
     """
     if detector == "all":
         return list(names)
@@ -289,7 +293,7 @@ def looks_like_sequence(folder: Path) -> bool:
 
 
 def sequences_in(parent: Path, problems: Problems) -> list[Path]:
-    """Return the sequences in a folder, or the folder where it is one; folders like broken sequences are errors."""
+    """Return the sequences in a folder, or the folder if it is a sequence; report folders of broken sequences."""
     if looks_like_sequence(parent):
         return [parent]
     sequences = []
@@ -306,18 +310,38 @@ def sequences_in(parent: Path, problems: Problems) -> list[Path]:
 
 
 def named_in(seqmap: Path, parent: Path, folders: Many[Path], problems: Problems) -> list[Path]:
-    """Return those of the folders that a seqmap names. Raises UserError as :func:`read_seqmap`."""
+    """Return the folders that a seqmap names. Raises UserError like :func:`read_seqmap`."""
     names = set(_known(seqmap, parent, {folder.name for folder in folders}, problems))
     return [folder for folder in folders if folder.name in names]
 
 
-def _known(seqmap: Path, parent: Path, there: set[str], problems: Problems) -> list[str]:
-    """Return the names in a seqmap; those that are not ``there`` are errors."""
+def _known(seqmap: Path, parent: Path, available: set[str], problems: Problems) -> list[str]:
+    """Return the names of a seqmap that are ``available``; report the others as errors."""
     wanted = read_seqmap(seqmap)
     for name, number in wanted.items():
-        if name not in there:
+        if name not in available:
             problems.error(seqmap, f"sequence {name} is not in {parent}: copy it there or remove this line", number)
-    others = len(there - set(wanted))
+    others = len(available - set(wanted))
     if others:
         problems.note(seqmap, f"does not name {others:,} of the sequences in {parent}: left out")
-    return [name for name in wanted if name in there]
+    return [name for name in wanted if name in available]
+
+
+def read_seqmap(path: Path) -> dict[str, int]:
+    """Read a seqmap: sequence name → line number from 1, in the order of the file.
+
+    Names are in the first column, one per line; a heading ``name`` and blank lines are skipped.
+
+    Raises:
+        UserError: the file cannot be read, names no sequence, or has a name that is too long for a folder.
+    """
+    named: dict[str, int] = {}
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        name = line.split(",")[0].strip()
+        if len(name) > LONGEST_NAME:
+            raise UserError(f"{path}, line {number}: {brief(name)} is too long for the name of a sequence")
+        if name and (named or name != SEQMAP_HEADING):
+            named.setdefault(name, number)
+    if not named:
+        raise UserError(f"{path}: names no sequence; one a line is expected, below the heading {SEQMAP_HEADING!r}")
+    return named

@@ -1,4 +1,4 @@
-"""Which class names a file's own categories become, and which of them are left out."""
+"""Mapping of a file's categories to class names."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from memotr.errors import UserError
 
 @dataclass(frozen=True)
 class ClassMap:
-    """From a category as a file writes it (a number or a name) to a class.
+    """Mapping of categories as written in a file (numbers or names) to classes.
 
     Attributes:
-        names: the classes, in the order of their labels.
-        labels: category → index into ``names``; several may become the same class.
-        left_out: categories that are dropped knowingly; None: all that have no class. Any other is an error.
+        names: class names in the order of their labels.
+        labels: category → index into ``names``; several categories may share a class.
+        left_out: categories that are dropped on purpose, others without a class being errors; None: all that have no
+            class.
     """
 
     names: tuple[str, ...]
@@ -27,25 +28,25 @@ class ClassMap:
 
     @classmethod
     def of(cls, pairs: Mapping[Any, str], left_out: Iterable[Hashable] | None = None) -> ClassMap:
-        """From category → class name; classes are in the order in which their names first appear."""
+        """Return the map of category → class name, with classes in the order in which their names first appear."""
         names = tuple(dict.fromkeys(pairs.values()))
         labels = {category: names.index(name) for category, name in pairs.items()}
         return cls(names, labels, None if left_out is None else frozenset(left_out))
 
     def drops(self, category: Hashable) -> bool:
-        """Whether a category without a class is left out rather than an error."""
+        """Return whether a category without a class is dropped rather than an error."""
         return self.left_out is None or category in self.left_out
 
 
 def numbered_classes(classes: tuple[str, ...] | Mapping[int | str, str], place: Path) -> dict[int, str]:
-    """Number in a class column → class name.
+    """Return class number → class name for data with a class column.
 
     Args:
-        classes: names of 1, 2, …; or by number, which YAML may hold as text (``"1": person``).
-        place: where they are from, for messages.
+        classes: names of classes 1, 2, …; or number → name, where YAML may have the number as text (``"1": person``).
+        place: source of the classes, for messages.
 
     Raises:
-        UserError: a key that is no number (of at most 53 bits), or a number that is there twice.
+        UserError: a key is not a number (of at most 53 bits), or a number is repeated.
     """
     if not isinstance(classes, Mapping):
         return dict(enumerate(classes, start=1))

@@ -1,4 +1,4 @@
-"""The boxes of one sequence with a verdict on each: found and as whom, missed, or false."""
+"""Classification of the boxes of a sequence as matched, missed or false, with a possible cause for each error."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 
 from memotr.data.annotations import Bools, Floats, Ints
 from memotr.data.truth import SequenceTruth, VideoBoxes
-from memotr.metrics.clear import NOBODY, clear_matching
+from memotr.metrics.clear import UNMATCHED, clear_matching
 from memotr.metrics.overlaps import EPS
-from memotr.metrics.preprocessing import MATCH, box_columns, iou_matrix, judged_boxes, metric_input
+from memotr.metrics.preprocessing import MATCH, box_columns, iou_matrix, metric_input, scored_boxes
 
-NEARBY = 0.25  # intersection over union from which a prediction may have been meant for an object
-HIDDEN = 0.5  # share of a box that another one covers
+NEARBY = 0.25  # smallest intersection over union of an inaccurate prediction of an object
+HIDDEN = 0.5  # smallest covered share of an occluded box
 SMALL = 32.0**2  # square pixels, COCO's limit of small objects
 
 
 class MissKind(StrEnum):
-    """What may be why an object was not found; the first that holds."""
+    """Possible cause of a missed object; the first that applies."""
 
     MERGED = "one box for two objects"
     CLASS = "found as another class"
@@ -31,7 +31,7 @@ class MissKind(StrEnum):
 
 
 class FalseKind(StrEnum):
-    """What a prediction may be that no object is matched with; the first that holds."""
+    """Possible cause of a false prediction; the first that applies."""
 
     SECOND = "second box on an object"
     CLASS = "object of another class"
@@ -40,17 +40,17 @@ class FalseKind(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class VerdictBoxes:
-    """Boxes that count for or against a tracker.
+class MatchedBoxes:
+    """Scored boxes of a sequence and their matches.
 
     Attributes:
-        truth: the sequence.
+        truth: ground truth of the sequence.
         objects: N scored boxes.
-        found: (N,) id of the prediction that an object is matched with; −1 where it is missed.
-        switched: (N,) that id is another one than when the object was last found.
-        missed_by: (N,) position in :class:`MissKind` where it is missed, else −1.
-        predictions: M judged boxes.
-        false_by: (M,) position in :class:`FalseKind` of those matched with nothing, else −1.
+        found: (N,) id of the prediction matched to each object; −1 if it is missed.
+        switched: (N,) mask of objects with another id than when they were last found.
+        missed_by: (N,) position in :class:`MissKind` of missed objects, else −1.
+        predictions: M scored predictions.
+        false_by: (M,) position in :class:`FalseKind` of false predictions, else −1.
     """
 
     truth: SequenceTruth
@@ -63,48 +63,48 @@ class VerdictBoxes:
 
     @property
     def missed(self) -> Bools:
-        """(N,)"""
-        missed: Bools = self.found == NOBODY
+        """Mask (N,) of missed objects."""
+        missed: Bools = self.found == UNMATCHED
         return missed
 
     @property
     def false(self) -> Bools:
-        """(M,)"""
+        """Mask (M,) of false predictions."""
         false: Bools = self.false_by >= 0
         return false
 
 
-def judge(truth: SequenceTruth, predictions: VideoBoxes, num_classes: int) -> VerdictBoxes:
-    """Match the boxes of a sequence as CLEAR does, each class by itself.
+def match_boxes(truth: SequenceTruth, predictions: VideoBoxes, num_classes: int) -> MatchedBoxes:
+    """Match the boxes of a sequence as CLEAR does, separately for each class.
 
     Args:
-        truth: labels 0 … num_classes − 1.
-        predictions: frames counted as in ``truth``.
+        truth: ground truth with labels 0 … num_classes − 1.
+        predictions: predictions with frames numbered as in ``truth``.
         num_classes: number of classes.
     """
     objects = truth.objects
-    scored, judged = np.zeros(len(objects), np.bool_), np.zeros(len(predictions), np.bool_)
-    found, switched, matched = np.full(len(objects), NOBODY), scored.copy(), judged.copy()
-    for boxes in judged_boxes(truth, predictions, num_classes):
+    scored, kept = np.zeros(len(objects), np.bool_), np.zeros(len(predictions), np.bool_)
+    found, switched, matched = np.full(len(objects), UNMATCHED), scored.copy(), kept.copy()
+    for boxes in scored_boxes(truth, predictions, num_classes):
         matching = clear_matching(metric_input(truth, predictions, boxes))
-        mine, theirs = np.flatnonzero(boxes.scored), np.flatnonzero(boxes.judged)
-        hit = matching.partner != NOBODY
+        mine, theirs = np.flatnonzero(boxes.objects), np.flatnonzero(boxes.predictions)
+        hit = matching.partner != UNMATCHED
         partners = theirs[matching.partner[hit]]
         found[mine[hit]], matched[partners] = predictions.ids[partners], True
         switched[mine] = matching.switched
-        scored |= boxes.scored
-        judged |= boxes.judged
-    objects, predictions, found, matched = objects[scored], predictions[judged], found[scored], matched[judged]
-    missed_by, false_by = _explain(truth.objects, objects, found == NOBODY, predictions, ~matched)
-    return VerdictBoxes(truth, objects, found, switched[scored], missed_by, predictions, false_by)
+        scored |= boxes.objects
+        kept |= boxes.predictions
+    objects, predictions, found, matched = objects[scored], predictions[kept], found[scored], matched[kept]
+    missed_by, false_by = _explain(truth.objects, objects, found == UNMATCHED, predictions, ~matched)
+    return MatchedBoxes(truth, objects, found, switched[scored], missed_by, predictions, false_by)
 
 
 def _explain(
     everything: VideoBoxes, objects: VideoBoxes, missed: Bools, predictions: VideoBoxes, false: Bools
 ) -> tuple[Ints, Ints]:
-    """A guess for every missed object (N,) and every false prediction (M,), −1 for the others.
+    """Return the likely cause of each missed object (N,) and each false prediction (M,), −1 for other boxes.
 
-    ``everything`` is what may hide an object, scored or not.
+    ``everything`` is all boxes that may occlude an object, scored or not.
     """
     missed_by, false_by = np.full(len(objects), -1), np.full(len(predictions), -1)
     tables = everything, objects, predictions
@@ -128,16 +128,18 @@ def _explain(
 
 
 def _first(reasons: Sequence[Bools]) -> Ints:
-    """(K,) position of the first of some reasons, (K,) each, that holds; their number where none does."""
+    """Return the position (K,) of the first reason, (K,) each, that applies; the number of reasons if none does."""
     every = np.stack([*reasons, np.ones_like(reasons[0])])
     first: Ints = every.argmax(axis=0)
     return first
 
 
 def _covered(boxes: Floats, others: Floats) -> Floats:
-    """(K,) the greatest share of each box that a box reaching lower, and so probably nearer, has in common with it.
+    """Return the largest share (K,) of each box that is covered by a box reaching lower, so probably nearer.
 
-    Columns of the boxes, (5, K), and of all boxes of the frame, (5, E).
+    Args:
+        boxes: (5, K), see :func:`memotr.metrics.preprocessing.box_columns`.
+        others: (5, E), all boxes of the frame.
     """
     width = np.minimum(boxes[2, :, None], others[2]) - np.maximum(boxes[0, :, None], others[0])  # (K, E)
     height = np.minimum(boxes[3, :, None], others[3]) - np.maximum(boxes[1, :, None], others[1])
