@@ -8,14 +8,14 @@ from memotr.models.encoder import Encoder, EncoderLayer
 from memotr.models.memory import TemporalInteraction
 from memotr.models.memotr import MeMOTR, Transformer
 from memotr.models.queries import make_queries
-from memotr.models.resnet import ResNet
+from memotr.models.resnet import ResNetBackbone
 
 
 def build_model(config: Config) -> MeMOTR:
     """A MeMOTR in training mode with newly initialised weights (seed with ``torch.manual_seed``)."""
     c = config.model
     queries = make_queries(c.variant)
-    resnet = ResNet(c.backbone.depths, c.backbone.width, c.backbone.norm, c.backbone.frozen_stages)
+    backbone = ResNetBackbone(c.backbone.depths, c.backbone.width, c.backbone.norm, c.backbone.frozen_stages)
     dims = (c.hidden_dim, c.ffn_dim, c.num_levels, c.num_heads)
     encoder = Encoder([EncoderLayer(*dims, c.num_encoder_points, c.dropout) for _ in range(c.num_encoder_layers)])
     decoder_layers = [DecoderLayer(*dims, c.num_decoder_points, c.dropout) for _ in range(c.num_decoder_layers)]
@@ -31,7 +31,7 @@ def build_model(config: Config) -> MeMOTR:
         c.use_long_memory,
     )
     model = MeMOTR(
-        resnet,
+        backbone,
         Transformer(encoder, decoder, c.num_levels, c.hidden_dim),
         memory,
         queries,
