@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -35,6 +35,16 @@ class Backbone(Protocol):
         It is called on a copy in evaluation mode that shares its tensors with the trained model: tensors may be
         replaced, but never changed in place. Convolutions and linear layers are then cast and laid out in memory by
         :func:`memotr.models.inference.for_inference`.
+        """
+
+    def load(self, state: Mapping[str, Tensor]) -> Sequence[str]:
+        """Take pretrained weights, named as in the files of the backbone's own library (``model.backbone.weights``).
+
+        Returns:
+            Names of the tensors that the file lacks and that keep their fresh values.
+
+        Raises:
+            ValueError: names or shapes do not fit; the message says what.
         """
 
 

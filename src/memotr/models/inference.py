@@ -91,7 +91,11 @@ def _prepare(part: nn.Module, dtype: torch.dtype | None) -> None:
 
 
 def _linear(linear: nn.Linear, dtype: torch.dtype | None) -> nn.Linear:
-    weight, bias = _cast(linear.weight, dtype), _cast(linear.bias, dtype)
+    weight = _cast(linear.weight, dtype)
+    if linear._parameters["bias"] is None:  # as in backbones of other libraries
+        linear.weight = weight
+        return linear
+    bias = _cast(linear.bias, dtype)
     if weight.device.type == "cpu" and _onednn_takes(weight.dtype):
         return OneDnnLinear(weight, bias)
     if weight.device.type == "cuda":

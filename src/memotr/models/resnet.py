@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -159,6 +159,16 @@ class ResNetBackbone(nn.Module):
         for module in self.resnet.modules():
             _fold(module)
         return self
+
+    def load(self, state: Mapping[str, Tensor]) -> list[str]:
+        """Take the weights of a classifier of torchvision or timm."""
+        own = self.resnet.state_dict()
+        wanted = {k: t for k, t in state.items() if not k.startswith("fc.") and not k.endswith("num_batches_tracked")}
+        apart = sorted(wanted.keys() ^ {name for name in own if not name.endswith("num_batches_tracked")})
+        if apart or (apart := [name for name, tensor in wanted.items() if own[name].shape != tensor.shape]):
+            raise ValueError(f"{len(apart)} tensors missing, unknown or of another shape ({apart[0]}, ...)")
+        self.resnet.load_state_dict(wanted, strict=False)
+        return []
 
 
 def _fold(module: nn.Module) -> None:
