@@ -85,10 +85,10 @@ class BackboneConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _depths_by_name(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("name") not in RESNETS:
+        if not isinstance(values, dict) or values.get("name") not in tuple(RESNETS):  # also for what cannot be hashed
             return values
         depths = RESNETS[values["name"]]
-        if list(values.get("depths", depths)) != list(depths):
+        if values.get("depths", depths) not in (depths, list(depths)):
             raise ValueError(f"{values['name']} has depths {list(depths)}, found {values['depths']}; name it resnet")
         return {**values, "name": "resnet", "depths": depths}
 

@@ -150,3 +150,17 @@ def test_a_backbone_of_another_library(tmp_path):
     assert sum("equal to PyTorch" in line for line in said) == 2
     for file in files:
         assert open_engine(file).config.model.backbone == backbone
+
+
+def test_a_backbone_that_cannot_be_exported(tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+
+    def fail(_):
+        raise ValueError("sizes depend on each other. A long explanation")
+
+    monkeypatch.setattr("memotr.export.run.trace", fail)
+    model = smallest_model("dab", 1, backbone=BackboneConfig(name="transformers:convnext"))
+    with pytest.raises(UserError, match=r"^the backbone transformers:convnext cannot .* any size: sizes .* other$"):
+        export_model(model, [tmp_path / "tracker.pt2"])
+    with pytest.raises(ValueError, match="sizes depend"):
+        export_model(smallest_model("dab", 1), [tmp_path / "tracker.pt2"])

@@ -184,6 +184,8 @@ def test_pretrained_weights_of_a_resnet(tmp_path, norm):
     ("backbone", "message"),
     [
         ("{name: swin}", "name: expected resnet, resnet50, resnet101, resnet152 or transformers:TYPE, found 'swin'"),
+        ("{name: [resnet50]}", "name: Input should be a valid string"),
+        ("{name: resnet50, depths: 3}", r"resnet50 has depths \[3, 4, 6, 3\], found 3"),
         ("{name: resnet101, depths: [3, 4, 6, 3]}", r"resnet101 has depths \[3, 4, 23, 3\]"),
         ("{name: resnet, config: {depths: [1]}}", "a resnet takes depths, width and norm"),
         ("{name: 'transformers:swin', width: 16}", "width is a setting of the resnet"),

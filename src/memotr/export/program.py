@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
-from memotr.errors import UserError, first_line
+from memotr.errors import UserError
 from memotr.export.frame_step import INPUTS, OUTPUTS, STATE, STRIDE, FrameStep, empty_state, thresholds
 from memotr.models.memotr import MeMOTR
 from memotr.structures import ImageBatch
@@ -33,8 +33,7 @@ def trace(model: MeMOTR) -> tuple[FrameStep, ExportedProgram]:
         The frame step, and its graph.
 
     Raises:
-        UserError: the configuration enables the motion model, which is not part of the step, or the backbone cannot be
-            traced.
+        UserError: the configuration enables the motion model, which is not part of the step.
     """
     if model.config.tracking.motion.enabled:
         raise UserError("the motion model cannot be exported: set tracking.motion.enabled to false")
@@ -43,22 +42,10 @@ def trace(model: MeMOTR) -> tuple[FrameStep, ExportedProgram]:
     sizes: dict[str, dict[int, object] | None] = dict.fromkeys(INPUTS)
     sizes |= {"pixels": {2: STRIDE * height, 3: STRIDE * width}, "mask": {1: STRIDE * height, 2: STRIDE * width}}
     sizes |= {name: {0: tracks} for name in STATE}
-    with torch.no_grad(), _backbone_explained(model), warnings.catch_warnings():
+    with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "While compiling, we found certain side effects")  # hooks of transformers
         # strict: non-strict tracing treats len() of a tensor as a constant
         return step, torch.export.export(step, _example(model), dynamic_shapes=sizes, strict=True)
-
-
-@contextmanager
-def _backbone_explained(model: MeMOTR) -> Iterator[None]:
-    """Raise UserError if tracing fails because of a backbone of another library, which may depend on sizes."""
-    try:
-        yield
-    except Exception as error:
-        if model.config.model.backbone.transformers_type is None:
-            raise
-        name = model.config.model.backbone.name
-        raise UserError(f"the backbone {name} cannot be traced for images of any size: {first_line(error)}") from None
 
 
 def write_program(program: ExportedProgram, path: Path, description: Mapping[str, str]) -> None:
