@@ -55,12 +55,13 @@ def test_help_and_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize(
-    ("line", "extra"), [("score a b", "eval"), ("train tiny", "train"), ("export a b.onnx", "export")]
+    ("line", "extra"),
+    [("score a b", "eval"), ("train tiny", "train"), ("export a b.onnx", "export"), ("eval a", "backbones")],
 )
 def test_the_extra_that_a_command_needs(
     line: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    missing = "onnxruntime" if extra == "export" else "scipy"
+    missing = {"export": "onnxruntime", "backbones": "transformers"}.get(extra, "scipy")
 
     def broken(**_options: object) -> None:
         raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)

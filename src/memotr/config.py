@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from bisect import bisect_right
 from collections import Counter
 from copy import deepcopy
@@ -42,6 +43,9 @@ PathText = Annotated[str, Field(max_length=4096)]
 MOST_KEYS = 1000
 MOST_PARAMETERS = 300_000_000  # the published networks have 40 million
 
+RESNETS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3), "resnet152": (3, 8, 36, 3)}
+"""Depths of ResNets by name."""
+
 
 DataFormat = Annotated[str, Field(max_length=50)]
 """Name of one of ``memotr.data.formats.FORMATS``, or ``auto``: what the folder looks like. Readers of data check it."""
@@ -54,13 +58,83 @@ class Settings(BaseModel):
 
 
 class BackboneConfig(Settings):
-    """Settings of the ResNet with bottleneck blocks. The defaults are a ResNet-50 for pretrained weights."""
+    """Settings of the backbone: a ResNet with bottleneck blocks, or one of the library ``transformers``.
 
+    The defaults are a ResNet-50 for pretrained weights.
+    """
+
+    name: Annotated[str, Field(max_length=100)] = "resnet"
+    """``resnet`` (``resnet50``, ``resnet101`` and ``resnet152`` set the depths as well), or ``transformers:`` and the
+    type of an ``AutoBackbone``, such as ``transformers:convnext``, which needs the extra ``backbones``."""
+    config: dict[str, Any] = {}
+    """Settings of the backbone's own configuration class in ``transformers``; the others keep its defaults."""
+    weights: PathText | None = None
+    """File or folder with pretrained weights of the backbone alone, which a new training starts from."""
     depths: tuple[Few, Few, Few, Few] = (3, 4, 6, 3)
+    """Depths, width, norm and frozen stages are those of the ResNet, without a meaning for other backbones."""
     width: Width = 64
     norm: Norm = "frozen"
     frozen_stages: Annotated[int, Field(ge=0, le=5)] = 2
     """Number of first stages (stem, layer1, ..., layer4) that are not trained."""
+
+    @property
+    def transformers_type(self) -> str | None:
+        """Type of the ``AutoBackbone``; None for a ResNet."""
+        library, _, kind = self.name.partition(":")
+        return kind if library == "transformers" else None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _depths_by_name(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("name") not in tuple(RESNETS):  # also for what cannot be hashed
+            return values
+        depths = RESNETS[values["name"]]
+        if values.get("depths", depths) not in (depths, list(depths)):
+            raise ValueError(f"{values['name']} has depths {list(depths)}, found {values['depths']}; name it resnet")
+        return {**values, "name": "resnet", "depths": depths}
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if not re.fullmatch(r"resnet|transformers:[a-z][a-z0-9_-]*", name):
+            raise ValueError(f"expected resnet, {', '.join(RESNETS)} or transformers:TYPE, found {brief(name)}")
+        return name
+
+    @field_validator("config")
+    @classmethod
+    def _bounded(cls, config: dict[str, Any]) -> dict[str, Any]:
+        if len(config) > MOST_KEYS:
+            raise ValueError(f"{len(config):,} keys are not settings of a backbone")
+        for key, value in config.items():
+            largest = 100 if "depth" in key or "layers" in key else 10_000  # numbers of layers and of channels
+            if not _is_bounded(value, largest):
+                raise ValueError(
+                    f"{brief(key)} is {brief(value)}; expected a number of at most {largest:,}, true, false, null, "
+                    "a name, or a list of at most 100 of these"
+                )
+        return config
+
+    @model_validator(mode="after")
+    def _of_one_library(self) -> BackboneConfig:
+        if self.transformers_type is None and self.config:
+            raise ValueError("config is for backbones of transformers; a resnet takes depths, width and norm")
+        if self.transformers_type is not None:
+            for key in ("depths", "width", "norm", "frozen_stages"):
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise ValueError(
+                        f"{key} is a setting of the resnet, not of {self.name}; give the backbone as a whole: "
+                        f"model.backbone={{name: {self.name}, config: {{...}}}}"
+                    )
+        return self
+
+
+def _is_bounded(value: Any, largest: int, nested: bool = False) -> bool:
+    """Return whether a setting of another library is small and plain."""
+    if isinstance(value, list) and not nested:
+        return len(value) <= 100 and all(_is_bounded(item, largest, nested=True) for item in value)
+    if isinstance(value, int | float):
+        return -largest <= value <= largest  # False for NaN
+    return value is None or (isinstance(value, str) and len(value) <= 100)
 
 
 class ModelConfig(Settings):
@@ -99,7 +173,10 @@ class ModelConfig(Settings):
         return self
 
     def count_parameters(self, classes: int) -> int:
-        """Return the approximate number of parameters, without building the network."""
+        """Return the approximate number of parameters, without building the network.
+
+        A backbone of ``transformers`` is not counted: only the library knows its size.
+        """
         dim, ffn, levels = self.hidden_dim, 2 * self.hidden_dim * self.ffn_dim, self.num_levels
         encoder, decoder = (
             2 * dim**2 + 3 * dim * self.num_heads * levels * points
@@ -110,6 +187,8 @@ class ModelConfig(Settings):
         projections = dim * width * (56 + 288 * (levels - 3))
         layers = self.num_encoder_layers * (encoder + ffn)
         layers += self.num_decoder_layers * (decoder + ffn + 6 * dim**2 + dim * classes)
+        if self.backbone.transformers_type is not None:
+            blocks = projections = 0
         return blocks + projections + layers + 20 * dim**2 + ffn + 2 * dim * self.num_queries
 
 

@@ -19,10 +19,9 @@ class EagerEngine:
         return dict(zip(OUTPUTS, self.step(*(inputs[name] for name in INPUTS)), strict=True))
 
 
-def smallest_model(variant, classes):
-    return tiny_model(variant, classes, num_levels=2, num_encoder_layers=1, num_decoder_layers=2).set_kernel(
-        "reference"
-    )
+def smallest_model(variant, classes, **model):
+    size = {"num_levels": 2, "num_encoder_layers": 1, "num_decoder_layers": 2}
+    return tiny_model(variant, classes, **size, **model).set_kernel("reference")
 
 
 def onnx_bytes(texts, change=lambda model: None):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from memotr.config import BackboneConfig
 from memotr.errors import UserError
 from memotr.export.engines import open_engine
 from memotr.export.frame_step import INPUTS, OUTPUTS
@@ -136,3 +137,30 @@ def test_a_place_that_cannot_be_written_is_known_before_tracing(tmp_path, monkey
     monkeypatch.setattr("memotr.export.run.trace", lambda model: pytest.fail("traced"))
     with pytest.raises(UserError, match=r"cannot write .*a\.onnx"):
         export_model(tiny_model(), [tmp_path / "taken" / "a.onnx"])
+
+
+@pytest.mark.slow
+def test_a_backbone_of_another_library(tmp_path):
+    pytest.importorskip("transformers")
+    config = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 24, 32]}
+    backbone = BackboneConfig(name="transformers:convnext", config=config)
+    model = smallest_model("dab", 1, backbone=backbone)
+    files, said = [tmp_path / "tracker.onnx", tmp_path / "tracker.pt2"], []
+    export_model(model, files, said.append)
+    assert sum("equal to PyTorch" in line for line in said) == 2
+    for file in files:
+        assert open_engine(file).config.model.backbone == backbone
+
+
+def test_a_backbone_that_cannot_be_exported(tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+
+    def fail(_):
+        raise ValueError("sizes depend on each other. A long explanation")
+
+    monkeypatch.setattr("memotr.export.run.trace", fail)
+    model = smallest_model("dab", 1, backbone=BackboneConfig(name="transformers:convnext"))
+    with pytest.raises(UserError, match=r"^the backbone transformers:convnext cannot .* any size: sizes .* other$"):
+        export_model(model, [tmp_path / "tracker.pt2"])
+    with pytest.raises(ValueError, match="sizes depend"):
+        export_model(smallest_model("dab", 1), [tmp_path / "tracker.pt2"])

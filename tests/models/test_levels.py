@@ -83,4 +83,4 @@ def test_shapes_are_those_of_the_maps(num_levels):
     model = build_model(config).eval()
     pixels = torch.zeros(1, 3, 96, 160)
     maps = project_features(model.feature_projs, model.backbone(pixels))
-    assert level_shapes(96, 160, num_levels) == tuple((m.shape[2], m.shape[3]) for m in maps)
+    assert level_shapes(96, 160, (8, 16, 32), num_levels) == tuple((m.shape[2], m.shape[3]) for m in maps)

@@ -16,6 +16,7 @@ from memotr.bench.per_channel import available, per_channel_attention
 from memotr.bench.report import Table
 from memotr.models.kernels import deformable_attention
 from memotr.models.levels import Shapes, level_shapes
+from memotr.models.resnet import ResNetBackbone
 
 Operator = Callable[[Tensor, Sequence[tuple[int, int]], Tensor, Tensor], Tensor]
 
@@ -108,7 +109,7 @@ def contenders_on(device: torch.device) -> dict[str, Operator]:
 def padded_shapes(size: Size, num_levels: int) -> Shapes:
     """(H_l, W_l) of an image of this size after its padding."""
     height, width = (-(-side // 32) * 32 for side in size)
-    return level_shapes(height, width, num_levels)
+    return level_shapes(height, width, ResNetBackbone.strides, num_levels)
 
 
 def make_inputs(

@@ -30,11 +30,12 @@ EXTRAS = {
     "onnx": "export",
     "onnxruntime": "export",
     "onnxscript": "export",
+    "transformers": "backbones",
 }
 """Optional library → extra of this package that installs it."""
 
 SCORING = ("eval", "score", "compare", "errors", "submit")
-"""Commands that need the extra ``eval``, whichever of its libraries is missing."""
+"""Commands that need the extra ``eval`` where a library of ``train`` is missing: ``eval`` brings those as well."""
 
 REMEDIES = {
     errno.EACCES: "check the permissions of the file and of the folders above it",
@@ -89,7 +90,9 @@ def run() -> int:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
-        extra = "eval" if sys.argv[1:2] and sys.argv[1] in SCORING else EXTRAS[package]
+        extra = EXTRAS[package]
+        if extra == "train" and sys.argv[1:2] and sys.argv[1] in SCORING:
+            extra = "eval"
         fail(f"this needs {package}, which is not installed: pip install 'memotr[{extra}]'")
     except OSError as error:
         fail(refusal(error))

@@ -26,15 +26,15 @@ from memotr.weights.files import stored_members
 _ATEN = """
     _assert_scalar _assert_tensor_metadata abs add add_ addcmul alias all amax amin any arange argmax batch_norm
     bitwise_and bitwise_not bitwise_or bmm cat chunk clamp clamp_max clamp_min clone contiguous conv2d copy_ cos cumsum
-    detach detach_ div dropout eq exp expand fill_ flatten floor_divide full full_like gather ge grid_sampler group_norm
-    gt index item layer_norm le linear log logical_and logical_not logical_or lt masked_fill masked_fill_ matmul max
-    max_pool2d maximum mean min minimum mul mul_ nan_to_num ne neg new_full new_ones new_zeros nonzero ones ones_like
-    permute pow reciprocal relu relu_ repeat reshape rsub scaled_dot_product_attention select sigmoid sin slice softmax
-    split split_with_sizes sqrt squeeze stack sub sub_ sum sym_size to transpose unflatten unsqueeze upsample_nearest2d
-    view view_as where zeros zeros_like
+    detach detach_ div dropout eq exp expand fill_ flatten floor_divide full full_like gather ge gelu grid_sampler
+    group_norm gt index item layer_norm le linear log logical_and logical_not logical_or lt masked_fill masked_fill_
+    matmul max max_pool2d maximum mean min minimum mul mul_ nan_to_num ne neg new_full new_ones new_zeros nonzero ones
+    ones_like permute pow reciprocal relu relu_ repeat reshape rsub scaled_dot_product_attention select sigmoid sin
+    slice softmax split split_with_sizes sqrt squeeze stack sub sub_ sum sym_size to transpose unflatten unsqueeze
+    upsample_nearest2d view view_as where zeros zeros_like
 """.split()  # noqa: SIM905
-"""Tensor operators that access no files and check their arguments: those in traces of the frame step, and similar ones
-that another version of PyTorch may use instead."""
+"""Tensor operators that access no files and check their arguments: those in traces of the frame step with any backbone,
+and similar ones that another version of PyTorch may use instead."""
 
 _ON_NUMBERS: dict[str, Callable[..., Any]] = {
     f"_operator.{name}": getattr(operator, name)

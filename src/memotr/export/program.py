@@ -42,7 +42,8 @@ def trace(model: MeMOTR) -> tuple[ExportedStep, ExportedProgram]:
     sizes: dict[str, dict[int, object] | None] = dict.fromkeys(INPUTS)
     sizes |= {"pixels": {2: STRIDE * height, 3: STRIDE * width}, "mask": {1: STRIDE * height, 2: STRIDE * width}}
     sizes |= {name: {0: tracks} for name in STATE}
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "While compiling, we found certain side effects")  # hooks of transformers
         # strict: non-strict tracing treats len() of a tensor as a constant
         return step, torch.export.export(step, _example(model), dynamic_shapes=sizes, strict=True)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from memotr.errors import UserError
+from memotr.errors import UserError, first_line
 from memotr.export.check import check
 from memotr.export.description import describe
 from memotr.export.engines import choose_engine, open_engine
@@ -36,13 +37,30 @@ def export_model(model: MeMOTR, paths: Sequence[Path], say: Callable[[str], None
         import onnxruntime  # noqa: F401  raises before tracing if it is missing
         import onnxscript  # noqa: F401
     say("tracing the frame step, which takes a few minutes")
-    step, program = trace(model)
+    with backbone_explained(model):
+        step, program = trace(model)
     description = describe(model.config)
     for path, engine in zip(paths, engines, strict=True):
         write = write_onnx if engine == "onnx" else write_program
         with replacing(path, suffix=path.suffix) as beside:
             say(f"writing {path}")
-            write(program, beside, description)
+            with backbone_explained(model):
+                write(program, beside, description)
             difference = check(step, open_engine(beside, "cpu"))
             size = beside.stat().st_size / 1e6
         say(f"wrote {path}: {size:.0f} MB, equal to PyTorch (ids equal, all else within {difference:.0e})")
+
+
+@contextmanager
+def backbone_explained(model: MeMOTR) -> Iterator[None]:
+    """Raise UserError for an error of the exporter with a backbone of another library, whose code may not suit it."""
+    try:
+        yield
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        backbone = model.config.model.backbone
+        if backbone.transformers_type is None:
+            raise
+        reason = first_line(error).partition(". ")[0]
+        raise UserError(f"the backbone {backbone.name} cannot be exported for images of any size: {reason}") from None

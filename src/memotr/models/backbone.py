@@ -1,31 +1,51 @@
-"""From padded images to the feature maps that the transformer attends to."""
+"""Backbones: the interface that the model expects of one, and the projection of feature maps to one width."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from torch import Tensor, nn
 
-from memotr.models.resnet import ResNet
 
+class Backbone(Protocol):
+    """Module that turns images into feature maps. Any ``nn.Module`` with these attributes and methods is one.
 
-class Backbone(nn.Module):
-    """ResNet features with their masks. The nesting exists for the published names: backbone.backbone.backbone.*"""
+    Attributes:
+        recompute: whether activations are computed again in the backward pass, which saves memory (see
+            :func:`memotr.models.layers.call`).
+    """
 
-    def __init__(self, resnet: ResNet) -> None:
-        super().__init__()
-        self.backbone = nn.ModuleDict({"backbone": resnet})
+    recompute: bool
 
     @property
-    def resnet(self) -> ResNet:
-        resnet = self.backbone["backbone"]
-        assert isinstance(resnet, ResNet)
-        return resnet
+    def channels(self) -> Sequence[int]:
+        """Number of channels of each feature map, finest map first."""
 
-    def forward(self, pixels: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) to the maps of strides 8, 16 and 32."""
-        features: list[Tensor] = self.resnet(pixels)
-        return features
+    @property
+    def strides(self) -> Sequence[int]:
+        """Stride of each feature map in pixels. Each divides 32, of which the sides of padded images are multiples."""
+
+    def __call__(self, pixels: Tensor, /) -> list[Tensor]:
+        """Return the feature maps (B, C_l, H / stride_l, W / stride_l) of padded images (B, 3, H, W)."""
+
+    def prepare(self) -> Backbone:
+        """Return the module that inference runs, for example with batch normalisation folded into convolutions.
+
+        It is called on a copy in evaluation mode that shares its tensors with the trained model: tensors may be
+        replaced, but never changed in place. Convolutions and linear layers are then cast and laid out in memory by
+        :func:`memotr.models.inference.for_inference`.
+        """
+
+    def load(self, state: Mapping[str, Tensor]) -> Sequence[str]:
+        """Take pretrained weights, named as in the files of the backbone's own library (``model.backbone.weights``).
+
+        Returns:
+            Names of the tensors that the file lacks and that keep their fresh values.
+
+        Raises:
+            ValueError: names or shapes do not fit; the message says what.
+        """
 
 
 def make_feature_projections(channels: Sequence[int], dim: int, num_levels: int) -> nn.ModuleList:

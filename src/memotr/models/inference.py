@@ -1,6 +1,6 @@
 """A network made ready for inference: the same numbers but for rounding, in fewer passes over memory.
 
-- Batch normalisation is folded into the convolution before it (its statistics no longer change).
+- The backbone prepares itself; a ResNet folds batch normalisation into the convolution before it.
 - Convolutions keep channels innermost, the layout in which oneDNN and cuDNN compute.
 - On a CPU linear layers go to oneDNN, which adds the bias while it multiplies; PyTorch's own path (MKL) writes the bias
   first and adds to it, and where it meets a processor that is not Intel's it leaves half of its vector width unused.
@@ -16,14 +16,9 @@ import copy
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from memotr.models.layers import Linear
 from memotr.models.memotr import MeMOTR
-from memotr.models.resnet import FrozenBatchNorm2d
-
-FOLDED = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))
-"""Names of a convolution and the normalisation behind it, in the modules of a ResNet."""
 
 
 def for_inference(model: MeMOTR, dtype: torch.dtype | None = None) -> MeMOTR:
@@ -37,10 +32,9 @@ def for_inference(model: MeMOTR, dtype: torch.dtype | None = None) -> MeMOTR:
     shared: dict[int, Tensor] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
     network = copy.deepcopy(model, shared | {id(buffer): buffer for buffer in model.buffers()}).eval()
     network.layouts = {}
-    for module in network.backbone.resnet.modules():
-        _fold(module)
-    for part in (network.backbone, network.feature_projs, network.transformer, network.class_embed):
-        _prepare(part, dtype)
+    network.backbone = network.backbone.prepare()
+    for part in ("backbone", "feature_projs", "transformer", "class_embed"):
+        _prepare(network.get_submodule(part), dtype)
     _prepare(network.query_updater, None)
     return network
 
@@ -96,17 +90,12 @@ def _prepare(part: nn.Module, dtype: torch.dtype | None) -> None:
             _replace(part, name, _linear(module, dtype))
 
 
-def _fold(module: nn.Module) -> None:
-    for conv_name, norm_name in FOLDED:
-        conv, norm = getattr(module, conv_name, None), getattr(module, norm_name, None)
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d):
-            statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-            conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)  # type: ignore[arg-type]
-            setattr(module, norm_name, nn.Identity())
-
-
 def _linear(linear: nn.Linear, dtype: torch.dtype | None) -> nn.Linear:
-    weight, bias = _cast(linear.weight, dtype), _cast(linear.bias, dtype)
+    weight = _cast(linear.weight, dtype)
+    if linear._parameters["bias"] is None:  # as in backbones of other libraries
+        linear.weight = weight
+        return linear
+    bias = _cast(linear.bias, dtype)
     if weight.device.type == "cpu" and _onednn_takes(weight.dtype):
         return OneDnnLinear(weight, bias)
     if weight.device.type == "cuda":

@@ -39,9 +39,9 @@ class Levels:
     pixel: Tensor
 
 
-def level_shapes(height: int, width: int, num_levels: int) -> Shapes:
-    """(H_l, W_l) of a padded image: the last of the strides 8, 16 and 32, then convolutions of stride 2."""
-    shapes = [(height // stride, width // stride) for stride in (8, 16, 32)[-num_levels:]]
+def level_shapes(height: int, width: int, strides: Sequence[int], num_levels: int) -> Shapes:
+    """(H_l, W_l) of a padded image: the last of the backbone's strides, then convolutions of stride 2."""
+    shapes = [(height // stride, width // stride) for stride in strides[-num_levels:]]
     while len(shapes) < num_levels:
         shapes.append(((shapes[-1][0] + 1) // 2, (shapes[-1][1] + 1) // 2))
     return tuple(shapes)

@@ -22,7 +22,6 @@ from memotr.models.layers import MLP
 from memotr.models.levels import Levels, Shapes, flatten_maps, lay_out, level_shapes
 from memotr.models.memory import TemporalInteraction
 from memotr.models.queries import QueryVariant
-from memotr.models.resnet import ResNet
 from memotr.structures import FeatureMap, FrameOutput, ImageBatch, LayerOutput, TrackState
 from memotr.vocabulary import Kernel
 
@@ -71,7 +70,7 @@ class MeMOTR(nn.Module):
 
     def __init__(
         self,
-        resnet: ResNet,
+        backbone: Backbone,
         transformer: Transformer,
         memory: TemporalInteraction,
         queries: QueryVariant,
@@ -85,11 +84,11 @@ class MeMOTR(nn.Module):
         self.num_classes, self.num_queries, self.dim = num_classes, num_queries, dim
         self.position_temperature = position_temperature
         self.queries = queries
-        self.backbone = Backbone(resnet)
+        self.backbone = backbone
         self.transformer = transformer
         self.query_updater = memory
         queries.extend_model(self, num_queries, dim)
-        self.feature_projs = make_feature_projections(resnet.out_channels, dim, num_levels)
+        self.feature_projs = make_feature_projections(backbone.channels, dim, num_levels)
         self.class_embed = nn.ModuleList(nn.Linear(dim, num_classes) for _ in transformer.decoder.layers)
         self.bbox_embed = transformer.decoder.bbox_embed  # one head for refinement and prediction
         self._init_heads()
@@ -128,7 +127,7 @@ class MeMOTR(nn.Module):
 
         Changes memory and time, never results. Returns the model.
         """
-        self.backbone.resnet.recompute = "backbone" in parts
+        self.backbone.recompute = "backbone" in parts
         self.transformer.encoder.recompute = "encoder" in parts
         self.transformer.decoder.recompute = "decoder" in parts
         return self
@@ -182,7 +181,7 @@ class MeMOTR(nn.Module):
     def prepare_layout(self, images: ImageBatch) -> None:
         """Have the layout of images of this size ready, where layouts are remembered."""
         height, width = images.pixels.shape[2:]
-        self._lay_out(images, level_shapes(height, width, len(self.transformer.level_embed)))
+        self._lay_out(images, level_shapes(height, width, self.backbone.strides, len(self.transformer.level_embed)))
 
     def _lay_out(self, images: ImageBatch, shapes: Shapes) -> Levels:
         """The layout of the levels: computed, or remembered from the last images of these sizes."""

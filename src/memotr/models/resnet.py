@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from memotr.models.layers import call
 from memotr.vocabulary import Norm
+
+FOLDED = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))
+"""Names of a convolution and the normalisation behind it, in the modules of a ResNet."""
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -87,9 +91,6 @@ class ResNet(nn.Module):
         frozen_stages: how many of stem, layer1, layer2, ... do not train.
     """
 
-    recompute = False
-    """Trade time for memory: see :func:`memotr.models.layers.call`."""
-
     def __init__(self, depths: Sequence[int], width: int, norm: Norm, frozen_stages: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
@@ -115,12 +116,63 @@ class ResNet(nn.Module):
         for part in (stem, self.layer1, self.layer2, self.layer3, self.layer4)[:stages]:
             part.requires_grad_(False)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, recompute: bool = False) -> list[Tensor]:
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)  # (B, width, H/2, W/2)
         x = self.maxpool(x)  # (B, width, H/4, W/4)
-        x = call(self.layer1, x, recompute=self.recompute)
+        x = call(self.layer1, x, recompute=recompute)
         features = []
         for stage in (self.layer2, self.layer3, self.layer4):
-            x = call(stage, x, recompute=self.recompute)
+            x = call(stage, x, recompute=recompute)
             features.append(x)
         return features
+
+
+class ResNetBackbone(nn.Module):
+    """A :class:`memotr.models.backbone.Backbone` of three levels: the outputs of a ResNet's last three stages.
+
+    The nesting gives the published names, ``backbone.backbone.backbone.*``. Arguments are those of :class:`ResNet`.
+    """
+
+    strides = (8, 16, 32)
+    recompute = False
+
+    def __init__(self, depths: Sequence[int], width: int, norm: Norm, frozen_stages: int) -> None:
+        super().__init__()
+        resnet = ResNet(depths, width, norm, frozen_stages)
+        self.backbone = nn.ModuleDict({"backbone": resnet})
+        self.channels = resnet.out_channels
+
+    @property
+    def resnet(self) -> ResNet:
+        resnet = self.backbone["backbone"]
+        assert isinstance(resnet, ResNet)
+        return resnet
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        features: list[Tensor] = self.resnet(pixels, self.recompute)
+        return features
+
+    def prepare(self) -> ResNetBackbone:
+        """Fold batch normalisation, whose statistics no longer change, into the convolution before it."""
+        for module in self.resnet.modules():
+            _fold(module)
+        return self
+
+    def load(self, state: Mapping[str, Tensor]) -> list[str]:
+        """Take the weights of a classifier of torchvision or timm."""
+        own = self.resnet.state_dict()
+        wanted = {k: t for k, t in state.items() if not k.startswith("fc.") and not k.endswith("num_batches_tracked")}
+        apart = sorted(wanted.keys() ^ {name for name in own if not name.endswith("num_batches_tracked")})
+        if apart or (apart := [name for name, tensor in wanted.items() if own[name].shape != tensor.shape]):
+            raise ValueError(f"{len(apart)} tensors missing, unknown or of another shape ({apart[0]}, ...)")
+        self.resnet.load_state_dict(wanted, strict=False)
+        return []
+
+
+def _fold(module: nn.Module) -> None:
+    for conv_name, norm_name in FOLDED:
+        conv, norm = getattr(module, conv_name, None), getattr(module, norm_name, None)
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d):
+            statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)  # type: ignore[arg-type]
+            setattr(module, norm_name, nn.Identity())

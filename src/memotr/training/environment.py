@@ -21,7 +21,17 @@ from memotr.documents import DocumentError, read_json
 from memotr.errors import UserError
 from memotr.files import replacing
 
-PACKAGES = ("torch", "lightning-fabric", "numpy", "scipy", "numba", "triton", "opencv-python-headless", "pydantic")
+PACKAGES = (
+    "torch",
+    "lightning-fabric",
+    "numpy",
+    "scipy",
+    "numba",
+    "triton",
+    "opencv-python-headless",
+    "pydantic",
+    "transformers",
+)
 
 
 def describe_environment(fabric: Fabric) -> dict[str, Any]:

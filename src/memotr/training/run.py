@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from memotr.build import build_model
 from memotr.config import Config, make_config
@@ -29,6 +30,7 @@ from memotr.training.figure import ShownClip
 from memotr.training.inputs import make_dataset, read_sources, read_split, settle_classes
 from memotr.vocabulary import DeviceKind
 from memotr.weights import Kind, load_detector
+from memotr.weights.backbone import load_backbone
 from memotr.weights.classes import for_classes
 from memotr.weights.tracker import fill_model, find_config, read_weights
 
@@ -70,10 +72,11 @@ def train(
     dataset = make_dataset(config, sources)
     if state is not None:
         check_resumable(state, config)
-    model, origin = start_model(config, pretrained if state is None else None)
+    # A run that goes on has weights of its own: those that it began with may be gone.
+    model, origin = start_model(config, pretrained) if state is None else start_model(without_paths(config), None)
     prepare_folder(folder, resuming=state is not None)
     fabric = make_fabric(
-        device, devices, num_nodes, config.training.precision, statistics=config.model.backbone.norm == "batch"
+        device, devices, num_nodes, config.training.precision, statistics=has_statistics(model, config)
     )
     launch(fabric)
     shown = choose_clip(config, sources, files) if fabric.is_global_zero else None
@@ -170,18 +173,31 @@ def prepare_folder(folder: Path, *, resuming: bool) -> None:
         raise UserError(f"{folder}: cannot be written to; choose another --output")
 
 
+def has_statistics(model: MeMOTR, config: Config) -> bool:
+    """Return whether a model has batch normalisation. Raises UserError if its batches would be counted twice."""
+    found = any(isinstance(module, _BatchNorm) for module in model.modules())
+    if found and "backbone" in config.training.checkpoint_activations:
+        raise UserError(
+            "training.checkpoint_activations: a backbone with batch normalisation would count every batch twice; "
+            "leave 'backbone' out"
+        )
+    return found
+
+
 def start_model(config: Config, pretrained: Path | None) -> tuple[MeMOTR, str]:
     """Return the model before its first step, and a sentence that says where its weights are from.
 
     Raises:
         UserError: weights that do not fit the configuration.
     """
-    anywhere = config.model_copy(
-        update={"data": config.data.model_copy(update={"root": "."})}
-    )  # weights are passed on, paths are not
+    weights = config.model.backbone.weights
+    anywhere = without_paths(config)
     torch.manual_seed(config.training.seed)
     if pretrained is None:
-        return build_model(anywhere), "starting from random weights"
+        model = build_model(anywhere)
+        return model, load_backbone(model, Path(weights)) if weights else "starting from random weights"
+    if weights:
+        raise UserError(f"--pretrained {pretrained} holds a backbone, too: leave out model.backbone.weights={weights}")
     checkpoint = read_weights(pretrained)
     if checkpoint.kind in (Kind.TRACKER, Kind.TRAINING):
         known, _ = find_config(checkpoint)
@@ -189,6 +205,13 @@ def start_model(config: Config, pretrained: Path | None) -> tuple[MeMOTR, str]:
         return fill_model(fitting, anywhere, config.name).train(), f"starting from {pretrained}: a tracker, {what}"
     model = build_model(anywhere)
     return model, str(load_detector(model, pretrained))
+
+
+def without_paths(config: Config) -> Config:
+    """Return the configuration for files of weights, which are passed on, while paths are not."""
+    data = config.data.model_copy(update={"root": "."})
+    model = config.model.model_copy(update={"backbone": config.model.backbone.model_copy(update={"weights": None})})
+    return config.model_copy(update={"data": data, "model": model})
 
 
 def choose_clip(config: Config, sources: list[Source], files: AnnotationFiles) -> ShownClip | None:
@@ -237,7 +260,7 @@ def describe_resuming(state: RunState, config: Config, world_size: int) -> Itera
 
 
 def _network(config: Config) -> dict[str, Any]:
-    return {"classes": config.classes, "model": config.model.model_dump()}
+    return {"classes": config.classes, "model": config.model.model_dump(exclude={"backbone": {"weights"}})}
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any], place: str = "") -> Iterator[str]:

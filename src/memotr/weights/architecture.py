@@ -60,8 +60,10 @@ def differences(there: Config, here: Config) -> dict[str, tuple[Any, Any]]:
     pairs |= {f"model.{key}": (getattr(a, key), getattr(b, key)) for key in keys}
     for key in ("num_encoder_points", "num_decoder_points"):  # shapes show only their product with the heads
         pairs[f"model.num_heads x {key}"] = a.num_heads * getattr(a, key), b.num_heads * getattr(b, key)
-    for key in ("depths", "width", "norm"):
-        pairs[f"model.backbone.{key}"] = getattr(a.backbone, key), getattr(b.backbone, key)
+    pairs["model.backbone.name"] = a.backbone.name, b.backbone.name
+    if a.backbone.name == b.backbone.name == "resnet":
+        for key in ("depths", "width", "norm"):
+            pairs[f"model.backbone.{key}"] = getattr(a.backbone, key), getattr(b.backbone, key)
     return {key: (x, y) for key, (x, y) in pairs.items() if x != y}
 
 
@@ -108,7 +110,7 @@ def _model_settings(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     num_heads = gcd(8, decoder_samples, encoder_samples)
     return {
         "variant": "dab" if "det_anchor" in shapes else "deformable-detr",
-        "backbone": resnet_shape(shapes, _RESNET),
+        "backbone": _backbone(shapes),
         "hidden_dim": hidden_dim,
         "ffn_dim": shapes[_FFN][0],
         "num_levels": num_levels,
@@ -119,6 +121,12 @@ def _model_settings(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         "num_decoder_layers": _count_modules(shapes, r"transformer\.decoder\.layers\.(\d+)\."),
         "num_queries": shapes["det_query_embed"][0],
     }
+
+
+def _backbone(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Return settings of a tracker's backbone. Those of ``transformers`` leave their type in the names, no more."""
+    kinds = {name.split(".")[1] for name in shapes if name.startswith("backbone.")} - {"backbone"}
+    return {"name": f"transformers:{kinds.pop()}"} if len(kinds) == 1 else resnet_shape(shapes, _RESNET)
 
 
 def _count_modules(names: Iterable[str], pattern: str) -> int:

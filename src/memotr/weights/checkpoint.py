@@ -75,6 +75,20 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return _recognise(path, _read_file(path))
 
 
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a weights file or a Hugging Face model folder, whatever they are of.
+
+    Raises:
+        UserError: the file is missing, damaged, or not a file of weights.
+    """
+    file = huggingface.find_weights(path) if path.is_dir() else path
+    payload = _read_file(file)
+    state = _find_state(payload)
+    if state is None:
+        raise UserError(f"{file}: not a file of weights; it holds {_describe(payload)}")
+    return state
+
+
 def only_weights_in(folder: Path) -> Path:
     """Return the only file of weights in a folder; in the folder of a run the best file, or else the last.
 

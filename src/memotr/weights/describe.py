@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from memotr.config import Config, preset_names
+from memotr.config import BackboneConfig, Config, preset_names
 from memotr.errors import UserError
 from memotr.weights.architecture import count_parameters, differences, in_words, infer_config, resnet_shape
 from memotr.weights.checkpoint import Checkpoint, Kind
@@ -63,7 +63,7 @@ def _tracker(checkpoint: Checkpoint, path: str) -> dict[str, str]:
     if checkpoint.kind is Kind.TRAINING:
         use += f", or to go on training: memotr train ... --resume {quoted}"
     return {
-        **_network(inferred),
+        **_network(inferred if apart else config),
         "classes": in_short(inferred if "classes" in apart else config)["classes"],
         **_tensors(checkpoint),
         "tracking": in_short(config)["tracking"],
@@ -80,7 +80,9 @@ def _detector(checkpoint: Checkpoint) -> dict[str, str]:
 
 def _backbone(checkpoint: Checkpoint) -> dict[str, str]:
     shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.state.items()}
-    use = "nothing takes a backbone alone; every detector for --pretrained contains one"
+    use = f"memotr train ... model.backbone.weights={shlex.quote(str(checkpoint.path))}"
+    if "layer1.0.conv3.weight" not in shapes:
+        use = "nothing takes it: memotr's ResNet has blocks of three convolutions (ResNet-50 and larger)"
     return {"backbone": _resnet(shapes, ""), **_tensors(checkpoint), "use": use}
 
 
@@ -101,9 +103,16 @@ def _network(config: Config) -> dict[str, str]:
         "variant": m.variant,
         "network": f"hidden size {m.hidden_dim}, FFN {m.ffn_dim}, {m.num_levels} levels, {m.num_queries} detection "
         f"queries, {m.num_encoder_layers} encoder and {m.num_decoder_layers} decoder layers",
-        "backbone": f"{_RESNETS.get(m.backbone.depths, 'ResNet')}, width {m.backbone.width}, "
-        f"{m.backbone.norm} normalisation",
+        "backbone": _backbone_settings(m.backbone),
     }
+
+
+def _backbone_settings(backbone: BackboneConfig) -> str:
+    if backbone.transformers_type is None:
+        resnet = _RESNETS.get(backbone.depths, "ResNet")
+        return f"{resnet}, width {backbone.width}, {backbone.norm} normalisation"
+    settings = ", ".join(f"{key} {value}" for key, value in backbone.config.items())
+    return f"{backbone.transformers_type} of transformers, {settings or 'its default settings'}"
 
 
 def _tensors(checkpoint: Checkpoint) -> dict[str, str]:

@@ -18,7 +18,7 @@ from memotr.weights.checkpoint import SHARED_BOX_HEADS, Checkpoint, Kind, read_c
 COCO_ROWS = 91
 """Class rows of the official detectors, one for each of COCO's category numbers; 1 is person."""
 
-_ESSENTIAL = frozenset({"model.variant", "model.hidden_dim", "model.backbone.width"})
+_ESSENTIAL = frozenset({"model.variant", "model.hidden_dim", "model.backbone.name", "model.backbone.width"})
 """Settings in which detector and tracker must agree for anything worth having to be loaded."""
 
 _PREFIXES = {
@@ -118,7 +118,10 @@ def read_detector(path: str | Path) -> Checkpoint:
             "to track with it use --checkpoint"
         )
     if checkpoint.kind is Kind.BACKBONE:
-        raise UserError(f"{path}: is a ResNet alone (of torchvision or timm), not a (DAB-)Deformable-DETR detector")
+        raise UserError(
+            f"{path}: is a ResNet alone (of torchvision or timm), not a (DAB-)Deformable-DETR detector; "
+            f"to start from it set model.backbone.weights={path}"
+        )
     if not checkpoint.state.keys() & {"tgt_embed.weight", "query_embed.weight"}:
         raise UserError(f"{path}: is a two-stage detector, without the learned queries that a tracker starts from")
     return checkpoint

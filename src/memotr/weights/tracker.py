@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from memotr.build import build_model
+from memotr.build import build_model, expected_parameters
 from memotr.config import Config, load_config, make_config, preset_names
 from memotr.errors import UserError
 from memotr.models.memotr import MeMOTR
@@ -225,7 +225,7 @@ def _check_available(device: torch.device) -> None:
 
 def _check_size(checkpoint: Checkpoint, config: Config, origin: str) -> None:
     """Raise UserError if a network would be far larger than the file, before memory is allocated."""
-    wanted, there = config.model.count_parameters(len(config.classes)), count_parameters(checkpoint.state)
+    wanted, there = expected_parameters(config), count_parameters(checkpoint.state)
     if wanted > 2 * there + SMALL:
         sizes = f"about {wanted:,} parameters, of which it has {there:,}"
         raise _misfit(checkpoint.state, checkpoint, config, origin, sizes)
@@ -252,5 +252,7 @@ def _misfit(state: Mapping[str, Tensor], checkpoint: Checkpoint, config: Config,
         cause = in_words(differences(infer_config(state, str(checkpoint.path)), config))
     except UserError:
         cause = ""
+    if not cause and origin == INFERRED and config.model.backbone.transformers_type is not None:
+        cause = "names and shapes do not show the config of its backbone; give the configuration of its training"
     cause = cause or "the file is incomplete or of a modified network"
     return UserError(f"{checkpoint.path}: does not fit the configuration ({origin}): {cause}; {found}")
