@@ -76,4 +76,4 @@ def test_batch_normalisation_and_recomputing_exclude_each_other(tmp_path):
     settings = [*SMALL, f"model.backbone={BATCH_NORM}", f"data.root={tmp_path / 'data'}"]
     config = load_config("tiny", [*settings, "training.checkpoint_activations=[backbone]"])
     with pytest.raises(UserError, match="batch normalisation would count every batch twice"):
-        run.train(config, tmp_path / "run", accelerator="cpu")
+        run.train(config, tmp_path / "run", device="cpu")
