@@ -34,7 +34,7 @@ def classifier(tmp_path):
 
 def test_a_run_from_pretrained_weights_to_tracking(classifier, tmp_path):
     data, folder, shell = write_videos(tmp_path / "data"), tmp_path / "run", CliRunner()
-    options = ["--data-root", str(data), "--output", str(folder), "--accelerator", "cpu"]
+    options = ["--data-root", str(data), "--output", str(folder), "--device", "cpu"]
     options += ["--checkpoint-activations", "backbone"]
     settings = [*SMALL, backbone(f", weights: '{classifier}'"), "training.epochs=1"]
     result = shell.invoke(app, ["train", "tiny", *settings, *options])
@@ -55,7 +55,7 @@ def test_a_run_from_pretrained_weights_to_tracking(classifier, tmp_path):
     assert result.exit_code == 0, result.output
 
     shutil.rmtree(classifier)
-    result = shell.invoke(app, ["train", "--resume", str(folder), "training.epochs=2", "--accelerator", "cpu"])
+    result = shell.invoke(app, ["train", "--resume", str(folder), "training.epochs=2", "--device", "cpu"])
     assert result.exit_code == 0, (result.output, result.exception)
     with pytest.raises(UserError, match=r"leave out model\.backbone\.weights="):
         run.start_model(load_config("tiny", settings), weights)
