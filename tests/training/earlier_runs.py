@@ -29,6 +29,7 @@ from memotr.training.engine import Training
 from memotr.training.optim import make_optimizer
 from memotr.training.options import settle
 from memotr.training.run import train
+from memotr.weights.published_names import published, published_state
 from tests.training.builders import SMALL, write_videos
 
 VARIANTS = ("dab", "deformable-detr")
@@ -103,9 +104,9 @@ def describe(model, optimizer) -> dict:
             number += 1
     parameters = {
         name: [*positions.get(parameter, (None, None)), parameter.requires_grad]
-        for name, parameter in model.named_parameters()
+        for name, parameter in published(model.named_parameters()).items()
     }
-    state = model.state_dict()
+    state = published_state(model)
     return {
         "parameters": parameters,
         "state": sums(state),
@@ -116,7 +117,7 @@ def describe(model, optimizer) -> dict:
 
 def with_plain_values(model):
     """Give every tensor values that no machine rounds otherwise, in the order of the published names."""
-    for number, (_, tensor) in enumerate(sorted(model.state_dict().items())):
+    for number, (_, tensor) in enumerate(sorted(published_state(model).items())):
         tensor.copy_((torch.arange(tensor.numel()) % 97 + number).view(tensor.shape) / 128)
     return model
 

@@ -16,6 +16,7 @@ from memotr.evaluation.run_folder import write_json
 from memotr.files import replacing
 from memotr.models.memotr import MeMOTR
 from memotr.tracking.precision import Precision
+from memotr.weights.published_names import published_state
 
 RECORD = "run.json"
 
@@ -52,7 +53,7 @@ def open_run(folder: Path, model: MeMOTR, source: Mapping[str, Any], precision: 
 def fingerprint(model: MeMOTR) -> str:
     """The same for the same weights, whatever file they came from."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(published_state(model).items()):
         digest.update(name.encode())
         digest.update(tensor.detach().to("cpu", torch.float32).numpy().tobytes())
     return digest.hexdigest()[:16]
