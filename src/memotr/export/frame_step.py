@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from memotr.config import Config
 from memotr.models.memotr import MeMOTR
+from memotr.models.queries import QUERY_VARIANTS
 from memotr.structures import ImageBatch, TrackState
 from memotr.tracking.gate import gate
 from memotr.tracking.lifecycle import advance
@@ -87,7 +88,7 @@ class FrameStep(nn.Module):
             miss_tolerance=miss_tolerance,
             next_id=next_id,
         )
-        new = self.model.query_updater.interact(advance(tracks, output, choice))
+        new = self.model.query_updater.interact(advance(tracks, output, choice), self.model.queries)
         state = (getattr(new, name) for name in STATE)
         return (*state, next_id + len(choice.births), new.boxes, new.scores.amax(dim=1))
 
@@ -95,8 +96,7 @@ class FrameStep(nn.Module):
 def empty_state(config: Config) -> dict[str, Tensor]:
     """The tensors of :data:`STATE` and the next id before the first frame of a video."""
     dim = config.model.hidden_dim
-    parts = 1 if config.model.variant == "dab" else 2
-    tracks = TrackState.empty(len(config.classes), dim, dim * parts)
+    tracks = TrackState.empty(len(config.classes), dim, dim * QUERY_VARIANTS[config.model.variant].parts)
     return {name: getattr(tracks, name) for name in STATE} | {"next_id": torch.tensor(0)}
 
 

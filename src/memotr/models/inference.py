@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Set
 
 import torch
 import torch.nn.functional as F
@@ -39,9 +40,10 @@ def for_inference(model: MeMOTR, dtype: torch.dtype | None = None) -> MeMOTR:
     network.layouts = {}
     for module in network.backbone.resnet.modules():
         _fold(module)
-    for part in (network.backbone, network.feature_projs, network.transformer, network.class_embed):
-        _prepare(part, dtype)
-    _prepare(network.query_updater, None)
+    exact = {*network.query_updater.modules(), *network.queries.memory.modules()}
+    for part in (network.backbone, network.feature_projs, network.transformer, network.class_embed, network.queries):
+        _prepare(part, dtype, exact)
+    _prepare(network.query_updater, dtype, exact)
     return network
 
 
@@ -82,8 +84,9 @@ class CublasLinear(FusedLinear):
         return y.view(*x.shape[:-1], -1)
 
 
-def _prepare(part: nn.Module, dtype: torch.dtype | None) -> None:
+def _prepare(part: nn.Module, wanted: torch.dtype | None, exact: Set[nn.Module]) -> None:
     for name, module in list(part.named_modules()):
+        dtype = None if module in exact else wanted
         if isinstance(module, nn.Conv2d):
             module.weight = _cast(module.weight, dtype, memory_format=torch.channels_last)
             module.bias = None if module.bias is None else _cast(module.bias, dtype)

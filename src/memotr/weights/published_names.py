@@ -11,10 +11,29 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
+from memotr.models.queries import Variant
+
 T = TypeVar("T")
 
-PREFIXES: dict[str, tuple[tuple[str, str], ...]] = {"dab": (), "deformable-detr": ()}
-"""Prefixes of names, (ours, published), by variant. All other names are the published ones."""
+PREFIXES: Mapping[Variant, tuple[tuple[str, str], ...]] = {
+    "dab": (
+        ("queries.anchors", "det_anchor"),
+        ("queries.contents", "det_query_embed"),
+        ("queries.heads.scale.", "transformer.decoder.query_scale."),
+        ("queries.heads.position.", "transformer.decoder.ref_point_head."),
+    ),
+    "deformable-detr": (
+        ("queries.embeddings", "det_query_embed"),
+        ("queries.reference_points.", "transformer.reference_points."),
+        ("queries.memory.linear1.", "query_updater.linear_pos1."),
+        ("queries.memory.linear2.", "query_updater.linear_pos2."),
+        ("queries.memory.norm.", "query_updater.norm_pos."),
+    ),
+}
+"""Prefixes of names, (ours, published), by variant. All other names are the published ones.
+
+No prefix of ours has two meanings, so a name can be translated without its model.
+"""
 
 ORDER = (
     "det_anchor",
