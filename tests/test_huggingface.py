@@ -15,6 +15,7 @@ from memotr.errors import UserError
 from memotr.weights import convert, describe, load_detector, load_model, read_checkpoint
 from memotr.weights.detector import tracker_name
 from memotr.weights.huggingface import to_huggingface, to_official
+from memotr.weights.published_names import published_state
 from tests.builders import random_images
 
 transformers = pytest.importorskip("transformers")
@@ -28,7 +29,7 @@ def random_weights(model):
     """Weights far from their initial values, so that every tensor matters."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for name, tensor in model.state_dict().items():
+        for name, tensor in published_state(model).items():
             noise = torch.randn(tensor.shape, generator=generator)
             if name.endswith("running_var"):
                 tensor.copy_(1 + 0.3 * noise.abs())
@@ -130,7 +131,7 @@ def test_comparison_notices_another_position_embedding(theirs, saved):
 def test_to_huggingface(saved, tmp_path):
     """Our weights in their folder give our detections."""
     ours = random_weights(our_model())
-    state = ours.state_dict()
+    state = published_state(ours)
     official = {name: state[tracker_name(name)] for name in read_checkpoint(saved).state}
     path = tmp_path / "theirs"
     # Unless told so, transformers ties the class heads of all layers to the first.

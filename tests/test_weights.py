@@ -27,6 +27,7 @@ from memotr.published import BDD100K_CLASSES
 from memotr.weights import Kind, convert, describe, load_detector, read_checkpoint, save_model
 from memotr.weights.checkpoint import SHARED_BOX_HEADS
 from memotr.weights.huggingface import to_huggingface
+from memotr.weights.published_names import published_state
 
 BACKBONE = {"depths": [1, 2, 1, 1], "width": 8}
 
@@ -41,7 +42,7 @@ def make_small(classes=("person",), seed=0, **model):
 
 def detector_state(rows=91, variant="dab", **model):
     """Random tensors under the official detectors' names, and the tracker that they fit."""
-    tracker = make_small(tuple(f"class {i}" for i in range(rows)), variant=variant, **model).state_dict()
+    tracker = published_state(make_small(tuple(f"class {i}" for i in range(rows)), variant=variant, **model))
     names = {"det_query_embed": "tgt_embed.weight" if variant == "dab" else "query_embed.weight"}
     state = {}
     for name, tensor in tracker.items():
@@ -59,7 +60,7 @@ def authors_payload(model):
     optimizer = torch.optim.AdamW([nn.Parameter(torch.ones(3))])
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [12])
     return {
-        "model": model.state_dict(),
+        "model": published_state(model),
         "optimizer": optimizer.state_dict(),
         "scheduler": scheduler.state_dict(),
         "states": {"start_epoch": 20, "global_iters": 1234},
@@ -67,7 +68,7 @@ def authors_payload(model):
 
 
 def assert_equal(model, expected):
-    actual = model.state_dict()
+    actual = published_state(model)
     assert actual.keys() == expected.keys()
     for name, tensor in expected.items():
         assert torch.equal(actual[name], tensor), name
@@ -105,7 +106,7 @@ def resnet(tmp_path):
 
 def test_authors_checkpoint(authors, model):
     loaded = load_model(authors, device="cpu", kernel="reference")
-    assert_equal(loaded, model.state_dict())
+    assert_equal(loaded, published_state(model))
     assert not loaded.training
     assert loaded.config.model == model.config.model
     assert loaded.config.tracking.miss_tolerance == 30
@@ -126,18 +127,18 @@ def test_authors_checkpoint(authors, model):
     ids=["bare", "state_dict", "data parallel", "compiled", "double", "heads inside only", "heads outside only"],
 )
 def test_forms_of_a_state_dict(wrap, model, tmp_path):
-    torch.save(wrap(model.state_dict()), tmp_path / "weights.pth")
+    torch.save(wrap(published_state(model)), tmp_path / "weights.pth")
     loaded = load_model(tmp_path / "weights.pth", device="cpu")
-    assert_equal(loaded, model.state_dict())
+    assert_equal(loaded, published_state(model))
 
 
 def test_old_torch_format(model, tmp_path):
     torch.save(authors_payload(model), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    assert_equal(load_model(tmp_path / "old.pth", device="cpu"), model.state_dict())
+    assert_equal(load_model(tmp_path / "old.pth", device="cpu"), published_state(model))
 
 
 def test_box_heads_that_differ(model, tmp_path):
-    state = model.state_dict()
+    state = published_state(model)
     state["bbox_embed.0.layers.0.weight"] = state["bbox_embed.0.layers.0.weight"] + 1
     torch.save(state, tmp_path / "weights.pth")
     with pytest.raises(
@@ -179,7 +180,7 @@ def test_another_configuration(authors, config, cause):
     ],
 )
 def test_strictness(model, tmp_path, change, message):
-    state = dict(model.state_dict())
+    state = published_state(model)
     change(state)
     torch.save({"model": state}, tmp_path / "weights.pth")
     with pytest.raises(UserError, match=message):
@@ -255,7 +256,7 @@ def test_inferred_classes(tmp_path):
         (8, BDD100K_CLASSES, 10),
         (3, ("class 0", "class 1", "class 2"), 30),
     ):
-        torch.save(make_small([f"{i}" for i in range(classes)]).state_dict(), tmp_path / "weights.pth")
+        torch.save(published_state(make_small([f"{i}" for i in range(classes)])), tmp_path / "weights.pth")
         config = load_model(tmp_path / "weights.pth").config
         assert (config.classes, config.tracking.miss_tolerance) == (names, tolerance)
 
@@ -266,7 +267,7 @@ def test_inferred_network(norm, variant, tmp_path):
     model = make_small(
         variant=variant, num_levels=5, num_encoder_points=2, num_encoder_layers=2, backbone={"norm": norm}
     )
-    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    torch.save(published_state(model), tmp_path / "weights.pth")
     with pytest.warns(UserWarning, match="no configuration in it or beside it: names of classes, image size"):
         load_model(tmp_path / "weights.pth")
     with pytest.warns(UserWarning, match="number of attention heads leaves no trace"):  # 2 points are not as published
@@ -285,7 +286,7 @@ def test_round_trip(tmp_path):
     path = tmp_path / "new" / "folder" / "mine.safetensors"
     save_model(model, path, epoch=7)
     loaded = load_model(path)
-    assert_equal(loaded, model.state_dict())
+    assert_equal(loaded, published_state(model))
     assert loaded.config == model.config
     assert describe(path)["trained"] == "7 epochs"
     assert [file.name for file in path.parent.iterdir()] == ["mine.safetensors"]
@@ -299,7 +300,7 @@ def test_half_precision(model, tmp_path):
     save_model(model, half, dtype=torch.float16)
     assert half.stat().st_size < 0.7 * full.stat().st_size
     loaded = load_model(half)
-    assert_equal(loaded, {name: tensor.half().float() for name, tensor in model.state_dict().items()})
+    assert_equal(loaded, {name: tensor.half().float() for name, tensor in published_state(model).items()})
     assert describe(half)["precision"] == "float16"
 
 
@@ -360,7 +361,7 @@ def test_training_checkpoint(model, tmp_path):
     torch.save({**authors_payload(model), "memotr": header}, path)
     checkpoint = read_checkpoint(path)
     assert (checkpoint.kind, checkpoint.epoch, checkpoint.iterations) == (Kind.TRAINING, 3, 60)
-    assert_equal(load_model(path), model.state_dict())
+    assert_equal(load_model(path), published_state(model))
     assert "--resume" in describe(path)["use"]
     with pytest.raises(UserError, match="--resume"):
         load_detector(model, path)
@@ -382,7 +383,7 @@ def test_preset_with_weights(model, tmp_path, monkeypatch):
     monkeypatch.setattr(memotr.weights.tracker.resources, "files", lambda _: tmp_path)
     save_model(model, tmp_path / "presets" / "tiny.safetensors")
     (tmp_path / "presets" / "tiny.yaml").touch()
-    assert_equal(load_model("tiny"), model.state_dict())
+    assert_equal(load_model("tiny"), published_state(model))
 
 
 def test_devices(authors):
@@ -435,7 +436,7 @@ def test_report(variant, tmp_path):
     queries = {"det_query_embed", "det_anchor"} if variant == "dab" else {"det_query_embed"}
     assert {name for name in report.left_out if ".2." not in name} == queries
     assert {name for name in report.initialised if not name.startswith("query_updater.")} == queries
-    assert report.num_parameters == sum(model.state_dict()[name].numel() for name in report.loaded)
+    assert report.num_parameters == sum(published_state(model)[name].numel() for name in report.loaded)
     text = str(report)
     name = "DAB-Deformable-DETR" if variant == "dab" else "Deformable-DETR"
     assert f"a COCO detector ({name}, 91 classes)" in text
@@ -457,7 +458,7 @@ def test_report(variant, tmp_path):
 )
 def test_detector_that_does_not_fit(detector, config, remedy):
     model = make_small(**config)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in published_state(model).items()}
     with pytest.raises(UserError, match=f"does not fit the configuration: .*{remedy}$"):
         load_detector(model, detector)
     assert_equal(model, before)
@@ -628,14 +629,14 @@ def test_convert_there_and_back(authors, model, tmp_path, monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, "convert", authors, ours, "--config", config)
     assert code == 0
     assert out == f"wrote {ours}: tracker (dab; person); configuration: {config}\n"
-    assert_equal(load_model(ours), model.state_dict())
+    assert_equal(load_model(ours), published_state(model))
     assert run(monkeypatch, capsys, "convert", ours, back)[0] == 0
     payload = torch.load(back, weights_only=True)
-    assert payload["model"].keys() == model.state_dict().keys(), (
+    assert list(payload["model"]) == list(published_state(model)), (
         "the names that strict loading by the authors' code needs"
     )
     assert load_model(back).config.name == "mine", "the configuration travels along"
-    assert_equal(load_model(back), model.state_dict())
+    assert_equal(load_model(back), published_state(model))
     assert describe(back)["trained"] == "20 epochs"
     assert run(monkeypatch, capsys, "convert", back, tmp_path / "half.pt", "--half")[0] == 0
     assert describe(tmp_path / "half.pt")["precision"] == "float16"

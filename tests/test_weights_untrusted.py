@@ -17,6 +17,7 @@ from memotr import load_model
 from memotr.errors import UserError
 from memotr.weights import describe, read_checkpoint, save_model
 from memotr.weights.checkpoint import SHARED_BOX_HEADS
+from memotr.weights.published_names import published_state
 from tests.builders import tiny_model
 from tests.damage import anywhere_damaged, assert_read_or_refused, directory_damaged, few_or_many_seeds
 
@@ -50,7 +51,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def state(model):
-    return model.state_dict()
+    return published_state(model)
 
 
 @pytest.fixture
@@ -179,7 +180,7 @@ def test_damage_is_one_line(tmp_path, model, form, seeds):
     if form == "safetensors":
         save_model(model, path)
     else:
-        torch.save({"model": model.state_dict()}, path, _use_new_zipfile_serialization=form != "old")
+        torch.save({"model": published_state(model)}, path, _use_new_zipfile_serialization=form != "old")
     content = path.read_bytes()
     for seed in seeds:
         path.write_bytes((directory_damaged if form == "directory" else anywhere_damaged)(content, seed))

@@ -12,6 +12,7 @@ import torch
 from memotr import load_model
 from memotr.build import build_model
 from memotr.weights import save_model
+from memotr.weights.published_names import load_published, published_state
 
 ORDER = [0, 1, 1, 2, 2]
 PER_LAYER = re.compile(r"(transformer\.decoder\.(?:layers|bbox_embed)\.|class_embed\.|bbox_embed\.)(\d+)(\..*)")
@@ -21,19 +22,19 @@ def deepen(source: str, target: str) -> None:
     shallow = load_model(source)
     size = shallow.config.model.model_copy(update={"num_decoder_layers": len(ORDER)})
     deep = build_model(shallow.config.model_copy(update={"model": size}))
-    known = shallow.state_dict()
+    known = published_state(shallow)
 
     def origin(name: str) -> str:
         part = PER_LAYER.fullmatch(name)
         return f"{part[1]}{ORDER[int(part[2])]}{part[3]}" if part else name
 
-    deep.load_state_dict({name: known[origin(name)] for name in deep.state_dict()})
+    load_published(deep, {name: known[origin(name)] for name in published_state(deep)})
     save_model(deep, target)
 
 
 def newest(run: str, target: str) -> None:
     model = load_model(f"{run}/last.safetensors")
-    model.load_state_dict(torch.load(f"{run}/last.pt", map_location="cpu", weights_only=True)["model"])
+    load_published(model, torch.load(f"{run}/last.pt", map_location="cpu", weights_only=True)["model"])
     save_model(model, target)
 
 

@@ -2,39 +2,59 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
+import torch
+from torch import nn
+
 from memotr.config import BackboneConfig, Config
 from memotr.models.backbone import Backbone
 from memotr.models.decoder import Decoder, DecoderLayer
+from memotr.models.deformable_attention import DeformableAttention
 from memotr.models.encoder import Encoder, EncoderLayer
 from memotr.models.memory import TemporalInteraction
 from memotr.models.memotr import MeMOTR, Transformer
-from memotr.models.queries import make_queries
+from memotr.models.queries import QUERY_VARIANTS
 from memotr.models.resnet import ResNetBackbone
 from memotr.models.transformers_backbone import TransformersBackbone, count_parameters
 
 
 def build_model(config: Config) -> MeMOTR:
-    """A MeMOTR in training mode with newly initialised weights (seed with ``torch.manual_seed``)."""
+    """Return a MeMOTR in training mode with newly initialised weights (seed with ``torch.manual_seed``).
+
+    The weights of a seed follow from the order in which random numbers are drawn. It is that of a network in which the
+    variant's parameters lie where their published names say: in the decoder, in the memory, and beside them.
+    """
     c = config.model
-    queries = make_queries(c.variant)
+    with torch.random.fork_rng(devices=[]):  # all that is drawn here is drawn again below, in its turn
+        queries = QUERY_VARIANTS[c.variant](c.num_queries, c.hidden_dim)
     backbone = build_backbone(c.backbone)
     dims = (c.hidden_dim, c.ffn_dim, c.num_levels, c.num_heads)
     encoder = Encoder([EncoderLayer(*dims, c.num_encoder_points, c.dropout) for _ in range(c.num_encoder_layers)])
     decoder_layers = [DecoderLayer(*dims, c.num_decoder_points, c.dropout) for _ in range(c.num_decoder_layers)]
-    decoder = Decoder(decoder_layers, c.hidden_dim, queries, c.merge_layer)
+    decoder = Decoder(decoder_layers, c.hidden_dim, c.merge_layer)
+    _draw_linear_layers(queries.heads)
     memory = TemporalInteraction(
         c.hidden_dim,
         c.ffn_dim,
         c.memory_heads,
         c.dropout,
-        queries,
         c.update_threshold,
         c.long_memory_lambda,
         c.use_long_memory,
     )
+    _draw_linear_layers(queries.memory)
+    _draw_matrices(memory, queries.memory)
+    transformer = Transformer(encoder, decoder, c.num_levels, c.hidden_dim)
+    _draw_matrices(transformer, queries.heads)
+    for module in transformer.modules():
+        if isinstance(module, DeformableAttention):
+            module.reset_parameters()
+    nn.init.normal_(transformer.level_embed)
+    queries.reset_parameters()
     model = MeMOTR(
         backbone,
-        Transformer(encoder, decoder, c.num_levels, c.hidden_dim),
+        transformer,
         memory,
         queries,
         num_classes=len(config.classes),
@@ -57,3 +77,17 @@ def expected_parameters(config: Config) -> int:
     count = config.model.count_parameters(len(config.classes))
     kind = config.model.backbone.transformers_type
     return count if kind is None else count + count_parameters(kind, config.model.backbone.config)
+
+
+def _draw_linear_layers(part: nn.Module) -> None:
+    """Draw weights and biases as the constructors of linear layers do."""
+    for module in part.modules():
+        if isinstance(module, nn.Linear):
+            module.reset_parameters()
+
+
+def _draw_matrices(*parts: nn.Module) -> None:
+    """Draw everything but biases and normalisation, of all parts in turn."""
+    for parameter in chain.from_iterable(part.parameters() for part in parts):
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)

@@ -21,6 +21,7 @@ from memotr.config import Config, load_config
 from memotr.io.bdd import BddSink
 from memotr.published import BDD100K_CLASSES
 from memotr.weights import convert
+from memotr.weights.published_names import published_state
 from memotr.weights.tracker import save_model
 from tests.data import layouts
 from tests.evaluation.generated import write_rows, write_split
@@ -155,7 +156,7 @@ def _weights(folder: Path) -> None:
 def _published(folder: Path) -> None:
     """Write a configuration with the authors' keys beside bare weights."""
     config = small_config()
-    torch.save({"model": small_model(config).state_dict(), "states": {"start_epoch": 2}}, folder / "bare.pth")
+    torch.save({"model": published_state(small_model(config)), "states": {"start_epoch": 2}}, folder / "bare.pth")
     model = config.model
     settings = {
         "DATASET": "DanceTrack",
@@ -187,7 +188,7 @@ def _huggingface(folder: Path) -> None:
 
     model = small_model(small_config("model.variant=deformable-detr"))
     official = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in published_state(model).items():
         prefixes = [(theirs, ours) for theirs, ours in _PREFIXES.items() if name.startswith(ours)]
         theirs, ours = max(prefixes, key=lambda pair: len(pair[1]), default=("", ""))
         if not name.startswith("query_updater."):

@@ -109,6 +109,15 @@ def test_weights_of_attention_are_cast_once():
     assert network.query_updater.memory_attn.in_proj_weight.dtype == torch.float32
 
 
+@pytest.mark.parametrize("onednn", [True, False])
+def test_the_memory_stays_exact_also_in_what_the_variant_has_of_it(onednn, monkeypatch):
+    monkeypatch.setattr(inference, "_onednn_takes", lambda dtype: onednn)
+    network = for_inference(small_model("dancetrack-deformable-detr", "frozen"), torch.bfloat16)
+    assert network.queries.reference_points.weight.dtype == torch.bfloat16
+    assert {parameter.dtype for parameter in network.queries.memory.parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in network.query_updater.parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize("kind", [OneDnnLinear, CublasLinear])
 def test_linear_and_relu_in_one(kind):
     linear = torch.nn.Linear(7, 5)

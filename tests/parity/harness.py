@@ -13,6 +13,7 @@ import torch
 from memotr.build import build_model
 from memotr.config import make_config
 from memotr.published import read_published_config
+from memotr.weights.published_names import load_published, published_state
 from tests.parity import golden
 
 FOLDER = Path(os.environ.get("MEMOTR_GOLDEN_DIR", Path(__file__).parents[1] / "golden"))
@@ -52,6 +53,6 @@ def model_of(fixture):
     raw["classes"] = [f"class {i}" for i in range(meta["num_classes"])]
     model = build_model(make_config(raw, fixture.path.name))
     overwrite = {n.removeprefix("weights/"): fixture[n] for n in fixture.arrays if n.startswith("weights/")}
-    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    model.load_state_dict(golden_state_dict(shapes, meta["seed"], overwrite))
+    shapes = {name: tuple(value.shape) for name, value in published_state(model).items()}
+    load_published(model, golden_state_dict(shapes, meta["seed"], overwrite))
     return model

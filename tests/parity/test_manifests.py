@@ -14,6 +14,7 @@ from memotr.weights import load_detector, load_model
 from memotr.weights.architecture import count_parameters, infer_config
 from memotr.weights.checkpoint import SHARED_BOX_HEADS
 from memotr.weights.detector import tracker_names
+from memotr.weights.published_names import published, published_state
 from tests.parity import golden
 from tests.parity.harness import FOLDER, Fixture, golden_state_dict
 
@@ -33,14 +34,14 @@ def without_alias(names):
 @pytest.mark.parametrize("path", TRACKERS, ids=lambda path: path.stem)
 def test_tracker(path):
     manifest = json.loads(path.read_text())
-    published = tensors(manifest["state_dict"])
-    model = build_model(infer_config(published, path.name))
-    own = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    theirs = tensors(manifest["state_dict"])
+    model = build_model(infer_config(theirs, path.name))
+    own = {name: list(tensor.shape) for name, tensor in published_state(model).items()}
     assert own == manifest["state_dict"]
-    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    trainable = {name for name, parameter in published(model.named_parameters()).items() if parameter.requires_grad}
     assert without_alias(trainable) == without_alias(manifest["trainable"])
     assert sum(parameter.numel() for parameter in model.parameters()) == manifest["num_parameters"]
-    assert count_parameters(published) == manifest["num_parameters"]
+    assert count_parameters(theirs) == manifest["num_parameters"]
 
 
 @pytest.fixture(scope="module", params=DETECTORS, ids=lambda path: path.stem)
@@ -62,7 +63,7 @@ def test_detector(detector, classes):
     state, path = detector
     config = infer_config(tracker_names(state), path.name).model_copy(update={"classes": classes})
     model = build_model(config)
-    fresh = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    fresh = {name: tensor.clone() for name, tensor in published_state(model).items()}
 
     report = load_detector(model, path)
 
@@ -73,7 +74,7 @@ def test_detector(detector, classes):
             expected[name] = tensor
         else:
             expected[name] = fresh[name] if len(classes) > 3 else tensor[rows]
-    for name, tensor in model.state_dict().items():
+    for name, tensor in published_state(model).items():
         assert torch.equal(tensor, expected.get(name, fresh[name])), name
     assert {name.split(".")[0] for name in fresh.keys() - expected.keys()} == {"query_updater"}
     heads = {name for name in state if name.startswith("class_embed.")} if len(classes) > 3 else set()

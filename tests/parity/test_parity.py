@@ -11,6 +11,7 @@ from memotr.data.preprocess import preprocess
 from memotr.models.kernels import deformable_attention
 from memotr.structures import ClipBatch, FrameTargets, ImageBatch
 from memotr.tracking.tracker import Tracker
+from memotr.weights.published_names import published
 from tests.parity import golden
 from tests.parity.harness import FOLDER, Fixture, model_of
 
@@ -170,12 +171,7 @@ def check_clip(fixture):
     for name, value in losses.items():
         assert value == pytest.approx(fixture[f"loss.{name}"].item(), rel=1e-3), name
     result.total.backward()
-    shared = {
-        n.replace("bbox_embed.", "transformer.decoder.bbox_embed.", 1): p
-        for n, p in runner.model.named_parameters()
-        if n.startswith("bbox_embed.")
-    }
-    parameters = {**dict(runner.model.named_parameters()), **shared}
+    parameters = published(runner.model.named_parameters())
     for name, norm in zip(fixture.arrays["grad_names"], fixture.arrays["grad_norms"], strict=True):
         grad = parameters[name].grad
         assert grad.norm().item() == pytest.approx(norm, rel=1e-2, abs=1e-6), f"gradient of {name}"

@@ -21,6 +21,7 @@ from memotr.training.checkpoint import (
 from memotr.training.ema import MovingAverage
 from memotr.training.optim import make_optimizer
 from memotr.weights import describe, save_model
+from memotr.weights.published_names import published_state
 from memotr.weights.tracker import load_model
 from tests.builders import tiny_model
 from tests.full_disk import files_end_at
@@ -35,7 +36,7 @@ def state_of(model, **progress):
     return RunState(
         settings=model.config.model_dump(mode="json"),
         progress=Progress(**progress),
-        model=model.state_dict(),
+        model=published_state(model),
         optimizer=optimizer.state_dict(),
         scaler={},
         average=MovingAverage(model, 0.9).state_dict(),
@@ -59,11 +60,11 @@ def test_a_run_is_tracked_with_its_moving_average(tmp_path):
     state = state_of(model)
     average = {name: tensor + 1 for name, tensor in state.average["average"].items()}
     write_state(tmp_path / LAST, dataclasses.replace(state, average={"updates": 1, "average": average}))
-    found = load_model(tmp_path / LAST).state_dict()
+    found = published_state(load_model(tmp_path / LAST))
     for name, tensor in average.items():
         assert found[name].equal(tensor), name
     write_state(tmp_path / LAST, dataclasses.replace(state, average=None))
-    assert load_model(tmp_path / LAST).det_anchor.equal(state.model["det_anchor"])
+    assert published_state(load_model(tmp_path / LAST))["det_anchor"].equal(state.model["det_anchor"])
 
 
 def test_all_comes_back(tmp_path):
@@ -162,7 +163,7 @@ def test_other_files_are_told_what_takes_them(tmp_path):
         f"transformer.decoder.layers.0.cross_attn.sampling_offsets.{k}": torch.zeros(1) for k in ("weight", "bias")
     }
     torch.save({"model": names}, tmp_path / "detector.pth")
-    theirs = {"model": model.state_dict(), "optimizer": {}, "scheduler": {}, "states": {"start_epoch": 3}}
+    theirs = {"model": published_state(model), "optimizer": {}, "scheduler": {}, "states": {"start_epoch": 3}}
     torch.save(theirs, tmp_path / "authors.pth")
     for name in ("tracker.safetensors", "detector.pth", "authors.pth"):
         with pytest.raises(UserError, match=rf"is a \w+ without the state of its training; .* --pretrained .*{name}"):
@@ -207,9 +208,9 @@ class TestMovingAverage:
     def test_is_applied_and_taken_off_again(self):
         model = tiny_model()
         average = MovingAverage(model, 0.5)
-        own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        own = {name: tensor.clone() for name, tensor in published_state(model).items()}
         for tensor in average.average.values():
             tensor.add_(1)
         with average.applied(model):
-            assert (model.det_anchor - own["det_anchor"]).sub(1).abs().max() < 1e-5
-        assert equal(dict(model.state_dict()), own)
+            assert (published_state(model)["det_anchor"] - own["det_anchor"]).sub(1).abs().max() < 1e-5
+        assert equal(published_state(model), own)

@@ -27,6 +27,7 @@ from memotr.training.engine import Training
 from memotr.training.inputs import settle_classes
 from memotr.training.options import with_validation
 from memotr.weights import load_model
+from memotr.weights.published_names import published_state
 from tests.data.layouts import (
     scenes,
     write_bdd100k,
@@ -351,7 +352,7 @@ def test_validation_keeps_the_best(data, tmp_path):
 def test_the_average_is_exported(data, tmp_path):
     train(small(data, "training.epochs=2", "training.ema_decay=0.5"), tmp_path)
     state = read_state(tmp_path)
-    exported = load_model(tmp_path / "last.safetensors").state_dict()
+    exported = published_state(load_model(tmp_path / "last.safetensors"))
     for name, tensor in state.average["average"].items():
         assert exported[name].equal(tensor), name
     assert not exported["det_query_embed"].equal(state.model["det_query_embed"])
@@ -386,7 +387,7 @@ def test_training_from_a_detector_takes_what_fits(data, tmp_path, capsys):
     config = small(data, f"model={shape}", "training.epochs=1", *still)
     train(config, tmp_path / "run", pretrained=tmp_path / "detector.pth")
     assert "row 1 (person)" in capsys.readouterr().err
-    weights = load_model(tmp_path / "run" / "last.safetensors").state_dict()
+    weights = published_state(load_model(tmp_path / "run" / "last.safetensors"))
     assert weights["det_anchor"].equal(state["refpoint_embed.weight"])
     assert weights["class_embed.0.bias"].equal(state["class_embed.0.bias"][1:2])
 

@@ -6,6 +6,7 @@ import torch
 from memotr.build import build_model
 from memotr.config import OptimizerConfig, load_config
 from memotr.training.optim import GROUPS, group_of, learning_rate, make_optimizer, no_grad_frames, set_learning_rates
+from memotr.weights.published_names import published
 from tests.parity.harness import FOLDER
 
 PRESETS = {
@@ -31,7 +32,7 @@ def test_groups_are_the_published_ones(preset):
     manifest = manifests()[preset]
     model = build_model(load_config(preset))
     optimizer = make_optimizer(model, OptimizerConfig())
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names = {parameter: name for name, parameter in published(model.named_parameters()).items()}
     ours = {group["name"]: sorted(names[p] for p in group["params"]) for group in optimizer.param_groups}
     theirs = {
         group: sorted(name.replace("transformer.decoder.bbox_embed", "bbox_embed") for name in members)
@@ -83,11 +84,12 @@ def test_a_rate_of_zero_leaves_the_weights_alone():
     model = build_model(load_config("tiny"))
     settings = OptimizerConfig(only_query_updater_from=0)
     optimizer = make_optimizer(model, settings)
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    parameters = published(model.named_parameters())
+    before = {name: p.detach().clone() for name, p in parameters.items()}
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
-    for name, parameter in model.named_parameters():
+    for name, parameter in parameters.items():
         assert parameter.equal(before[name]) == (group_of(name) != "lr_query_updater"), name
 
 

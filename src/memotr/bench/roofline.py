@@ -25,6 +25,7 @@ from memotr.bench.scene import make_crowd, make_model
 from memotr.config import ModelConfig
 from memotr.models.inference import for_inference
 from memotr.structures import ImageBatch
+from memotr.weights.published_names import published_name
 
 PARTS = {
     "backbone": "MeMOTR.backbone",
@@ -115,7 +116,8 @@ def frame_work(options: Options, size: Size, item_size: int) -> dict[str, Work]:
 
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            part = next((part for part, prefix in PARTS.items() if f"MeMOTR.{name}".startswith(prefix)), REST)
+            where = f"MeMOTR.{published_name(f'{name}.weight')}"
+            part = next((part for part, prefix in PARTS.items() if where.startswith(prefix)), REST)
             module.register_forward_hook(partial(count, part))
     images = ImageBatch.from_images([torch.zeros(3, *size)]).to("meta")
     crowd = make_crowd(model, options.crowd)

@@ -16,6 +16,7 @@ from memotr.evaluation.run_folder import write_json
 from memotr.files import replacing
 from memotr.models.memotr import MeMOTR
 from memotr.vocabulary import Precision
+from memotr.weights.published_names import published_state
 
 RECORD = "run.json"
 
@@ -52,7 +53,7 @@ def open_results_folder(folder: Path, model: MeMOTR, source: Mapping[str, Any], 
 def fingerprint(model: MeMOTR) -> str:
     """Return a hash of the weights, independent of the file that they were read from."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(published_state(model).items()):
         digest.update(name.encode())
         digest.update(tensor.detach().to("cpu", torch.float32).numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from memotr.config import Config
 from memotr.models.memotr import MeMOTR
+from memotr.models.queries import QUERY_VARIANTS
 from memotr.structures import ImageBatch, TrackState
 from memotr.tracking.step import Limits, TrackerState, take_step
 
@@ -78,8 +79,12 @@ class ExportedStep(nn.Module):
             seen_boxes=ref_pts.new_zeros(n, 0, 4),
         )
         output = self.model(ImageBatch(pixels, mask), [tracks])[0]
-        limits = Limits(det_thresh, track_thresh, miss_tolerance)
-        state, _ = take_step(output, TrackerState(tracks, next_id), self.model.query_updater.interact, limits)
+        limits, memory = Limits(det_thresh, track_thresh, miss_tolerance), self.model.query_updater
+
+        def renew(tracks: TrackState, vacant: Tensor | None) -> TrackState:
+            return memory.interact(tracks, self.model.queries, vacant)
+
+        state, _ = take_step(output, TrackerState(tracks, next_id), renew, limits)
         new = state.tracks
         return (*(getattr(new, name) for name in STATE), state.next_id, new.boxes, new.scores.amax(dim=1))
 
@@ -87,8 +92,7 @@ class ExportedStep(nn.Module):
 def empty_state(config: Config) -> dict[str, Tensor]:
     """The tensors of :data:`STATE` and the next id before the first frame of a video."""
     dim = config.model.hidden_dim
-    parts = 1 if config.model.variant == "dab" else 2
-    tracks = TrackState.empty(len(config.classes), dim, dim * parts)
+    tracks = TrackState.empty(len(config.classes), dim, dim * QUERY_VARIANTS[config.model.variant].parts)
     return {name: getattr(tracks, name) for name in STATE} | {"next_id": torch.tensor(0)}
 
 

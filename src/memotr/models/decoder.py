@@ -65,23 +65,21 @@ class Decoder(nn.Module):
     Args:
         layers: at least one.
         dim: C.
-        queries: the variant.
         merge_layer: number of first layers that track queries pass by.
     """
 
     recompute = False
     """Trade time for memory: see :func:`memotr.models.layers.call`."""
 
-    def __init__(self, layers: list[DecoderLayer], dim: int, queries: QueryVariant, merge_layer: int) -> None:
+    def __init__(self, layers: list[DecoderLayer], dim: int, merge_layer: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
-        self.queries = queries
         self.merge_layer = merge_layer
         self.bbox_embed = nn.ModuleList(MLP(dim, dim, 4, 3) for _ in layers)
-        queries.extend_decoder(self, dim)
 
     def forward(
         self,
+        queries: QueryVariant,
         embed: Tensor,
         reference: Tensor,
         memory: Tensor,
@@ -92,6 +90,7 @@ class Decoder(nn.Module):
         """Decode Q queries, the first ``num_detections`` of which detect.
 
         Args:
+            queries: the variant, which positions them.
             embed: (B, Q, C or 2C) query embeddings.
             reference: (B, Q, 4) cxcywh in [0, 1].
             memory: (B, S, C) what the encoder made of the levels.
@@ -105,15 +104,15 @@ class Decoder(nn.Module):
         for i, layer in enumerate(self.layers):
             n = num_detections if i < self.merge_layer else content.shape[1]
             padded_reference = reference[:, :n, None] * ratios  # (B, n, L, 4), in [0, 1] of each padded level
-            position = self.queries.position(self, i, content[:, :n], embed[:, :n], padded_reference[:, :, 0])
-            seen = self.queries.layer_reference(i, padded_reference)  # (B, n, L, 2 or 4)
+            position = queries.position(i, content[:, :n], embed[:, :n], padded_reference[:, :, 0])
+            seen = queries.layer_reference(i, padded_reference)  # (B, n, L, 2 or 4)
             hidden = None if padding is None else padding[:, :n]
             y = call(layer, content[:, :n], position, seen, memory, levels, hidden, recompute=self.recompute)
             y = torch.cat((y, content[:, n:]), dim=1)  # (B, Q, C)
             delta = self.bbox_embed[i](y)  # (B, Q, 4) logits
             boxes = (delta + inverse_sigmoid(reference)).sigmoid()
             steps.append(DecoderStep(content, reference, y, boxes))
-            refined = self.queries.refine(i, delta, reference, boxes)
+            refined = queries.refine(i, delta, reference, boxes)
             reference = torch.cat((refined[:, :n], reference[:, n:]), dim=1)  # (B, Q, 4)
             content = y
         return steps

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Set
 
 import torch
 import torch.nn.functional as F
@@ -33,9 +34,10 @@ def for_inference(model: MeMOTR, dtype: torch.dtype | None = None) -> MeMOTR:
     network = copy.deepcopy(model, shared | {id(buffer): buffer for buffer in model.buffers()}).eval()
     network.layouts = {}
     network.backbone = network.backbone.prepare()
-    for part in ("backbone", "feature_projs", "transformer", "class_embed"):
-        _prepare(network.get_submodule(part), dtype)
-    _prepare(network.query_updater, None)
+    exact = {*network.query_updater.modules(), *network.queries.memory.modules()}
+    for part in ("backbone", "feature_projs", "transformer", "class_embed", "queries"):
+        _prepare(network.get_submodule(part), dtype, exact)
+    _prepare(network.query_updater, dtype, exact)
     return network
 
 
@@ -76,8 +78,9 @@ class CublasLinear(FusedLinear):
         return y.view(*x.shape[:-1], -1)
 
 
-def _prepare(part: nn.Module, dtype: torch.dtype | None) -> None:
+def _prepare(part: nn.Module, wanted: torch.dtype | None, exact: Set[nn.Module]) -> None:
     for name, module in list(part.named_modules()):
+        dtype = None if module in exact else wanted
         if isinstance(module, nn.Conv2d):
             module.weight = _cast(module.weight, dtype, memory_format=torch.channels_last)
             module.bias = None if module.bias is None else _cast(module.bias, dtype)

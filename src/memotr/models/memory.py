@@ -19,7 +19,6 @@ class TemporalInteraction(nn.Module):
         ffn_dim: inner size of the FFNs.
         num_heads: of the attention among tracks.
         dropout: of attention output and FFNs.
-        queries: the variant.
         update_threshold: tracks whose best class score is above it are confident; only those are renewed.
         long_memory_lambda: share of the newest output in the long memory (λ).
         use_long_memory: otherwise the short memory stands in its place, to see what the long one is worth.
@@ -31,13 +30,11 @@ class TemporalInteraction(nn.Module):
         ffn_dim: int,
         num_heads: int,
         dropout: float,
-        queries: QueryVariant,
         update_threshold: float,
         long_memory_lambda: float,
         use_long_memory: bool = True,
     ) -> None:
         super().__init__()
-        self.queries = queries
         self.update_threshold = update_threshold
         self.long_memory_lambda = long_memory_lambda
         self.use_long_memory = use_long_memory
@@ -52,16 +49,18 @@ class TemporalInteraction(nn.Module):
         self.query_feat_norm = nn.LayerNorm(dim)
         self.query_feat_ffn = FFN(dim, ffn_dim, dropout)
         self.query_pos_head = MLP(2 * dim, dim, dim, 2)
-        queries.extend_memory(self, dim)
-        for parameter in self.parameters():
-            if parameter.dim() > 1:
-                nn.init.xavier_uniform_(parameter)
 
-    def forward(self, tracks: TrackState, vacant: Tensor | None = None) -> TrackState:
-        """The same N tracks, ready for the next frame; ``vacant`` (N,) is True on rows that are none."""
-        return tracks if len(tracks) == 0 else self.interact(tracks, vacant)
+    def forward(self, tracks: TrackState, queries: QueryVariant, vacant: Tensor | None = None) -> TrackState:
+        """Return the same N tracks, ready for the next frame.
 
-    def interact(self, tracks: TrackState, vacant: Tensor | None = None) -> TrackState:
+        Args:
+            tracks: of one video.
+            queries: the variant, which renews positions.
+            vacant: (N,) bool, True on rows that are no tracks; None where all are.
+        """
+        return tracks if len(tracks) == 0 else self.interact(tracks, queries, vacant)
+
+    def interact(self, tracks: TrackState, queries: QueryVariant, vacant: Tensor | None = None) -> TrackState:
         """:meth:`forward` without a look at N: a graph that is exported holds for any number of tracks."""
         confident = (tracks.scores.amax(dim=1) > self.update_threshold)[:, None]  # (N, 1)
         ref_pts = torch.where(confident, inverse_sigmoid(tracks.boxes.detach()), tracks.ref_pts)
@@ -69,7 +68,7 @@ class TemporalInteraction(nn.Module):
         output = tracks.output_embed
         long_memory = (tracks.long_memory if self.use_long_memory else tracks.last_output).detach()
         content = self._fuse(ref_pts, output, tracks.last_output, long_memory, vacant)
-        renewed = self.queries.renew(self, tracks.query_embed, content, output)
+        renewed = queries.renew(tracks.query_embed, content, output)
         lam = self.long_memory_lambda
         return tracks.replace(
             ref_pts=ref_pts,

@@ -27,20 +27,13 @@ from memotr.vocabulary import Kernel
 
 
 class Transformer(nn.Module):
-    """Encoder, decoder and level embeddings under their published names."""
+    """Encoder, decoder and level embeddings."""
 
     def __init__(self, encoder: Encoder, decoder: Decoder, num_levels: int, dim: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        self.level_embed = nn.Parameter(torch.empty(num_levels, dim))
-        for parameter in self.parameters():
-            if parameter.dim() > 1:
-                nn.init.xavier_uniform_(parameter)
-        for module in self.modules():
-            if isinstance(module, DeformableAttention):
-                module.reset_parameters()
-        nn.init.normal_(self.level_embed)
+        self.level_embed = nn.Parameter(torch.zeros(num_levels, dim))
 
 
 class Encoded(NamedTuple):
@@ -83,11 +76,10 @@ class MeMOTR(nn.Module):
         num_levels, dim = transformer.level_embed.shape
         self.num_classes, self.num_queries, self.dim = num_classes, num_queries, dim
         self.position_temperature = position_temperature
-        self.queries = queries
         self.backbone = backbone
         self.transformer = transformer
         self.query_updater = memory
-        queries.extend_model(self, num_queries, dim)
+        self.queries = queries
         self.feature_projs = make_feature_projections(backbone.channels, dim, num_levels)
         self.class_embed = nn.ModuleList(nn.Linear(dim, num_classes) for _ in transformer.decoder.layers)
         self.bbox_embed = transformer.decoder.bbox_embed  # one head for refinement and prediction
@@ -169,13 +161,15 @@ class MeMOTR(nn.Module):
         """Run the decoder on encoded images with the tracks of each; arguments as in :meth:`forward`."""
         memory, levels = encoded
         embed, ref_pts, padding = self._gather_queries(tracks, vacant)
-        steps = self.transformer.decoder(embed, ref_pts.sigmoid(), memory, levels, padding, self.num_queries)
+        steps = self.transformer.decoder(
+            self.queries, embed, ref_pts.sigmoid(), memory, levels, padding, self.num_queries
+        )
         output = self._output(steps, embed, [len(t) for t in tracks])
         return self._with_aux(output, steps, memory, levels) if (self.training if aux is None else aux) else output
 
     def memory(self, tracks: TrackState, vacant: Tensor | None = None) -> TrackState:
         """Renew the tracks of one video for its next frame; ``vacant`` (N,) as in :meth:`forward`."""
-        renewed: TrackState = self.query_updater(tracks, vacant)
+        renewed: TrackState = self.query_updater(tracks, self.queries, vacant)
         return renewed
 
     def prepare_layout(self, images: ImageBatch) -> None:
@@ -200,7 +194,7 @@ class MeMOTR(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Embeddings (B, Q, C or 2C), reference logits (B, Q, 4) and padding (B, Q) of detection and track queries."""
         counts = [len(t) for t in tracks]
-        det_embed, det_ref_pts = self.queries.detections(self)
+        det_embed, det_ref_pts = self.queries.detections()
         embed = torch.stack([_pad(torch.cat((det_embed, t.query_embed)), max(counts) - len(t)) for t in tracks])
         ref_pts = torch.stack([_pad(torch.cat((det_ref_pts, t.ref_pts)), max(counts) - len(t)) for t in tracks])
         if vacant is not None:

@@ -1,14 +1,13 @@
-"""What the two variants do differently, in one place: where queries come from and how they are positioned.
+"""The two variants of queries: where they come from, how they are positioned, and how a track's query is renewed.
 
 DAB (Liu et al., ICLR 2022): content and a 4-d anchor; the position is computed anew from the anchor in every layer.
 Deformable-DETR (Zhu et al., ICLR 2021): a learned position beside the content, and a 2-d reference in the first layer.
-
-A variant has no parameters of its own: it adds them to the model, the decoder and the memory under the published names.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -18,63 +17,88 @@ from memotr.models.layers import MLP, box_embedding
 from memotr.vocabulary import Variant
 
 
-class QueryVariant(Protocol):
-    """The interface behind which the variants hide. References are cxcywh in [0, 1] unless called logits."""
+class QueryVariant(nn.Module, ABC):
+    """Base class of the variants, each of which owns all parameters that the other does not have.
+
+    References are cxcywh in [0, 1] unless called logits.
+    """
 
     parts: int
     """A query embedding is ``parts * C`` wide; its last C are the content."""
 
-    def extend_model(self, model: nn.Module, num_queries: int, dim: int) -> None:
-        """Add the learned detection queries."""
+    heads: nn.Module
+    """Parameters of :meth:`position`."""
 
-    def extend_decoder(self, decoder: nn.Module, dim: int) -> None:
-        """Add what the decoder needs to position queries."""
+    memory: nn.Module
+    """Parameters of :meth:`renew`, which is always computed in float32."""
 
-    def extend_memory(self, memory: nn.Module, dim: int) -> None:
-        """Add what the memory needs to renew positions."""
+    @abstractmethod
+    def reset_parameters(self) -> None:
+        """Draw the learned detection queries; ``heads`` and ``memory`` are left alone."""
 
-    def detections(self, model: nn.Module) -> tuple[Tensor, Tensor]:
-        """Learned embeddings (Nd, parts * C) and reference logits (Nd, 4)."""
+    @abstractmethod
+    def detections(self) -> tuple[Tensor, Tensor]:
+        """Return learned embeddings (Nd, parts * C) and reference logits (Nd, 4)."""
 
-    def position(self, decoder: nn.Module, layer: int, content: Tensor, embed: Tensor, reference: Tensor) -> Tensor:
-        """Position (B, Q, C) in a layer, from its content (B, Q, C), the embedding it began with and the reference."""
+    @abstractmethod
+    def position(self, layer: int, content: Tensor, embed: Tensor, reference: Tensor) -> Tensor:
+        """Return positions (B, Q, C) in a layer, from content (B, Q, C), initial embedding and reference (B, Q, 4)."""
 
+    @abstractmethod
     def layer_reference(self, layer: int, reference: Tensor) -> Tensor:
-        """The coordinates of the reference (..., 4) that a layer looks at: (..., 2 or 4)."""
+        """Return the coordinates of the reference (..., 4) that a layer looks at: (..., 2 or 4)."""
 
+    @abstractmethod
     def refine(self, layer: int, delta: Tensor, reference: Tensor, boxes: Tensor) -> Tensor:
-        """Reference for the next layer, from the box head's delta (logits), this layer's reference and its boxes."""
+        """Return the next layer's reference, from the box head's delta (logits), this layer's reference and boxes."""
 
+    @abstractmethod
     def birth_embed(self, embed: Tensor, content: Tensor) -> Tensor:
-        """What a track carries (B, Q, parts * C): content (B, Q, C) with the position of the initial embedding."""
+        """Return what a track carries (B, Q, parts * C): content (B, Q, C) with the initial embedding's position."""
 
-    def renew(self, memory: nn.Module, embed: Tensor, content: Tensor, output: Tensor) -> Tensor:
-        """Next query embedding (N, parts * C) from the last one, its new content (N, C) and the output (N, C)."""
+    @abstractmethod
+    def renew(self, embed: Tensor, content: Tensor, output: Tensor) -> Tensor:
+        """Return the next embedding (N, parts * C) from the last one, its new content (N, C) and the output (N, C)."""
 
 
-class DabQueries:
+class AnchorHeads(nn.Module):
+    """Positions from anchors, from the second layer on scaled by the content."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.scale = MLP(dim, dim, dim, 2)
+        self.position = MLP(2 * dim, dim, dim, 2)
+
+    def forward(self, layer: int, content: Tensor, reference: Tensor) -> Tensor:
+        """Content (B, Q, C) and reference (B, Q, 4) to positions (B, Q, C)."""
+        position: Tensor = self.position(box_embedding(reference, content.shape[-1]))
+        if layer > 0:
+            position = position * self.scale(content)
+        return position
+
+
+class DabQueries(QueryVariant):
     """Content and 4-d anchors."""
 
     parts = 1
 
-    def extend_model(self, model: nn.Module, num_queries: int, dim: int) -> None:
-        model.det_anchor = nn.Parameter(torch.randn(num_queries, 4))
-        model.det_query_embed = nn.Parameter(torch.randn(num_queries, dim))
+    def __init__(self, num_queries: int, dim: int) -> None:
+        super().__init__()
+        self.anchors = nn.Parameter(torch.empty(num_queries, 4))
+        self.contents = nn.Parameter(torch.empty(num_queries, dim))
+        self.heads = AnchorHeads(dim)
+        self.memory = nn.Identity()  # positions follow from anchors
+        self.reset_parameters()
 
-    def extend_decoder(self, decoder: nn.Module, dim: int) -> None:
-        decoder.query_scale = MLP(dim, dim, dim, 2)
-        decoder.ref_point_head = MLP(2 * dim, dim, dim, 2)
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.anchors)
+        nn.init.normal_(self.contents)
 
-    def extend_memory(self, memory: nn.Module, dim: int) -> None:
-        """Positions follow from anchors: nothing to add."""
+    def detections(self) -> tuple[Tensor, Tensor]:
+        return self.contents, self.anchors
 
-    def detections(self, model: nn.Module) -> tuple[Tensor, Tensor]:
-        return model.get_parameter("det_query_embed"), model.get_parameter("det_anchor")
-
-    def position(self, decoder: nn.Module, layer: int, content: Tensor, embed: Tensor, reference: Tensor) -> Tensor:
-        position: Tensor = decoder.get_submodule("ref_point_head")(box_embedding(reference, content.shape[-1]))
-        if layer > 0:
-            position = position * decoder.get_submodule("query_scale")(content)
+    def position(self, layer: int, content: Tensor, embed: Tensor, reference: Tensor) -> Tensor:
+        position: Tensor = self.heads(layer, content, reference)
         return position
 
     def layer_reference(self, layer: int, reference: Tensor) -> Tensor:
@@ -86,37 +110,50 @@ class DabQueries:
     def birth_embed(self, embed: Tensor, content: Tensor) -> Tensor:
         return content
 
-    def renew(self, memory: nn.Module, embed: Tensor, content: Tensor, output: Tensor) -> Tensor:
+    def renew(self, embed: Tensor, content: Tensor, output: Tensor) -> Tensor:
         return content
 
 
-class DeformableDetrQueries:
+class PositionRenewal(nn.Module):
+    """The memory's branch for learned positions: position and output (N, C) to the next position (N, C)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(dim, dim)
+        self.linear2 = nn.Linear(dim, dim)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, position: Tensor, output: Tensor) -> Tensor:
+        step = self.linear2(self.linear1(output).relu())  # (N, C)
+        renewed: Tensor = self.norm(position + step)
+        return renewed
+
+
+class DeformableDetrQueries(QueryVariant):
     """Content and learned position; the first layer looks at points, not boxes."""
 
     parts = 2
 
-    def extend_model(self, model: nn.Module, num_queries: int, dim: int) -> None:
-        model.det_query_embed = nn.Parameter(torch.randn(num_queries, 2 * dim))
-        reference_points = nn.Linear(dim, 2)
-        nn.init.xavier_uniform_(reference_points.weight)
-        nn.init.zeros_(reference_points.bias)
-        model.get_submodule("transformer").reference_points = reference_points
+    def __init__(self, num_queries: int, dim: int) -> None:
+        super().__init__()
+        self.embeddings = nn.Parameter(torch.empty(num_queries, 2 * dim))
+        self.reference_points = nn.Linear(dim, 2)
+        self.heads = nn.Identity()  # positions are learned with the queries
+        self.memory = PositionRenewal(dim)
+        self.reset_parameters()
 
-    def extend_decoder(self, decoder: nn.Module, dim: int) -> None:
-        """Positions are learned with the queries: nothing to add."""
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.embeddings)
+        self.reference_points.reset_parameters()  # replaced at once, but its draws count: see build_model
+        nn.init.xavier_uniform_(self.reference_points.weight)
+        nn.init.zeros_(self.reference_points.bias)
 
-    def extend_memory(self, memory: nn.Module, dim: int) -> None:
-        memory.linear_pos1 = nn.Linear(dim, dim)
-        memory.linear_pos2 = nn.Linear(dim, dim)
-        memory.norm_pos = nn.LayerNorm(dim)
+    def detections(self) -> tuple[Tensor, Tensor]:
+        position, _ = self.embeddings.chunk(2, dim=-1)
+        xy: Tensor = self.reference_points(position)  # (Nd, 2) logits
+        return self.embeddings, torch.cat((xy, torch.zeros_like(xy)), dim=-1)
 
-    def detections(self, model: nn.Module) -> tuple[Tensor, Tensor]:
-        embed = model.get_parameter("det_query_embed")  # (Nd, 2C)
-        position, _ = embed.chunk(2, dim=-1)
-        xy: Tensor = model.get_submodule("transformer.reference_points")(position)  # (Nd, 2) logits
-        return embed, torch.cat((xy, torch.zeros_like(xy)), dim=-1)
-
-    def position(self, decoder: nn.Module, layer: int, content: Tensor, embed: Tensor, reference: Tensor) -> Tensor:
+    def position(self, layer: int, content: Tensor, embed: Tensor, reference: Tensor) -> Tensor:
         return embed[..., : content.shape[-1]]
 
     def layer_reference(self, layer: int, reference: Tensor) -> Tensor:
@@ -132,11 +169,12 @@ class DeformableDetrQueries:
     def birth_embed(self, embed: Tensor, content: Tensor) -> Tensor:
         return torch.cat((embed[..., : content.shape[-1]], content), dim=-1)
 
-    def renew(self, memory: nn.Module, embed: Tensor, content: Tensor, output: Tensor) -> Tensor:
-        step = memory.get_submodule("linear_pos2")(memory.get_submodule("linear_pos1")(output).relu())  # (N, C)
-        position = memory.get_submodule("norm_pos")(embed[..., : content.shape[-1]] + step)  # (N, C)
+    def renew(self, embed: Tensor, content: Tensor, output: Tensor) -> Tensor:
+        position = self.memory(embed[..., : content.shape[-1]], output)  # (N, C)
         return torch.cat((position, content), dim=-1)
 
 
-def make_queries(variant: Variant) -> QueryVariant:
-    return DabQueries() if variant == "dab" else DeformableDetrQueries()
+QUERY_VARIANTS: Mapping[Variant, type[DabQueries | DeformableDetrQueries]] = {
+    "dab": DabQueries,
+    "deformable-detr": DeformableDetrQueries,
+}

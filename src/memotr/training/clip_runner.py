@@ -16,6 +16,7 @@ from memotr.training.criterion import LOSS_NAMES, frame_losses
 from memotr.training.identity import Sightings, identity_loss, sightings
 from memotr.training.matching import Matching, assign, match
 from memotr.training.perturb import perturb
+from memotr.weights.published_names import published_name
 
 ALWAYS_USED = (
     "backbone.",
@@ -26,7 +27,7 @@ ALWAYS_USED = (
     "class_embed.",
     "det_",
 )
-"""Parameters that have a gradient whatever the clip and the number of layers, by how their names begin."""
+"""Parameters that have a gradient whatever the clip and the number of layers, by how their published names begin."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +153,7 @@ class ClipRunner(nn.Module):
         parameters = [
             p.flatten()[:1]
             for name, p in self.model.named_parameters()
-            if p.requires_grad and not name.startswith(ALWAYS_USED)
+            if p.requires_grad and not published_name(name).startswith(ALWAYS_USED)
         ]
         return 0.0 * torch.cat(parameters).sum() if parameters else self.layer_weights.new_zeros(())
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from memotr.weights.published_names import published
 
 
 class MovingAverage:
@@ -52,9 +53,9 @@ class MovingAverage:
 
 
 def _floating(module: nn.Module) -> dict[str, Tensor]:
-    """What is averaged, by name; tensors with two names once."""
-    named = chain(module.named_parameters(), module.named_buffers())
-    return {name: tensor.detach() for name, tensor in named if tensor.is_floating_point()}
+    """Return what is averaged, by published name; tensors with two names once."""
+    named = published(module.named_parameters()) | published(module.named_buffers())
+    return {name: tensor.detach() for name, tensor in named.items() if tensor.is_floating_point()}
 
 
 def _fill(module: nn.Module, values: Mapping[str, Tensor]) -> None:

@@ -38,6 +38,7 @@ from memotr.training.metrics import StepMetrics, Sums, peak_memory
 from memotr.training.optim import make_optimizer, no_grad_frames, set_learning_rates
 from memotr.training.report import Report
 from memotr.weights import save_model
+from memotr.weights.published_names import load_published, published_state
 
 Validate = Callable[[MeMOTR, int], Mapping[str, float]]
 """Scores a model after a number of epochs, by name; higher is better, and the first score selects the best model."""
@@ -292,7 +293,7 @@ class Training:
         return RunState(
             settings=self.config.model_dump(mode="json"),
             progress=self.progress,
-            model=self.model.state_dict(),
+            model=published_state(self.model),
             optimizer=self.optimizer.state_dict(),
             scaler=self.fabric.strategy.precision.state_dict(),
             average=self.average.state_dict() if self.average else None,
@@ -303,7 +304,7 @@ class Training:
         """Continue from a state; with the same ranks and settings, the results are those of an uninterrupted run."""
         self.progress = state.progress
         self.saved_at = state.progress.steps
-        self.model.load_state_dict(state.model)
+        load_published(self.model, state.model)
         self.optimizer.load_state_dict(state.optimizer)
         for group in self.optimizer.param_groups:
             group["weight_decay"] = (

@@ -9,13 +9,14 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 
 from memotr.config import OptimizerConfig
+from memotr.weights.published_names import published
 
 GROUPS = ("lr_backbone", "lr_points", "lr_query_updater", "lr")
 """Names of the groups: each is the setting that holds its learning rate."""
 
 
 def group_of(name: str) -> str:
-    """The group of a parameter of the model, by its name."""
+    """Return the group of a parameter of the model, by its published name."""
     if name.startswith("backbone."):
         return "lr_backbone"
     if "reference_points" in name or "sampling_offsets" in name:
@@ -28,11 +29,13 @@ def group_of(name: str) -> str:
 def make_optimizer(model: nn.Module, settings: OptimizerConfig, *, fused: bool = False) -> AdamW:
     """AdamW over the parameters of ``model`` that train; ``param_groups[i]["name"]`` is ``GROUPS[i]``.
 
+    A group's parameters are in the order of their published names, by which a saved state knows them.
+
     ``fused``: in one kernel; not where gradients are of a scaled loss (float16), because such an optimiser takes the
     scale off itself, too late for clipping.
     """
     members: dict[str, list[nn.Parameter]] = {group: [] for group in GROUPS}
-    for name, parameter in model.named_parameters():
+    for name, parameter in published(model.named_parameters()).items():
         if parameter.requires_grad:
             members[group_of(name)].append(parameter)
     groups = [

@@ -15,6 +15,7 @@ from memotr.documents import DocumentError, parse_json
 from memotr.errors import UserError
 from memotr.weights import huggingface
 from memotr.weights.files import check_file, is_safetensors, read_safetensors, read_torch
+from memotr.weights.published_names import published_name
 
 FORMAT = 1
 """Version of the header that this package writes."""
@@ -195,7 +196,10 @@ def _averaged(state: dict[str, Tensor], payload: Mapping[str, Any], path: Path) 
 
 
 def _find_state(payload: Any) -> dict[str, Tensor] | None:
-    """Return the state dict in a payload, without prefixes of wrappers around the model; None without one."""
+    """Return the state dict in a payload, without prefixes of wrappers around the model; None without one.
+
+    Names that only a model in memory has, and so a bare ``model.state_dict()``, become the published ones.
+    """
     if not isinstance(payload, dict):
         return None
     for candidate in (payload.get("model"), payload.get("state_dict"), payload):
@@ -204,7 +208,7 @@ def _find_state(payload: Any) -> dict[str, Tensor] | None:
             for wrapper in ("_orig_mod.", "module.", "_orig_mod."):  # torch.compile, data parallelism
                 if all(name.startswith(wrapper) for name in state):
                     state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
-            return state
+            return {published_name(name): tensor for name, tensor in state.items()}
     return None
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from memotr.weights.checkpoint import Checkpoint
+from memotr.weights.published_names import published_state
 
 HEAD = "class_embed."  # weights (K, C) and biases (K,) of every decoder layer
 
@@ -28,7 +29,7 @@ def for_classes(
         return checkpoint, "all of it"
     rows = [known.index(name) if name in known else None for name in wanted]
     state = dict(checkpoint.state)
-    for name, beginning in fresh.state_dict().items():
+    for name, beginning in published_state(fresh).items():
         if name.startswith(HEAD) and name in state:
             state[name] = _rows(state[name], rows, beginning)
     told = [name if row is not None else f"{name} (new)" for name, row in zip(wanted, rows, strict=True)]

@@ -14,6 +14,7 @@ from memotr.errors import UserError
 from memotr.models.memotr import MeMOTR
 from memotr.weights.architecture import differences, in_words, infer_config
 from memotr.weights.checkpoint import SHARED_BOX_HEADS, Checkpoint, Kind, read_checkpoint, shared_heads_once
+from memotr.weights.published_names import published_state
 
 COCO_ROWS = 91
 """Class rows of the official detectors, one for each of COCO's category numbers; 1 is person."""
@@ -83,7 +84,7 @@ def load_detector(model: MeMOTR, path: str | Path) -> LoadReport:
     found = tracker_names(shared_heads_once(checkpoint.state, checkpoint.path))
     _check_essentials(found, model, checkpoint.path)
     rows, classes = _class_rows(len(found["class_embed.0.bias"]), model.config.classes)
-    own = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith(SHARED_BOX_HEADS)}
+    own = {name: tensor for name, tensor in published_state(model).items() if not name.startswith(SHARED_BOX_HEADS)}
     loaded, left_out = [], {}
     for name, tensor in found.items():
         if name.startswith("class_embed."):

@@ -30,6 +30,7 @@ from memotr.weights.checkpoint import (
 )
 from memotr.weights.detector import describe_detector
 from memotr.weights.files import cast, write_safetensors
+from memotr.weights.published_names import load_published, published_state
 
 PUBLISHED_CONFIGS = ("config.yaml", "train/config.yaml", "train/train.yaml")
 """Places of the configuration beside a checkpoint; versions of the authors' code wrote the last two."""
@@ -97,8 +98,12 @@ def save_model(model: MeMOTR, path: str | Path, *, epoch: int | None = None, dty
 
 
 def model_state(model: MeMOTR, dtype: torch.dtype | None, path: Path) -> dict[str, Tensor]:
-    """Return the model's tensors on the CPU, floating-point ones as ``dtype``. Raises UserError beyond its range."""
-    state = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+    """Return the model's tensors on the CPU by published names, floating-point ones as ``dtype``.
+
+    Raises:
+        UserError: a value exceeds the range of ``dtype``.
+    """
+    state = {name: tensor.cpu() for name, tensor in published_state(model).items()}
     return state if dtype is None else cast(state, dtype, path)
 
 
@@ -185,8 +190,8 @@ def fill_model(checkpoint: Checkpoint, config: Config, origin: str) -> MeMOTR:
     model = build_model(config)
     state = shared_heads_once(checkpoint.state, checkpoint.path)
     state |= {SHARED_BOX_HEADS + k.removeprefix(BOX_HEADS): t for k, t in state.items() if k.startswith(BOX_HEADS)}
-    _check_fit(state, model.state_dict(), checkpoint, config, origin)
-    model.load_state_dict(state)
+    _check_fit(state, published_state(model), checkpoint, config, origin)
+    load_published(model, state)
     if checkpoint.settings is None and heads_are_a_guess(config.model) and origin == INFERRED:
         warnings.warn(
             f"{checkpoint.path}: the number of attention heads leaves no trace in the weights and was taken to be "
