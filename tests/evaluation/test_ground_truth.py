@@ -11,6 +11,7 @@ import pytest
 from memotr.data.truth import second_half
 from memotr.errors import UserError
 from memotr.evaluation.ground_truth import load_ground_truth
+from tests.data import layouts
 from tests.evaluation.generated import write_rows, write_sequence
 
 ROW = (1, 1, 10, 10, 20, 40, 1, 1, 1)
@@ -208,3 +209,13 @@ def test_halves_that_cannot_be(tmp_path: Path) -> None:
     refused("1 frames of a have no second half", folder, half=True)
     (folder / "seqinfo.ini").unlink()
     refused("--half needs the number of frames", folder, half=True)
+
+
+def test_a_seqmap_beside_data_without_seqmaps_is_no_error(tmp_path: Path) -> None:
+    """One that is asked for is."""
+    layouts.write_coco_video(tmp_path)
+    seqmap = tmp_path / "val_seqmap.txt"
+    seqmap.write_text("name\nclip0001\n")
+    assert load_ground_truth(tmp_path, split="val").names == ("clip0001", "clip0002")
+    with pytest.raises(UserError, match="seqmap has no meaning for the format coco-video"):
+        load_ground_truth(tmp_path, split="val", seqmap=seqmap)

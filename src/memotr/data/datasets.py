@@ -199,9 +199,8 @@ def find_truth(
         layout = recognise_truth(spec.root, spec.split, format, files)
     if not layout.reader.scored:
         raise UserError(f"{path}: is {layout.format}; what can be scored is {', '.join(scored_formats())}")
+    _refuse_meaningless(layout, DatasetSpec(path, seqmap=seqmap))
     name, half, seqmap = _choose(layout, spec.split, seqmap, ask=True)
-    if seqmap is not None and "seqmap" not in layout.reader.options:
-        raise UserError(f"{layout.root}: seqmap has no meaning for the format {layout.format}")
     place = layout.splits[name]
     request = SplitRequest(layout.root, name, place, layout.settings, files, seqmap, detector, only, images)
     return Split(layout, request, half, layout.settings.classes)
