@@ -210,11 +210,11 @@ def test_a_child_does_not_hold_what_its_parent_has_left(tmp_path: Path) -> None:
 import os
 with files.hold_folder(Path(sys.argv[1])), files.replacing(Path(sys.argv[1]) / "a.txt"):
     if os.fork() == 0:
-        sys.stdin.read()
+        {WAIT}
         os._exit(0)
-    {WAIT}
+    sys.stdin.read()
 """
-    with another_process(code, tmp_path) as process:
+    with another_process(code, tmp_path) as process:  # "there" comes from the child, which has closed its copies by then
         process.kill()
         process.wait()
         with hold_folder(tmp_path):
