@@ -29,7 +29,7 @@ import torch
 from memotr import load_model
 from memotr.build import build_model
 from memotr.config import load_config
-from memotr.training.checkpoint import LAST, read_state
+from memotr.training.run_state import LAST, read_state
 from memotr.weights import save_model
 
 NETWORK = [

@@ -12,7 +12,7 @@ import typer
 
 from memotr.cli import app, main
 from memotr.config import Config, load_config
-from memotr.weights.tracker import load_model
+from memotr.weights.model_files import load_model
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
@@ -59,7 +59,7 @@ def test_both_names_of_the_device(
         given.append(device)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("memotr.training.run.train", lambda *_, device, **_options: stop(device))
+    monkeypatch.setattr("memotr.training.train.train", lambda *_, device, **_options: stop(device))
     monkeypatch.setattr("memotr.training.devices.make_fabric", lambda device, *_: stop(device))
     for name in ("load_benchmark", "join_benchmarks"):
         monkeypatch.setattr(f"memotr.evaluation.benchmark.{name}", lambda *_, **_options: NoSequences)
@@ -115,10 +115,10 @@ SETTING = "tracking.det_thresh"
 @pytest.mark.parametrize(
     ("line", "called"),
     [
-        ("train tiny {}=0.1", "memotr.training.run.train"),
-        ("train {}=0.1 --resume run", "memotr.training.run.train"),
-        ("bench frame --quick", "memotr.bench.run.run_benchmark"),
-        ("export synthdance a.onnx", "memotr.export.run.export_model"),
+        ("train tiny {}=0.1", "memotr.training.train.train"),
+        ("train {}=0.1 --resume run", "memotr.training.train.train"),
+        ("bench frame --quick", "memotr.bench.parts.run_benchmark"),
+        ("export synthdance a.onnx", "memotr.export.export_model.export_model"),
     ],
 )
 def test_set_reaches_the_configuration(
@@ -133,7 +133,7 @@ def test_set_reaches_the_configuration(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(called, stop)
-    monkeypatch.setattr("memotr.training.options.read_state", lambda _run: State())
+    monkeypatch.setattr("memotr.training.resume.read_state", lambda _run: State())
     more = ("--set", f"{SETTING}=0.3", "--set", f"{SETTING}=0.4")
     assert run(monkeypatch, *line.format(SETTING).split(), *more) == 130, capsys.readouterr().err
     config = found[0] if isinstance(found[0], Config) else found[0].config
@@ -174,8 +174,8 @@ def test_set_reaches_the_demo(train: bool, tmp_path: Path, monkeypatch: pytest.M
         given.append((device, settings))
         assert easy == train
 
-    monkeypatch.setattr("memotr.demo.training.train_for_demo", train_for_demo)
-    monkeypatch.setattr("memotr.demo.run.run_demo", run_demo)
+    monkeypatch.setattr("memotr.demo.train_for_demo.train_for_demo", train_for_demo)
+    monkeypatch.setattr("memotr.demo.run_demo.run_demo", run_demo)
     options = ["--train"] * train
     assert run(monkeypatch, "demo", *options, "--set", f"{SETTING}=0.4", "--device", "cpu") == 0
     assert given == [("cpu", [f"{SETTING}=0.4"])] * (1 + train)

@@ -70,7 +70,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
                     raise error
             return make_tracks([[run.updates, 2, 30, 40]], frame=run.updates - 1)
 
-    monkeypatch.setattr("memotr.weights.tracker.load_model", load_model)
+    monkeypatch.setattr("memotr.weights.model_files.load_model", load_model)
     monkeypatch.setattr("memotr.tracking.tracker.Tracker", FakeTracker)
     monkeypatch.chdir(tmp_path)
     before = signal.getsignal(signal.SIGTERM)

@@ -205,7 +205,10 @@ def test_one_process_at_a_time(tmp_path: Path, hold: str, doing: str) -> None:
 
 
 def test_a_child_does_not_hold_what_its_parent_has_left(tmp_path: Path) -> None:
-    """As workers that read clips, which live a little longer than a killed training."""
+    """As workers that read clips, which live a little longer than a killed training.
+
+    The child prints the line that is waited for: by then it has closed its copies.
+    """
     code = f"""
 import os
 with files.hold_folder(Path(sys.argv[1])), files.replacing(Path(sys.argv[1]) / "a.txt"):
@@ -214,7 +217,7 @@ with files.hold_folder(Path(sys.argv[1])), files.replacing(Path(sys.argv[1]) / "
         os._exit(0)
     sys.stdin.read()
 """
-    with another_process(code, tmp_path) as process:  # "there" comes from the child, which has closed its copies by then
+    with another_process(code, tmp_path) as process:
         process.kill()
         process.wait()
         with hold_folder(tmp_path):

@@ -13,8 +13,8 @@ from memotr.build import build_model
 from memotr.config import make_config
 from memotr.errors import UserError
 from memotr.weights import convert, describe, load_detector, load_model, read_checkpoint
-from memotr.weights.detector import tracker_name
 from memotr.weights.huggingface import to_huggingface, to_official
+from memotr.weights.pretrained import tracker_name
 from memotr.weights.published_names import published_state
 from tests.builders import random_images
 

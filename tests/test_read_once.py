@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from memotr.published import BDD100K_CLASSES
-from memotr.weights.tracker import save_model
+from memotr.weights.model_files import save_model
 from tests.builders import tiny_model
 from tests.data import layouts
 from tests.evaluation.test_commands import Command, memotr  # noqa: F401 (a fixture)

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-import memotr.weights.tracker
+import memotr.weights.model_files
 from memotr import build_model, load_config, load_model
 from memotr.cli import main
 from memotr.config import make_config
@@ -193,7 +193,7 @@ def test_strictness(model, tmp_path, change, message):
 def test_a_network_far_larger_than_its_file_is_not_built(model, tmp_path, monkeypatch):
     """Whatever the configuration says: nothing is allocated beyond what the file could fill."""
     save_model(model, tmp_path / "a.safetensors")
-    monkeypatch.setattr(memotr.weights.tracker, "build_model", lambda config: pytest.fail("it was built"))
+    monkeypatch.setattr(memotr.weights.model_files, "build_model", lambda config: pytest.fail("it was built"))
     with pytest.raises(UserError, match=r"does not fit .*num_queries is \d+ in the checkpoint, 10000 in .* parameters"):
         load_model(tmp_path / "a.safetensors", config="dancetrack", settings=["model.num_queries=10000"])
 
@@ -380,7 +380,7 @@ def test_preset_without_weights(tmp_path, monkeypatch):
 
 
 def test_preset_with_weights(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(memotr.weights.tracker.resources, "files", lambda _: tmp_path)
+    monkeypatch.setattr(memotr.weights.model_files.resources, "files", lambda _: tmp_path)
     save_model(model, tmp_path / "presets" / "tiny.safetensors")
     (tmp_path / "presets" / "tiny.yaml").touch()
     assert_equal(load_model("tiny"), published_state(model))

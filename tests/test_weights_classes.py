@@ -5,9 +5,9 @@ import torch
 
 from memotr.build import build_model
 from memotr.config import load_config
-from memotr.training.run import start_model
+from memotr.training.train import start_model
 from memotr.weights.classes import HEAD
-from memotr.weights.tracker import save_model
+from memotr.weights.model_files import save_model
 from tests.training.builders import SMALL
 
 

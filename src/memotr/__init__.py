@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from memotr.config import load_config
     from memotr.tracking.tracker import Tracker
     from memotr.tracks import Tracks
-    from memotr.weights.tracker import load_model
+    from memotr.weights.model_files import load_model
 
 __version__ = "0.1.0"
 
@@ -19,7 +19,7 @@ _HOMES = {
     "Tracks": "memotr.tracks",
     "build_model": "memotr.build",
     "load_config": "memotr.config",
-    "load_model": "memotr.weights.tracker",
+    "load_model": "memotr.weights.model_files",
 }
 
 

@@ -44,3 +44,14 @@ def generalized_box_iou(a: Tensor, b: Tensor) -> Tensor:
     high = torch.maximum(a[:, None, 2:], b[None, :, 2:])  # (N, M, 2)
     hull = (high - low).clamp(min=0).prod(dim=2)  # (N, M)
     return iou - (hull - union) / hull.clamp(min=torch.finfo(hull.dtype).tiny)
+
+
+def paired_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """IoU and generalized IoU of box i of ``a`` with box i of ``b``: cxcywh (N, 4) each to (N,), (N,)."""
+    a, b = cxcywh_to_xyxy(a), cxcywh_to_xyxy(b)
+    tiny = torch.finfo(a.dtype).tiny
+    intersection = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)  # (N,)
+    union = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - intersection
+    hull = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
+    iou = intersection / union.clamp(min=tiny)
+    return iou, iou - (hull - union) / hull.clamp(min=tiny)

@@ -125,7 +125,7 @@ def test_a_full_disk(tmp_path: Path, workers: int) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 130), (signal.SIGHUP, 130)])
 def test_a_stopped_run_leaves_no_process(tmp_path: Path, number: signal.Signals, code: int) -> None:
     options = ["--splits", "train=500", "--frames", "4", "--size", "96x64", "--figures", "2-4", "--workers", "2"]
-    command = [sys.executable, "-m", "memotr.cli", "data", "synth", str(tmp_path / "out"), *options]
+    command = [sys.executable, "-m", "memotr", "data", "synth", str(tmp_path / "out"), *options]
     run = MarkedProcess(command, tmp_path / "log")
     try:
         while not list(tmp_path.glob("out/train/*/seqinfo.ini")):

@@ -96,7 +96,7 @@ def with_module(folder: Path, text: str, *arguments: str | Path) -> subprocess.C
     """Run the command in a process that finds another cv2."""
     folder.mkdir(exist_ok=True)
     (folder / "cv2.py").write_text(text)
-    command = [sys.executable, "-m", "memotr.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "memotr", *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(folder)}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 

@@ -25,7 +25,7 @@ from memotr.files import hold_folder
 from memotr.published import BDD100K_CLASSES
 from memotr.tracking.tracker import Tracker
 from memotr.tracks import Tracks
-from memotr.weights.tracker import load_model, save_model
+from memotr.weights.model_files import load_model, save_model
 from tests.builders import tiny_model
 from tests.data import layouts
 from tests.evaluation.test_commands import Command, memotr  # noqa: F401 (a fixture)
@@ -286,7 +286,7 @@ def test_an_unreadable_image_ends_it_with_the_finished_sequences_kept(
 
 def command(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "LOCAL_RANK"} | {"OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-m", "memotr.cli", *map(str, arguments)]
+    words = [sys.executable, "-m", "memotr", *map(str, arguments)]
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 

@@ -11,7 +11,7 @@ import torch
 
 from memotr.evaluation.checkpoints import CheckpointDeletedError, Evaluation
 from memotr.evaluation.watch import numbered_checkpoints
-from memotr.weights.tracker import save_model
+from memotr.weights.model_files import save_model
 from tests.builders import tiny_model
 from tests.data import layouts
 from tests.evaluation.test_commands import Command, memotr  # noqa: F401 (a fixture)

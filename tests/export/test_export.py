@@ -9,9 +9,9 @@ import pytest
 from memotr.config import BackboneConfig
 from memotr.errors import UserError
 from memotr.export.engines import open_engine
+from memotr.export.export_model import export_model
+from memotr.export.exported_tracker import ExportedTracker
 from memotr.export.frame_step import INPUTS, OUTPUTS
-from memotr.export.run import export_model
-from memotr.export.tracker import ExportedTracker
 from memotr.tracking.tracker import Tracker
 from tests.builders import tiny_model
 from tests.export.builders import EagerEngine, smallest_model
@@ -112,10 +112,10 @@ def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
     def differ(step, engine):
         raise UserError("the exported step gives another scores")
 
-    monkeypatch.setattr("memotr.export.run.trace", lambda model: (None, None))
-    monkeypatch.setattr("memotr.export.run.write_onnx", lambda program, path, texts: path.write_bytes(b"onnx"))
-    monkeypatch.setattr("memotr.export.run.open_engine", lambda path, device: None)
-    monkeypatch.setattr("memotr.export.run.check", differ)
+    monkeypatch.setattr("memotr.export.export_model.trace", lambda model: (None, None))
+    monkeypatch.setattr("memotr.export.export_model.write_onnx", lambda program, path, texts: path.write_bytes(b"onnx"))
+    monkeypatch.setattr("memotr.export.export_model.open_engine", lambda path, device: None)
+    monkeypatch.setattr("memotr.export.export_model.check", differ)
     with pytest.raises(UserError, match="another scores"):
         export_model(tiny_model(), [tmp_path / "a.onnx"])
     assert not list(tmp_path.iterdir())
@@ -134,7 +134,7 @@ def test_what_cannot_be_exported_is_refused_before_anything_takes_time(tmp_path)
 
 def test_a_place_that_cannot_be_written_is_known_before_tracing(tmp_path, monkeypatch):
     (tmp_path / "taken").touch()
-    monkeypatch.setattr("memotr.export.run.trace", lambda model: pytest.fail("traced"))
+    monkeypatch.setattr("memotr.export.export_model.trace", lambda model: pytest.fail("traced"))
     with pytest.raises(UserError, match=r"cannot write .*a\.onnx"):
         export_model(tiny_model(), [tmp_path / "taken" / "a.onnx"])
 
@@ -158,7 +158,7 @@ def test_a_backbone_that_cannot_be_exported(tmp_path, monkeypatch):
     def fail(_):
         raise ValueError("sizes depend on each other. A long explanation")
 
-    monkeypatch.setattr("memotr.export.run.trace", fail)
+    monkeypatch.setattr("memotr.export.export_model.trace", fail)
     model = smallest_model("dab", 1, backbone=BackboneConfig(name="transformers:convnext"))
     with pytest.raises(UserError, match=r"^the backbone transformers:convnext cannot .* any size: sizes .* other$"):
         export_model(model, [tmp_path / "tracker.pt2"])

@@ -3,7 +3,7 @@ import pytest
 
 from memotr.errors import UserError
 from memotr.export.engines import choose_engine, open_engine
-from memotr.export.tracker import ExportedTracker
+from memotr.export.exported_tracker import ExportedTracker
 from memotr.tracking.tracker import Tracker
 from tests.builders import tiny_model
 from tests.export.builders import EagerEngine, onnx_bytes

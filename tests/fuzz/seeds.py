@@ -21,8 +21,8 @@ from memotr.config import Config, load_config
 from memotr.io.bdd import BddSink
 from memotr.published import BDD100K_CLASSES
 from memotr.weights import convert
+from memotr.weights.model_files import save_model
 from memotr.weights.published_names import published_state
-from memotr.weights.tracker import save_model
 from tests.data import layouts
 from tests.evaluation.generated import write_rows, write_split
 from tests.io.results import make_frame, make_tracks
@@ -182,9 +182,9 @@ def _published(folder: Path) -> None:
 
 
 def _huggingface(folder: Path) -> None:
-    from memotr.weights.detector import _PREFIXES
-    from memotr.weights.files import write_safetensors
     from memotr.weights.huggingface import to_huggingface
+    from memotr.weights.pretrained import _PREFIXES
+    from memotr.weights.tensor_files import write_safetensors
 
     model = small_model(small_config("model.variant=deformable-detr"))
     official = {}
@@ -203,7 +203,7 @@ def _huggingface(folder: Path) -> None:
 
 def _trained(folder: Path) -> None:
     """Write a data set, a configuration for it, and the folder of a training run."""
-    from memotr.training.run import train
+    from memotr.training.train import train
 
     layouts.write_dancetrack(folder / "data", sequences=1, **SMALL)
     config = small_config(*TRAINING, "data.train=[{path: DanceTrack}]")

@@ -15,8 +15,8 @@ from memotr.models.levels import level_shapes
 from memotr.models.resnet import ResNetBackbone
 from memotr.tracking.tracker import Tracker
 from memotr.weights import describe, load_model, save_model
-from memotr.weights.backbone import load_backbone
 from memotr.weights.convert import convert
+from memotr.weights.pretrained import load_backbone
 from tests.builders import random_images, random_tracks, tiny_model
 
 CONVNEXT = {"depths": [1, 1, 2, 1], "hidden_sizes": [8, 16, 24, 32]}

@@ -13,7 +13,7 @@ from memotr.structures import ImageBatch
 from memotr.weights import load_detector, load_model
 from memotr.weights.architecture import count_parameters, infer_config
 from memotr.weights.checkpoint import SHARED_BOX_HEADS
-from memotr.weights.detector import tracker_names
+from memotr.weights.pretrained import tracker_names
 from memotr.weights.published_names import published, published_state
 from tests.parity import golden
 from tests.parity.harness import FOLDER, Fixture, golden_state_dict

@@ -14,7 +14,7 @@ from memotr.errors import UserError
 from memotr.io.frames import Frame, Selection, Source
 from memotr.io.mot import MotSink
 from memotr.io.sinks import Sink
-from memotr.tracking.run import AHEAD, BEHIND, track_source
+from memotr.tracking.pipeline import AHEAD, BEHIND, track_source
 from memotr.tracks import Tracks
 from tests.io.results import make_frame, make_tracks, read_mot
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from memotr.export.tracker import ExportedTracker
+from memotr.export.exported_tracker import ExportedTracker
 from memotr.tracking import compiled
 from memotr.tracking.batch import batched
 from memotr.tracking.compiled import CompiledTracker

@@ -9,7 +9,7 @@ from memotr.errors import UserError
 from memotr.io.frames import Frame
 from memotr.io.mot import MotSink
 from memotr.io.sources import open_source
-from memotr.tracking.sources import check_sources, track_sources
+from memotr.tracking.many_sources import check_sources, track_sources
 from memotr.tracking.tracker import Tracker
 from tests.io.results import read_mot
 from tests.io.videos import numbered_video

@@ -24,11 +24,11 @@ import torch
 from memotr.build import build_model
 from memotr.config import OptimizerConfig, load_config
 from memotr.evaluation.run_record import fingerprint
-from memotr.training.checkpoint import LAST, read_state
 from memotr.training.engine import Training
 from memotr.training.optim import make_optimizer
-from memotr.training.options import settle
-from memotr.training.run import train
+from memotr.training.resume import resolve_run
+from memotr.training.run_state import LAST, read_state
+from memotr.training.train import train
 from memotr.weights.published_names import published, published_state
 from tests.training.builders import SMALL, write_videos
 
@@ -152,7 +152,7 @@ def interrupt(folder: Path, variant: str, data: Path) -> None:
 
 def resume(folder: Path, data: Path) -> None:
     """Train on to the last epoch, with the data wherever it lies now."""
-    config, output, state = settle(None, [f"data.root={data}"], {}, None, folder)
+    config, output, state = resolve_run(None, [f"data.root={data}"], {}, None, folder)
     assert state.progress.steps == STOPPED_AFTER
     assert train(config, output, state=state, device="cpu") == 0
 

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from memotr.errors import UserError
-from memotr.training.checkpoint import (
+from memotr.training.ema import MovingAverage
+from memotr.training.optim import make_optimizer
+from memotr.training.run_state import (
     LAST,
     Progress,
     RunState,
@@ -18,11 +20,9 @@ from memotr.training.checkpoint import (
     set_generator_states,
     write_state,
 )
-from memotr.training.ema import MovingAverage
-from memotr.training.optim import make_optimizer
 from memotr.weights import describe, save_model
+from memotr.weights.model_files import load_model
 from memotr.weights.published_names import published_state
-from memotr.weights.tracker import load_model
 from tests.builders import tiny_model
 from tests.full_disk import files_end_at
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from memotr.errors import UserError
-from memotr.training.checkpoint import read_state
 from memotr.training.clip_runner import ClipRunner
 from memotr.training.devices import make_fabric
+from memotr.training.run_state import read_state
 from tests.training.builders import SMALL, write_videos
 from tests.training.two_ranks import CLIPS, VARIANTS, clips, exact_model
 
@@ -57,7 +57,7 @@ def test_gradients_of_two_ranks_are_those_of_one_with_both_clips(two_ranks, vari
 def test_a_run_on_two_ranks_is_the_run_on_one_with_twice_the_clips(tmp_path):
     write_videos(tmp_path / "data")
     common = [*SMALL, f"data.root={tmp_path / 'data'}", "training.epochs=2", "training.accumulation=2"]
-    run = ["memotr.cli", "train", "tiny", *common, "--device", "cpu"]
+    run = ["memotr", "train", "tiny", *common, "--device", "cpu"]
     two = ["--output", tmp_path / "two", "training.batch_size=1", "--devices", "2"]
     start(*run, *two, "--checkpoint-activations", "backbone,encoder,decoder")
     start(*run, "--output", tmp_path / "one", "training.batch_size=2")

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from memotr.training.checkpoint import LAST, read_state
+from memotr.training.run_state import LAST, read_state
 from tests.training.builders import write_videos
 from tests.training.earlier_runs import (
     VARIANTS,

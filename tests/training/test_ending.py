@@ -16,9 +16,9 @@ from benchmarks.kill_runs import GRACE, MarkedProcess
 from memotr.config import Config, load_config
 from memotr.errors import UserError
 from memotr.signals import STOP_SIGNALS
-from memotr.training.checkpoint import read_state
 from memotr.training.engine import Training
-from memotr.training.run import train, what_was_lost
+from memotr.training.run_state import read_state
+from memotr.training.train import train, what_was_lost
 from tests.training.builders import SMALL
 
 PATIENCE = 300  # seconds, after which something hangs
@@ -103,7 +103,7 @@ def start(data: Path, folder: Path, *options: str, before: str = "exec") -> Mark
     for name in ("site", "tmp"):
         (folder / name).mkdir()
     (folder / "site" / "sitecustomize.py").write_text("import gc\ngc.disable()\n")
-    command = [sys.executable, "-m", "memotr.cli", "train", "tiny", *SMALL, *options, "--device", "cpu"]
+    command = [sys.executable, "-m", "memotr", "train", "tiny", *SMALL, *options, "--device", "cpu"]
     command += ["--data-root", str(data), "--output", str(folder / "run")]
     path = os.pathsep.join(filter(None, [str(folder / "site"), os.environ.get("PYTHONPATH")]))
     environment = {"PYTHONPATH": path, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"}

@@ -21,11 +21,10 @@ from memotr.cli import app
 from memotr.config import Config, load_config
 from memotr.errors import UserError
 from memotr.training import engine, run
-from memotr.training.checkpoint import read_state
-from memotr.training.clip_loss import ClipLoss
+from memotr.training.clip_runner import ClipLoss
 from memotr.training.engine import Training
-from memotr.training.inputs import settle_classes
-from memotr.training.options import with_validation
+from memotr.training.inputs import settle_classes, with_validation
+from memotr.training.run_state import read_state
 from memotr.weights import load_model
 from memotr.weights.published_names import published_state
 from tests.data.layouts import (
@@ -275,7 +274,7 @@ def test_an_epoch_whose_last_step_is_skipped_is_saved(data, tmp_path, monkeypatc
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes as Linux lists them")
 def test_a_lost_worker_ends_the_run_with_one_line(data, tmp_path):
-    command = [sys.executable, "-m", "memotr.cli", "train", "tiny", *SMALL, "training.epochs=99", "data.workers=1"]
+    command = [sys.executable, "-m", "memotr", "train", "tiny", *SMALL, "training.epochs=99", "data.workers=1"]
     command += ["--data-root", str(data), "--output", str(tmp_path), "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
@@ -314,7 +313,7 @@ WITHOUT_POSIX = """
 import multiprocessing, signal, sys, torch
 sys.modules["resource"] = None
 del signal.SIGUSR1
-import memotr.training.run
+import memotr.training.train
 from memotr.data.clips import _begin_worker
 from memotr.training.metrics import peak_memory
 from memotr.signals import stop_on_signals

@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 
 from memotr.bench.machine import describe_machine
 from memotr.training.environment import describe_environment
-from memotr.training.report import _known
+from memotr.training.run_report import _known
 
 
 def test_a_recorded_command_line_holds_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,7 @@ import torch
 
 from memotr.boxes import box_iou, cxcywh_to_xyxy, generalized_box_iou
 from memotr.structures import FrameTargets
-from memotr.training.criterion import frame_losses
-from memotr.training.losses import paired_iou, sigmoid_focal_loss
+from memotr.training.losses import frame_losses, paired_iou, sigmoid_focal_loss
 from memotr.training.matching import Matching
 from tests.training.builders import layered_output, targets_of
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from memotr.cli import app
 from memotr.config import load_config
 from memotr.errors import UserError
-from memotr.training import run
+from memotr.training import train as run
 from memotr.weights import describe, load_model
 from tests.test_weights import detector_state
 from tests.training.builders import SMALL, write_videos

@@ -20,14 +20,14 @@ from memotr import load_model
 from memotr.config import Config, load_config
 from memotr.errors import UserError
 from memotr.files import hold_folder
-from memotr.training import run
-from memotr.training.checkpoint import LAST, read_state
+from memotr.training import train as run
 from memotr.training.devices import Autocast
 from memotr.training.ema import MovingAverage
 from memotr.training.engine import Training
-from memotr.training.options import settle
-from memotr.training.report import open_board
-from memotr.training.run import train
+from memotr.training.resume import resolve_run
+from memotr.training.run_report import open_board
+from memotr.training.run_state import LAST, read_state
+from memotr.training.train import train
 from tests.full_disk import files_end_at, needs_limits
 from tests.training.builders import SMALL, write_videos
 
@@ -64,7 +64,7 @@ def curve(folder: Path) -> list[dict]:
 
 
 def resume(folder: Path, *more: str) -> int:
-    config, output, state = settle(None, list(more), {}, None, folder)
+    config, output, state = resolve_run(None, list(more), {}, None, folder)
     return train(config, output, state=state, device="cpu")
 
 
@@ -99,7 +99,7 @@ def kill_after(command: list[str], lines: int) -> None:
 def test_killed_at_any_step_and_resumed_is_the_same_run(data, uninterrupted, tmp_path):
     steps = read_state(uninterrupted).progress.steps
     where = random.Random(os.urandom(8)).randint(2, steps // 2 - 1)  # a line of metrics after the first checkpoint
-    command = [sys.executable, "-m", "memotr.cli", "train", "tiny", *SETTINGS, "--device", "cpu"]
+    command = [sys.executable, "-m", "memotr", "train", "tiny", *SETTINGS, "--device", "cpu"]
     kill_after([*command, "--data-root", str(data), "--output", str(tmp_path), "data.workers=1"], where)
     last = read_state(tmp_path).progress.steps
     assert 3 <= last < steps
@@ -144,7 +144,7 @@ def test_what_ends_a_run_between_epochs_costs_nothing_of_the_epoch(data, uninter
     every = "training.output.val_every=1"
     with pytest.raises(UserError, match="cannot be read"):
         train(settings(data, every), tmp_path, device="cpu", validate=broken)
-    config, output, state = settle(None, [every], {}, None, tmp_path)
+    config, output, state = resolve_run(None, [every], {}, None, tmp_path)
     assert state.progress.outcome_due
     assert train(config, output, state=state, device="cpu", validate=scores) == 0
     assert [line["validation"]["HOTA"] for line in curve(tmp_path) if "validation" in line] == [0.1, 0.2, 0.3]
@@ -158,13 +158,13 @@ def test_what_ends_a_run_between_epochs_costs_nothing_of_the_epoch(data, uninter
 def test_a_resumed_run_does_not_write_into_another_one(uninterrupted, tmp_path):
     (tmp_path / LAST).write_text("another run's")
     with pytest.raises(UserError, match="holds another run"):
-        settle(None, [], {}, tmp_path, uninterrupted)
-    assert settle(None, [], {}, uninterrupted, uninterrupted / "epoch_0001.pt")[1] == uninterrupted
+        resolve_run(None, [], {}, tmp_path, uninterrupted)
+    assert resolve_run(None, [], {}, uninterrupted, uninterrupted / "epoch_0001.pt")[1] == uninterrupted
 
 
 def test_weights_to_begin_with_are_not_for_a_run_that_goes_on(uninterrupted):
     command = ["train", "--resume", str(uninterrupted), "--pretrained", "detector.pth"]
-    done = subprocess.run([sys.executable, "-m", "memotr.cli", *command], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "memotr", *command], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "leave one of them out" in done.stderr.replace("\n", " ")
 

@@ -8,8 +8,7 @@ import torch
 
 from memotr.config import OptimizerConfig
 from memotr.structures import ClipBatch, ImageBatch
-from memotr.training.clip_loss import ClipLoss
-from memotr.training.clip_runner import ClipRunner
+from memotr.training.clip_runner import ClipLoss, ClipRunner
 from memotr.training.devices import make_fabric
 from memotr.training.optim import make_optimizer
 from tests.builders import tiny_model

@@ -19,7 +19,7 @@ from memotr.bench.scene import CompiledCrowdTracker, CrowdTracker, make_crowd, m
 from memotr.io.outputs import open_outputs
 from memotr.io.sources import open_source
 from memotr.tracking.batch import side_by_side
-from memotr.tracking.run import track_source
+from memotr.tracking.pipeline import track_source
 from memotr.tracking.tracker import Tracker
 
 NOTE = "Start and loading weights are not counted. The baseline writes a frame before it begins to decode the next one."

@@ -9,7 +9,7 @@ from typing import Annotated, get_args
 import typer
 
 from memotr.cli.application import app
-from memotr.cli.options import Overrides
+from memotr.cli.shared_options import Overrides
 from memotr.terminal import say
 from memotr.vocabulary import BenchmarkPart
 
@@ -63,12 +63,12 @@ def bench(
     import torch
 
     from memotr.bench.options import Options
-    from memotr.bench.run import PARTS, run_benchmark
+    from memotr.bench.parts import PARTS, run_benchmark
     from memotr.config import load_config
     from memotr.consoles import console
     from memotr.data.synth.settings import parse_pair
     from memotr.errors import UserError
-    from memotr.weights.tracker import choose_device
+    from memotr.weights.model_files import choose_device
 
     chosen = [part for part in PARTS if parts is None or part in parts]
     if unknown := set(parts or ()) - set(PARTS):

@@ -10,8 +10,18 @@ from typing import Annotated, Literal
 import typer
 
 from memotr.cli.application import app
-from memotr.cli.options import Configuration, DeviceKind, Devices, Nodes, Overrides, Precision, Rules, Seqmap, Sequences
 from memotr.cli.score import describe_truth, show_scores
+from memotr.cli.shared_options import (
+    Configuration,
+    DeviceKind,
+    Devices,
+    Nodes,
+    Overrides,
+    Precision,
+    Rules,
+    Seqmap,
+    Sequences,
+)
 from memotr.errors import UserError
 from memotr.terminal import note, say
 from memotr.vocabulary import SubmissionFormat

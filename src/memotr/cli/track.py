@@ -12,11 +12,11 @@ import typer
 
 from memotr import vocabulary
 from memotr.cli.application import MOST_FRAMES, app
-from memotr.cli.options import Configuration, Device, DeviceKind, Overrides, Precision
+from memotr.cli.shared_options import Configuration, Device, DeviceKind, Overrides, Precision
 from memotr.errors import UserError
 
 if TYPE_CHECKING:
-    from memotr.tracking.run import FrameTracker
+    from memotr.tracking.pipeline import FrameTracker
 
 Sources = Annotated[
     list[str],
@@ -94,7 +94,7 @@ def track(
     from memotr.export.engines import choose_engine
     from memotr.io.outputs import check_outputs, open_outputs
     from memotr.io.sources import open_source
-    from memotr.tracking.sources import check_sources, track_sources
+    from memotr.tracking.many_sources import check_sources, track_sources
 
     open_one = partial(open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad)
     check_outputs(output, check_sources(sources, open_one))
@@ -139,7 +139,7 @@ def load_tracker(checkpoint: str, device: str, options: NetworkOptions, threshol
     """Load a tracker that runs in PyTorch."""
     from memotr.tracking.compiled import CompiledTracker
     from memotr.tracking.tracker import Tracker
-    from memotr.weights.tracker import load_model
+    from memotr.weights.model_files import load_model
 
     model = load_model(checkpoint, config=options.config, settings=options.set, device=device, kernel=options.kernel)
     if options.compile and options.batch > 1:
@@ -151,7 +151,7 @@ def load_tracker(checkpoint: str, device: str, options: NetworkOptions, threshol
 def load_exported(checkpoint: str, device: str, options: NetworkOptions, thresholds: dict[str, Any]) -> FrameTracker:
     """Load an exported tracker. Raises UserError for options that are fixed in the file."""
     from memotr.export.engines import open_engine
-    from memotr.export.tracker import ExportedTracker
+    from memotr.export.exported_tracker import ExportedTracker
 
     if given := options.given():
         raise UserError(f"{checkpoint}: is an export, in which this is settled: leave out {', '.join(given)}")
@@ -174,11 +174,11 @@ def demo(
 
     Needs no download. An interrupted --train continues where it stopped.
     """
-    from memotr.demo.run import run_demo
+    from memotr.demo.run_demo import run_demo
 
     settings = overrides or ()
     if train:
-        from memotr.demo.training import train_for_demo
+        from memotr.demo.train_for_demo import train_for_demo
 
         weights, code = train_for_demo(output / "training", device, settings)
         if code:

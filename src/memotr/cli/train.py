@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from memotr.cli.application import app
-from memotr.cli.options import DeviceKind, Devices, Nodes, Overrides
+from memotr.cli.shared_options import DeviceKind, Devices, Nodes, Overrides
 from memotr.errors import UserError
 from memotr.vocabulary import ModelPart, Precision
 
@@ -65,8 +65,9 @@ def train(
     """
     from memotr.data.formats.dataset_format import AnnotationFiles
     from memotr.evaluation.validation import make_validation
-    from memotr.training.options import settle, with_validation
-    from memotr.training.run import train as run
+    from memotr.training.inputs import with_validation
+    from memotr.training.resume import resolve_run
+    from memotr.training.train import train as run
 
     given = {
         "data.root": None if data_root is None else str(data_root),
@@ -79,7 +80,7 @@ def train(
             f"--resume {resume} goes on with a run, which has weights; --pretrained {pretrained} begins another one: "
             "leave one of them out"
         )
-    chosen, folder, state = settle(config, [*(settings or []), *(overrides or [])], given, output, resume)
+    chosen, folder, state = resolve_run(config, [*(settings or []), *(overrides or [])], given, output, resume)
     chosen = with_validation(chosen)
     wanted = chosen.training.output.val_every > 0
     files = AnnotationFiles()

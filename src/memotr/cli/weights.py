@@ -1,4 +1,4 @@
-"""The commands `memotr info` and `memotr convert`."""
+"""The commands `memotr info`, `memotr convert` and `memotr export`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from memotr.cli.application import app
-from memotr.cli.options import Overrides
+from memotr.cli.shared_options import Configuration, Overrides
 from memotr.terminal import say
 
 
@@ -46,6 +46,28 @@ def convert(
     from memotr.weights import convert as convert_weights
 
     say(f"wrote {convert_weights(source, target, config=config, settings=overrides or (), half=half)}")
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[str, typer.Argument(help="Weights file (the authors' or ours), or the name of a preset.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Files to write; each name ends in .onnx or .pt2 (torch.export).")
+    ],
+    config: Configuration = None,
+    overrides: Overrides = None,
+) -> None:
+    """Export the frame step as ONNX or as a PyTorch program, for images of any size.
+
+    The step takes an image and the tracks and returns the new tracks; births, deaths and memory are part of it. Each
+    file is checked against PyTorch on a synthetic video before it gets its name. Run it with
+    `memotr track VIDEO --checkpoint FILE.onnx`.
+    """
+    from memotr.export.export_model import export_model
+    from memotr.weights.model_files import load_model
+
+    model = load_model(checkpoint, config=config, settings=overrides or (), device="cpu", kernel="reference")
+    export_model(model, files, say)
 
 
 def show_table(lines: dict[str, str]) -> None:

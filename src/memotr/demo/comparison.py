@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
+from trackers import ByteTrackTracker
 
 from memotr.data.sequences import FrameBoxes, Sequence
-from memotr.demo.motion import MotionTracker
 from memotr.demo.picture import side_by_side
 from memotr.evaluation.ground_truth import load_ground_truth
 from memotr.evaluation.scoring import evaluate
@@ -22,6 +23,23 @@ from memotr.tracks import Tracks
 OURS, MOTION = "MeMOTR", "ByteTrack on its boxes"
 ROWS = 4  # frames in the picture
 METRICS = ("HOTA", "DetA", "AssA", "IDF1")  # in percent
+
+
+class MotionTracker:
+    """ByteTrack (Zhang et al., ECCV 2022) of the package ``trackers``, with its own settings."""
+
+    def __init__(self, fps: float) -> None:
+        """Args: fps: frames per second of the video."""
+        self._tracker = ByteTrackTracker(frame_rate=fps)
+
+    def update(self, tracks: Tracks) -> Tracks:
+        """The boxes of the next frame that it follows, with its ids; those given are not looked at."""
+        given = replace(tracks.to_supervision(), tracker_id=None, data={"position": np.arange(len(tracks))})
+        found: Any = self._tracker.update(given)  # its annotation allows anything
+        kept = found[found.tracker_id >= 0]
+        if not len(kept):
+            return tracks[:0]
+        return replace(tracks[kept.data["position"].astype(np.int64)], ids=kept.tracker_id.astype(np.int64))
 
 
 class Comparison:

@@ -24,7 +24,7 @@ from memotr.files import hold_run
 from memotr.models.memotr import MeMOTR
 from memotr.training.devices import launch
 from memotr.vocabulary import Precision
-from memotr.weights.tracker import load_model
+from memotr.weights.model_files import load_model
 
 
 class CheckpointDeletedError(UserError):

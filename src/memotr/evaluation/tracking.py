@@ -11,7 +11,7 @@ from memotr.data.formats.dataset_format import ResultFormat
 from memotr.data.sequences import Sequence
 from memotr.io.frames import DEFAULT_FPS, Frame, Selection
 from memotr.io.images import ImageSource
-from memotr.tracking.run import FrameTracker, track_source
+from memotr.tracking.pipeline import FrameTracker, track_source
 from memotr.tracks import Tracks
 
 

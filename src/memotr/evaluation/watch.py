@@ -17,8 +17,8 @@ from memotr.evaluation.run_folder import METRICS
 from memotr.evaluation.scoring import Scores
 from memotr.files import hold_run
 from memotr.training.devices import launch
-from memotr.training.report import open_board
-from memotr.weights.tracker import PUBLISHED_CONFIGS
+from memotr.training.run_report import open_board
+from memotr.weights.model_files import PUBLISHED_CONFIGS
 
 SHOWN = ("TETA", "HOTA", "DetA", "AssA", "MOTA", "IDF1")
 NUMBERED = re.compile(r"(?:epoch|checkpoint)_(\d+)\.(?:pt|pth|safetensors)")

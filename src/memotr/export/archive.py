@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from memotr.errors import UserError, first_line
-from memotr.weights.files import stored_members
+from memotr.weights.tensor_files import stored_members
 
 DESCRIPTION = "extra/memotr.json"
 GRAPH = "models/model.json"

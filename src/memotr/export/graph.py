@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from memotr.export.archive import GRAPH, SAMPLES, TENSORS, Archive
-from memotr.weights.files import stored_members
+from memotr.weights.tensor_files import stored_members
 
 _ATEN = """
     _assert_scalar _assert_tensor_metadata abs add add_ addcmul alias all amax amin any arange argmax batch_norm

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from memotr.boxes import cxcywh_to_xyxy
 from memotr.structures import FrameOutput, ImageBatch, TrackState
 from memotr.tracking.gate import gate
-from memotr.tracking.lifecycle import advance, fill_slots
-from memotr.tracking.motion import extrapolate
+from memotr.tracking.lifecycle import advance, extrapolate, fill_slots
 
 Memory = Callable[[TrackState, Tensor | None], TrackState]
 """Renews tracks for the next frame; the tensor (N,) is True on rows that are no tracks."""
@@ -56,7 +55,7 @@ class Limits:
         track_thresh: score below which a track counts as unseen.
         miss_tolerance: number of consecutive unseen frames after which a track ends.
         max_tracks: largest number of tracks; None: no limit.
-        motion: smallest number of seen boxes and weight of :func:`memotr.tracking.motion.extrapolate`; None: off.
+        motion: smallest number of seen boxes and weight of :func:`memotr.tracking.lifecycle.extrapolate`; None: off.
     """
 
     det_thresh: float | Tensor

@@ -8,12 +8,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from memotr.config import LossConfig
+from memotr.config import LossConfig, TrainingConfig
 from memotr.models.memotr import MeMOTR
 from memotr.structures import ClipBatch, FrameOutput, FrameTargets, TrackState
 from memotr.tracking.lifecycle import advance
-from memotr.training.criterion import LOSS_NAMES, frame_losses
 from memotr.training.identity import Sightings, identity_loss, sightings
+from memotr.training.losses import LOSS_NAMES, frame_losses
 from memotr.training.matching import Matching, assign, match
 from memotr.training.perturb import perturb
 from memotr.weights.published_names import published_name
@@ -165,3 +165,22 @@ def mean_over_ranks(count: int, device: torch.device) -> Tensor:
         dist.all_reduce(total)
         total = total / dist.get_world_size()
     return total.clamp(min=1)
+
+
+class ClipLoss(nn.Module):
+    """What is wrapped: a clip goes in, nothing but tensors comes out."""
+
+    def __init__(self, runner: ClipRunner) -> None:
+        super().__init__()
+        self.runner = runner
+
+    def forward(self, clip: ClipBatch, no_grad_frames: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The loss to be minimised; and detached (8,) it and its parts."""
+        result = self.runner(clip, no_grad_frames, generator)
+        return result.total, torch.cat((result.total.detach()[None], result.parts))
+
+
+def make_clip_loss(model: MeMOTR, training: TrainingConfig) -> ClipLoss:
+    """Return the module with the weights and rates of the settings."""
+    perturbation = training.drop_rate, training.insert_rate, training.keep_strays
+    return ClipLoss(ClipRunner(model, training.loss, *perturbation))

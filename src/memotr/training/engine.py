@@ -21,7 +21,14 @@ from memotr.models.memotr import MeMOTR
 from memotr.openmp import adapt_waiting
 from memotr.signals import StopRequest
 from memotr.structures import ClipBatch
-from memotr.training.checkpoint import (
+from memotr.training.clip_runner import make_clip_loss
+from memotr.training.ema import MovingAverage
+from memotr.training.figure import ShownClip, draw, predict
+from memotr.training.inputs import make_loader
+from memotr.training.metrics import StepMetrics, Sums, peak_memory
+from memotr.training.optim import make_optimizer, no_grad_frames, set_learning_rates
+from memotr.training.run_report import Report
+from memotr.training.run_state import (
     LAST,
     Progress,
     RunState,
@@ -30,13 +37,6 @@ from memotr.training.checkpoint import (
     set_generator_states,
     write_state,
 )
-from memotr.training.clip_loss import make_clip_loss
-from memotr.training.ema import MovingAverage
-from memotr.training.figure import ShownClip, draw, predict
-from memotr.training.inputs import make_loader
-from memotr.training.metrics import StepMetrics, Sums, peak_memory
-from memotr.training.optim import make_optimizer, no_grad_frames, set_learning_rates
-from memotr.training.report import Report
 from memotr.weights import save_model
 from memotr.weights.published_names import load_published, published_state
 

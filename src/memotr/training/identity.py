@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from memotr.boxes import paired_iou
 from memotr.structures import FrameOutput, FrameTargets, LayerOutput
-from memotr.training.losses import paired_iou
 from memotr.training.matching import Matching
 
 TEMPERATURE = 0.1

@@ -11,6 +11,7 @@ from memotr.config import Config, DataConfig, SplitConfig
 from memotr.data.clips import ClipDataset, ClipLoader, EpochSampler, Source
 from memotr.data.datasets import DatasetSpec, load_split
 from memotr.data.formats.dataset_format import AnnotationFiles
+from memotr.data.layouts import recognise
 from memotr.data.sequences import Sequence
 from memotr.errors import UserError
 
@@ -62,3 +63,22 @@ def make_loader(
     )
     loader = ClipLoader(dataset, sampler, workers=config.data.workers, pin_memory=device.type == "cuda")
     return loader, sampler
+
+
+def with_validation(config: Config) -> Config:
+    """Return the configuration with a validation split, if validation is on: ``val`` of the first training source.
+
+    Raises:
+        UserError: it has no split ``val``.
+    """
+    every, source = config.training.output.val_every, config.data.train[0]
+    if not every or config.data.val is not None:
+        return config
+    path = Path(config.data.root) / source.path
+    if path.exists() and "val" in recognise(path, source.format).splits:
+        val = SplitConfig(path=source.path, split="val", format=source.format)
+        return config.model_copy(update={"data": config.data.model_copy(update={"val": val})})
+    raise UserError(
+        f"--val-every {every}: {path} has no split val to validate on; name one, its path counted from the data root: "
+        f"data.val='{{path: {source.path}, split: val_half}}'"
+    )

@@ -1,4 +1,4 @@
-"""Loss functions, pure and elementwise: summed by whoever calls them."""
+"""Losses of one frame's predictions against their matched ground truth."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from memotr.boxes import cxcywh_to_xyxy
+from memotr.boxes import paired_iou
+from memotr.structures import FrameOutput, FrameTargets, LayerOutput
+from memotr.training.matching import Matching
+
+LOSS_NAMES = ("label_focal_loss", "box_l1_loss", "box_giou_loss")
 
 
 def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
@@ -18,12 +22,30 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gam
     return weight * cross_entropy * surprise**gamma
 
 
-def paired_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU and generalized IoU of box i of ``a`` with box i of ``b``: cxcywh (N, 4) each to (N,), (N,)."""
-    a, b = cxcywh_to_xyxy(a), cxcywh_to_xyxy(b)
-    tiny = torch.finfo(a.dtype).tiny
-    intersection = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)  # (N,)
-    union = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - intersection
-    hull = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
-    iou = intersection / union.clamp(min=tiny)
-    return iou, iou - (hull - union) / hull.clamp(min=tiny)
+def frame_losses(output: FrameOutput, matching: Matching, targets: FrameTargets) -> Tensor:
+    """The three losses of every decoder layer, summed over one frame of one video.
+
+    Args:
+        output: one batch element, with ``aux`` outputs.
+        matching: which object every query should be.
+        targets: the ground truth that it indexes.
+
+    Returns:
+        (Ld, 3) focal, L1 and 1 - GIoU sums, the last layer last; the focal loss is the mean over classes.
+    """
+    layers: list[LayerOutput | FrameOutput] = [*output.aux, output]
+    logits = torch.stack([layer.logits for layer in layers]).float()  # (Ld, Q, K)
+    boxes = torch.stack([layer.boxes for layer in layers]).float()  # (Ld, Q, 4)
+    num_classes = logits.shape[-1]
+    layer, query = (matching.targets >= 0).nonzero(as_tuple=True)  # (P,) matched pairs of all layers
+    matched = matching.targets[layer, query]  # (P,)
+
+    wanted = torch.zeros_like(logits)
+    wanted[layer, query] = F.one_hot(targets.labels[matched], num_classes).to(wanted.dtype)
+    focal = sigmoid_focal_loss(logits, wanted).mean(dim=2).sum(dim=1)  # (Ld,)
+
+    found, truth = boxes[layer, query], targets.boxes[matched]  # (P, 4)
+    l1 = (found - truth).abs().sum(dim=1)  # (P,)
+    giou = 1 - paired_iou(found, truth)[1]  # (P,)
+    zeros = focal.new_zeros(len(layers))
+    return torch.stack((focal, zeros.index_add(0, layer, l1), zeros.index_add(0, layer, giou)), dim=1)  # (Ld, 3)

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from memotr.boxes import cxcywh_to_xyxy, generalized_box_iou
+from memotr.boxes import cxcywh_to_xyxy, generalized_box_iou, paired_iou
 from memotr.config import LossConfig
 from memotr.structures import Assignment, FrameOutput, FrameTargets, LayerOutput, TrackState
-from memotr.training.losses import paired_iou
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from memotr.training.criterion import LOSS_NAMES
+from memotr.training.losses import LOSS_NAMES
 
 NAMES = ("loss", *LOSS_NAMES, *(f"aux_{name}" for name in LOSS_NAMES), "identity_loss", "grad_norm")
 """What is summed up: the loss that is minimised, its unweighted parts (those of the last layer, then of the earlier

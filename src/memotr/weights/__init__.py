@@ -3,8 +3,8 @@
 from memotr.weights.checkpoint import Checkpoint, Kind, read_checkpoint
 from memotr.weights.convert import convert
 from memotr.weights.describe import describe
-from memotr.weights.detector import LoadReport, load_detector
-from memotr.weights.tracker import choose_device, load_model, save_model
+from memotr.weights.model_files import choose_device, load_model, save_model
+from memotr.weights.pretrained import LoadReport, load_detector
 
 __all__ = [
     "Checkpoint",

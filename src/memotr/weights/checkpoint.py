@@ -14,8 +14,8 @@ from torch import Tensor
 from memotr.documents import DocumentError, parse_json
 from memotr.errors import UserError
 from memotr.weights import huggingface
-from memotr.weights.files import check_file, is_safetensors, read_safetensors, read_torch
 from memotr.weights.published_names import published_name
+from memotr.weights.tensor_files import check_file, is_safetensors, read_safetensors, read_torch
 
 FORMAT = 1
 """Version of the header that this package writes."""

@@ -12,8 +12,8 @@ from memotr.config import BackboneConfig, Config, preset_names
 from memotr.errors import UserError
 from memotr.weights.architecture import count_parameters, differences, in_words, infer_config, resnet_shape
 from memotr.weights.checkpoint import Checkpoint, Kind
-from memotr.weights.detector import describe_detector, tracker_names
-from memotr.weights.tracker import find_config, read_weights
+from memotr.weights.model_files import find_config, read_weights
+from memotr.weights.pretrained import describe_detector, tracker_names
 
 _RESNETS = {
     (2, 2, 2, 2): "ResNet-18",

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from memotr.errors import UserError
 from memotr.models.kernels import cpu, cuda, fused, reference
-from memotr.models.kernels.shapes import check_shapes
+from memotr.models.kernels.reference import check_shapes
 from memotr.vocabulary import Kernel
 
 __all__ = ["check_kernel", "deformable_attention"]

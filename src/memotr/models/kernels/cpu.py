@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from memotr.models.kernels.fused import BACKWARD, FORWARD
-from memotr.models.kernels.shapes import check_shapes
+from memotr.models.kernels.reference import check_shapes
 
 # Waking another thread pays from about 0.2 ms of work on.
 POINTS_PER_THREAD = 16_384

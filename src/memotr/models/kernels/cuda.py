@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from memotr.models.kernels.fused import BACKWARD, FORWARD
-from memotr.models.kernels.shapes import check_shapes
+from memotr.models.kernels.reference import check_shapes
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 WARPS, NUMBERS = 4, 1024  # of a program; a number is one channel of one point of one query

@@ -1,6 +1,6 @@
 import numpy as np
 
-from memotr.demo.motion import MotionTracker
+from memotr.demo.comparison import MotionTracker
 from memotr.tracks import Tracks
 
 

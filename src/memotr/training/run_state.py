@@ -17,7 +17,7 @@ from torch import Tensor
 from memotr.errors import UserError
 from memotr.files import replacing
 from memotr.weights.checkpoint import HEADER, Kind, make_header, read_checkpoint
-from memotr.weights.files import read_torch, write_torch
+from memotr.weights.tensor_files import read_torch, write_torch
 
 LAST = "last.pt"
 

@@ -1,6 +1,6 @@
 from memotr import load_model
-from memotr.demo import training
-from memotr.demo.training import train_for_demo
+from memotr.demo import train_for_demo as training
+from memotr.demo.train_for_demo import train_for_demo
 
 
 def test_a_tiny_tracker_comes_out_and_a_second_call_goes_on(tmp_path, monkeypatch, capsys):

@@ -19,11 +19,11 @@ from memotr.io.outputs import open_outputs
 from memotr.io.progress import TrackingBars
 from memotr.io.sources import open_source
 from memotr.terminal import say
-from memotr.tracking.run import track_source
+from memotr.tracking.pipeline import track_source
 from memotr.tracking.tracker import Tracker
 from memotr.tracks import Tracks
 from memotr.vocabulary import DeviceKind
-from memotr.weights.tracker import load_model
+from memotr.weights.model_files import load_model
 
 PRESET, SPLIT = "synthdance", "demo"
 EASY: dict[str, Any] = {"figures": (2, 4), "difficulty": "easy"}

@@ -1,7 +1,7 @@
 import pytest
 
-from memotr.demo import run
-from memotr.demo.run import run_demo
+from memotr.demo import run_demo as run
+from memotr.demo.run_demo import run_demo
 from memotr.errors import UserError
 from tests.io.results import read_mot
 

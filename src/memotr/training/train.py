@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from memotr.build import build_model
-from memotr.config import Config, make_config
+from memotr.config import Config
 from memotr.data.clips import ClipDataset, Source
 from memotr.data.formats.dataset_format import AnnotationFiles
 from memotr.errors import UserError
@@ -22,17 +21,18 @@ from memotr.files import hold_run, replacing
 from memotr.models.memotr import MeMOTR
 from memotr.signals import StopRequest, stop_on_signals
 from memotr.terminal import log
-from memotr.training.checkpoint import LAST, RunState
 from memotr.training.devices import launch, leave_process_group, make_fabric
 from memotr.training.engine import Training, Validate
 from memotr.training.environment import append_environment, describe_environment
 from memotr.training.figure import ShownClip
 from memotr.training.inputs import make_dataset, read_sources, read_split, settle_classes
+from memotr.training.resume import check_resumable, describe_resuming
+from memotr.training.run_state import LAST, RunState
 from memotr.vocabulary import DeviceKind
 from memotr.weights import Kind, load_detector
-from memotr.weights.backbone import load_backbone
 from memotr.weights.classes import for_classes
-from memotr.weights.tracker import fill_model, find_config, read_weights
+from memotr.weights.model_files import fill_model, find_config, read_weights
+from memotr.weights.pretrained import load_backbone
 
 
 def train(
@@ -230,47 +230,6 @@ def choose_clip(config: Config, sources: list[Source], files: AnnotationFiles) -
         except UserError:  # an image cannot be read; training reports it when it gets there
             continue
     return None
-
-
-def check_resumable(state: RunState, config: Config) -> None:
-    """Raise UserError if a run cannot be continued with this configuration."""
-    before = make_config(state.settings, "the checkpoint")
-    for change in changes(_network(before), _network(config)):
-        raise UserError(f"cannot go on with another network than the checkpoint's: {change}")
-    done, epochs = state.progress.epoch, config.training.epochs
-    if done >= epochs and not state.progress.outcome_due:
-        raise UserError(
-            f"this run has done {done} of {epochs} epochs; to train on, resume it with more training.epochs"
-        )
-
-
-def describe_resuming(state: RunState, config: Config, world_size: int) -> Iterator[str]:
-    """Yield lines that say where the run continues and which settings have changed."""
-    if state.progress.outcome_due:
-        yield f"going on with what comes of epoch {state.progress.epoch}, after step {state.progress.steps}"
-    else:
-        yield f"going on in epoch {state.progress.epoch + 1} after step {state.progress.steps}"
-    before = make_config(state.settings, "the checkpoint")
-    yield from (f"  changed: {change}" for change in changes(before.model_dump(), config.model_dump()))
-    if len(state.ranks) != world_size:
-        yield (
-            f"  the run was on {len(state.ranks)} ranks, now on {world_size}: what is left of the epoch comes in the "
-            "same order, but in steps of another size, so that results differ from those of an uninterrupted run"
-        )
-
-
-def _network(config: Config) -> dict[str, Any]:
-    return {"classes": config.classes, "model": config.model.model_dump(exclude={"backbone": {"weights"}})}
-
-
-def changes(before: Mapping[str, Any], after: Mapping[str, Any], place: str = "") -> Iterator[str]:
-    """Yield a line for each setting that differs."""
-    for key, value in after.items():
-        old, path = before[key], f"{place}.{key}" if place else key
-        if isinstance(value, Mapping) and isinstance(old, Mapping):
-            yield from changes(old, value, path)
-        elif old != value:
-            yield f"{path} {old} → {value}"
 
 
 def write_beginning(fabric: Fabric, config: Config, folder: Path) -> None:

@@ -5,9 +5,9 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from memotr.bench import run
+from memotr.bench import parts as run
 from memotr.bench.options import Options
-from memotr.bench.run import PARTS, run_benchmark
+from memotr.bench.parts import PARTS, run_benchmark
 from memotr.cli import app
 from memotr.config import load_config
 from memotr.errors import UserError

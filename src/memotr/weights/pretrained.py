@@ -13,7 +13,14 @@ from torch import Tensor
 from memotr.errors import UserError
 from memotr.models.memotr import MeMOTR
 from memotr.weights.architecture import differences, in_words, infer_config
-from memotr.weights.checkpoint import SHARED_BOX_HEADS, Checkpoint, Kind, read_checkpoint, shared_heads_once
+from memotr.weights.checkpoint import (
+    SHARED_BOX_HEADS,
+    Checkpoint,
+    Kind,
+    read_checkpoint,
+    read_tensors,
+    shared_heads_once,
+)
 from memotr.weights.published_names import published_state
 
 COCO_ROWS = 91
@@ -182,3 +189,23 @@ def _by_module(names: Iterable[str]) -> str:
     """How many tensors of each part of the model."""
     counts = Counter(".".join(name.split(".")[: 2 if name.startswith("transformer.") else 1]) for name in names)
     return ", ".join(f"{module} ({count})" for module, count in sorted(counts.items())) or "none"
+
+
+def load_backbone(model: MeMOTR, path: Path) -> str:
+    """Fill the backbone of a tracker that is to be trained; return a sentence that says what was loaded.
+
+    Args:
+        model: changed in place, on any device.
+        path: file of the backbone's own library (torchvision or timm for a ResNet), or a Hugging Face model folder.
+
+    Raises:
+        UserError: the file cannot be read or does not fit.
+    """
+    state = read_tensors(path)
+    name = model.config.model.backbone.name
+    try:
+        fresh = model.backbone.load(state)
+    except ValueError as error:
+        raise UserError(f"{path}: does not fit model.backbone ({name}): {error}") from None
+    rest = f", except {len(fresh)} fresh tensors ({fresh[0]}, ...)" if fresh else ""
+    return f"starting from random weights, the backbone ({name}) from {path}{rest}"

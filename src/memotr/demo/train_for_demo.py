@@ -9,9 +9,9 @@ from memotr.config import load_config
 from memotr.consoles import console
 from memotr.data.synth.settings import SynthSettings
 from memotr.data.synth.writer import generate
-from memotr.demo.run import EASY, PRESET
-from memotr.training.checkpoint import LAST, read_state
-from memotr.training.run import train
+from memotr.demo.run_demo import EASY, PRESET
+from memotr.training.run_state import LAST, read_state
+from memotr.training.train import train
 from memotr.vocabulary import DeviceKind
 
 DATA, SPLIT, SEQUENCES = "SynthDance", "train", 24

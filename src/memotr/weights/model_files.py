@@ -28,9 +28,9 @@ from memotr.weights.checkpoint import (
     read_checkpoint,
     shared_heads_once,
 )
-from memotr.weights.detector import describe_detector
-from memotr.weights.files import cast, write_safetensors
+from memotr.weights.pretrained import describe_detector
 from memotr.weights.published_names import load_published, published_state
+from memotr.weights.tensor_files import cast, write_safetensors
 
 PUBLISHED_CONFIGS = ("config.yaml", "train/config.yaml", "train/train.yaml")
 """Places of the configuration beside a checkpoint; versions of the authors' code wrote the last two."""

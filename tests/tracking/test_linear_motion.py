@@ -3,8 +3,7 @@
 import torch
 
 from memotr.structures import Assignment
-from memotr.tracking.lifecycle import advance
-from memotr.tracking.motion import extrapolate
+from memotr.tracking.lifecycle import advance, extrapolate
 from tests.builders import random_output, random_tracks
 
 MIN_LENGTH, MAX_LENGTH, WEIGHT = 3, 5, 0.5

@@ -15,7 +15,7 @@ from memotr.io.sinks import Sink
 from memotr.io.sources import is_live
 from memotr.terminal import note, say
 from memotr.tracking.batch import side_by_side
-from memotr.tracking.run import FrameTracker, track_source
+from memotr.tracking.pipeline import FrameTracker, track_source
 from memotr.tracking.tracker import Tracker
 from memotr.tracks import Tracks
 
