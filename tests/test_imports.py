@@ -1,39 +1,13 @@
 """The house rule, held over the import statements: imports point down only, and tracking never loads an extra."""
 
-import ast
 import graphlib
 import subprocess
 import sys
-from collections.abc import Iterator
-from importlib.util import find_spec, resolve_name
-from pathlib import Path
-from typing import NamedTuple
+from importlib.util import find_spec
 
 import pytest
 
-import memotr
-
-PACKAGE = Path(memotr.__file__).parent
-
-# Top to bottom. A room (a module or folder of the package) may import rooms of its own row and of the rows beneath it;
-# within a row two rooms never need each other. Imports inside functions and under TYPE_CHECKING count like all others.
-ROWS = (
-    {"__init__", "__main__", "cli"},
-    {"bench", "demo", "export", "inspection", "submission"},
-    {"training", "evaluation"},
-    {"tracking", "metrics"},
-    {"data"},
-    {"io"},
-    {"weights"},
-    {"build"},
-    {"models"},
-    {"config"},
-    {"files", "filenames", "consoles"},
-    {
-        *("published", "vocabulary", "structures", "boxes", "tracks", "documents", "errors", "addresses"),
-        *("allocation", "openmp", "processes", "signals", "terminal"),
-    },
-)
+from tools.rooms import DRAWING, PACKAGE, ROWS, Import, draw, needs, package_imports
 
 # Rooms that receive numbers: no settings class is defined in them.
 WITHOUT_PYDANTIC = {"training", "tracking", "models", "structures", "boxes", "tracks", "errors"}
@@ -59,39 +33,9 @@ NOT_LOADED_BY = {
 }
 
 
-class Import(NamedTuple):
-    """One imported module: where the statement stands, the room it stands in, and the module's dotted name."""
-
-    place: str
-    room: str
-    target: str
-
-    @property
-    def target_room(self) -> str | None:
-        """The room of this package that is imported; None for other packages and for `memotr.__version__`."""
-        package, _, inside = self.target.partition(".")
-        if package != "memotr" or inside == "__version__":
-            return None
-        first = inside.partition(".")[0]
-        return first if (PACKAGE / first).is_dir() or (PACKAGE / f"{first}.py").is_file() else "__init__"
-
-
-def imports_of(path: Path) -> Iterator[Import]:
-    inside = path.relative_to(PACKAGE)
-    room = inside.parts[0].removesuffix(".py")
-    parent = ".".join(("memotr", *inside.parts[:-1]))
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
-        place = f"{inside}:{getattr(node, 'lineno', 0)}"
-        if isinstance(node, ast.Import):
-            yield from (Import(place, room, name.name) for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            module = resolve_name("." * node.level + (node.module or ""), parent)
-            yield from (Import(place, room, f"{module}.{name.name}") for name in node.names)
-
-
 @pytest.fixture(scope="module")
 def imports() -> list[Import]:
-    found = [entry for path in sorted(PACKAGE.rglob("*.py")) for entry in imports_of(path)]
+    found = list(package_imports())
     assert len(found) > 10, f"the package was not found in {PACKAGE}"
     return found
 
@@ -113,15 +57,16 @@ def test_imports_point_down(imports: list[Import]) -> None:
 
 
 def test_no_two_rooms_need_each_other(imports: list[Import]) -> None:
-    needs: dict[str, set[str]] = {}
-    for entry in imports:
-        if entry.target_room and entry.target_room != entry.room:
-            needs.setdefault(entry.room, set()).add(entry.target_room)
+    edges = needs(imports)
     try:
-        order = list(graphlib.TopologicalSorter(needs).static_order())
+        order = list(graphlib.TopologicalSorter(edges).static_order())
     except graphlib.CycleError as error:
         pytest.fail("rooms import each other in a circle: " + " → ".join(reversed(error.args[1])))
-    assert set(needs) <= set(order)
+    assert set(edges) <= set(order)
+
+
+def test_the_drawing_shows_the_rooms_as_they_are(imports: list[Import]) -> None:
+    assert DRAWING.read_text(encoding="utf-8") == draw(needs(imports)), "run python tools/rooms.py"
 
 
 def test_settings_stay_in_config(imports: list[Import]) -> None:
