@@ -5,7 +5,7 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner
 
-from memotr.bench import parts as run
+from memotr.bench import parts
 from memotr.bench.options import Options
 from memotr.bench.parts import PARTS, run_benchmark
 from memotr.cli import app
@@ -71,7 +71,7 @@ def test_a_part_that_lacks_a_package_fails_before_anything_is_measured(tmp_path,
     def lacking(name):
         raise ModuleNotFoundError("no", name="trackeval")
 
-    monkeypatch.setattr(run, "import_module", lacking)
+    monkeypatch.setattr(parts, "import_module", lacking)
     with pytest.raises(ModuleNotFoundError):
         run_benchmark(shrunk(), ["frame", "evaluation"], tmp_path, Console(quiet=True))
     assert not list(tmp_path.iterdir())

@@ -1,7 +1,6 @@
 import pytest
 
-from memotr.demo import run_demo as run
-from memotr.demo.run_demo import run_demo
+from memotr.demo.run_demo import make_clip, run_demo
 from memotr.errors import UserError
 from tests.io.results import read_mot
 
@@ -32,14 +31,14 @@ def test_the_demo_shows_tracks_beside_the_truth_and_bytetrack(tmp_path, capsys):
 
 
 def test_without_the_packages_to_compare_with_it_still_tracks(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(run, "find_spec", lambda name: None)
+    monkeypatch.setattr("memotr.demo.run_demo.find_spec", lambda name: None)
     run_demo(tmp_path, num_frames=3)
     assert (tmp_path / "tracked" / f"{CLIP}.txt").is_file()
     assert "pip install 'memotr[demo]'" in capsys.readouterr().out
 
 
 def test_what_was_trained_in_minutes_is_shown_an_easier_clip(tmp_path):
-    run.make_clip(tmp_path, 2, easy=True)
-    run.make_clip(tmp_path, 2, easy=True)  # is there already
+    make_clip(tmp_path, 2, easy=True)
+    make_clip(tmp_path, 2, easy=True)  # is there already
     with pytest.raises(UserError, match="made with figures"):
-        run.make_clip(tmp_path, 2, easy=False)
+        make_clip(tmp_path, 2, easy=False)

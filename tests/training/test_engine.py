@@ -20,11 +20,13 @@ from typer.testing import CliRunner
 from memotr.cli import app
 from memotr.config import Config, load_config
 from memotr.errors import UserError
-from memotr.training import engine, run
+from memotr.training import engine
 from memotr.training.clip_runner import ClipLoss
 from memotr.training.engine import Training
 from memotr.training.inputs import settle_classes, with_validation
 from memotr.training.run_state import read_state
+from memotr.training.train import start_model
+from memotr.training.train import train as run_training
 from memotr.weights import load_model
 from memotr.weights.published_names import published_state
 from tests.data.layouts import (
@@ -45,7 +47,7 @@ def small(data: Path, *settings: str) -> Config:
 
 
 def train(config: Config, folder: Path, *, device="cpu", **options) -> int:
-    return run.train(config, folder, device=device, **options)
+    return run_training(config, folder, device=device, **options)
 
 
 def lines(folder: Path) -> list[dict]:
@@ -66,7 +68,7 @@ def test_validation_finds_its_split_or_says_that_there_is_none(data, tmp_path):
 
 
 def test_a_run_begins_with_a_preset_that_ships(tmp_path):
-    model, origin = run.start_model(load_config("synthdance"), Path("synthdance"))
+    model, origin = start_model(load_config("synthdance"), Path("synthdance"))
     assert "a tracker, all of it" in origin
     assert all(
         torch.equal(a, b) for a, b in zip(model.parameters(), load_model("synthdance").parameters(), strict=True)

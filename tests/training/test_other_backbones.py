@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from memotr.cli import app
 from memotr.config import load_config
 from memotr.errors import UserError
-from memotr.training import train as run
+from memotr.training.train import start_model, train
 from memotr.weights import describe, load_model
 from tests.test_weights import detector_state
 from tests.training.builders import SMALL, write_videos
@@ -44,7 +44,7 @@ def test_a_run_from_pretrained_weights_to_tracking(classifier, tmp_path):
     weights = folder / "last.safetensors"
     assert str(classifier).encode() not in weights.read_bytes(), "paths stay here, weights travel"
     assert describe(weights)["backbone"].startswith("convnext of transformers, depths [1, 1, 1, 1]")
-    trained, fresh = load_model(weights), run.start_model(load_config("tiny", settings), None)[0]
+    trained, fresh = load_model(weights), start_model(load_config("tiny", settings), None)[0]
     changed = {
         n for n, p in trained.backbone.named_parameters() if not p.equal(dict(fresh.backbone.named_parameters())[n])
     }
@@ -58,8 +58,8 @@ def test_a_run_from_pretrained_weights_to_tracking(classifier, tmp_path):
     result = shell.invoke(app, ["train", "--resume", str(folder), "training.epochs=2", "--device", "cpu"])
     assert result.exit_code == 0, (result.output, result.exception)
     with pytest.raises(UserError, match=r"leave out model\.backbone\.weights="):
-        run.start_model(load_config("tiny", settings), weights)
-    model, said = run.start_model(load_config("tiny", [*SMALL, backbone()]), weights)
+        start_model(load_config("tiny", settings), weights)
+    model, said = start_model(load_config("tiny", [*SMALL, backbone()]), weights)
     assert "a tracker" in said
     assert all(p.equal(q) for p, q in zip(model.parameters(), load_model(weights).parameters(), strict=True))
 
@@ -68,7 +68,7 @@ def test_a_detector_with_a_resnet_does_not_fit(tmp_path):
     path = tmp_path / "detector.pth"
     torch.save({"model": detector_state()}, path)
     with pytest.raises(UserError, match=r"model\.backbone\.name is resnet in the checkpoint, transformers:convnext in"):
-        run.start_model(load_config("tiny", [*SMALL, backbone()]), path)
+        start_model(load_config("tiny", [*SMALL, backbone()]), path)
 
 
 def test_batch_normalisation_and_recomputing_exclude_each_other(tmp_path):
@@ -76,4 +76,4 @@ def test_batch_normalisation_and_recomputing_exclude_each_other(tmp_path):
     settings = [*SMALL, f"model.backbone={BATCH_NORM}", f"data.root={tmp_path / 'data'}"]
     config = load_config("tiny", [*settings, "training.checkpoint_activations=[backbone]"])
     with pytest.raises(UserError, match="batch normalisation would count every batch twice"):
-        run.train(config, tmp_path / "run", device="cpu")
+        train(config, tmp_path / "run", device="cpu")

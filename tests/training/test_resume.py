@@ -20,7 +20,6 @@ from memotr import load_model
 from memotr.config import Config, load_config
 from memotr.errors import UserError
 from memotr.files import hold_folder
-from memotr.training import train as run
 from memotr.training.devices import Autocast
 from memotr.training.ema import MovingAverage
 from memotr.training.engine import Training
@@ -292,7 +291,7 @@ def test_a_loss_scale_that_is_first_wanted_at_a_resume_begins_anew(data, tmp_pat
         fabric.strategy.precision.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
         return fabric
 
-    monkeypatch.setattr(run, "make_fabric", make_fabric)
+    monkeypatch.setattr("memotr.training.train.make_fabric", make_fabric)
     assert resume(tmp_path, "training.epochs=2") == 0
     assert read_state(tmp_path).scaler["scale"] == 8
     assert resume(tmp_path, "training.epochs=3") == 0, "and goes on with its own"
