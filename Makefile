@@ -9,7 +9,8 @@ SEED ?= 0
 COUNT ?= 5000
 
 VENV := .venv
-BIN := $(VENV)/bin
+SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN := $(VENV)/$(SCRIPTS)
 SHOW := $(VENV)/.stamp-demo
 DEV := $(VENV)/.stamp-dev
 LOWEST := .venv-lowest
@@ -40,7 +41,7 @@ test-all: $(DEV)  ## run every test, the slow ones too
 
 test-lowest: $(LOWEST)/.stamp  ## run the tests with the lowest versions that pyproject.toml claims, in a .venv-lowest of its own
 	@echo "Running the tests with the lowest versions in $(LOWEST)/lowest.txt, with $(WORKERS) workers"
-	@$(LOWEST)/bin/python -m pytest -n $(WORKERS) $(ARGS)
+	@$(LOWEST)/$(SCRIPTS)/python -m pytest -n $(WORKERS) $(ARGS)
 
 fuzz: $(DEV)  ## attack every reader with COUNT damaged inputs, the same for the same SEED
 	@echo "Attacking every reader with $(COUNT) damaged inputs of seed $(SEED); what goes wrong is kept in outputs/fuzz"
@@ -75,10 +76,10 @@ $(BIN)/pip:
 $(LOWEST)/.stamp: pyproject.toml constraints.txt tools/lowest_versions.py
 	@echo "Installing the lowest versions that pyproject.toml claims into $(LOWEST) (a few minutes)"
 	@$(PYTHON) -m venv --clear $(LOWEST)
-	@$(LOWEST)/bin/python tools/lowest_versions.py > $(LOWEST)/lowest.txt
-	@$(LOWEST)/bin/python -m pip install --disable-pip-version-check -c $(LOWEST)/lowest.txt -e ".[test]"
-	@$(LOWEST)/bin/python -m pip install --quiet --no-deps -c $(LOWEST)/lowest.txt trackeval pycocotools tabulate
-	@$(LOWEST)/bin/python -m pip install --quiet --force-reinstall --no-deps -c $(LOWEST)/lowest.txt opencv-python-headless
+	@$(LOWEST)/$(SCRIPTS)/python tools/lowest_versions.py > $(LOWEST)/lowest.txt
+	@$(LOWEST)/$(SCRIPTS)/python -m pip install --disable-pip-version-check -c $(LOWEST)/lowest.txt -e ".[test]"
+	@$(LOWEST)/$(SCRIPTS)/python -m pip install --quiet --no-deps -c $(LOWEST)/lowest.txt trackeval pycocotools tabulate
+	@$(LOWEST)/$(SCRIPTS)/python -m pip install --quiet --force-reinstall --no-deps -c $(LOWEST)/lowest.txt opencv-python-headless
 	@touch $@
 
 # trackeval and trackers bring opencv-python, which owns the same files as opencv-python-headless and needs a desktop's

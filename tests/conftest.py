@@ -20,9 +20,11 @@ def pytest_configure() -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests marked `cuda` are reported as skipped where there is no such device."""
+    """Skip tests marked `cuda` or `mps` where there is no such device."""
     if item.get_closest_marker("cuda") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
+    if item.get_closest_marker("mps") and not torch.backends.mps.is_available():
+        pytest.skip("needs a GPU of Apple's")
 
 
 @pytest.fixture(autouse=True)

@@ -46,8 +46,8 @@ def golden_state_dict(shapes, seed, overwrite=None):
     return {**state, **(overwrite or {})}
 
 
-def model_of(fixture):
-    """The model of a fixture, with its golden weights."""
+def model_of(fixture, device="cpu"):
+    """Return the model of a fixture, with its golden weights."""
     meta = fixture.meta
     raw = read_published_config(dict(meta["config"]), fixture.path.name)
     raw["classes"] = [f"class {i}" for i in range(meta["num_classes"])]
@@ -55,4 +55,4 @@ def model_of(fixture):
     overwrite = {n.removeprefix("weights/"): fixture[n] for n in fixture.arrays if n.startswith("weights/")}
     shapes = {name: tuple(value.shape) for name, value in published_state(model).items()}
     load_published(model, golden_state_dict(shapes, meta["seed"], overwrite))
-    return model
+    return model.to(device)

@@ -1,4 +1,4 @@
-"""The published tracker's numbers: every fixture of the golden folder is run by its kind."""
+"""Comparison with the published tracker: every fixture of the golden folder, on every device that is there."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from memotr.weights.published_names import published
 from tests.parity import golden
 from tests.parity.harness import FOLDER, Fixture, model_of
 
-UNIT, LOGIT = 1e-4, 1e-3  # absolute tolerances
+UNIT, LOGIT = 1e-4, 1e-3  # absolute tolerances, the same on every device
+DEVICES = ["cpu", *(pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("cuda", "mps"))]
 
 
 def assert_close(actual, expected, tolerance, what):
     assert actual.shape == expected.shape, f"{what}: shape {tuple(actual.shape)}, expected {tuple(expected.shape)}"
-    worst = (actual.double() - expected.double()).abs().max().item() if actual.numel() else 0.0
+    worst = (actual.cpu().double() - expected.double()).abs().max().item() if actual.numel() else 0.0
     assert worst <= tolerance, f"{what}: off by {worst:.2e}"
 
 
-def golden_frame(name, size, seed):
-    return ImageBatch.from_images([torch.from_numpy(golden.tensor(name, (3, *size), seed))])
+def golden_frame(name, size, seed, device):
+    return ImageBatch.from_images([torch.from_numpy(golden.tensor(name, (3, *size), seed))]).to(device)
 
 
-def check_msda(fixture):
+def check_msda(fixture, device):
     meta = fixture.meta
     shapes = [tuple(shape) for shape in meta["spatial_shapes_hw"]]
     batch, heads, dim = meta["batch"], meta["heads"], meta["channels_per_head"]
@@ -40,19 +41,19 @@ def check_msda(fixture):
     }
     grad = torch.from_numpy(golden.tensor("grad_output", (batch, meta["queries"], heads * dim), meta["seed"]))
     for kernel in ("reference", "auto"):
-        leaves = {name: x.clone().requires_grad_() for name, x in inputs.items()}
+        leaves = {name: x.to(device, copy=True).requires_grad_() for name, x in inputs.items()}
         value, locations, weights = leaves.values()
         output = deformable_attention(value, shapes, locations, weights, kernel=kernel)
         assert_close(output, fixture["output"], UNIT, f"{kernel} output")
-        output.backward(grad)
+        output.backward(grad.to(device))
         for name, leaf in leaves.items():
             expected = fixture[f"grad_{name}"]
             assert_close(leaf.grad, expected, UNIT * max(1.0, expected.abs().max().item()), f"{kernel} grad_{name}")
 
 
-def check_frame(fixture):
-    model = model_of(fixture).eval()
-    images = golden_frame("frame0", fixture.meta["frame_sizes_hw"][0], fixture.meta["seed"])
+def check_frame(fixture, device):
+    model = model_of(fixture, device).eval()
+    images = golden_frame("frame0", fixture.meta["frame_sizes_hw"][0], fixture.meta["seed"], device)
     with torch.inference_mode():
         output = model(images, [model.no_tracks()])[0]
     assert_close(output.logits, fixture["pred_logits"], LOGIT, "logits")
@@ -94,10 +95,10 @@ def check_tracks(fixture, t, tracks):
             assert_close(actual, fixture[f"{t}.track_{name}"], tolerance, f"frame {t} track_{name}")
 
 
-def check_sequence(fixture):
+def check_sequence(fixture, device):
     meta = fixture.meta
     tracker = Tracker(
-        model_of(fixture),
+        model_of(fixture, device),
         det_thresh=meta["det_score_thresh"],
         track_thresh=meta["track_score_thresh"],
         result_thresh=meta["result_score_thresh"],
@@ -106,7 +107,7 @@ def check_sequence(fixture):
     )
     rows = []
     for t, (h, w) in enumerate(meta["frame_sizes_hw"]):
-        images = golden_frame(f"frame{t}", (h, w), meta["seed"])
+        images = golden_frame(f"frame{t}", (h, w), meta["seed"], device)
         with torch.inference_mode():
             check_outputs(fixture, t, tracker.model(images, [tracker.tracks], aux=True)[0])
         reported = tracker.step(images, h * meta["original_scale"], w * meta["original_scale"])
@@ -120,7 +121,7 @@ def check_sequence(fixture):
     assert np.abs(rows[:, 2:] - expected[:, 2:]).max() <= UNIT * side, "boxes of the result rows"
 
 
-def check_preprocess(fixture):
+def check_preprocess(fixture, device):
     for h, w in fixture.meta["sizes_hw"]:
         rng = np.random.Generator(np.random.PCG64(fixture.meta["seed"] + h * 10000 + w))
         pixels = preprocess(rng.integers(0, 256, (h, w, 3), dtype=np.uint8))
@@ -142,14 +143,14 @@ def golden_clip(meta, fixture):
     return ClipBatch(frames, targets)
 
 
-def check_clip(fixture):
+def check_clip(fixture, device):
     pytest.importorskip("scipy", reason="training needs the extra [train]")
     from memotr.training.clip_runner import ClipRunner
 
     meta = fixture.meta
     weights, costs = meta["loss_weights"], meta["match_costs"]
     runner = ClipRunner(
-        model_of(fixture).train(),
+        model_of(fixture, device).train(),
         LossConfig(
             label=weights["focal"],
             l1=weights["l1"],
@@ -161,8 +162,8 @@ def check_clip(fixture):
         ),
         drop_rate=meta["tp_drop_rate"],
         insert_rate=meta["fp_insert_rate"],
-    )
-    result = runner(golden_clip(meta, fixture))
+    ).to(device)
+    result = runner(golden_clip(meta, fixture).to(device))
     for t, states in enumerate(result.tracks):
         for b, state in enumerate(states):
             assert state.ids.tolist() == fixture[f"{t}.{b}.next_track_ids"].tolist(), f"frame {t}, clip {b}: ids"
@@ -186,12 +187,16 @@ KINDS = {
 }
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.npz")), ids=lambda path: path.stem)
-def test_fixture(path):
+def test_fixture(path, device, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     fixture = Fixture(path)
     kind = fixture.meta["kind"]
     assert kind in KINDS, f"{path.name} is of unknown kind {kind!r}"
-    KINDS[kind](fixture)
+    if kind == "preprocess" and device != "cpu":
+        pytest.skip("frames are prepared on the host")
+    KINDS[kind](fixture, device)
 
 
 def test_there_are_fixtures():
