@@ -82,7 +82,9 @@ def test_cuda_takes_triton_where_it_works(far_value, triton_says, kernel):
 
 def test_cuda_takes_the_reference_after_one_warning_where_triton_does_not_work(far_value, triton_says):
     triton_says("RuntimeError: no C compiler")
-    with pytest.warns(RuntimeWarning, match=r"slow PyTorch kernel because Triton does not work.*no C compiler") as caught:
+    with pytest.warns(
+        RuntimeWarning, match=r"slow PyTorch kernel because Triton does not work.*no C compiler"
+    ) as caught:
         assert [kernels._choose("auto", far_value) for _ in range(2)] == ["reference"] * 2
     assert len(caught) == 1
     assert kernels._choose("reference", far_value) == "reference"
