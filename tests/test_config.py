@@ -138,7 +138,7 @@ def test_the_authors_other_trainings_are_our_presets(tmp_path):
 
 
 def test_a_schedule_that_is_not_offered_is_said(tmp_path):
-    with pytest.warns(UserWarning, match="LR_SCHEDULER is 'Cosine'; training would take 'MultiStep'"):
+    with pytest.warns(UserWarning, match="LR_SCHEDULER is 'Cosine'; training would use 'MultiStep'"):
         read_published(tmp_path, LR_SCHEDULER="Cosine")
 
 
@@ -263,7 +263,7 @@ def test_the_authors_interval_holds_without_their_lengths(tmp_path):
 @pytest.mark.parametrize("key", ["SAMPLE_LENGTHS", "SAMPLE_STEPS", "SAMPLE_INTERVALS"])
 @pytest.mark.parametrize("value", [3, "3", [[3]]])
 def test_the_authors_lists_are_lists(tmp_path, key, value):
-    with pytest.raises(UserError, match=f"published.yaml: {key} is .*; it is a list of whole numbers"):
+    with pytest.raises(UserError, match=f"published.yaml: {key} is .*; expected a list of whole numbers"):
         read_published(tmp_path, **{key: value})
 
 
@@ -396,7 +396,7 @@ def test_settings_that_no_file_could_hold_are_one_line():
 
 @pytest.mark.parametrize("mutations", SEEDS)
 @pytest.mark.parametrize("text", [PUBLISHED, load_config("tiny").to_yaml()], ids=["theirs", "ours"])
-@pytest.mark.filterwarnings("ignore:.*training would take")
+@pytest.mark.filterwarnings("ignore:.*training would use")
 def test_hostile_files(text, mutations, tmp_path):
     file = tmp_path / "some.yaml"
     file.write_text(text)

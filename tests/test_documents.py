@@ -29,7 +29,7 @@ HOSTILE_YAML = {
     "a: &a [*a]": "nested more than 50 levels deep",
     LAUGHS: f"more than {MOST_VALUES:,} values",
     MERGED: "merge keys make it too large",
-    "a: 1\na: 2": "line 2: not valid YAML: 'a' is there twice",
+    "a: 1\na: 2": "line 2: not valid YAML: the key 'a' is there twice",
     "a: !!int ''": "line 1: not valid YAML: '' is no int",
     "a: !!bool maybe": "'maybe' is no bool",
     "a: !!timestamp x": "'x' is no timestamp",

@@ -113,7 +113,7 @@ def test_the_link_is_replaced_and_not_what_it_points_to(tmp_path: Path) -> None:
 def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UserError, match=r"cannot write .*fifo: what has that name is not a regular file"):
+    with pytest.raises(UserError, match=r"cannot write .*fifo: something that is not a regular file has that name"):
         check_writable(tmp_path / "fifo")
     with pytest.raises(UserError, match=r"cannot write .*folder: a folder has that name"):
         check_writable(tmp_path / "folder")

@@ -24,7 +24,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Public names are imported when they are first used: ``import memotr`` alone loads neither PyTorch nor OpenCV."""
+    """Import public names at their first use, so that ``import memotr`` loads neither PyTorch nor OpenCV."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)

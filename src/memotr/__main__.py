@@ -1,4 +1,4 @@
-"""``python -m memotr``."""
+"""Entry point of ``python -m memotr``."""
 
 from memotr.cli import main
 

@@ -1,24 +1,24 @@
-"""What becomes of memory that is freed."""
+"""Setting of the memory allocator that speeds up tracking on a CPU (glibc only)."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # numbers of malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # constants of malloc.h
 NEVER = -1
 
 
 def keep_freed_memory() -> bool:
-    """Have this process keep the memory that it frees: on a CPU a frame takes a sixth to a quarter less time.
+    """Keep freed memory in the process (glibc only). On a CPU, a frame takes a sixth to a quarter less time.
 
-    Layers allocate tens of megabytes and free them again, hundreds of times a frame. By default glibc hands such pieces
-    back to the kernel, which fills every page with zeros when it comes again. The process never shrinks below its
-    largest size any more, and holes between what is kept may make that somewhat larger than before. The commands of
-    this package do it; in a program of one's own it is to be called once, before tracking.
+    Layers allocate and free tens of megabytes hundreds of times per frame. By default, glibc returns such blocks to the
+    kernel, which zeroes every page before it hands it out again. With this setting the process never shrinks, and
+    fragmentation may make it somewhat larger. The commands of this package call this function; your own program can
+    call it once, before tracking.
 
     Returns:
-        Whether the C library is one that can be told (glibc).
+        True if the C library supports it.
     """
     if sys.platform != "linux":
         return False

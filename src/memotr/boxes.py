@@ -1,4 +1,4 @@
-"""Box arithmetic on tensors: conversions, overlaps and the logit space in which the decoder refines its references."""
+"""Box arithmetic on tensors: conversions, IoU, and the inverse of the sigmoid."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from torch import Tensor
 
 
 def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
-    """Logit of ``x`` (any shape), clamped so that 0 and 1 stay finite: log(max(x, eps) / max(1 - x, eps))."""
+    """Return the logit log(max(x, eps) / max(1 - x, eps)) of ``x`` clamped to [0, 1], of any shape."""
     x = x.clamp(0, 1)
     return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
 
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
-    """Centre, width, height (..., 4) to corners (..., 4), in the same unit."""
+    """Convert boxes (..., 4) from centre, width and height to corners, in the same unit."""
     centre, size = boxes[..., :2], boxes[..., 2:]  # (..., 2) each
     return torch.cat((centre - size / 2, centre + size / 2), dim=-1)
 
 
 def box_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Pairwise intersection over union of xyxy boxes.
+    """Compute the pairwise intersection over union of xyxy boxes.
 
     Args:
         a: (N, 4) corners.
@@ -38,7 +38,15 @@ def box_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def generalized_box_iou(a: Tensor, b: Tensor) -> Tensor:
-    """Pairwise generalized IoU (Rezatofighi et al., CVPR 2019) of xyxy boxes (N, 4) and (M, 4): (N, M) in [-1, 1]."""
+    """Compute the pairwise generalized IoU (Rezatofighi et al., CVPR 2019) of xyxy boxes.
+
+    Args:
+        a: (N, 4) corners.
+        b: (M, 4) corners in the same unit.
+
+    Returns:
+        Generalized IoU (N, M) in [-1, 1].
+    """
     iou, union = box_iou(a, b)
     low = torch.minimum(a[:, None, :2], b[None, :, :2])  # (N, M, 2)
     high = torch.maximum(a[:, None, 2:], b[None, :, 2:])  # (N, M, 2)
@@ -47,7 +55,15 @@ def generalized_box_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def paired_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU and generalized IoU of box i of ``a`` with box i of ``b``: cxcywh (N, 4) each to (N,), (N,)."""
+    """Compute IoU and generalized IoU of each box of ``a`` with the box of the same row of ``b``.
+
+    Args:
+        a: (N, 4) cxcywh.
+        b: (N, 4) cxcywh in the same unit.
+
+    Returns:
+        IoU (N,) and generalized IoU (N,).
+    """
     a, b = cxcywh_to_xyxy(a), cxcywh_to_xyxy(b)
     tiny = torch.finfo(a.dtype).tiny
     intersection = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)  # (N,)

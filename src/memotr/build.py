@@ -1,4 +1,4 @@
-"""From a configuration to a network with fresh weights. A module receives numbers, never the whole configuration."""
+"""Construction of the network from a configuration. Modules receive numbers, not the configuration itself."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from memotr.models.transformers_backbone import TransformersBackbone, count_para
 
 
 def build_model(config: Config) -> MeMOTR:
-    """Return a MeMOTR in training mode with newly initialised weights (seed with ``torch.manual_seed``).
+    """Return a MeMOTR network in training mode with newly initialised weights.
 
-    The weights of a seed follow from the order in which random numbers are drawn. It is that of a network in which the
-    variant's parameters lie where their published names say: in the decoder, in the memory, and beside them.
+    ``torch.manual_seed`` determines the weights. Random numbers are drawn in the order of the published network, whose
+    variant-specific parameters are spread over decoder, memory and model, so that a seed gives the same weights.
     """
     c = config.model
-    with torch.random.fork_rng(devices=[]):  # all that is drawn here is drawn again below, in its turn
+    with torch.random.fork_rng(devices=[]):  # the draws made here are repeated below, in the published order
         queries = QUERY_VARIANTS[c.variant](c.num_queries, c.hidden_dim)
     backbone = build_backbone(c.backbone)
     dims = (c.hidden_dim, c.ffn_dim, c.num_levels, c.num_heads)
@@ -66,7 +66,7 @@ def build_model(config: Config) -> MeMOTR:
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:
-    """A backbone with newly initialised weights."""
+    """Return a backbone with newly initialised weights. Raises UserError for unknown types and settings."""
     if config.transformers_type is not None:
         return TransformersBackbone(config.transformers_type, config.config)
     return ResNetBackbone(config.depths, config.width, config.norm, config.frozen_stages)
@@ -80,14 +80,14 @@ def expected_parameters(config: Config) -> int:
 
 
 def _draw_linear_layers(part: nn.Module) -> None:
-    """Draw weights and biases as the constructors of linear layers do."""
+    """Initialise the linear layers of a part again, as their constructors do."""
     for module in part.modules():
         if isinstance(module, nn.Linear):
             module.reset_parameters()
 
 
 def _draw_matrices(*parts: nn.Module) -> None:
-    """Draw everything but biases and normalisation, of all parts in turn."""
+    """Initialise all parameters except biases and normalisation Xavier-uniformly, part after part."""
     for parameter in chain.from_iterable(part.parameters() for part in parts):
         if parameter.dim() > 1:
             nn.init.xavier_uniform_(parameter)

@@ -48,7 +48,7 @@ RESNETS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3), "resnet152": (3
 
 
 DataFormat = Annotated[str, Field(max_length=50)]
-"""Name of one of ``memotr.data.formats.FORMATS``, or ``auto``: what the folder looks like. Readers of data check it."""
+"""Name of one of ``memotr.data.formats.FORMATS``, or ``auto`` to recognise the format. Data readers validate it."""
 
 
 class Settings(BaseModel):
@@ -71,7 +71,7 @@ class BackboneConfig(Settings):
     weights: PathText | None = None
     """File or folder with pretrained weights of the backbone alone, which a new training starts from."""
     depths: tuple[Few, Few, Few, Few] = (3, 4, 6, 3)
-    """Depths, width, norm and frozen stages are those of the ResNet, without a meaning for other backbones."""
+    """Numbers of blocks of the ResNet's four stages. Depths, width, norm and frozen stages are for a ResNet only."""
     width: Width = 64
     norm: Norm = "frozen"
     frozen_stages: Annotated[int, Field(ge=0, le=5)] = 2
@@ -86,7 +86,7 @@ class BackboneConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _depths_by_name(cls, values: Any) -> Any:
-        if not isinstance(values, dict) or values.get("name") not in tuple(RESNETS):  # also for what cannot be hashed
+        if not isinstance(values, dict) or values.get("name") not in tuple(RESNETS):  # a tuple, for unhashable values
             return values
         depths = RESNETS[values["name"]]
         if values.get("depths", depths) not in (depths, list(depths)):
@@ -106,7 +106,7 @@ class BackboneConfig(Settings):
         if len(config) > MOST_KEYS:
             raise ValueError(f"{len(config):,} keys are not settings of a backbone")
         for key, value in config.items():
-            largest = 100 if "depth" in key or "layers" in key else 10_000  # numbers of layers and of channels
+            largest = 100 if "depth" in key or "layers" in key else 10_000  # number of layers, number of channels
             if not _is_bounded(value, largest):
                 raise ValueError(
                     f"{brief(key)} is {brief(value)}; expected a number of at most {largest:,}, true, false, null, "
@@ -152,13 +152,17 @@ class ModelConfig(Settings):
     num_decoder_layers: Few = 6
     num_queries: Width = 300
     merge_layer: Annotated[int, Field(ge=0, le=100)] = 1
-    """Number of first decoder layers that only detection queries pass (MERGE_DET_TRACK_LAYER)."""
+    """Number of first decoder layers that only detection queries enter (MERGE_DET_TRACK_LAYER)."""
     update_threshold: Probability = 0.5
+    """Score above which a frame updates a track's query and memories."""
     long_memory_lambda: Probability = 0.01
+    """Weight of the newest output in the long-term memory (λ)."""
     use_long_memory: bool = True
     """False replaces the long-term memory with the last confident output (an ablation)."""
     memory_heads: Few = 8
+    """Number of heads of the attention among tracks."""
     position_temperature: Annotated[float, Field(gt=0, le=1e6)] = 20.0
+    """Temperature of the sine embedding of image positions."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
@@ -204,8 +208,11 @@ class MotionConfig(Settings):
 
     enabled: bool = False
     min_length: Annotated[int, Field(ge=2, le=1000)] = 3
+    """Number of consecutive frames in which a track must have been seen to be moved."""
     max_length: Annotated[int, Field(ge=2, le=1000)] = 5
+    """Number of last seen boxes whose mean step is used."""
     weight: Weight = 0.5
+    """Factor of the mean step."""
 
     @model_validator(mode="after")
     def _ordered(self) -> MotionConfig:
@@ -218,10 +225,15 @@ class TrackingConfig(Settings):
     """Settings of births, deaths and reported tracks; the defaults are those of DanceTrack."""
 
     det_thresh: Probability = 0.5
+    """Lowest score of a detection that starts a track."""
     track_thresh: Probability = 0.5
+    """Score below which a track counts as unseen."""
     result_thresh: Probability = 0.5
+    """Score above which a track is reported."""
     miss_tolerance: Positive = 30
+    """Number of consecutive unseen frames after which a track ends."""
     min_area: Annotated[float, Field(ge=0, le=1e12)] = 100.0
+    """Box area in square pixels of the original frame above which a track is reported."""
     max_tracks: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """Largest number of tracks at a time. If births exceed it, those with the highest scores are kept."""
     motion: MotionConfig = MotionConfig()
@@ -408,6 +420,7 @@ class TrainingConfig(Settings):
     no_grad_frames: Counts = ()
     """Number of first frames of a clip without gradient, in each of the stages that ``no_grad_steps`` begin."""
     no_grad_steps: Counts = ()
+    """First epochs of these stages."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the moving average of the weights that is validated and exported; 0 disables it."""
     checkpoint_activations: Annotated[tuple[ModelPart, ...], Field(max_length=3)] = ()
@@ -444,7 +457,7 @@ class Config(Settings):
         _refuse_control_characters(name)
         place = PureWindowsPath(name)  # knows both slashes
         if place.anchor or ".." in place.parts or not place.name:
-            raise ValueError(f"{name!r} would be a folder outside of runs/; take a plain name such as 'memotr'")
+            raise ValueError(f"{name!r} would be a folder outside of runs/; use a plain name such as 'memotr'")
         return name
 
     @field_validator("classes")
@@ -461,13 +474,13 @@ class Config(Settings):
         parameters = self.model.count_parameters(len(self.classes))
         if parameters > MOST_PARAMETERS:
             raise ValueError(
-                f"model has about {parameters:,} parameters, more than the {MOST_PARAMETERS:,} that can be built; take "
+                f"model has about {parameters:,} parameters, more than the {MOST_PARAMETERS:,} that can be built; use "
                 "fewer or narrower layers"
             )
         if "backbone" in self.training.checkpoint_activations and self.model.backbone.norm == "batch":
             raise ValueError(
                 "training.checkpoint_activations: a backbone with norm 'batch' would count every batch twice; "
-                "leave 'backbone' out or take norm 'group'"
+                "leave 'backbone' out or use norm 'group'"
             )
         if self.training.batch_sizes and len(self.training.batch_sizes) != len(self.data.sampling.lengths):
             raise ValueError(

@@ -20,10 +20,11 @@ class SafeConsole(Console):
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of a renderable, with control characters escaped in texts from outside."""
         for segment in super().render(renderable, options):
             if segment.control:
                 yield segment
-            else:  # line feeds are Rich's own, between the lines of a table
+            else:  # Rich itself adds line feeds between the lines of a table
                 yield Segment("\n".join(map(printable, segment.text.split("\n"))), segment.style)
 
 

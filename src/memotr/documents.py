@@ -109,7 +109,7 @@ def parse_yaml(text: str, origin: str | Path) -> Any:
 
 
 def check_values(content: Any, origin: str | Path) -> None:
-    """Raise DocumentError for settings that are too many, too deep, or have a number or text that cannot be used.
+    """Raise DocumentError for too many or too deeply nested values, and for numbers and texts that cannot be used.
 
     A YAML alias counts each time it is used.
     """
@@ -179,7 +179,7 @@ def _is_deep(document: bytes) -> bool:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also refuses duplicate keys and raises YAML errors only."""
+    """PyYAML's safe loader that also refuses duplicate keys and raises only YAML errors."""
 
     merged = 0  # pairs of all maps so far, those of merge keys (<<) included
 
@@ -189,7 +189,9 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if (key.tag, key.value) in seen and key.tag != "tag:yaml.org,2002:merge":
-                    raise yaml.composer.ComposerError(None, None, f"{brief(key.value)} is there twice", key.start_mark)
+                    raise yaml.composer.ComposerError(
+                        None, None, f"the key {brief(key.value)} is there twice", key.start_mark
+                    )
                 seen.add((key.tag, key.value))
         return node
 

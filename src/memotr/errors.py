@@ -1,4 +1,4 @@
-"""Error that a user can cause; its message says in one line what is wrong, where, and what to do."""
+"""Error for mistakes of users. Its message says in one line what is wrong, where, and what to do."""
 
 
 class UserError(Exception):

@@ -193,9 +193,11 @@ class Ranks(Protocol):
     """Part of a launched :class:`lightning_fabric.Fabric` that :func:`hold_run` needs."""
 
     @property
-    def is_global_zero(self) -> bool: ...
+    def is_global_zero(self) -> bool:
+        """True on the first rank of the run."""
 
-    def broadcast(self, obj: T, /) -> T: ...
+    def broadcast(self, obj: T, /) -> T:
+        """Return the first rank's object on every rank."""
 
 
 @contextmanager
@@ -233,7 +235,7 @@ def _check_target(path: Path) -> None:
         raise UserError(f"cannot write {path}: a folder has that name")
     with suppress(FileNotFoundError, NotADirectoryError):
         if not stat.S_ISREG(mode := path.lstat().st_mode) and not stat.S_ISLNK(mode):
-            raise UserError(f"cannot write {path}: what has that name is not a regular file")
+            raise UserError(f"cannot write {path}: something that is not a regular file has that name")
 
 
 def _create(path: Path, folder: bool, suffix: str) -> tuple[Path, int | None]:
@@ -285,7 +287,14 @@ def _remove(part: Path) -> None:
 
 @contextmanager
 def _hold(path: Path, name: str, doing: str, of: Path | None = None) -> Iterator[None]:
-    """Hold the lock file ``name`` beside ``path``, and remove it at the end."""
+    """Hold the lock file ``name`` beside ``path`` within the context, and remove it at the end.
+
+    Args:
+        path: path beside which the lock file lies.
+        name: name of the lock file.
+        doing: what the process that holds it is doing, for the message.
+        of: path to name in messages, by default ``path``.
+    """
     lock, target = path.with_name(name), of or path
     with reported(target):
         lock.parent.mkdir(parents=True, exist_ok=True)

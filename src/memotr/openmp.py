@@ -67,6 +67,7 @@ class Adaptation(threading.Thread):
         self.team_size = torch.get_num_threads()
 
     def run(self) -> None:
+        """Measure the load in intervals and form or dissolve the sleeping team."""
         library = openmp_library()
         if library is None:
             return
@@ -141,6 +142,7 @@ class SleepingTeam:
         threading.Thread(target=self._hold, name="memotr-openmp-team", daemon=True).start()
 
     def dissolve(self) -> None:
+        """End the team's threads."""
         self._dissolved.set()
 
     def _hold(self) -> None:

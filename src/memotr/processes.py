@@ -29,7 +29,7 @@ def begin_worker(prepare: Callable[[], object] | None = None, *, shared_folder: 
         shared_folder: folder to remove if the parent was killed and cannot remove it.
     """
     for number in STOP_SIGNALS:
-        if number != signal.SIGTERM:  # a pool ends its processes with it
+        if number != signal.SIGTERM:  # a pool ends its processes with SIGTERM
             signal.signal(number, signal.SIG_IGN)
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)  # see uninterrupted
@@ -57,7 +57,7 @@ def follow_launcher() -> None:
     launcher = int(os.environ.get(LAUNCHER, os.getppid()))  # torchrun sets no such variable
 
     def wait() -> None:
-        while os.getppid() == launcher:  # an orphan gets another parent
+        while os.getppid() == launcher:  # the system gives an orphan another parent
             time.sleep(1)
 
     _exit_after(wait)
@@ -96,7 +96,7 @@ def process_pool(workers: int, prepare: Callable[[], object] | None = None) -> I
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Block stop signals within the context, in which a pool starts processes that an interruption would leave waiting.
+    """Block stop signals within the context, while a pool starts processes: an interruption could leave them waiting.
 
     Processes that are started within the context unblock the signals in :func:`begin_worker`.
     """

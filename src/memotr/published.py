@@ -104,7 +104,7 @@ _READ_ELSEWHERE = {
 } | {
     *("SAMPLE_LENGTHS", "SAMPLE_INTERVALS", "SAMPLE_MOT17_JOIN", "USE_CROWDHUMAN"),
 }
-_WITHOUT_MEANING = {
+_IGNORED = {
     *("AUX_LOSS", "AVAILABLE_GPUS", "CHECKPOINT_LEVEL", "CONFIG_PATH", "DATA_PATH", "DEVICE", "EVAL_DATA_SPLIT"),
     *("EVAL_DIR", "EVAL_MODE", "EVAL_MODEL", "EVAL_PORT", "EVAL_THREADS", "GIT_VERSION", "MODE", "MULTI_CHECKPOINT"),
     *("OUTPUTS_DIR", "PRETRAINED_MODEL", "RESUME", "RESUME_SCHEDULER", "RETURN_INTER_DEC", "SUBMIT_DATA_SPLIT"),
@@ -114,10 +114,14 @@ _WITHOUT_MEANING = {
 
 
 def read_published_config(raw: dict[str, Any], origin: str) -> dict[str, Any]:
-    """Translate the authors' settings into nested settings of ours.
+    """Translate the authors' settings to nested settings of this package.
+
+    Args:
+        raw: settings with upper-case keys.
+        origin: name of their source for messages.
 
     Raises:
-        UserError: a data set or a choice of architecture that the authors never published, or a misspelt key.
+        UserError: a data set or an architecture that the authors have not published, or a misspelt key.
     """
     _refuse_misspelt(raw, origin)
     for key, value in _FIXED.items():
@@ -125,12 +129,12 @@ def read_published_config(raw: dict[str, Any], origin: str) -> dict[str, Any]:
             raise UserError(f"{origin}: {key} is {brief(raw[key])}; only {value!r} is supported")
     for key, value in _FIXED_IN_TRAINING.items():
         if raw.get(key, value) != value:
-            warnings.warn(f"{origin}: {key} is {brief(raw[key])}; training would take {value!r}", stacklevel=2)
+            warnings.warn(f"{origin}: {key} is {brief(raw[key])}; training would use {value!r}", stacklevel=2)
     dataset = raw.get("DATASET", "DanceTrack")
     if not isinstance(dataset, str) or dataset not in CLASSES:
         known = ", ".join(CLASSES)
         raise UserError(
-            f"{origin}: DATASET {brief(dataset)} is not one of {known}; write a configuration of ours instead"
+            f"{origin}: DATASET {brief(dataset)} is not one of {known}; write a memotr configuration instead"
         )
     settings: dict[str, Any] = {"name": dataset, "classes": list(CLASSES[dataset])}
     _set(settings, "model.variant", "dab" if raw.get("USE_DAB", False) else "deformable-detr")
@@ -147,7 +151,7 @@ def read_published_config(raw: dict[str, Any], origin: str) -> dict[str, Any]:
 
 def _refuse_misspelt(raw: dict[str, Any], origin: str) -> None:
     """Raise UserError for a key that is nearly a known one; other unknown keys are ignored."""
-    known = sorted({*_KEYS, *_FIXED, *_FIXED_IN_TRAINING, *_READ_ELSEWHERE, *_WITHOUT_MEANING})
+    known = sorted({*_KEYS, *_FIXED, *_FIXED_IN_TRAINING, *_READ_ELSEWHERE, *_IGNORED})
     for key in raw:
         near = difflib.get_close_matches(str(key).upper(), known, n=1, cutoff=0.8)
         if key not in known and near:
@@ -155,7 +159,7 @@ def _refuse_misspelt(raw: dict[str, Any], origin: str) -> None:
 
 
 def _data(raw: dict[str, Any], dataset: str, origin: str) -> dict[str, Any]:
-    """Return the data settings of the published code, which depend on the name of the data set."""
+    """Return the data settings; the published code derives some of them from the name of the data set."""
     data: dict[str, Any] = {"train": [dict(split) for split in _TRAINED_ON[dataset]], "augmentation": {}}
     data["train"][0]["join_epoch"] = raw.get("SAMPLE_MOT17_JOIN") or 0
     if raw.get("USE_MOTSYNTH") and raw.get("MOTSYNTH_RATE"):
@@ -164,7 +168,7 @@ def _data(raw: dict[str, Any], dataset: str, origin: str) -> dict[str, Any]:
         data["root"] = raw["DATA_ROOT"]
     if raw.get("COCO_SIZE"):
         data["augmentation"] |= COCO_CROP
-    if dataset == "BDD100K":  # its sizes and crop are constants in the authors' code
+    if dataset == "BDD100K":  # sizes and crop are constants in the authors' code
         sizes = {"short_sides": list(range(480, 801, 32)), "longest_side": 1333, "overflow_boxes": True}
         data["augmentation"] |= COCO_CROP | sizes
     if raw.get("USE_CROWDHUMAN") is False:
@@ -175,7 +179,7 @@ def _data(raw: dict[str, Any], dataset: str, origin: str) -> dict[str, Any]:
 
 
 def _sampling(raw: dict[str, Any], origin: str) -> dict[str, Any]:
-    """Return the sampling settings, without lengths after the last step; the last interval is repeated."""
+    """Return the sampling settings; drop lengths beyond the last step, and repeat the last interval as needed."""
     lengths, steps, intervals = (_numbers(raw, f"SAMPLE_{key}", origin) for key in ("LENGTHS", "STEPS", "INTERVALS"))
     if not lengths or raw.get("SAMPLE_STEPS") is None:
         if len(set(intervals)) > 1:
@@ -194,7 +198,7 @@ def _numbers(raw: dict[str, Any], key: str, origin: str) -> list[int]:
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(number, int) for number in value):
-        raise UserError(f"{origin}: {key} is {brief(value)}; it is a list of whole numbers, such as [2, 3, 4]")
+        raise UserError(f"{origin}: {key} is {brief(value)}; expected a list of whole numbers, such as [2, 3, 4]")
     return value
 
 

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-# Ctrl-C, `kill` and `docker stop`, a terminal that closes, a cluster's scheduler. Windows has only the first two.
 STOP_SIGNALS = tuple(
     signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
 )
+"""Signals of Ctrl-C, of `kill` and `docker stop`, of a closing terminal, and of a cluster's scheduler. Windows has only
+the first two."""
 
 Handler = Callable[[int, FrameType | None], None]
 
@@ -52,7 +53,7 @@ def interrupt_on_signals() -> Iterator[None]:
 
 @contextmanager
 def _handled_by(handler: Handler, numbers: Iterable[signal.Signals]) -> Iterator[None]:
-    # `nohup` ignores SIGHUP, and it stays ignored.
+    """Install a handler within the context, except for a SIGHUP that is ignored because of `nohup`."""
     taken = [n for n in numbers if n.name != "SIGHUP" or signal.getsignal(n) is not signal.SIG_IGN]
     before = {number: signal.signal(number, handler) for number in taken}
     try:

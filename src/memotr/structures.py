@@ -1,4 +1,6 @@
-"""The values that flow between model, deciders and lifecycle. Each checks its own lengths; empty is legal everywhere.
+"""Value types that pass between model, decisions (gate or matching), lifecycle and losses.
+
+Each type checks the lengths of its fields. Every length may be 0.
 
 Shapes: B batch, Q queries (Nd detection queries, then the tracks), N tracks, M births, K classes, C hidden size.
 Boxes are cxcywh in [0, 1] of the unpadded image; reference points are the same in logit space.
@@ -29,7 +31,7 @@ class ImageBatch:
     Attributes:
         pixels: (B, 3, H, W) float; 0 on padding.
         mask: (B, H, W) bool; True on padding.
-        sizes: (h, w) of each image without its padding, where known: the same as the mask in plain numbers.
+        sizes: (h, w) of each image without its padding, the numbers that the mask encodes; None if unknown.
     """
 
     pixels: Tensor
@@ -43,18 +45,21 @@ class ImageBatch:
 
     @classmethod
     def from_images(cls, images: Sequence[Tensor], stride: int = 32, smallest: int = 1) -> ImageBatch:
-        """Pad images (3, h, w), each of its own size, to the smallest common multiple of ``stride``.
+        """Pad images to a common size and stack them.
 
-        Sides are at least ``smallest``.
+        Args:
+            images: images (3, h, w), whose sizes may differ.
+            stride: height and width of the batch are multiples of it.
+            smallest: smallest height and width of the batch in pixels, before they are rounded up.
         """
         height = max(smallest, *(image.shape[1] for image in images))
         width = max(smallest, *(image.shape[2] for image in images))
         height, width = (-(-side // stride) * stride for side in (height, width))
         pixels = images[0].new_zeros(len(images), 3, height, width)
         mask = torch.ones(len(images), height, width, dtype=torch.bool, device=pixels.device)
-        for image, row, hidden in zip(images, pixels, mask, strict=True):
+        for image, row, padding_mask in zip(images, pixels, mask, strict=True):
             row[:, : image.shape[1], : image.shape[2]] = image
-            hidden[: image.shape[1], : image.shape[2]] = False
+            padding_mask[: image.shape[1], : image.shape[2]] = False
         return cls(pixels, mask, tuple((image.shape[1], image.shape[2]) for image in images))
 
     def __len__(self) -> int:
@@ -62,36 +67,37 @@ class ImageBatch:
 
     @property
     def padded(self) -> bool:
-        """Whether there may be padding; it is not looked for in the mask."""
+        """True if there may be padding, according to ``sizes``; the mask is not read."""
         return self.sizes is None or any(size != self.pixels.shape[2:] for size in self.sizes)
 
     def to(self, device: torch.device | str) -> ImageBatch:
+        """Return the batch on another device; the copy is asynchronous from pinned memory."""
         pixels, mask = self.pixels.to(device, non_blocking=True), self.mask.to(device, non_blocking=True)
         return ImageBatch(pixels, mask, self.sizes)
 
     def pin_memory(self) -> ImageBatch:
-        """Page-locked copies, from which :meth:`to` copies to CUDA without waiting."""
+        """Return the batch in page-locked memory, from which :meth:`to` copies to CUDA asynchronously."""
         return ImageBatch(self.pixels.pin_memory(), self.mask.pin_memory(), self.sizes)
 
 
 @dataclass(frozen=True, eq=False)
 class TrackState:
-    """All that is remembered of the N objects being followed in one video (paper, section 3.3).
+    """State of the N tracks of one video, with the paper's symbols in brackets (sections 3.1 and 3.3).
 
     Attributes:
-        ids: (N,) int64; -1 for none (a false positive that training carries on).
-        labels: (N,) int64, argmax class at birth.
+        ids: (N,) int64; -1: no id, a false positive that training continues as a negative.
+        labels: (N,) int64, class at birth.
         logits: (N, K) class logits of the last frame.
-        boxes: (N, 4) last predicted boxes.
-        ref_pts: (N, 4) reference points from which the next frame starts, as logits.
-        query_embed: (N, C), or (N, 2C) with the position half first (Deformable-DETR variant).
-        output_embed: (N, C) what the decoder said in the last frame.
-        last_output: (N, C) what it said in the last confident frame: the short memory.
-        long_memory: (N, C) the slowly moving average of all it said.
-        disappear_time: (N,) int64, frames since the object was last seen.
-        iou: (N,) overlap with the matched ground truth; training only, else 0.
-        seen_boxes: (N, H, 4) boxes of the last H frames in a row in which it was seen, newest last, NaN for fewer;
-            H = 0 without the motion model.
+        boxes: (N, 4) boxes predicted in the last frame.
+        ref_pts: (N, 4) reference points of the next frame, as logits.
+        query_embed: [E_tck] (N, C) track embeddings, or (N, 2C) with the position half first (Deformable-DETR variant).
+        output_embed: [O_tck^t] (N, C) decoder output of the last frame.
+        last_output: [O_tck^(t−1)] (N, C) decoder output of the last confident frame: the short-term memory.
+        long_memory: [M_tck] (N, C) running average of the decoder outputs: the long-term memory.
+        disappear_time: (N,) int64, number of frames since the track was last seen.
+        iou: (N,) IoU with the matched ground truth; training only, else 0.
+        seen_boxes: (N, H, 4) boxes of the last H consecutive frames in which the track was seen, newest last, preceded
+            by NaN if there are fewer; H = 0 without the motion model.
     """
 
     ids: Tensor
@@ -114,7 +120,15 @@ class TrackState:
     def empty(
         cls, num_classes: int, hidden_dim: int, query_dim: int, history: int = 0, device: torch.device | str = "cpu"
     ) -> TrackState:
-        """No tracks: the state before the first frame. ``query_dim`` is C, or 2C for the Deformable-DETR variant."""
+        """Return a state without tracks.
+
+        Args:
+            num_classes: K.
+            hidden_dim: C.
+            query_dim: C, or 2C for the Deformable-DETR variant.
+            history: H, number of seen boxes per track.
+            device: device of the tensors.
+        """
 
         def floats(*shape: int) -> Tensor:
             return torch.zeros(0, *shape, device=device)
@@ -141,26 +155,27 @@ class TrackState:
         return len(self.ids)
 
     def __getitem__(self, index: Tensor | slice) -> TrackState:
-        """The chosen tracks: boolean mask (N,), indices (M,) or slice."""
+        """Return selected tracks: boolean mask (N,), indices (M,) or slice."""
         if isinstance(index, Tensor) and index.dtype == torch.bool:
-            index = index.nonzero()[:, 0]  # once for all fields: on CUDA each time would be waited for
+            index = index.nonzero()[:, 0]  # once for all fields, because each call synchronises with CUDA
         return TrackState(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
     @property
     def scores(self) -> Tensor:
-        """(N, K) class probabilities."""
+        """Class probabilities (N, K)."""
         return self.logits.sigmoid()
 
     def replace(self, **changes: Tensor) -> TrackState:
-        """The same tracks with some fields changed."""
+        """Return the same tracks with some fields replaced."""
         return replace(self, **changes)
 
     def to(self, device: torch.device | str) -> TrackState:
+        """Return the tracks on another device."""
         return TrackState(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
     @staticmethod
     def cat(states: Sequence[TrackState]) -> TrackState:
-        """All tracks of several states, in order."""
+        """Concatenate the tracks of several states, in order."""
         return TrackState(
             **{field.name: torch.cat([getattr(state, field.name) for state in states]) for field in fields(states[0])}
         )
@@ -168,7 +183,13 @@ class TrackState:
 
 @dataclass(frozen=True, eq=False)
 class LayerOutput:
-    """What one decoder layer predicts: logits (B, Q, K), boxes (B, Q, 4) and its content (B, Q, C)."""
+    """Predictions of one decoder layer.
+
+    Attributes:
+        logits: (B, Q, K) class logits.
+        boxes: (B, Q, 4).
+        output_embed: (B, Q, C) content that left the layer.
+    """
 
     logits: Tensor
     boxes: Tensor
@@ -180,7 +201,12 @@ class LayerOutput:
 
 @dataclass(frozen=True, eq=False)
 class FeatureMap:
-    """Features (B, C, H, W) of padded images, and the share (B, 2) of their width and height that is not padding."""
+    """Feature map of padded images.
+
+    Attributes:
+        features: (B, C, H, W).
+        valid_ratio: (B, 2) share of width and height that is not padding.
+    """
 
     features: Tensor
     valid_ratio: Tensor
@@ -189,31 +215,36 @@ class FeatureMap:
         return FeatureMap(self.features[b], self.valid_ratio[b])
 
     def at(self, points: Tensor) -> Tensor:
-        """Of one batch element: features (P, C), interpolated at points (P, 2), xy in [0, 1] of the unpadded image."""
+        """Return features (P, C) of one batch element, interpolated at points.
+
+        Args:
+            points: (P, 2), xy in [0, 1] of the unpadded image.
+        """
         grid = 2 * points * self.valid_ratio - 1
         features = self.features[None]
-        found = F.grid_sample(features, grid[None, None].to(features), padding_mode="border", align_corners=False)
-        return found[0, :, 0].T
+        sampled = F.grid_sample(features, grid[None, None].to(features), padding_mode="border", align_corners=False)
+        return sampled[0, :, 0].T
 
 
 @dataclass(frozen=True, eq=False)
 class FrameOutput:
-    """What the model says of one frame. Queries are the Nd detection queries, then the tracks, padded to the longest.
+    """Output of the model for one frame of each of B videos.
 
-    ``output[b]`` is batch element b alone, without its padding: the same fields without the dimension B.
+    The Q queries are the Nd detection queries, then the track queries, padded to the longest of the batch.
+    ``output[b]`` is batch element b without its padding: the same fields without the dimension B.
 
     Attributes:
         logits: (B, Q, K) class logits.
         boxes: (B, Q, 4).
         output_embed: (B, Q, C) content that left the last decoder layer.
-        query_embed: (B, Q, C or 2C) what a track born from the query carries on: the content that entered the last
+        query_embed: (B, Q, C or 2C) embedding of a track that starts from the query: the content that entered the last
             layer, preceded by the query's position half in the Deformable-DETR variant.
         ref_pts: (B, Q, 4) references that entered the last layer, as logits.
         init_ref_pts: (B, Q, 4) references that entered the first layer, as logits.
         num_detections: Nd.
         num_tracks: number of tracks of each batch element.
-        aux: outputs of the earlier layers; empty at inference.
-        encoded: what the encoder made of the finest level; only together with ``aux``.
+        aux: predictions of the earlier layers; empty at inference.
+        encoded: finest feature map of the encoder; None without ``aux``.
     """
 
     logits: Tensor
@@ -230,7 +261,7 @@ class FrameOutput:
     _PER_QUERY = ("logits", "boxes", "output_embed", "query_embed", "ref_pts", "init_ref_pts")
 
     def float(self) -> FrameOutput:
-        """All predictions in float32, whatever precision they were computed in."""
+        """Return the output with all predictions of the last layer in float32."""
         return replace(self, **{name: getattr(self, name).float() for name in self._PER_QUERY})
 
     def __getitem__(self, b: int) -> FrameOutput:
@@ -247,7 +278,13 @@ class FrameOutput:
 
 @dataclass(frozen=True, eq=False)
 class FrameTargets:
-    """Ground truth of one frame: ids (G,) int64, labels (G,) int64, boxes (G, 4)."""
+    """Ground truth of one frame.
+
+    Attributes:
+        ids: (G,) int64.
+        labels: (G,) int64.
+        boxes: (G, 4).
+    """
 
     ids: Tensor
     labels: Tensor
@@ -260,15 +297,22 @@ class FrameTargets:
         return len(self.ids)
 
     def to(self, device: torch.device | str) -> FrameTargets:
+        """Return the ground truth on another device; the copy is asynchronous from pinned memory."""
         return FrameTargets(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
 
     def pin_memory(self) -> FrameTargets:
+        """Return the ground truth in page-locked memory."""
         return FrameTargets(*(getattr(self, field.name).pin_memory() for field in fields(self)))
 
 
 @dataclass(frozen=True, eq=False)
 class ClipBatch:
-    """B clips of T frames: ``frames[t]`` holds frame t of every clip, ``targets[t][b]`` its ground truth."""
+    """Batch of B clips of T frames.
+
+    Attributes:
+        frames: T batches of images; ``frames[t]`` holds frame t of every clip.
+        targets: ground truth; ``targets[t][b]`` belongs to frame t of clip b.
+    """
 
     frames: list[ImageBatch]
     targets: list[list[FrameTargets]]
@@ -283,30 +327,33 @@ class ClipBatch:
         return len(self.frames)
 
     def to(self, device: torch.device | str) -> ClipBatch:
+        """Return the clips on another device; the copies are asynchronous from pinned memory."""
         frames = [images.to(device) for images in self.frames]
         return ClipBatch(frames, [[target.to(device) for target in targets] for targets in self.targets])
 
     def pin_memory(self) -> ClipBatch:
-        """Page-locked copies, for asynchronous transfer (called by the data loader)."""
+        """Return the clips in page-locked memory; the data loader calls this."""
         frames = [images.pin_memory() for images in self.frames]
         return ClipBatch(frames, [[target.pin_memory() for target in targets] for targets in self.targets])
 
 
 @dataclass(frozen=True, eq=False)
 class Assignment:
-    """Which prediction is which object in one frame, for one video: the decision of the gate or of the matching.
+    """Decision which tracks of one video continue after a frame and which detections become tracks.
+
+    The gate (inference) and the matching with ground truth (training) return it.
 
     Attributes:
-        track_ids: (N,) id of every carried track after this frame.
-        track_keep: (N,) bool, whether it goes on to the next frame.
-        disappear_time: (N,) int64, after this frame.
-        track_iou: (N,) overlap with the matched ground truth (training, else 0).
-        births: (M,) detection queries that become tracks, in order.
-        birth_ids: (M,) their ids.
-        birth_labels: (M,) their classes.
-        birth_iou: (M,) overlap with the matched ground truth (training, else 0).
-        birth_from_initial: (M,) bool, whether the birth starts over from the initial reference points (an unmatched
-            detection that training carries on) instead of the last ones.
+        track_ids: (N,) id of every track after this frame.
+        track_keep: (N,) bool, True for tracks that continue.
+        disappear_time: (N,) int64, number of frames since each track was last seen, this frame included.
+        track_iou: (N,) IoU with the matched ground truth (training, else 0).
+        births: (M,) indices of the detection queries that become tracks, in order.
+        birth_ids: (M,) ids of the new tracks.
+        birth_labels: (M,) classes of the new tracks.
+        birth_iou: (M,) IoU with the matched ground truth (training, else 0).
+        birth_from_initial: (M,) bool, True if the new track starts from the query's initial reference points instead of
+            the last ones (an unmatched detection that training continues).
     """
 
     track_ids: Tensor

@@ -83,7 +83,7 @@ def guarded_streams() -> Iterator[None]:
 
 
 class _Guarded:
-    """Wrapper of a text stream whose ``write`` and ``flush`` do not raise.
+    """Wrapper of a text stream with ``write`` and ``flush`` that do not raise.
 
     Attributes:
         failure: the first error of the operating system; nothing is written after it.
@@ -125,7 +125,7 @@ class _Guarded:
 
 
 def _print(stream: TextIO, lines: Iterable[object]) -> None:
-    # One write, because other threads print, too.
+    # A single write, because other threads print as well.
     stream.write("".join(f"{printable(line)}\n" for line in lines))
     stream.flush()
 

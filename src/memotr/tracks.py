@@ -1,4 +1,4 @@
-"""What the tracker gives back for one frame: who is where, in pixels, as NumPy arrays."""
+"""Result of a tracker for one frame, as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Tracks:
-    """The tracked objects of one frame.
+    """Tracks of one frame.
 
     Attributes:
-        ids: (N,) int64; an identity keeps its number for the whole video, from 0.
+        ids: (N,) int64, from 0. A track keeps its id for the whole video.
         boxes: (N, 4) float32, xyxy in pixels of the original frame, not clipped to it.
-        scores: (N,) float32 in [0, 1], of the best class.
-        labels: (N,) int64, the class with which the track was born: an index into ``class_names``.
+        scores: (N,) float32 in [0, 1], score of the best class.
+        labels: (N,) int64, class at the birth of the track, an index into ``class_names``.
         frame: number of the frame in its source, from 0.
-        class_names: the names of all classes of the model.
+        class_names: names of all classes of the model.
 
     Raises:
-        ValueError: a field has another length than the others or boxes are not (N, 4).
+        ValueError: a field has another length than the others, or boxes are not (N, 4).
     """
 
     ids: NDArray[np.int64]
@@ -47,7 +47,7 @@ class Tracks:
 
     @classmethod
     def empty(cls, frame: int, class_names: tuple[str, ...]) -> Tracks:
-        """A frame in which nothing is tracked."""
+        """Return the result of a frame without tracks."""
         return cls(
             ids=np.zeros(0, np.int64),
             boxes=np.zeros((0, 4), np.float32),
@@ -61,7 +61,7 @@ class Tracks:
         return len(self.ids)
 
     def __getitem__(self, index: slice | NDArray[np.bool_] | NDArray[np.int64] | list[int]) -> Tracks:
-        """The chosen objects of the same frame (slice, boolean mask or list of positions)."""
+        """Return selected tracks of the same frame: slice, boolean mask or list of indices."""
         return Tracks(
             self.ids[index], self.boxes[index], self.scores[index], self.labels[index], self.frame, self.class_names
         )
@@ -71,11 +71,11 @@ class Tracks:
 
     @property
     def names(self) -> list[str]:
-        """Class name of every object."""
+        """Class name of every track."""
         return [self.class_names[label] for label in self.labels]
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """One JSON-ready dict an object: id, box ([x1, y1, x2, y2] in pixels), score, label, class."""
+        """Return one JSON-compatible dict per track: id, box ([x1, y1, x2, y2] in pixels), score, label, class."""
         columns = zip(self.ids, self.boxes, self.scores, self.labels, self.names, strict=True)
         return [
             {"id": int(i), "box": b.tolist(), "score": float(s), "label": int(label), "class": name}
@@ -89,7 +89,7 @@ class Tracks:
             UserError: the package ``supervision`` is not installed.
         """
         try:
-            import supervision  # heavy, and not part of the core
+            import supervision  # slow to import, and an optional extra
         except ModuleNotFoundError as error:
             raise UserError(f"this needs the package {error.name}: pip install 'memotr[supervision]'") from error
 

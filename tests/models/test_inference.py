@@ -95,7 +95,7 @@ def test_weights_that_stay_are_shared():
 
 def test_without_the_operator_of_onednn(monkeypatch):
     model = small_model("dancetrack", "frozen")
-    monkeypatch.setattr(inference, "_onednn_takes", lambda dtype: False)
+    monkeypatch.setattr(inference, "_onednn_supports", lambda dtype: False)
     network = for_inference(model)
     assert not any(isinstance(module, OneDnnLinear) for module in network.modules())
     torch.testing.assert_close(looked(network).logits, looked(model).logits, atol=2e-5, rtol=2e-5)
@@ -111,7 +111,7 @@ def test_weights_of_attention_are_cast_once():
 
 @pytest.mark.parametrize("onednn", [True, False])
 def test_the_memory_stays_exact_also_in_what_the_variant_has_of_it(onednn, monkeypatch):
-    monkeypatch.setattr(inference, "_onednn_takes", lambda dtype: onednn)
+    monkeypatch.setattr(inference, "_onednn_supports", lambda dtype: onednn)
     network = for_inference(small_model("dancetrack-deformable-detr", "frozen"), torch.bfloat16)
     assert network.queries.reference_points.weight.dtype == torch.bfloat16
     assert {parameter.dtype for parameter in network.queries.memory.parameters()} == {torch.float32}

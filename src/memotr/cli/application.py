@@ -19,16 +19,18 @@ TOOLS = ("data", "info", "convert", "export", "bench")
 
 
 RENAMED = {"--accelerator": "--device"}
-"""Former names of options of train, eval and submit, which are accepted for one release → their names now."""
+"""Former option names of train, eval and submit → current names. Former ones are accepted for one release."""
 
 
 class Commands(TyperGroup):
     """Command group that lists its commands in the order of a user's first steps, and accepts renamed options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments after replacing former names of options."""
         return super().parse_args(ctx, _with_current_names(args))
 
     def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands, those that a new user needs first."""
         return sorted(super().list_commands(ctx), key=(*USE, *TOOLS).index)
 
 

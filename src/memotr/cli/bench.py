@@ -41,7 +41,7 @@ def bench(
     ] = None,
     tracks: Annotated[
         list[int] | None,
-        typer.Option(min=0, max=10_000, help="Number of tracks. Repeatable.", show_default="0, 10, 50, 200"),
+        typer.Option(min=0, max=10_000, help="Number of tracks per frame. Repeatable.", show_default="0, 10, 50, 200"),
     ] = None,
     rounds: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="Number of timed rounds.", show_default="5")
@@ -50,16 +50,16 @@ def bench(
         int | None, typer.Option(min=1, max=1000, help="Number of PyTorch threads.", show_default="all cores")
     ] = None,
     memory: Annotated[
-        bool, typer.Option("--memory", help="Also measure peak memory, each in its own process.")
+        bool, typer.Option("--memory", help="Also measure peak memory, with one process per contender.")
     ] = False,
     compile: Annotated[bool, typer.Option("--compile", help="Also measure the compiled tracker.")] = False,
 ) -> None:
-    """Measure this package next to a plain implementation, with contenders taking turns.
+    """Measure the speed of this package and of a plain implementation side by side.
 
-    Medians, spreads and ratios go to the terminal, to bench.md and to bench.json, with a description of the machine.
-    Weights are random, which does not change the time.
+    Prints medians, spreads and ratios, and writes them to bench.md and bench.json with a description of the machine.
+    The contenders of a measurement take turns. Weights are random; the time does not depend on them.
     """
-    # Heavy, and needed by this command only.
+    # Slow imports that only this command needs.
     import torch
 
     from memotr.bench.options import Options
@@ -72,7 +72,7 @@ def bench(
 
     chosen = [part for part in PARTS if parts is None or part in parts]
     if unknown := set(parts or ()) - set(PARTS):
-        raise UserError(f"there is no part {sorted(unknown)[0]!r}: take {', '.join(PARTS)}")
+        raise UserError(f"there is no part {sorted(unknown)[0]!r}: choose from {', '.join(PARTS)}")
     sizes = tuple(parse_pair("size", text, "x") for text in size or ())
     if wrong := [text for text, pair in zip(size or (), sizes, strict=True) if 0 in pair or max(pair) > MOST_PIXELS]:
         raise UserError(f"size {wrong[0]!r}: write height and width, each 1 to {MOST_PIXELS:,} pixels, such as 448x800")

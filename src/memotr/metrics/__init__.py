@@ -1,1 +1,1 @@
-"""Metrics of tables of boxes: HOTA, CLEAR, Identity, TETA and the bootstrap, without any files."""
+"""Metrics computed from tables of boxes: HOTA, CLEAR, Identity, TETA and the bootstrap. No module here reads files."""

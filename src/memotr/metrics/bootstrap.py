@@ -1,7 +1,7 @@
-"""Metrics of many selections of sequences at once, for the paired bootstrap over sequences (Efron, 1979).
+"""Paired bootstrap over sequences (Efron, 1979): metrics of many resamples of a data set at once.
 
-Each resample draws as many sequences as there are, with replacement, and combines their counts exactly as for the real
-selection, rather than averaging metrics over sequences.
+A resample draws as many sequences as there are, with replacement, and combines their counts in the same way as for the
+whole data set. It does not average metrics over sequences.
 """
 
 from __future__ import annotations
@@ -24,14 +24,23 @@ NUMBERS = ("CLR_FP", "CLR_FN", "IDSW", "Frag")
 TETA = ("TETA", "TETA LocA", "TETA AssocA", "TETA ClsA")
 
 Metrics = dict[str, Floats]
-"""Name → value (R,) for each selection: a count for NUMBERS, else a fraction."""
+"""Name → value (R,) for each selection of sequences: a count for the names in NUMBERS, else a fraction."""
 
 
 def draw(num_sequences: int, resamples: int, seed: int) -> NDArray[np.float64]:
-    """Draw resamples: the number of times (R, S) that each sequence is in each of them."""
+    """Draw resamples.
+
+    Args:
+        num_sequences: S.
+        resamples: R, number of resamples.
+        seed: seed of the generator.
+
+    Returns:
+        Number of times (R, S) that each sequence is in each resample.
+    """
     generator = np.random.default_rng(seed)
-    chances = np.full(num_sequences, 1 / num_sequences)
-    return generator.multinomial(num_sequences, chances, size=resamples).astype(np.float64)
+    probabilities = np.full(num_sequences, 1 / num_sequences)
+    return generator.multinomial(num_sequences, probabilities, size=resamples).astype(np.float64)
 
 
 def combined(classes: Mapping[str, Mapping[str, Fields]], sequences: Sequence[str], times: Floats) -> Metrics:
@@ -39,7 +48,7 @@ def combined(classes: Mapping[str, Mapping[str, Fields]], sequences: Sequence[st
 
     Args:
         classes: class → sequence → TrackEval's fields.
-        sequences: (S,) names.
+        sequences: names of the S sequences.
         times: (R, S) number of times that each sequence is in each selection.
     """
     rows = [_of_class([found[name] for name in sequences], times) for found in classes.values()]
@@ -55,16 +64,16 @@ def _of_class(sequences: Sequence[Fields], times: Floats) -> Metrics:
         return summed
 
     tp, fn, fp = total("HOTA_TP"), total("HOTA_FN"), total("HOTA_FP")  # (R, 19) each
-    found = np.maximum(1, tp)
-    det_a, ass_a = tp / np.maximum(1, tp + fn + fp), total("AssA", "HOTA_TP") / found
+    matches = np.maximum(1, tp)
+    det_a, ass_a = tp / np.maximum(1, tp + fn + fp), total("AssA", "HOTA_TP") / matches
     curves = {
         "HOTA": np.sqrt(det_a * ass_a),
         "DetA": det_a,
         "AssA": ass_a,
         "DetRe": tp / np.maximum(1, tp + fn),
         "DetPr": tp / np.maximum(1, tp + fp),
-        "AssRe": total("AssRe", "HOTA_TP") / found,
-        "AssPr": total("AssPr", "HOTA_TP") / found,
+        "AssRe": total("AssRe", "HOTA_TP") / matches,
+        "AssPr": total("AssPr", "HOTA_TP") / matches,
         "LocA": np.maximum(1e-10, total("LocA", "HOTA_TP")) / np.maximum(1e-10, tp),
     }
     clr_tp, clr_fn, clr_fp, switches = total("CLR_TP"), total("CLR_FN"), total("CLR_FP"), total("IDSW")  # (R,) each
@@ -86,8 +95,8 @@ def combined_teta(counts: Mapping[str, TetaCounts], sequences: Sequence[str], ti
     """Combine TETA and its parts over selections of sequences, and average over the classes in each selection.
 
     Args:
-        counts: sequence → counts, C classes.
-        sequences: (S,) names.
+        counts: sequence → counts of C classes.
+        sequences: names of the S sequences.
         times: (R, S) number of times that each sequence is in each selection.
     """
     total: dict[str, Floats] = {}
@@ -103,6 +112,6 @@ def combined_teta(counts: Mapping[str, TetaCounts], sequences: Sequence[str], ti
         "TETA ClsA": cls_tp / np.maximum(1, cls_tp + total["cls_fn"] + total["cls_fp"]),
     }
     present = (tp + fn + fp).any(axis=2)  # (R, C)
-    here = np.maximum(1, present.sum(axis=1))  # (R,)
-    means = {name: (part.mean(axis=2) * present).sum(axis=1) / here for name, part in parts.items()}
+    num_present = np.maximum(1, present.sum(axis=1))  # (R,)
+    means = {name: (part.mean(axis=2) * present).sum(axis=1) / num_present for name, part in parts.items()}
     return {"TETA": np.mean(list(means.values()), axis=0)} | means

@@ -1,4 +1,4 @@
-"""CLEAR (Bernardin & Stiefelhagen, 2008) of one class: the matching box by box, and MOTA and the like from it."""
+"""CLEAR metrics (Bernardin & Stiefelhagen, 2008) of one class: matching of boxes, then MOTA, MOTP and others."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ AVERAGED = (
 COUNTED = ("CLR_TP", "CLR_FN", "CLR_FP", "IDSW", "MT", "PT", "ML", "Frag", "CLR_Frames")
 
 UNMATCHED = -1
-CONTINUES = 1000.0  # weight of a pair that goes on from the frame before: above any sum of overlaps
-MOSTLY_TRACKED, MOSTLY_LOST = 0.8, 0.2  # shares of an object's frames
+CONTINUES = 1000.0
+"""Weight of a pair that was matched in the previous frame; larger than any sum of IoUs."""
+MOSTLY_TRACKED, MOSTLY_LOST = 0.8, 0.2
+"""Shares of an object's frames in which it is matched."""
 
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """Who is whose, of one class of one sequence.
+    """Matching of predictions to the G object boxes of one class of one sequence, frame after frame.
 
     Attributes:
-        partner: (G,) for each object box, all frames one after the other, the row of its prediction; −1 where missed.
-        switched: (G,) object boxes that are found under another id than when they were last found.
-        begun: (G,) object boxes that are found and were not in the frame before.
-        overlap: sum of the matched pairs' intersections over union.
+        partner: (G,) row of each object box's prediction; −1: missed.
+        switched: (G,) True for boxes matched to another id than at the object's last match.
+        begun: (G,) True for boxes that are matched and whose object was not matched in the previous frame.
+        overlap: sum of the IoU of matched pairs.
     """
 
     partner: Ints
@@ -41,19 +43,19 @@ class Matching:
 
 
 def clear_matching(data: MetricInput) -> Matching:
-    """Match every frame: first pairs that go on from the frame before, then by intersection over union from 0.5 on.
+    """Match the boxes of every frame: pairs of the previous frame first, then by IoU, which is at least 0.5 for all.
 
-    A frame without objects or without predictions leaves open which pairs go on, as in TrackEval.
+    As in TrackEval, a frame without objects or without predictions does not count as the previous frame.
     """
-    last = np.full(data["num_gt_ids"], UNMATCHED)  # tracker id that each object was last found under
-    going_on = last.copy()  # the same, of the frame before only
+    last = np.full(data["num_gt_ids"], UNMATCHED)  # track id of each object's last match
+    previous = last.copy()  # track id of each object's match in the previous frame
     partner = np.full(data["num_gt_dets"], UNMATCHED)
     switched, begun = np.zeros(data["num_gt_dets"], np.bool_), np.zeros(data["num_gt_dets"], np.bool_)
     g = p = 0
     overlap = 0.0
     for gt_ids, tracker_ids, iou in zip(data["gt_ids"], data["tracker_ids"], data["similarity_scores"], strict=True):
         if len(gt_ids) and len(tracker_ids):
-            score = CONTINUES * (tracker_ids[None] == going_on[gt_ids][:, None]) + iou  # (G, P)
+            score = CONTINUES * (tracker_ids[None] == previous[gt_ids][:, None]) + iou  # (G, P)
             score[iou < MATCH] = 0
             rows, columns = linear_sum_assignment(-score)
             matched = score[rows, columns] > EPS
@@ -61,11 +63,11 @@ def clear_matching(data: MetricInput) -> Matching:
             objects, tracks = gt_ids[rows], tracker_ids[columns]
             partner[g + rows] = p + columns
             switched[g + rows] = (last[objects] != UNMATCHED) & (last[objects] != tracks)
-            begun[g + rows] = going_on[objects] == UNMATCHED
-            overlap += sum(iou[rows, columns])  # one after the other, as TrackEval adds: equal in every bit
+            begun[g + rows] = previous[objects] == UNMATCHED
+            overlap += sum(iou[rows, columns])  # in TrackEval's order of summation, for the same rounding
             last[objects] = tracks
-            going_on[:] = UNMATCHED
-            going_on[objects] = tracks
+            previous[:] = UNMATCHED
+            previous[objects] = tracks
         g, p = g + len(gt_ids), p + len(tracker_ids)
     return Matching(partner, switched, begun, overlap)
 
@@ -73,8 +75,8 @@ def clear_matching(data: MetricInput) -> Matching:
 def measure(data: MetricInput) -> Fields:
     """Compute all fields of one sequence."""
     if not data["num_gt_dets"] or not data["num_tracker_dets"]:
-        # TrackEval's convention, which the sums of several sequences depend on: all ratios but MLR are 0, and the
-        # frames of such a sequence do not count.
+        # TrackEval's convention, which affects the sums over sequences: all ratios but MLR are 0, and the frames of
+        # such a sequence do not count.
         empty = {"CLR_FN": data["num_gt_dets"], "CLR_FP": data["num_tracker_dets"], "ML": data["num_gt_ids"]}
         return dict.fromkeys((*AVERAGED, *COUNTED), 0) | empty | {"MLR": 1.0}
     matching = clear_matching(data)
@@ -102,7 +104,7 @@ def measure(data: MetricInput) -> Fields:
 
 
 def combine(parts: Sequence[Fields]) -> Fields:
-    """Combine sequences, or classes as if they were one: everything follows from the sums."""
+    """Combine sequences, or classes as if they were one, from the sums of their counts."""
     fields: Fields = {name: sum(part[name] for part in parts) for name in (*COUNTED, "MOTP_sum")}
     return fields | _ratios(fields)
 

@@ -1,4 +1,4 @@
-"""HOTA, CLEAR, Identity and counts of one class, under TrackEval's names and equal to it in every bit."""
+"""HOTA, CLEAR, Identity and counts of one class, with TrackEval's names and bitwise equal to its values."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from memotr.metrics import clear, hota, identity_scores
 from memotr.metrics.preprocessing import Fields, MetricInput
 
 CURVES = ("HOTA_TP", "HOTA_FN", "HOTA_FP", "AssA", "AssRe", "AssPr", "LocA")
-"""The arrays among `SUMS`."""
+"""Fields of `SUMS` that are arrays (19,) over the localisation thresholds."""
 
 SUMS = (
     *CURVES,
     *("CLR_TP", "CLR_FN", "CLR_FP", "IDSW", "MT", "PT", "ML", "Frag", "CLR_Frames", "MOTP_sum"),
     *("IDTP", "IDFN", "IDFP", "Dets", "GT_Dets", "IDs", "GT_IDs"),
 )
-"""The fields of sequences from which every field of them together follows."""
+"""Fields of single sequences from which all fields of their combination can be computed."""
 
 
 class Metric(NamedTuple):
-    """A metric of one class.
+    """Metric of one class.
 
     Attributes:
-        averaged: fields of which several classes have the mean.
-        counted: fields that add up, over sequences and over classes.
-        measure: from one sequence to its fields.
-        combine: from the fields of sequences, or of classes taken as one, to theirs together.
+        averaged: fields that are averaged over classes.
+        counted: fields that are summed, over sequences and over classes.
+        measure: computes the fields of one sequence.
+        combine: computes the fields of several sequences, or of several classes as if they were one.
     """
 
     averaged: tuple[str, ...]
@@ -38,6 +38,7 @@ class Metric(NamedTuple):
 
 
 BOXES = ("Dets", "GT_Dets", "IDs", "GT_IDs")
+"""Fields that count boxes and ids."""
 
 
 def _count(data: MetricInput) -> Fields:
@@ -46,7 +47,7 @@ def _count(data: MetricInput) -> Fields:
         "GT_Dets": data["num_gt_dets"],
         "IDs": data["num_tracker_ids"],
         "GT_IDs": data["num_gt_ids"],
-        "Frames": data["num_timesteps"],  # of sequences only, as in TrackEval
+        "Frames": data["num_timesteps"],  # not summed over sequences, as in TrackEval
     }
 
 
@@ -63,29 +64,29 @@ METRICS = (
 
 
 def score(data: MetricInput) -> Fields:
-    """Compute the fields of one sequence."""
+    """Compute all fields of one class of one sequence."""
     return _merged(metric.measure(data) for metric in METRICS)
 
 
 def combine(parts: Sequence[Fields]) -> Fields:
-    """Combine all sequences, or all classes' boxes, each matched within its class (``cls_comb_det_av`` of TrackEval).
+    """Combine sequences, or classes as if they were one (TrackEval's ``cls_comb_det_av``; matching is per class).
 
-    Counts add up, association is weighted by true positives.
+    Counts are summed; association is averaged, weighted by true positives.
     """
     return _merged(metric.combine(parts) for metric in METRICS)
 
 
 def class_mean(classes: Sequence[Fields]) -> Fields:
-    """Mean over classes, of counts the sum: ``cls_comb_cls_av`` of TrackEval. Classes without any box count as 0."""
+    """Average fields over classes, and sum counts (TrackEval's ``cls_comb_cls_av``). A class without boxes has 0."""
     fields: Fields = {}
     for metric in METRICS:
-        fields |= {name: sum(of[name] for of in classes) for name in metric.counted}
-        fields |= {name: np.mean([of[name] for of in classes], axis=0) for name in metric.averaged}
+        fields |= {name: sum(part[name] for part in classes) for name in metric.counted}
+        fields |= {name: np.mean([part[name] for part in classes], axis=0) for name in metric.averaged}
     return fields
 
 
 def summary(fields: Fields) -> dict[str, float]:
-    """Name → fraction (not percent) or count, of arrays the mean over thresholds; in TrackEval's order."""
+    """Return name → fraction (not percent) or count, in TrackEval's order; arrays are averaged over thresholds."""
     values: dict[str, float] = {}
     for metric in METRICS:
         values |= {name: float(np.mean(fields[name])) for name in metric.averaged}

@@ -19,19 +19,21 @@ CURVES = ("HOTA", "DetA", "AssA", "DetRe", "DetPr", "AssRe", "AssPr", "LocA", "O
 AVERAGED = (*CURVES, "HOTA(0)", "LocA(0)", "HOTALocA(0)")
 COUNTED = ("HOTA_TP", "HOTA_FN", "HOTA_FP")
 
-ASSOCIATION = ("AssA", "AssRe", "AssPr")  # means over true positives
-TINY = 1e-10  # a sequence without matches has a LocA of TINY / TINY, which is 1
+ASSOCIATION = ("AssA", "AssRe", "AssPr")
+"""Fields that are means over true positives."""
+TINY = 1e-10
+"""Smallest numerator and denominator of LocA, which is therefore 1 without matches."""
 
 
 def measure(data: MetricInput) -> Fields:
     """Compute all fields of one sequence; curves are (19,)."""
-    gt_frames = np.zeros((data["num_gt_ids"], 1))  # frames that each object is in
-    tracker_frames = np.zeros((1, data["num_tracker_ids"]))
-    potential = np.zeros((data["num_gt_ids"], data["num_tracker_ids"]))  # soft count of frames in which two overlap
+    gt_frames = np.zeros((data["num_gt_ids"], 1))  # number of frames of each object
+    tracker_frames = np.zeros((1, data["num_tracker_ids"]))  # number of frames of each track
+    potential = np.zeros((data["num_gt_ids"], data["num_tracker_ids"]))  # soft count of common frames of each pair
     frames = list(zip(data["gt_ids"], data["tracker_ids"], data["similarity_scores"], strict=True))
     for gt, tracks, iou in frames:
-        rivals = iou.sum(axis=0)[None] + iou.sum(axis=1)[:, None] - iou  # (G, P)
-        potential[np.ix_(gt, tracks)] += np.divide(iou, rivals, out=np.zeros_like(iou), where=rivals > EPS)
+        denominator = iou.sum(axis=0)[None] + iou.sum(axis=1)[:, None] - iou  # (G, P)
+        potential[np.ix_(gt, tracks)] += np.divide(iou, denominator, out=np.zeros_like(iou), where=denominator > EPS)
         gt_frames[gt] += 1
         tracker_frames[0, tracks] += 1
     alignment = potential / np.maximum(EPS, gt_frames + tracker_frames - potential)
@@ -49,11 +51,11 @@ def measure(data: MetricInput) -> Fields:
 
     pairs, close = np.concatenate(matched), np.concatenate(passed)
     association = np.zeros((len(ASSOCIATION), len(ALPHAS)))
-    for a in range(len(ALPHAS)):  # one at a time: a table of all of them is large
+    for a in range(len(ALPHAS)):  # one at a time, to save memory
         together = np.bincount(pairs[close[:, a]], minlength=potential.size).reshape(potential.shape)
         either = gt_frames + tracker_frames - together
-        for k, possible in enumerate((either, gt_frames, tracker_frames)):
-            association[k, a] = np.sum(together * (together / np.maximum(1, possible)))
+        for k, denominator in enumerate((either, gt_frames, tracker_frames)):
+            association[k, a] = np.sum(together * (together / np.maximum(1, denominator)))
     fields: Fields = {
         "HOTA_TP": tp,
         "HOTA_FN": data["num_gt_dets"] - tp,
@@ -65,7 +67,7 @@ def measure(data: MetricInput) -> Fields:
 
 
 def combine(parts: Sequence[Fields]) -> Fields:
-    """Combine sequences, or classes as if they were one: counts add up, association is weighted by true positives."""
+    """Combine sequences, or classes as if they were one: sum counts, and average association over true positives."""
     fields: Fields = {name: sum(part[name] for part in parts) for name in COUNTED}
     tp = fields["HOTA_TP"]
     for name in ASSOCIATION:

@@ -1,4 +1,4 @@
-"""IDF1 (Ristani et al., ECCV 2016) of one class: one prediction's identity for each object, over the whole video."""
+"""Identity metrics (IDF1; Ristani et al., ECCV 2016) of one class: tracks and objects are matched over whole videos."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from memotr.metrics.preprocessing import Fields, MetricInput
 AVERAGED = ("IDF1", "IDR", "IDP")
 COUNTED = ("IDTP", "IDFN", "IDFP")
 
-THRESHOLD = 0.5  # intersection over union; unlike that of CLEAR without a tolerance, as in TrackEval
+THRESHOLD = 0.5
+"""Smallest IoU of a match; as in TrackEval without the tolerance that CLEAR has."""
 
 
 def measure(data: MetricInput) -> Fields:
     """Compute all fields of one sequence."""
-    together = np.zeros((data["num_gt_ids"], data["num_tracker_ids"]))  # frames in which two identities overlap
+    together = np.zeros((data["num_gt_ids"], data["num_tracker_ids"]))  # frames in which object and track overlap
     for gt, tracks, iou in zip(data["gt_ids"], data["tracker_ids"], data["similarity_scores"], strict=True):
         together[np.ix_(gt, tracks)] += iou >= THRESHOLD
-    # Fewest misses and false positives together is the same as most frames together.
+    # Minimising misses plus false positives is the same as maximising the common frames.
     tp = int(together[linear_sum_assignment(together, maximize=True)].sum())
     fields: Fields = {"IDTP": tp, "IDFN": data["num_gt_dets"] - tp, "IDFP": data["num_tracker_dets"] - tp}
     return fields | _ratios(fields)
 
 
 def combine(parts: Sequence[Fields]) -> Fields:
-    """Combine sequences, or classes as if they were one: everything follows from the sums."""
+    """Combine sequences, or classes as if they were one, from the sums of their counts."""
     fields: Fields = {name: sum(part[name] for part in parts) for name in COUNTED}
     return fields | _ratios(fields)
 

@@ -1,4 +1,4 @@
-"""Overlaps between the boxes of two tables of one sequence."""
+"""IoU between the boxes of two tables of one sequence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from memotr.data.annotations import Bools, Floats, Ints
 from memotr.data.truth import VideoBoxes
 
-EPS = float(np.finfo(np.float64).eps)  # tolerance of every threshold, as in the metric authors' code
+EPS = float(np.finfo(np.float64).eps)
+"""Tolerance of thresholds, as in the metric authors' code."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,7 @@ class Overlaps:
 
     @classmethod
     def between(cls, gt: VideoBoxes, pred: VideoBoxes) -> Overlaps:
+        """Compute the overlaps of two tables."""
         i, j = same_frame(gt.frames, pred.frames)  # (pairs,) each
         iou = box_iou(gt.boxes[i], pred.boxes[j])
         touching = iou > 0
@@ -45,7 +47,15 @@ class Overlaps:
 
 
 def same_frame(frames_a: Ints, frames_b: Ints) -> tuple[Ints, Ints]:
-    """Return the rows (K,) of a, ascending, and of b of all pairs with equal frame numbers; (A,), (B,) ascend, too."""
+    """Return all pairs of rows with equal frame numbers.
+
+    Args:
+        frames_a: (A,) frame numbers, ascending.
+        frames_b: (B,) frame numbers, ascending.
+
+    Returns:
+        (K,) row of a in each pair, ascending, and (K,) row of b.
+    """
     first = np.searchsorted(frames_b, frames_a, side="left")  # (A,)
     count = np.searchsorted(frames_b, frames_a, side="right") - first  # (A,) rows of b in the frame of each row of a
     i = np.repeat(np.arange(len(frames_a)), count)  # (K,)

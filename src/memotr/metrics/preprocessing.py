@@ -1,4 +1,4 @@
-"""Preprocessing of boxes for the metrics: overlaps in every frame, excluding distractors and ignore regions.
+"""Preprocessing of boxes for the metrics: overlaps in every frame, without distractors and ignore regions.
 
 Predictions that match a distractor are removed as in TrackEval's MotChallenge2DBox (MOT16, MOT17, MOT20), and unmatched
 predictions in an ignore region as in its BDD100K. Both rules need the boxes that are not scored, which are removed
@@ -17,17 +17,20 @@ from memotr.data.annotations import Bools, Floats, Ints
 from memotr.data.truth import SequenceTruth, VideoBoxes
 from memotr.metrics.overlaps import EPS, box_area
 
-MATCH = 0.5 - EPS  # smallest intersection over union of a match in this module
-SOLID = 1e-9  # square pixels; the union of larger boxes never rounds to 0
+MATCH = 0.5 - EPS
+"""Smallest IoU of a match."""
+SOLID = 1e-9
+"""Area in square pixels above which the union of two boxes does not round to 0."""
 
 Fields = dict[str, Any]
-"""TrackEval's name → number, or array (19,) over the localisation thresholds; those of all metrics together."""
+"""TrackEval's name → number, or array (19,) over the localisation thresholds, for one or more metrics."""
 
 
 class MetricInput(TypedDict):
     """Input of TrackEval's metrics for one class of one sequence; ids are 0 … n − 1.
 
-    Lists have an entry for each frame with a box; other frames change no metric, and a file may declare any number.
+    Lists have one entry for each frame with a box. Frames without boxes do not affect the metrics, and a file may
+    declare any number of them.
     """
 
     num_timesteps: int
@@ -63,7 +66,7 @@ def metric_inputs(truth: SequenceTruth, predictions: VideoBoxes, num_classes: in
 
 
 def metric_input(truth: SequenceTruth, predictions: VideoBoxes, boxes: ScoredBoxes) -> MetricInput:
-    """Return the metrics' input for one class, whose boxes are in the order of the masks' rows."""
+    """Return the metrics' input for one class. Boxes keep the order of the tables."""
     gt_ids, num_gt_ids = _renumbered(truth.objects, boxes.objects, boxes.frames)
     tracker_ids, num_tracker_ids = _renumbered(predictions, boxes.predictions, boxes.frames)
     return MetricInput(
@@ -114,7 +117,7 @@ def _rows_of(boxes: VideoBoxes, frames: Ints) -> list[slice]:
 
 
 def _renumbered(boxes: VideoBoxes, kept: Bools, frames: Ints) -> tuple[list[Ints], int]:
-    """Return the ids of the kept boxes in each of the frames (F,), renumbered without gaps, and their number."""
+    """Renumber the ids of the kept boxes from 0 without gaps; return them for each frame (F,), and their number."""
     names, ids = np.unique(boxes.ids[kept], return_inverse=True)
     return [ids[rows] for rows in _rows_of(boxes[kept], frames)], len(names)
 
@@ -125,10 +128,11 @@ def box_columns(boxes: VideoBoxes) -> Floats:
 
 
 def iou_matrix(a: Floats, b: Floats, solid: bool) -> Floats:
-    """Return intersection over union with TrackEval's sequence of operations, equal in every bit.
+    """Return the IoU of all pairs, with TrackEval's sequence of operations for bitwise equal results.
 
     Args:
-        a, b: (5, G) and (5, P), see :func:`box_columns`.
+        a: (5, G) boxes, see :func:`box_columns`.
+        b: (5, P) boxes.
         solid: every box has an area above ``SOLID``.
 
     Returns:
@@ -151,15 +155,15 @@ def iou_matrix(a: Floats, b: Floats, solid: bool) -> Floats:
 
 def _at_distractor(iou: Floats, distractors: Bools) -> Bools:
     """Return a mask (P,) of predictions matched to a distractor, with all boxes of the frame (G, P) in the matching."""
-    gone = np.zeros(iou.shape[1], np.bool_)
+    matched = np.zeros(iou.shape[1], np.bool_)
     if (iou[distractors] >= MATCH).any():
         rows, columns = _hungarian(iou)
-        gone[columns[distractors[rows]]] = True
-    return gone
+        matched[columns[distractors[rows]]] = True
+    return matched
 
 
 def _unmatched(iou: Floats, predictions: Bools) -> Bools:
-    """Return a mask (P,) of those of the predictions (P,) that match no box of their class (G, P)."""
+    """Return a mask (P,) of selected predictions (P,) that match no box of their class; ``iou`` is (G, P)."""
     free = predictions.copy()
     chosen = np.flatnonzero(predictions)
     free[chosen[_hungarian(iou[:, chosen])[1]]] = False
@@ -167,7 +171,7 @@ def _unmatched(iou: Floats, predictions: Bools) -> Bools:
 
 
 def _hungarian(iou: Floats) -> tuple[Ints, Ints]:
-    """Return the rows and columns of the pairs that the Hungarian method matches, with an overlap of at least half."""
+    """Return rows and columns of the pairs with an IoU of at least ``MATCH`` that the Hungarian method selects."""
     score = np.where(iou < MATCH, 0.0, iou)
     rows, columns = linear_sum_assignment(-score)
     matched = score[rows, columns] > EPS

@@ -28,20 +28,21 @@ __all__ = [
     "teta_sequence",
 ]
 
-UNASSIGNED = -2  # for a prediction without ground truth; −1 is a class that is not evaluated
+UNASSIGNED = -2
+"""Label of a prediction without ground truth; −1 is a class that is not evaluated."""
 
 
 def teta_sequence(gt: VideoBoxes, pred: VideoBoxes, num_classes: int, *, exhaustive: bool = True) -> TetaCounts:
-    """Count one sequence (section 4 of the paper).
+    """Count matches and errors of one sequence (section 4 of the TETA paper).
 
     Args:
         gt: ground truth with labels 0 … num_classes − 1; its ``ignore`` rows are ignore regions with any label.
         pred: predictions with labels −1 … num_classes − 1, where −1 is a class that is not evaluated: it can be
             localised and associated, but its class is wrong.
         num_classes: number of classes C. Their order has a small effect, see `_count_wrong_predictions`.
-        exhaustive: every object of every class is annotated, so that a prediction of class c away from all objects of
-            c is a classification error. False if some classes are annotated only in some videos: predictions without
-            ground truth are then no errors.
+        exhaustive: True if every object of every class is annotated; a prediction of class c that overlaps no object of
+            c is a classification error then. False if some classes are annotated in some videos only; predictions that
+            overlap no object are no errors then.
 
     Raises:
         ValueError: labels are out of range, or ``pred`` has ignored rows.
@@ -66,12 +67,12 @@ def with_regions(truth: SequenceTruth) -> VideoBoxes:
 
 
 def with_last_pixels(boxes: VideoBoxes) -> VideoBoxes:
-    """Extend boxes by one pixel: in Scalabel and TETA x2 and y2 are the last pixels of a box.
+    """Extend boxes by one pixel, because x2 and y2 are the last pixels of a box in Scalabel and TETA.
 
     TrackEval uses BDD100K's corners unchanged.
     """
     low, high = boxes.boxes[:, :2], boxes.boxes[:, 2:]
-    # Add to the width, for the same rounding as evaluators with left, top, width, height.
+    # Added to the width, for the same rounding as in evaluators that use left, top, width and height.
     corners = np.concatenate([low, low + (high - low + 1)], axis=1)  # (N, 4)
     return VideoBoxes(boxes.frames, boxes.ids, boxes.labels, corners, boxes.ignore)
 
@@ -109,12 +110,12 @@ def _count_class(counts: TetaCounts, c: int, overlaps: Overlaps, held_by: Ints, 
     counts.loc_fp[c] = local.sum() - at[matched_local].sum(0)
     _add_association(counts, c, chosen, matches, at)
     _count_wrong_predictions(counts, c, overlaps, of_class, local, exhaustive)
-    called = chosen.pred.labels[matches.j]  # (n,)
-    right, classified = called == c, at[:, CLS_FIRST:]  # (n,), (n, 10)
+    predicted_class = chosen.pred.labels[matches.j]  # (n,)
+    right, classified = predicted_class == c, at[:, CLS_FIRST:]  # (n,), (n, 10)
     counts.cls_tp[c] = classified[right].sum(0)
     counts.cls_fn[c] = classified[~right].sum(0)
-    wrong = ~right & (called >= 0)
-    np.add.at(counts.cls_fp, called[wrong], classified[wrong])
+    wrong = ~right & (predicted_class >= 0)
+    np.add.at(counts.cls_fp, predicted_class[wrong], classified[wrong])
 
 
 def _count_wrong_predictions(
@@ -129,15 +130,15 @@ def _count_wrong_predictions(
     """
     if not exhaustive:
         return
-    astray = np.count_nonzero((overlaps.pred.labels == c) & ~local)
+    num_wrong = np.count_nonzero((overlaps.pred.labels == c) & ~local)
     if of_class.any() and local.any():
-        counts.cls_fp[c] += astray
+        counts.cls_fp[c] += num_wrong
     else:
-        counts.cls_fp[c] = astray
+        counts.cls_fp[c] = num_wrong
 
 
 def _add_association(counts: TetaCounts, c: int, chosen: Overlaps, matches: Matches, at: Bools) -> None:
-    """Sum AssA, AssRe and AssPr of the two tracks of each match (HOTA, section 5) over the matches at each α."""
+    """Add up AssA, AssRe and AssPr (HOTA, section 5) of the two tracks of each match, over the matches at each α."""
     pair, size_gt, size_pred = track_pairs(chosen.gt, chosen.pred, matches.i, matches.j)
     together = np.zeros((len(size_gt), len(ALPHAS)), np.int64)  # (pairs of tracks, 20) matches of the two
     np.add.at(together, pair, at)
@@ -148,7 +149,7 @@ def _add_association(counts: TetaCounts, c: int, chosen: Overlaps, matches: Matc
 
 
 def _at_object(overlaps: Overlaps, of_class: Bools) -> Bools:
-    """Return a mask (P,) of predictions that overlap any of the chosen ground truth (G,) by half or more."""
+    """Return a mask (P,) of predictions with an IoU of at least 0.5 with any of the selected ground truth (G,)."""
     found = np.zeros(len(overlaps.pred), np.bool_)
     found[overlaps.j[of_class[overlaps.i] & (overlaps.iou >= LOCALISED)]] = True
     return found

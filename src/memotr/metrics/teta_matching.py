@@ -11,23 +11,28 @@ from memotr.data.annotations import Bools, Floats, Ints
 from memotr.data.truth import VideoBoxes
 from memotr.metrics.overlaps import EPS, Overlaps, box_area, box_intersection, same_frame
 
-LOCALISED = 0.5  # smallest intersection over union of a localised prediction
+LOCALISED = 0.5
+"""Smallest IoU of a localised prediction."""
 
 
 class Matches(NamedTuple):
-    """Pairs matched by the Hungarian method, as rows of the overlaps.
+    """Pairs matched by the Hungarian method.
 
-    The method matches as many boxes of a frame as possible, even if they do not overlap, so apply a threshold to
-    ``iou``.
+    The method matches as many boxes of a frame as possible, even if they do not overlap. Apply a threshold to ``iou``.
+
+    Attributes:
+        i: (n,) rows of the ground truth.
+        j: (n,) rows of the predictions.
+        iou: (n,) IoU of the pairs.
     """
 
-    i: Ints  # (n,) ground truth
-    j: Ints  # (n,) predictions
-    iou: Floats  # (n,)
+    i: Ints
+    j: Ints
+    iou: Floats
 
 
 def match(overlaps: Overlaps) -> Matches:
-    """Match one-to-one in every frame, maximising alignment × IoU, which prefers tracks that fit over the video."""
+    """Match one-to-one in every frame, maximising alignment × IoU to prefer tracks that fit over the whole video."""
     return _hungarian(overlaps, _alignment(overlaps) * overlaps.iou)
 
 
@@ -54,9 +59,9 @@ def _alignment(overlaps: Overlaps) -> Floats:
     the video, divided by the number of boxes of the two tracks minus that sum, like intersection over union.
     """
     gt, pred, i, j, iou = overlaps.gt, overlaps.pred, overlaps.i, overlaps.j, overlaps.iou
-    rivals = np.bincount(i, iou, len(gt))[i] + np.bincount(j, iou, len(pred))[j] - iou  # (K,)
-    # Boxes that overlap only by rounding have a share of 0, not 0 / 0.
-    share = np.divide(iou, rivals, out=np.zeros_like(iou), where=rivals > EPS)  # (K,)
+    denominator = np.bincount(i, iou, len(gt))[i] + np.bincount(j, iou, len(pred))[j] - iou  # (K,)
+    # Boxes that overlap only because of rounding have a share of 0, not 0 / 0.
+    share = np.divide(iou, denominator, out=np.zeros_like(iou), where=denominator > EPS)  # (K,)
     pair, size_gt, size_pred = track_pairs(gt, pred, i, j)
     together = np.bincount(pair, share, len(size_gt))  # (pairs of tracks,)
     return (together / (size_gt + size_pred - together))[pair]
@@ -66,12 +71,14 @@ def track_pairs(gt: VideoBoxes, pred: VideoBoxes, i: Ints, j: Ints) -> tuple[Int
     """Return the pairs of tracks among pairs of boxes.
 
     Args:
-        gt, pred: tables of boxes.
-        i, j: (K,) rows of ``gt`` and ``pred``.
+        gt: table of ground-truth boxes.
+        pred: table of predicted boxes.
+        i: (K,) row of ``gt`` in each pair of boxes.
+        j: (K,) row of ``pred`` in each pair of boxes.
 
     Returns:
-        (K,) index of the pair of tracks that a pair of boxes belongs to; for every pair of tracks the number of boxes
-        of its ground-truth id and of its predicted id in the tables.
+        (K,) index of each pair of boxes' pair of tracks; for every pair of tracks, the numbers of boxes of its
+        ground-truth id and of its predicted id in the tables.
     """
     _, track_gt, size_gt = np.unique(gt.ids, return_inverse=True, return_counts=True)
     _, track_pred, size_pred = np.unique(pred.ids, return_inverse=True, return_counts=True)
@@ -82,7 +89,7 @@ def track_pairs(gt: VideoBoxes, pred: VideoBoxes, i: Ints, j: Ints) -> tuple[Int
 
 
 def _hungarian(overlaps: Overlaps, score: Floats) -> Matches:
-    """Match one-to-one in every frame with the greatest sum of ``score`` (K,), which is 0 without overlap."""
+    """Match one-to-one in every frame, maximising the sum of ``score`` (K,), which is 0 for pairs without overlap."""
     gt, pred, i, j = overlaps.gt.frames, overlaps.pred.frames, overlaps.i, overlaps.j
     frames = np.intersect1d(gt, pred)
     bounds = np.stack(

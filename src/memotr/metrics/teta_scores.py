@@ -9,8 +9,10 @@ import numpy as np
 
 from memotr.data.annotations import Floats, Ints
 
-ALPHAS: Floats = np.arange(20, dtype=np.float64) * 0.05  # 0, 0.05, …, 0.95
-CLS_FIRST = 10  # classification is scored from α = ALPHAS[10] = 0.5 on
+ALPHAS: Floats = np.arange(20, dtype=np.float64) * 0.05
+"""(20,) localisation thresholds 0, 0.05, …, 0.95."""
+CLS_FIRST = 10
+"""Index in ``ALPHAS`` of the first threshold for classification, 0.5."""
 
 NAMES = {
     "teta": "TETA",
@@ -54,6 +56,7 @@ class TetaCounts:
 
     @classmethod
     def zeros(cls, num_classes: int) -> TetaCounts:
+        """Return counts of 0."""
         per_alpha, classified = (num_classes, len(ALPHAS)), (num_classes, len(ALPHAS) - CLS_FIRST)
         loc, assoc, cls_ = (
             np.zeros((3, *per_alpha), np.int64),
@@ -64,6 +67,7 @@ class TetaCounts:
 
     @property
     def num_classes(self) -> int:
+        """Number of classes C."""
         return len(self.loc_tp)
 
     def __add__(self, other: TetaCounts) -> TetaCounts:
@@ -139,8 +143,8 @@ class TetaScores:
 def combine(counts: Sequence[TetaCounts], classes: Sequence[str]) -> TetaScores:
     """Compute the scores of a data set, or of one sequence, from the counts of its sequences.
 
-    Scores of single sequences differ from the metric authors' code, which computes them before it has added the
-    classification errors of the other classes, so that its ClsPr, ClsA and TETA are higher for single sequences only.
+    Scores of single sequences differ from those of the metric authors' code, which computes them before it adds the
+    classification errors of the other classes. Its ClsPr, ClsA and TETA of single sequences are therefore higher.
 
     Args:
         counts: counts of each sequence, in any order.

@@ -1,1 +1,1 @@
-"""The network: from padded images and track states to predictions, and from predictions to renewed track states."""
+"""The network: forward pass from padded images and track states to predictions, and update of the track states."""

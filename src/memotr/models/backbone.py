@@ -1,4 +1,4 @@
-"""Backbones: the interface that the model expects of one, and the projection of feature maps to one width."""
+"""Interface of backbones, and projection of their feature maps to the width of the transformer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class Backbone(Protocol):
-    """Module that turns images into feature maps. Any ``nn.Module`` with these attributes and methods is one.
+    """Interface of a backbone: any ``nn.Module`` with these attributes and methods.
 
     Attributes:
-        recompute: whether activations are computed again in the backward pass, which saves memory (see
+        recompute: True recomputes activations in the backward pass, which saves memory (see
             :func:`memotr.models.layers.call`).
     """
 
@@ -33,25 +33,33 @@ class Backbone(Protocol):
         """Return the module that inference runs, for example with batch normalisation folded into convolutions.
 
         It is called on a copy in evaluation mode that shares its tensors with the trained model: tensors may be
-        replaced, but never changed in place. Convolutions and linear layers are then cast and laid out in memory by
-        :func:`memotr.models.inference.for_inference`.
+        replaced, but not changed in place. Afterwards :func:`memotr.models.inference.for_inference` casts convolutions
+        and linear layers and sets their memory format.
         """
 
     def load(self, state: Mapping[str, Tensor]) -> Sequence[str]:
-        """Take pretrained weights, named as in the files of the backbone's own library (``model.backbone.weights``).
+        """Load pretrained weights (setting ``model.backbone.weights``).
+
+        Args:
+            state: tensors by name, named as in the files of the backbone's own library.
 
         Returns:
-            Names of the tensors that the file lacks and that keep their fresh values.
+            Names of the tensors that ``state`` lacks and that keep their initial values.
 
         Raises:
-            ValueError: names or shapes do not fit; the message says what.
+            ValueError: names or shapes do not fit; the message names the first of them.
         """
 
 
 def make_feature_projections(channels: Sequence[int], dim: int, num_levels: int) -> nn.ModuleList:
-    """One projection a level: 1x1 for the backbone's maps, 3x3 with stride 2 for each level beyond them."""
-    channels = channels[-num_levels:]
+    """Return one projection per level: 1x1 for the backbone's maps, 3x3 with stride 2 for each level beyond them.
 
+    Args:
+        channels: numbers of channels of the backbone's maps. The last ``num_levels`` are used.
+        dim: C, number of output channels.
+        num_levels: L.
+    """
+    channels = channels[-num_levels:]
     extra = [channels[-1], *[dim] * num_levels][: num_levels - len(channels)]
     convolutions = [nn.Conv2d(c, dim, 1) for c in channels] + [nn.Conv2d(c, dim, 3, stride=2, padding=1) for c in extra]
     for convolution in convolutions:
@@ -62,7 +70,10 @@ def make_feature_projections(channels: Sequence[int], dim: int, num_levels: int)
 
 
 def project_features(projections: nn.ModuleList, features: list[Tensor]) -> list[Tensor]:
-    """Backbone maps to L maps (B, C, H_l, W_l). The first extra level is made of the last raw map, the next of it."""
+    """Project backbone maps to L maps (B, C, H_l, W_l).
+
+    The first level beyond the backbone's maps is computed from the last raw map, the others from the level before.
+    """
     features = features[-len(projections) :]
     maps: list[Tensor] = [project(feature) for project, feature in zip(projections, features, strict=False)]
     for i in range(len(features), len(projections)):

@@ -1,4 +1,4 @@
-"""Multi-scale deformable attention (Zhu et al., ICLR 2021): every query looks at a few points of every level."""
+"""Multi-scale deformable attention (Zhu et al., ICLR 2021): every query samples a few points of every level."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from memotr.vocabulary import Kernel
 
 
 class DeformableAttention(nn.Module):
-    """Attention of queries (B, Lq, C) over feature levels (B, S, C).
+    """Deformable attention of Lq queries to L feature levels.
 
     Args:
-        dim: C.
+        dim: C, number of channels.
         num_levels: L.
         num_heads: M.
-        num_points: P, sampled per head and level.
+        num_points: P, number of sampling points per head and level.
     """
 
     def __init__(self, dim: int, num_levels: int, num_heads: int, num_points: int) -> None:
@@ -33,7 +33,10 @@ class DeformableAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Heads start out looking in M directions, point p at p times the distance of the first one."""
+        """Initialise the parameters as Deformable DETR does.
+
+        The heads' sampling points lie in M directions, point p at p times the distance of the first one.
+        """
         nn.init.zeros_(self.sampling_offsets.weight)
         angle = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)  # (M,)
         star = torch.stack((angle.cos(), angle.sin()), dim=-1)  # (M, 2)
@@ -53,13 +56,13 @@ class DeformableAttention(nn.Module):
 
         Args:
             query: (B, Lq, C) content plus position.
-            reference: (B, Lq, L, 2) points or (B, Lq, L, 4) cxcywh boxes, in [0, 1] of the padded map; or what
-                :meth:`spread` makes of points, where several layers look from the same.
-            source: (B, S, C).
+            reference: (B, Lq, L, 2) points or (B, Lq, L, 4) cxcywh boxes, in [0, 1] of the padded map; or points
+                expanded by :meth:`spread`, once for several layers with the same points.
+            source: (B, S, C) features of all levels.
             levels: layout of the source.
 
         Returns:
-            (B, Lq, C).
+            Weighted sums of the sampled features (B, Lq, C).
         """
         B, Lq, _ = query.shape
         M, L, P = self.num_heads, self.num_levels, self.num_points
@@ -74,18 +77,24 @@ class DeformableAttention(nn.Module):
         return output
 
     def sampling_locations(self, query: Tensor, reference: Tensor, pixel: Tensor) -> Tensor:
-        """(B, Lq, M, L, P, 2) where each head looks, x then y, in [0, 1] of the padded map; ``pixel`` (L, 2) of it."""
+        """Return the sampling points (B, Lq, M, L, P, 2), xy in [0, 1] of the padded map.
+
+        Args:
+            query: (B, Lq, C) content plus position.
+            reference: as in :meth:`forward`.
+            pixel: (L, 2) width and height of one pixel of every level, in the same unit.
+        """
         M, L, P = self.num_heads, self.num_levels, self.num_points
         offsets: Tensor = self.sampling_offsets(query)  # (B, Lq, M*L*P*2)
-        if reference.shape[-1] == 2:  # offsets count pixels of the level
+        if reference.shape[-1] == 2:  # offsets in pixels of the level
             centre = reference if reference.ndim == 6 else self.spread(reference)
             step = pixel[:, None].expand(M, L, P, 2).flatten()
             locations: Tensor = torch.addcmul(centre.flatten(2), offsets, step).view_as(centre)
             return locations
-        # offsets count P-th parts of half the box
+        # Offsets in units of half the box, divided by P.
         centre, step = reference[:, :, None, :, None, :2], reference[:, :, None, :, None, 2:] / (2 * P)
         return centre + offsets.view(*offsets.shape[:2], M, L, P, 2) * step
 
     def spread(self, points: Tensor) -> Tensor:
-        """Points (B, Lq, L, 2) for each head and sample, (B, Lq, M, L, P, 2): arithmetic is quick on whole rows."""
+        """Repeat points (B, Lq, L, 2) for each head and sample: (B, Lq, M, L, P, 2), contiguous for fast arithmetic."""
         return points[:, :, None, :, None].expand(-1, -1, self.num_heads, -1, self.num_points, -1).contiguous()

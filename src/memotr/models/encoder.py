@@ -1,4 +1,4 @@
-"""The encoder: every pixel of every level looks around itself."""
+"""Transformer encoder: deformable self-attention among the pixels of all feature levels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from memotr.models.levels import Levels
 
 
 class EncoderLayer(nn.Module):
-    """Deformable self-attention and FFN, post-norm: (B, S, C) to the same."""
+    """Encoder layer: deformable self-attention and FFN; post-norm."""
 
     def __init__(
         self, dim: int, ffn_dim: int, num_levels: int, num_heads: int, num_points: int, dropout: float
@@ -24,6 +24,14 @@ class EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, levels: Levels, centres: Tensor) -> Tensor:
+        """Return the next features (B, S, C).
+
+        Args:
+            x: (B, S, C) features.
+            levels: layout of the features.
+            centres: (B, S, M, L, P, 2) reference points of each head and sample, see
+                :meth:`memotr.models.deformable_attention.DeformableAttention.spread`.
+        """
         y = self.self_attn(x + levels.positions, centres, x, levels)
         x = self.norm1(x + self.dropout(y))
         y = self.linear2(self.dropout(self.linear1.relu(x)))
@@ -32,16 +40,17 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A stack of encoder layers: flattened feature maps (B, S, C) to memory (B, S, C)."""
+    """Stack of encoder layers."""
 
     recompute = False
-    """Trade time for memory: see :func:`memotr.models.layers.call`."""
+    """Recompute activations in the backward pass, see :func:`memotr.models.layers.call`."""
 
     def __init__(self, layers: list[EncoderLayer]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, levels: Levels) -> Tensor:
+        """Return the memory (B, S, C) of flattened feature maps (B, S, C)."""
         centres = None  # the same for all layers
         for layer in self.layers:
             assert isinstance(layer, EncoderLayer)

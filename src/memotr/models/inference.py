@@ -1,12 +1,13 @@
-"""A network made ready for inference: the same numbers but for rounding, in fewer passes over memory.
+"""Optimised copy of a network for inference. Its results differ from the original's by rounding only.
 
-- The backbone prepares itself; a ResNet folds batch normalisation into the convolution before it.
-- Convolutions keep channels innermost, the layout in which oneDNN and cuDNN compute.
-- On a CPU linear layers go to oneDNN, which adds the bias while it multiplies; PyTorch's own path (MKL) writes the bias
-  first and adds to it, and where it meets a processor that is not Intel's it leaves half of its vector width unused.
-- On CUDA ReLU is applied by the linear layer before it.
-- Positions, masks and reference points are remembered: they follow from the sizes of image and levels.
-- In reduced precision weights are cast once, not in every frame.
+- The backbone optimises itself (:meth:`memotr.models.backbone.Backbone.prepare`): a ResNet folds batch normalisation
+  into the convolution before it.
+- Convolutions use the memory format channels_last, in which oneDNN and cuDNN compute.
+- On a CPU, oneDNN computes linear layers with bias and ReLU in one pass. PyTorch's default path (MKL) writes the bias
+  first and adds to it; on processors that are not Intel's it uses half of the vector width.
+- On CUDA, cuBLAS computes linear layer and ReLU in one pass.
+- Positions, masks and reference points are cached: they depend on the sizes of image and levels only.
+- With reduced precision, weights are cast once and not in every frame.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from memotr.models.memotr import MeMOTR
 
 
 def for_inference(model: MeMOTR, dtype: torch.dtype | None = None) -> MeMOTR:
-    """A network that shares the weights of ``model`` wherever they stay as they are; ``model`` is left alone.
+    """Return a copy of ``model`` for inference. It shares all weights that it does not change; ``model`` is unchanged.
 
     Args:
-        model: on its device; what is trained of it afterwards may or may not reach the new network.
-        dtype: of the weights of convolutions and linear layers, for use under autocast; None: as they are. Those of the
-            memory stay as they are in any case: its arithmetic is always exact.
+        model: network on its device. The copy may or may not follow later changes of its weights.
+        dtype: dtype of the weights of convolutions and linear layers, for use under autocast; None keeps theirs. The
+            weights of the memory keep theirs in any case: it is always computed in full precision.
     """
     shared: dict[int, Tensor] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
     network = copy.deepcopy(model, shared | {id(buffer): buffer for buffer in model.buffers()}).eval()
@@ -42,7 +43,7 @@ def for_inference(model: MeMOTR, dtype: torch.dtype | None = None) -> MeMOTR:
 
 
 class FusedLinear(Linear):
-    """A linear layer for inference, of weights that are there already."""
+    """Base class of linear layers for inference, made from existing parameters."""
 
     def __init__(self, weight: nn.Parameter, bias: nn.Parameter) -> None:
         nn.Module.__init__(self)
@@ -51,40 +52,44 @@ class FusedLinear(Linear):
 
 
 class OneDnnLinear(FusedLinear):
-    """On a CPU: oneDNN adds the bias and applies ReLU while it multiplies."""
+    """Linear layer for CPUs: oneDNN computes product, bias and ReLU in one pass."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (..., in_features) to (..., out_features)."""
         return self._multiply(x, "none")
 
     def relu(self, x: Tensor) -> Tensor:
+        """Return the ReLU of :meth:`forward`."""
         return self._multiply(x, "relu")
 
-    def _multiply(self, x: Tensor, then: str) -> Tensor:
-        if torch.compiler.is_compiling():  # the compiler makes of this what is best for the device
+    def _multiply(self, x: Tensor, activation: str) -> Tensor:
+        if torch.compiler.is_compiling():  # the compiler fuses these operations itself
             y = F.linear(x.to(self.weight.dtype), self.weight, self.bias)
-            return y.relu() if then == "relu" else y
+            return y.relu() if activation == "relu" else y
         fused: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x.to(self.weight.dtype), self.weight, self.bias, then, [], ""
+            x.to(self.weight.dtype), self.weight, self.bias, activation, [], ""
         )
         return fused
 
 
 class CublasLinear(FusedLinear):
-    """On CUDA: cuBLAS applies ReLU while it writes."""
+    """Linear layer for CUDA: cuBLAS computes product, bias and ReLU in one pass."""
 
     def relu(self, x: Tensor) -> Tensor:
+        """Return the ReLU (..., out_features) of the layer's output for x (..., in_features)."""
         rows = x.flatten(0, -2).to(self.weight.dtype)
         y: Tensor = torch._addmm_activation(self.bias, rows, self.weight.t())
         return y.view(*x.shape[:-1], -1)
 
 
-def _prepare(part: nn.Module, wanted: torch.dtype | None, exact: Set[nn.Module]) -> None:
+def _prepare(part: nn.Module, reduced: torch.dtype | None, exact: Set[nn.Module]) -> None:
+    """Optimise the convolutions, attentions and linear layers of a part; modules in ``exact`` keep their dtype."""
     for name, module in list(part.named_modules()):
-        dtype = None if module in exact else wanted
+        dtype = None if module in exact else reduced
         if isinstance(module, nn.Conv2d):
             module.weight = _cast(module.weight, dtype, memory_format=torch.channels_last)
             module.bias = None if module.bias is None else _cast(module.bias, dtype)
-        elif isinstance(module, nn.MultiheadAttention):  # which multiplies by the weights of its out_proj itself
+        elif isinstance(module, nn.MultiheadAttention):  # reads the weights of its out_proj without calling it
             module.in_proj_weight = _cast(module.in_proj_weight, dtype)
             module.in_proj_bias = _cast(module.in_proj_bias, dtype)
             module.out_proj.weight = _cast(module.out_proj.weight, dtype)
@@ -95,11 +100,11 @@ def _prepare(part: nn.Module, wanted: torch.dtype | None, exact: Set[nn.Module])
 
 def _linear(linear: nn.Linear, dtype: torch.dtype | None) -> nn.Linear:
     weight = _cast(linear.weight, dtype)
-    if linear._parameters["bias"] is None:  # as in backbones of other libraries
+    if linear._parameters["bias"] is None:  # in backbones of other libraries
         linear.weight = weight
         return linear
     bias = _cast(linear.bias, dtype)
-    if weight.device.type == "cpu" and _onednn_takes(weight.dtype):
+    if weight.device.type == "cpu" and _onednn_supports(weight.dtype):
         return OneDnnLinear(weight, bias)
     if weight.device.type == "cuda":
         return CublasLinear(weight, bias)
@@ -107,8 +112,8 @@ def _linear(linear: nn.Linear, dtype: torch.dtype | None) -> nn.Linear:
     return linear
 
 
-def _onednn_takes(dtype: torch.dtype) -> bool:
-    """Whether the operator that torch.compile's code for CPUs calls is there: it has no public name."""
+def _onednn_supports(dtype: torch.dtype) -> bool:
+    """Return whether oneDNN's fused linear operator exists for a dtype. It is private, so it may be missing."""
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
     if dtype is torch.bfloat16:
@@ -119,7 +124,7 @@ def _onednn_takes(dtype: torch.dtype) -> bool:
 def _cast(
     tensor: Tensor, dtype: torch.dtype | None, memory_format: torch.memory_format = torch.preserve_format
 ) -> nn.Parameter:
-    """Another parameter: casting the one that is there would change the model that it is shared with."""
+    """Return a new parameter, because the given one may be shared with the original model."""
     cast = tensor.detach().to(dtype=dtype or tensor.dtype, memory_format=memory_format)
     return nn.Parameter(cast, requires_grad=False)
 

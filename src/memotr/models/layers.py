@@ -1,4 +1,4 @@
-"""Small building blocks shared by encoder, decoder and memory."""
+"""Layers and embeddings that encoder, decoder and memory share."""
 
 from __future__ import annotations
 
@@ -12,22 +12,29 @@ from torch.utils.checkpoint import checkpoint
 
 
 def call(module: nn.Module, *inputs: Any, recompute: bool) -> Any:
-    """``module(*inputs)``; with ``recompute`` inner values are not kept for the backward pass but computed again."""
+    """Return ``module(*inputs)``; ``recompute`` saves memory by recomputing activations in the backward pass."""
     if recompute and torch.is_grad_enabled():
         return checkpoint(module, *inputs, use_reentrant=False)
     return module(*inputs)
 
 
 class Linear(nn.Linear):
-    """``nn.Linear`` that can do what often comes next, too, which inference then does in one pass."""
+    """``nn.Linear`` with a method for linear layer and ReLU, which inference replaces by one fused operation."""
 
     def relu(self, x: Tensor) -> Tensor:
-        """The layer, and ReLU."""
+        """Return the ReLU (..., out_features) of the layer's output for x (..., in_features)."""
         return self(x).relu_()  # type: ignore[no-any-return]
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU between them: (..., input_dim) to (..., output_dim)."""
+    """Linear layers with ReLU between them.
+
+    Args:
+        input_dim: number of input channels.
+        hidden_dim: number of channels between the layers.
+        output_dim: number of output channels.
+        num_layers: number of linear layers.
+    """
 
     def __init__(self, input_dim: int, hidden_dim: int, output_dim: int, num_layers: int) -> None:
         super().__init__()
@@ -35,6 +42,7 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(Linear(a, b) for a, b in pairwise(dims))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (..., input_dim) to (..., output_dim)."""
         for layer in self.layers[:-1]:
             assert isinstance(layer, Linear)
             x = layer.relu(x)
@@ -43,7 +51,13 @@ class MLP(nn.Module):
 
 
 class FFN(nn.Module):
-    """Two linear layers with residual and post-norm: (..., dim) to (..., dim)."""
+    """Feed-forward network: two linear layers with residual connection and post-norm.
+
+    Args:
+        dim: C, number of input and output channels.
+        ffn_dim: number of channels between the layers.
+        dropout: dropout rate after each linear layer.
+    """
 
     def __init__(self, dim: int, ffn_dim: int, dropout: float) -> None:
         super().__init__()
@@ -53,18 +67,22 @@ class FFN(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (..., dim) to (..., dim)."""
         y = self.linear2(self.dropout(self.linear1.relu(x)))
         x = self.norm(x + self.dropout(y))
         return x
 
 
 def sine_embedding(x: Tensor, num_features: int, temperature: float) -> Tensor:
-    """Encode angles (...) as sines and cosines (..., num_features), interleaved: a frequency serves one of each."""
+    """Return the sine embedding (..., num_features) of angles (...) in radians.
+
+    Sines and cosines are interleaved; each pair has the frequency ``temperature ** (-2 * pair / num_features)``.
+    """
     i = torch.arange(num_features, dtype=torch.float32, device=x.device)  # (F,)
     angles: Tensor = x[..., None] / torch.pow(temperature, 2 * (i // 2) / num_features)  # (..., F)
     return torch.stack((angles[..., 0::2].sin(), angles[..., 1::2].cos()), dim=-1).flatten(-2)  # (..., F)
 
 
 def box_embedding(boxes: Tensor, dim: int) -> Tensor:
-    """Sine embedding of boxes (..., 4) in [0, 1]: (..., 2 dim), cx, cy, w and h in this order, dim/2 features each."""
+    """Return the sine embedding (..., 2 dim) of cxcywh boxes (..., 4) in [0, 1]: dim/2 features per coordinate."""
     return sine_embedding(boxes * (2 * math.pi), dim // 2, 10000.0).flatten(-2)  # (..., 4 * dim/2)

@@ -1,4 +1,4 @@
-"""The feature levels that the transformer attends to, laid out in one row, and where each of their pixels lies."""
+"""Layout of the feature levels: positions, masks and pixel centres of all levels, flattened and concatenated."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from memotr.models.layers import sine_embedding
 from memotr.structures import ImageBatch
 
 Shapes = tuple[tuple[int, int], ...]
+"""(H_l, W_l) of every level."""
 
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """The layout of L feature maps, each flattened row by row, one after the other: S positions in all.
+    """Layout of L feature maps, each flattened row by row and concatenated to S positions.
 
-    It follows from the sizes of the images, not from what is in them.
+    It depends on the sizes of the images, not on their content.
 
     Attributes:
         positions: (B, S, C) sine position embedding plus level embedding.
-        mask: (B, S) bool, True on padding; None where there is none.
+        mask: (B, S) bool, True on padding; None without padding.
         shapes: (H_l, W_l) of every level.
         valid_ratios: (B, L, 2) share of every level's width and height that is not padding.
-        centres: (B, S, L, 2) the centre of every pixel of every level, in [0, 1] of each padded level.
+        centres: (B, S, L, 2) centre of every position, xy in [0, 1] of each padded level.
         pixel: (L, 2) width and height of one pixel of every level, in the same unit.
     """
 
@@ -40,7 +41,14 @@ class Levels:
 
 
 def level_shapes(height: int, width: int, strides: Sequence[int], num_levels: int) -> Shapes:
-    """(H_l, W_l) of a padded image: the last of the backbone's strides, then convolutions of stride 2."""
+    """Return (H_l, W_l) of every level of a padded image.
+
+    Args:
+        height: height of the padded image in pixels.
+        width: width of the padded image in pixels.
+        strides: strides of the backbone's feature maps. The last ``num_levels`` are used.
+        num_levels: L. Levels beyond the backbone's feature maps halve the size of the level before.
+    """
     shapes = [(height // stride, width // stride) for stride in strides[-num_levels:]]
     while len(shapes) < num_levels:
         shapes.append(((shapes[-1][0] + 1) // 2, (shapes[-1][1] + 1) // 2))
@@ -48,7 +56,14 @@ def level_shapes(height: int, width: int, strides: Sequence[int], num_levels: in
 
 
 def lay_out(images: ImageBatch, shapes: Shapes, level_embed: Tensor, temperature: float) -> Levels:
-    """The layout of levels of these shapes for B images; ``level_embed`` is (L, C)."""
+    """Return the layout of levels for B images.
+
+    Args:
+        images: B images.
+        shapes: (H_l, W_l) of every level.
+        level_embed: (L, C) learned level embeddings.
+        temperature: temperature of the sine embedding.
+    """
     masks = [resize_mask(images.mask, *shape) for shape in shapes]
     positions = [
         sine_positions(mask, level_embed.shape[1], temperature).flatten(1, 2) + embed
@@ -66,14 +81,20 @@ def lay_out(images: ImageBatch, shapes: Shapes, level_embed: Tensor, temperature
 
 
 def flatten_maps(maps: Sequence[Tensor]) -> Tensor:
-    """L maps (B, C, H_l, W_l) to (B, S, C)."""
+    """Flatten and concatenate L maps (B, C, H_l, W_l) to (B, S, C)."""
     return torch.cat([m.flatten(2).transpose(1, 2) for m in maps], dim=1)
 
 
 def sine_positions(mask: Tensor, dim: int, temperature: float) -> Tensor:
-    """Sine embedding of every valid pixel's place in its own image: mask (B, H, W) to (B, H, W, dim), y before x."""
+    """Return the sine embedding (B, H, W, dim) of the pixels' positions in their unpadded images.
+
+    Args:
+        mask: (B, H, W) bool, True on padding.
+        dim: number of features: dim/2 for y, then dim/2 for x.
+        temperature: temperature of the sine embedding.
+    """
     valid = ~mask
-    y = valid.cumsum(1, dtype=torch.float32)  # (B, H, W) counts from 1
+    y = valid.cumsum(1, dtype=torch.float32)  # (B, H, W), from 1
     x = valid.cumsum(2, dtype=torch.float32)
     y = (y - 0.5) / (y[:, -1:, :] + 1e-6) * (2 * math.pi)
     x = (x - 0.5) / (x[:, :, -1:] + 1e-6) * (2 * math.pi)
@@ -81,18 +102,27 @@ def sine_positions(mask: Tensor, dim: int, temperature: float) -> Tensor:
 
 
 def resize_mask(mask: Tensor, height: int, width: int) -> Tensor:
-    """Nearest-neighbour resize of a boolean mask (B, H, W) to (B, height, width)."""
+    """Resize a boolean mask (B, H, W) to (B, height, width) by nearest neighbours."""
     return F.interpolate(mask[None].float(), size=(height, width))[0].bool()
 
 
 def valid_ratio(mask: Tensor) -> Tensor:
-    """(B, 2) share of width and height that is not padding, read off the first row and the first column."""
+    """Return the share (B, 2) of width and height that is not padding.
+
+    Args:
+        mask: (B, H, W) bool, True on padding. Only its first row and its first column are read.
+    """
     _, height, width = mask.shape
     return torch.stack(((~mask[:, 0, :]).sum(1) / width, (~mask[:, :, 0]).sum(1) / height), dim=-1)
 
 
 def pixel_centres(shapes: Shapes, ratios: Tensor) -> Tensor:
-    """(B, S, L, 2): the centre of every pixel of every level, in [0, 1] of each padded level; ``ratios`` (B, L, 2)."""
+    """Return the centres (B, S, L, 2) of all pixels, xy in [0, 1] of each padded level.
+
+    Args:
+        shapes: (H_l, W_l) of every level.
+        ratios: (B, L, 2) share of every level's width and height that is not padding.
+    """
     centres = []
     sizes = _sizes(shapes, ratios)
     for level, (height, width) in enumerate(shapes):
@@ -104,5 +134,8 @@ def pixel_centres(shapes: Shapes, ratios: Tensor) -> Tensor:
 
 
 def _sizes(shapes: Shapes, like: Tensor) -> Tensor:
-    """(L, 2) width and height of every level; filled in on the device, for a copy from the host would be waited for."""
+    """Return width and height (L, 2) of every level as a tensor like ``like``.
+
+    The tensor is filled on the device: a copy from the host would synchronise.
+    """
     return torch.stack([torch.stack([like.new_full((), side) for side in (w, h)]) for h, w in shapes])

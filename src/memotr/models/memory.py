@@ -1,4 +1,14 @@
-"""Temporal interaction: between two frames every track's query is renewed from short and long memory (section 3.3)."""
+"""Temporal interaction module (section 3.4 of the paper) and update of the long-term memory (section 3.3).
+
+It runs between frame t and frame t + 1. The paper's symbols in the code:
+
+    O_tck^t        output            decoder output of this frame
+    O_tck^(t−1)    last_output       decoder output of the last confident frame (short-term memory)
+    M_tck^t        long_memory       running average of the decoder outputs (long-term memory)
+    E_tck^(t+1)    content           track embedding with which the next frame is decoded
+    W              weight            channel-wise weight of the adaptive aggregation
+    λ              lam               memory update rate
+"""
 
 from __future__ import annotations
 
@@ -12,16 +22,16 @@ from memotr.structures import TrackState
 
 
 class TemporalInteraction(nn.Module):
-    """Renews the queries and memories of one video's tracks.
+    """Module that updates the queries and memories of one video's tracks.
 
     Args:
-        dim: C.
-        ffn_dim: inner size of the FFNs.
-        num_heads: of the attention among tracks.
-        dropout: of attention output and FFNs.
-        update_threshold: tracks whose best class score is above it are confident; only those are renewed.
-        long_memory_lambda: share of the newest output in the long memory (λ).
-        use_long_memory: otherwise the short memory stands in its place, to see what the long one is worth.
+        dim: C, number of channels.
+        ffn_dim: hidden size of the FFNs.
+        num_heads: number of heads of the attention among tracks.
+        dropout: dropout rate of the attention output and the FFNs.
+        update_threshold: tracks with a best class score above it are confident; only these are updated.
+        long_memory_lambda: λ, weight of the newest output in the long-term memory.
+        use_long_memory: False replaces the long-term memory with the last confident output (an ablation).
     """
 
     def __init__(
@@ -38,7 +48,7 @@ class TemporalInteraction(nn.Module):
         self.update_threshold = update_threshold
         self.long_memory_lambda = long_memory_lambda
         self.use_long_memory = use_long_memory
-        # in a Sequential for the published name, confidence_weight_net.0.*
+        # A Sequential gives the published names, confidence_weight_net.0.*
         self.confidence_weight_net = nn.Sequential(MLP(dim, dim, dim, 2), nn.Sigmoid())
         self.short_memory_fusion = MLP(2 * dim, 2 * dim, dim, 2)
         self.memory_attn = nn.MultiheadAttention(dim, num_heads, batch_first=True)
@@ -51,43 +61,45 @@ class TemporalInteraction(nn.Module):
         self.query_pos_head = MLP(2 * dim, dim, dim, 2)
 
     def forward(self, tracks: TrackState, queries: QueryVariant, vacant: Tensor | None = None) -> TrackState:
-        """Return the same N tracks, ready for the next frame.
+        """Return the N tracks with the queries, references and memories for the next frame.
 
         Args:
-            tracks: of one video.
-            queries: the variant, which renews positions.
-            vacant: (N,) bool, True on rows that are no tracks; None where all are.
+            tracks: N tracks of one video.
+            queries: query variant, which updates learned positions.
+            vacant: (N,) bool, True on rows that hold no track; None: all rows hold tracks.
         """
         return tracks if len(tracks) == 0 else self.interact(tracks, queries, vacant)
 
     def interact(self, tracks: TrackState, queries: QueryVariant, vacant: Tensor | None = None) -> TrackState:
-        """:meth:`forward` without a look at N: a graph that is exported holds for any number of tracks."""
+        """Update N tracks like :meth:`forward`, but without a branch on N, which an exported graph cannot have."""
         confident = (tracks.scores.amax(dim=1) > self.update_threshold)[:, None]  # (N, 1)
-        ref_pts = torch.where(confident, inverse_sigmoid(tracks.boxes.detach()), tracks.ref_pts)
-        # no gradient runs through the long memory from frame to frame
-        output = tracks.output_embed
-        long_memory = (tracks.long_memory if self.use_long_memory else tracks.last_output).detach()
-        content = self._fuse(ref_pts, output, tracks.last_output, long_memory, vacant)
-        renewed = queries.renew(tracks.query_embed, content, output)
+        ref_pts = torch.where(confident, inverse_sigmoid(tracks.boxes.detach()), tracks.ref_pts)  # (N, 4) logits
+        output = tracks.output_embed  # (N, C)
+        # Detached: no gradient flows through the long-term memory from frame to frame.
+        long_memory = (tracks.long_memory if self.use_long_memory else tracks.last_output).detach()  # (N, C)
+        content = self._fuse(ref_pts, output, tracks.last_output, long_memory, vacant)  # (N, C)
+        query_embed = queries.renew(tracks.query_embed, content, output)  # (N, C or 2C)
         lam = self.long_memory_lambda
         return tracks.replace(
             ref_pts=ref_pts,
-            query_embed=torch.where(confident, renewed, tracks.query_embed),
-            long_memory=torch.where(confident, (1 - lam) * long_memory + lam * output, tracks.long_memory),
+            query_embed=torch.where(confident, query_embed, tracks.query_embed),
+            long_memory=torch.where(confident, (1 - lam) * long_memory + lam * output, tracks.long_memory),  # 3.3
             last_output=torch.where(confident, output, tracks.last_output),
         )
 
     def _fuse(
         self, ref_pts: Tensor, output: Tensor, last_output: Tensor, long_memory: Tensor, vacant: Tensor | None
     ) -> Tensor:
-        """New content (N, C) of every track, all tracks attending to each other."""
+        """Return the next content (N, C) of every track (section 3.4); the tracks attend to each other."""
         position = self.query_pos_head(box_embedding(ref_pts.sigmoid(), output.shape[-1]))  # (N, C)
+        # Adaptive aggregation of two adjacent frames.
         weight = self.confidence_weight_net(output)  # (N, C) in [0, 1]
         short_memory = self.short_memory_fusion(torch.cat((weight * output, last_output), dim=-1))  # (N, C)
+        # Attention among the tracks, with the long-term memory as key and added to the result.
         q, k = short_memory + position, long_memory + position
-        # With the weights, for the way without them depends on N: an exported graph would hold for one N only.
-        hidden = None if vacant is None else vacant[None]
-        y, _ = self.memory_attn(q[None], k[None], output[None], key_padding_mask=hidden, need_weights=True)  # (1, N, C)
-        y = self.memory_ffn(self.memory_norm(output + self.memory_dropout(y[0])))
-        fused: Tensor = self.query_feat_ffn(self.query_feat_norm(long_memory + self.query_feat_dropout(y)))
+        padding_mask = None if vacant is None else vacant[None]  # (1, N)
+        # need_weights: PyTorch's path without weights depends on N, and an exported graph would take one N only.
+        y, _ = self.memory_attn(q[None], k[None], output[None], key_padding_mask=padding_mask, need_weights=True)
+        y = self.memory_ffn(self.memory_norm(output + self.memory_dropout(y[0])))  # (N, C)
+        fused: Tensor = self.query_feat_ffn(self.query_feat_norm(long_memory + self.query_feat_dropout(y)))  # (N, C)
         return fused

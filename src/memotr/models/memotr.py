@@ -1,4 +1,22 @@
-"""The assembly: a batch of images and the tracks followed in each, to what the model says of every query."""
+"""MeMOTR's network (Gao & Wang, ICCV 2023, arXiv 2307.15700), to be read beside section 3 of the paper.
+
+The paper's Figure 1 at frame t, with the method that computes each step:
+
+    encode   image I^t → backbone → encoder → image features                                (section 3.1)
+    decode   Q_det → detection decoder D_det → E_det^t                                      (section 3.2)
+             [E_det^t, E_tck^t] → joint decoder D_joint → [O_det^t, O_tck^t] → scores c^t, boxes b^t
+    memory   O_tck^t, O_tck^(t−1), M_tck^t → temporal interaction → E_tck^(t+1), M_tck^(t+1)  (sections 3.3, 3.4)
+
+Between ``decode`` and ``memory`` the gate (inference) or the ground truth (training) decides which detections become
+tracks. The paper's symbols in the code:
+
+    Q_det         det_embed (:mod:`memotr.models.queries`)      learned detection queries ("detect queries")
+    E_tck         TrackState.query_embed                        track embeddings, the queries of tracks
+    D_det         first ``merge_layer`` layers of the decoder   detection queries only
+    D_joint       other layers of the decoder                   detection queries and tracks
+    O_det, O_tck  FrameOutput.output_embed                      output of the last layer
+    M_tck         TrackState.long_memory                        long-term memory
+"""
 
 from __future__ import annotations
 
@@ -27,7 +45,7 @@ from memotr.vocabulary import Kernel
 
 
 class Transformer(nn.Module):
-    """Encoder, decoder and level embeddings."""
+    """Encoder, decoder and level embeddings, grouped as in the published parameter names."""
 
     def __init__(self, encoder: Encoder, decoder: Decoder, num_levels: int, dim: int) -> None:
         super().__init__()
@@ -37,10 +55,10 @@ class Transformer(nn.Module):
 
 
 class Encoded(NamedTuple):
-    """Images behind the encoder.
+    """Encoder output for B images.
 
     Attributes:
-        memory: (B, S, C) features of all levels, one after the other.
+        memory: (B, S, C) features of all levels, concatenated.
         levels: layout of the levels.
     """
 
@@ -51,15 +69,26 @@ class Encoded(NamedTuple):
 class MeMOTR(nn.Module):
     """Multi-object tracker with long-term memory (Gao & Wang, ICCV 2023).
 
-    ``output = model(images, tracks)`` looks at one frame of every video of a batch; after the lifecycle decided who
-    is who, ``tracks = model.memory(tracks)`` makes them ready for the next one.
+    ``output = model(images, tracks)`` is the forward pass of one frame of each of B videos. Once births and deaths are
+    decided, ``tracks = model.memory(tracks)`` updates the tracks of one video for its next frame.
+
+    Args:
+        backbone: module that returns feature maps.
+        transformer: encoder, decoder and level embeddings.
+        memory: temporal interaction module.
+        queries: query variant, DAB or Deformable-DETR.
+        num_classes: K.
+        num_queries: Nd, number of detection queries.
+        position_temperature: temperature of the sine embedding of image positions.
     """
 
     config: Config
-    """What the model was built from: for those who save it or track with it; the network itself does not read it."""
+    """Configuration that the model was built from, for code that saves it or tracks with it. The network itself does
+    not read it."""
 
     layouts: dict[tuple[Any, Shapes], Levels] | None = None
-    """Layouts by the sizes of images and levels; kept only where weights are constant (see ``for_inference``)."""
+    """Cache of level layouts, by sizes of images and levels. None disables it, because layouts depend on trained
+    weights; :func:`memotr.models.inference.for_inference` enables it."""
 
     def __init__(
         self,
@@ -82,13 +111,13 @@ class MeMOTR(nn.Module):
         self.queries = queries
         self.feature_projs = make_feature_projections(backbone.channels, dim, num_levels)
         self.class_embed = nn.ModuleList(nn.Linear(dim, num_classes) for _ in transformer.decoder.layers)
-        self.bbox_embed = transformer.decoder.bbox_embed  # one head for refinement and prediction
+        self.bbox_embed = transformer.decoder.bbox_embed  # the same heads refine references and predict boxes
         self._init_heads()
 
     def _init_heads(self) -> None:
         for head in self.class_embed:
             assert isinstance(head, nn.Linear)
-            nn.init.constant_(head.bias, -math.log(99))  # every class starts at a probability of 1 %
+            nn.init.constant_(head.bias, -math.log(99))  # initial probability of every class: 1 %
         for i, mlp in enumerate(self.bbox_embed):
             assert isinstance(mlp, MLP)
             last = mlp.layers[-1]
@@ -96,17 +125,18 @@ class MeMOTR(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
             if i == 0:
-                nn.init.constant_(last.bias[2:], -2.0)
+                nn.init.constant_(last.bias[2:], -2.0)  # width and height, as logits: small boxes at first
 
     @property
     def device(self) -> torch.device:
+        """Device of the parameters."""
         return self.transformer.level_embed.device
 
     def set_kernel(self, kernel: Kernel) -> MeMOTR:
-        """Choose the operator behind deformable attention, for the device that the model is on; returns the model.
+        """Select the kernel of deformable attention and return the model. Move the model to its device first.
 
         Raises:
-            memotr.errors.UserError: there is no such kernel, or not for that device.
+            memotr.errors.UserError: the kernel does not exist, or not for the model's device.
         """
         check_kernel(kernel, self.device)
         for module in self.modules():
@@ -115,9 +145,12 @@ class MeMOTR(nn.Module):
         return self
 
     def recompute_activations(self, parts: Collection[str]) -> MeMOTR:
-        """Name the parts ("backbone", "encoder", "decoder") whose inner values are computed again in the backward pass.
+        """Select the parts that recompute their activations in the backward pass, and return the model.
 
-        Changes memory and time, never results. Returns the model.
+        This saves memory, costs time and does not change results.
+
+        Args:
+            parts: any of "backbone", "encoder" and "decoder".
         """
         self.backbone.recompute = "backbone" in parts
         self.transformer.encoder.recompute = "encoder" in parts
@@ -125,7 +158,11 @@ class MeMOTR(nn.Module):
         return self
 
     def no_tracks(self, history: int = 0) -> TrackState:
-        """The state before the first frame of a video."""
+        """Return the state before the first frame of a video: no tracks.
+
+        Args:
+            history: H, number of seen boxes that each track remembers for the motion model.
+        """
         return TrackState.empty(self.num_classes, self.dim, self.dim * self.queries.parts, history, self.device)
 
     def forward(
@@ -135,19 +172,20 @@ class MeMOTR(nn.Module):
         aux: bool | None = None,
         vacant: Tensor | None = None,
     ) -> FrameOutput:
-        """Look at one frame.
+        """Run the network on one frame of each of B videos.
 
         Args:
-            images: one image of each of B videos.
-            tracks: the objects followed in each of them (B states, empty ones included).
-            aux: also return what the earlier decoder layers say; by default in training mode only.
-            vacant: (B, N) bool, True on rows of the states, all N long, that are no tracks; None where all are.
+            images: B images, one of each video.
+            tracks: B states, the tracks of each video; a state may be empty.
+            aux: return the predictions of earlier decoder layers too; None: in training mode only.
+            vacant: (B, N) bool, True on rows of the states that hold no track; every state has N rows then. None: all
+                rows hold tracks.
         """
         return self.decode(self.encode(images), tracks, aux, vacant)
 
     def encode(self, images: ImageBatch) -> Encoded:
-        """Run backbone, projections and encoder, which know no tracks: any B images can go through them together."""
-        maps = project_features(self.feature_projs, self.backbone(images.pixels))
+        """Run backbone, projections and encoder. They do not use tracks, so the frames of a clip can form a batch."""
+        maps = project_features(self.feature_projs, self.backbone(images.pixels))  # L of (B, C, H_l, W_l)
         levels = self._lay_out(images, tuple((m.shape[2], m.shape[3]) for m in maps))
         return Encoded(self.transformer.encoder(flatten_maps(maps), levels), levels)
 
@@ -158,41 +196,51 @@ class MeMOTR(nn.Module):
         aux: bool | None = None,
         vacant: Tensor | None = None,
     ) -> FrameOutput:
-        """Run the decoder on encoded images with the tracks of each; arguments as in :meth:`forward`."""
+        """Run the decoder on encoded images with the tracks of each video; arguments as in :meth:`forward`."""
         memory, levels = encoded
-        embed, ref_pts, padding = self._gather_queries(tracks, vacant)
+        embed, ref_pts, padding_mask = self._gather_queries(tracks, vacant)  # [Q_det, E_tck]
         steps = self.transformer.decoder(
-            self.queries, embed, ref_pts.sigmoid(), memory, levels, padding, self.num_queries
+            self.queries, embed, ref_pts.sigmoid(), memory, levels, padding_mask, self.num_queries
         )
         output = self._output(steps, embed, [len(t) for t in tracks])
         return self._with_aux(output, steps, memory, levels) if (self.training if aux is None else aux) else output
 
     def memory(self, tracks: TrackState, vacant: Tensor | None = None) -> TrackState:
-        """Renew the tracks of one video for its next frame; ``vacant`` (N,) as in :meth:`forward`."""
-        renewed: TrackState = self.query_updater(tracks, self.queries, vacant)
-        return renewed
+        """Update the tracks of one video for its next frame (sections 3.3 and 3.4).
+
+        Args:
+            tracks: N tracks of one video.
+            vacant: (N,) bool, True on rows that hold no track; None: all rows hold tracks.
+        """
+        updated: TrackState = self.query_updater(tracks, self.queries, vacant)
+        return updated
 
     def prepare_layout(self, images: ImageBatch) -> None:
-        """Have the layout of images of this size ready, where layouts are remembered."""
+        """Compute and cache the layout for images of this size, so that the next forward pass only reads it."""
         height, width = images.pixels.shape[2:]
         self._lay_out(images, level_shapes(height, width, self.backbone.strides, len(self.transformer.level_embed)))
 
     def _lay_out(self, images: ImageBatch, shapes: Shapes) -> Levels:
-        """The layout of the levels: computed, or remembered from the last images of these sizes."""
+        """Return the layout of the levels, from the cache if the last images had the same sizes."""
         key = (images.sizes, shapes)
-        known = self.layouts.get(key) if self.layouts is not None and images.sizes is not None else None
-        if known is not None:
-            return known
+        cached = self.layouts.get(key) if self.layouts is not None and images.sizes is not None else None
+        if cached is not None:
+            return cached
         levels = lay_out(images, shapes, self.transformer.level_embed, self.position_temperature)
         if self.layouts is not None and images.sizes is not None:
-            self.layouts.clear()  # a video has one size
+            self.layouts.clear()  # one entry is enough: the frames of a video share a size
             self.layouts[key] = levels
         return levels
 
     def _gather_queries(
         self, tracks: Sequence[TrackState], vacant: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Embeddings (B, Q, C or 2C), reference logits (B, Q, 4) and padding (B, Q) of detection and track queries."""
+        """Concatenate the detection queries with the track queries of each video, padded to the longest.
+
+        Returns:
+            Embeddings (B, Q, C or 2C), reference logits (B, Q, 4), and padding mask (B, Q), True on padding; None
+            without padding.
+        """
         counts = [len(t) for t in tracks]
         det_embed, det_ref_pts = self.queries.detections()
         embed = torch.stack([_pad(torch.cat((det_embed, t.query_embed)), max(counts) - len(t)) for t in tracks])
@@ -201,7 +249,7 @@ class MeMOTR(nn.Module):
             return embed, ref_pts, F.pad(vacant, (self.num_queries, 0))
         if min(counts) == max(counts):
             return embed, ref_pts, None
-        # Filled in on the device, for a copy from the host would be waited for.
+        # Filled on the device: a copy from the host would synchronise.
         lengths = torch.stack([torch.full((), self.num_queries + n, device=embed.device) for n in counts])
         return embed, ref_pts, torch.arange(embed.shape[1], device=embed.device) >= lengths[:, None]
 
@@ -219,7 +267,7 @@ class MeMOTR(nn.Module):
         )
 
     def _with_aux(self, output: FrameOutput, steps: list[DecoderStep], memory: Tensor, levels: Levels) -> FrameOutput:
-        """With what training looks at besides: the earlier layers and the encoder's finest level."""
+        """Add what only training needs: predictions of the earlier layers, and the encoder's finest feature map."""
         height, width = levels.shapes[0]
         return replace(
             output,
@@ -234,5 +282,5 @@ class MeMOTR(nn.Module):
 
 
 def _pad(x: Tensor, rows: int) -> Tensor:
-    """Append rows of zeros."""
+    """Append rows of zeros along the first dimension."""
     return x if rows == 0 else torch.cat((x, x.new_zeros(rows, *x.shape[1:])))

@@ -1,7 +1,7 @@
-"""The two variants of queries: where they come from, how they are positioned, and how a track's query is renewed.
+"""The two query variants: their detection queries (Q_det in the paper), positions, references and track embeddings.
 
-DAB (Liu et al., ICLR 2022): content and a 4-d anchor; the position is computed anew from the anchor in every layer.
-Deformable-DETR (Zhu et al., ICLR 2021): a learned position beside the content, and a 2-d reference in the first layer.
+DAB (Liu et al., ICLR 2022): content and a 4-d anchor box; every layer computes the position from the anchor.
+Deformable-DETR (Zhu et al., ICLR 2021): content and a learned position; the first layer has 2-d reference points.
 """
 
 from __future__ import annotations
@@ -18,51 +18,76 @@ from memotr.vocabulary import Variant
 
 
 class QueryVariant(nn.Module, ABC):
-    """Base class of the variants, each of which owns all parameters that the other does not have.
+    """Base class of the query variants. Each owns the parameters that only its variant has.
 
-    References are cxcywh in [0, 1] unless called logits.
+    References are cxcywh in [0, 1], except where they are called logits.
     """
 
     parts: int
-    """A query embedding is ``parts * C`` wide; its last C are the content."""
+    """Width of a query embedding in units of C. Its last C channels are the content."""
 
     heads: nn.Module
     """Parameters of :meth:`position`."""
 
     memory: nn.Module
-    """Parameters of :meth:`renew`, which is always computed in float32."""
+    """Parameters of :meth:`renew`, which always runs in float32."""
 
     @abstractmethod
     def reset_parameters(self) -> None:
-        """Draw the learned detection queries; ``heads`` and ``memory`` are left alone."""
+        """Initialise the learned detection queries, but neither ``heads`` nor ``memory``."""
 
     @abstractmethod
     def detections(self) -> tuple[Tensor, Tensor]:
-        """Return learned embeddings (Nd, parts * C) and reference logits (Nd, 4)."""
+        """Return Q_det: learned embeddings (Nd, parts * C) and reference logits (Nd, 4)."""
 
     @abstractmethod
     def position(self, layer: int, content: Tensor, embed: Tensor, reference: Tensor) -> Tensor:
-        """Return positions (B, Q, C) in a layer, from content (B, Q, C), initial embedding and reference (B, Q, 4)."""
+        """Return the position embeddings (B, Q, C) of a layer.
+
+        Args:
+            layer: index of the decoder layer, from 0.
+            content: (B, Q, C) content that enters the layer.
+            embed: (B, Q, parts * C) initial query embeddings.
+            reference: (B, Q, 4) reference of the layer.
+        """
 
     @abstractmethod
     def layer_reference(self, layer: int, reference: Tensor) -> Tensor:
-        """Return the coordinates of the reference (..., 4) that a layer looks at: (..., 2 or 4)."""
+        """Return the coordinates of a reference (..., 4) that a layer's cross-attention uses: (..., 2 or 4)."""
 
     @abstractmethod
     def refine(self, layer: int, delta: Tensor, reference: Tensor, boxes: Tensor) -> Tensor:
-        """Return the next layer's reference, from the box head's delta (logits), this layer's reference and boxes."""
+        """Return the detached reference (B, Q, 4) of the next layer.
+
+        Args:
+            layer: index of the decoder layer, from 0.
+            delta: (B, Q, 4) output of the layer's box head, logits.
+            reference: (B, Q, 4) reference of the layer.
+            boxes: (B, Q, 4) boxes that the layer predicts: the reference plus ``delta`` in logit space.
+        """
 
     @abstractmethod
     def birth_embed(self, embed: Tensor, content: Tensor) -> Tensor:
-        """Return what a track carries (B, Q, parts * C): content (B, Q, C) with the initial embedding's position."""
+        """Return the embedding (B, Q, parts * C) of a track that starts from each query.
+
+        Args:
+            embed: (B, Q, parts * C) initial query embeddings.
+            content: (B, Q, C) content that entered the last decoder layer.
+        """
 
     @abstractmethod
     def renew(self, embed: Tensor, content: Tensor, output: Tensor) -> Tensor:
-        """Return the next embedding (N, parts * C) from the last one, its new content (N, C) and the output (N, C)."""
+        """Return the embeddings (N, parts * C) of tracks for the next frame, E_tck^(t+1).
+
+        Args:
+            embed: (N, parts * C) embeddings of this frame.
+            content: (N, C) next content, from the temporal interaction.
+            output: (N, C) decoder output of this frame.
+        """
 
 
 class AnchorHeads(nn.Module):
-    """Positions from anchors, from the second layer on scaled by the content."""
+    """Position embeddings of anchors; from the second layer on they are scaled by the content."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -70,7 +95,7 @@ class AnchorHeads(nn.Module):
         self.position = MLP(2 * dim, dim, dim, 2)
 
     def forward(self, layer: int, content: Tensor, reference: Tensor) -> Tensor:
-        """Content (B, Q, C) and reference (B, Q, 4) to positions (B, Q, C)."""
+        """Return positions (B, Q, C) from content (B, Q, C) and reference (B, Q, 4)."""
         position: Tensor = self.position(box_embedding(reference, content.shape[-1]))
         if layer > 0:
             position = position * self.scale(content)
@@ -78,7 +103,12 @@ class AnchorHeads(nn.Module):
 
 
 class DabQueries(QueryVariant):
-    """Content and 4-d anchors."""
+    """Queries of DAB-DETR: content (C,) and 4-d anchor boxes. Positions follow from the anchors.
+
+    Args:
+        num_queries: Nd.
+        dim: C, number of channels.
+    """
 
     parts = 1
 
@@ -87,35 +117,42 @@ class DabQueries(QueryVariant):
         self.anchors = nn.Parameter(torch.empty(num_queries, 4))
         self.contents = nn.Parameter(torch.empty(num_queries, dim))
         self.heads = AnchorHeads(dim)
-        self.memory = nn.Identity()  # positions follow from anchors
+        self.memory = nn.Identity()  # no learned positions to update
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
+        """Draw anchors and contents from a normal distribution."""
         nn.init.normal_(self.anchors)
         nn.init.normal_(self.contents)
 
     def detections(self) -> tuple[Tensor, Tensor]:
+        """Return learned contents (Nd, C) and anchors (Nd, 4) as logits."""
         return self.contents, self.anchors
 
     def position(self, layer: int, content: Tensor, embed: Tensor, reference: Tensor) -> Tensor:
+        """Return positions (B, Q, C) computed from the reference."""
         position: Tensor = self.heads(layer, content, reference)
         return position
 
     def layer_reference(self, layer: int, reference: Tensor) -> Tensor:
+        """Return all four coordinates, in every layer."""
         return reference
 
     def refine(self, layer: int, delta: Tensor, reference: Tensor, boxes: Tensor) -> Tensor:
+        """Return the predicted boxes, detached."""
         return boxes.detach()
 
     def birth_embed(self, embed: Tensor, content: Tensor) -> Tensor:
+        """Return the content."""
         return content
 
     def renew(self, embed: Tensor, content: Tensor, output: Tensor) -> Tensor:
+        """Return the next content."""
         return content
 
 
 class PositionRenewal(nn.Module):
-    """The memory's branch for learned positions: position and output (N, C) to the next position (N, C)."""
+    """Layers that update the learned positions of tracks from frame to frame."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -124,13 +161,19 @@ class PositionRenewal(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, position: Tensor, output: Tensor) -> Tensor:
+        """Return the next position (N, C) from position and decoder output, (N, C) each."""
         step = self.linear2(self.linear1(output).relu())  # (N, C)
-        renewed: Tensor = self.norm(position + step)
-        return renewed
+        updated: Tensor = self.norm(position + step)
+        return updated
 
 
 class DeformableDetrQueries(QueryVariant):
-    """Content and learned position; the first layer looks at points, not boxes."""
+    """Queries of Deformable DETR: learned position (C,) and content (C,). The first layer has points, not boxes.
+
+    Args:
+        num_queries: Nd.
+        dim: C, number of channels.
+    """
 
     parts = 2
 
@@ -138,38 +181,45 @@ class DeformableDetrQueries(QueryVariant):
         super().__init__()
         self.embeddings = nn.Parameter(torch.empty(num_queries, 2 * dim))
         self.reference_points = nn.Linear(dim, 2)
-        self.heads = nn.Identity()  # positions are learned with the queries
+        self.heads = nn.Identity()  # positions are part of the learned embeddings
         self.memory = PositionRenewal(dim)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
+        """Draw embeddings from a normal distribution, and the weights of ``reference_points`` Xavier-uniformly."""
         nn.init.normal_(self.embeddings)
-        self.reference_points.reset_parameters()  # replaced at once, but its draws count: see build_model
+        self.reference_points.reset_parameters()  # overwritten below, but it advances the generator: see build_model
         nn.init.xavier_uniform_(self.reference_points.weight)
         nn.init.zeros_(self.reference_points.bias)
 
     def detections(self) -> tuple[Tensor, Tensor]:
-        position, _ = self.embeddings.chunk(2, dim=-1)
+        """Return learned embeddings (Nd, 2C) and references (Nd, 4) as logits, whose w and h are 0."""
+        position, _ = self.embeddings.chunk(2, dim=-1)  # (Nd, C)
         xy: Tensor = self.reference_points(position)  # (Nd, 2) logits
         return self.embeddings, torch.cat((xy, torch.zeros_like(xy)), dim=-1)
 
     def position(self, layer: int, content: Tensor, embed: Tensor, reference: Tensor) -> Tensor:
+        """Return the position half of the initial embedding, in every layer."""
         return embed[..., : content.shape[-1]]
 
     def layer_reference(self, layer: int, reference: Tensor) -> Tensor:
+        """Return xy in the first layer, all four coordinates in the others."""
         return reference[..., :2] if layer == 0 else reference
 
     def refine(self, layer: int, delta: Tensor, reference: Tensor, boxes: Tensor) -> Tensor:
+        """Return the predicted boxes, detached; after the first layer with width and height of ``delta`` alone."""
         if layer > 0:
             return boxes.detach()
         xy = delta[..., :2] + inverse_sigmoid(reference[..., :2])
-        # the first layer saw no width and height: they come from the head alone
+        # The first layer has no reference width and height that delta could be added to.
         return torch.cat((xy, delta[..., 2:]), dim=-1).sigmoid().detach()
 
     def birth_embed(self, embed: Tensor, content: Tensor) -> Tensor:
+        """Return the position half of the initial embedding, then the content."""
         return torch.cat((embed[..., : content.shape[-1]], content), dim=-1)
 
     def renew(self, embed: Tensor, content: Tensor, output: Tensor) -> Tensor:
+        """Return the updated position half, then the next content."""
         position = self.memory(embed[..., : content.shape[-1]], output)  # (N, C)
         return torch.cat((position, content), dim=-1)
 

@@ -1,4 +1,4 @@
-"""ResNet with bottleneck blocks (He et al., CVPR 2016), names as in torchvision so that its weights fit."""
+"""ResNet with bottleneck blocks (He et al., CVPR 2016). Its parameters are named as in torchvision."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from memotr.models.layers import call
 from memotr.vocabulary import Norm
 
 FOLDED = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))
-"""Names of a convolution and the normalisation behind it, in the modules of a ResNet."""
+"""Pairs of convolution and the normalisation after it: their attribute names in the modules of a ResNet."""
 
 
 class FrozenBatchNorm2d(nn.Module):
-    """Batch normalisation whose statistics and affine map are constants: (B, C, H, W) to the same."""
+    """Batch normalisation with constant statistics and affine parameters, which are buffers."""
 
     weight: Tensor
     bias: Tensor
@@ -33,12 +33,13 @@ class FrozenBatchNorm2d(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, C, H, W)."""
         statistics = self.running_mean, self.running_var
         return F.batch_norm(x, *statistics, self.weight, self.bias, training=False, eps=self.eps)
 
 
 def make_norm(kind: Norm, channels: int) -> nn.Module:
-    """Frozen for pretrained weights; group or batch where the backbone is trained from scratch."""
+    """Return a normalisation layer: frozen for pretrained weights, group or batch for training from scratch."""
     if kind == "frozen":
         return FrozenBatchNorm2d(channels)
     if kind == "batch":
@@ -47,7 +48,14 @@ def make_norm(kind: Norm, channels: int) -> nn.Module:
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (strided), 1x1 convolutions with a residual; four times as many channels out as inside."""
+    """Bottleneck block: 1x1, 3x3 (strided) and 1x1 convolutions with a residual connection.
+
+    Args:
+        in_channels: number of input channels.
+        channels: number of channels of the 3x3 convolution; the output has four times as many.
+        stride: stride of the 3x3 convolution.
+        norm: normalisation after every convolution.
+    """
 
     expansion = 4
 
@@ -67,6 +75,7 @@ class Bottleneck(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in_channels, H, W) to (B, 4 channels, H / stride, W / stride)."""
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = F.relu(self.bn2(self.conv2(y)), inplace=True)
         y = self.bn3(self.conv3(y))
@@ -75,20 +84,21 @@ class Bottleneck(nn.Module):
 
 
 def make_stage(in_channels: int, channels: int, depth: int, stride: int, norm: Norm) -> nn.Sequential:
-    """``depth`` blocks, the first of which changes stride and number of channels."""
+    """Return a stage of ``depth`` blocks. The first one changes stride and number of channels."""
     first = Bottleneck(in_channels, channels, stride, norm)
     rest = [Bottleneck(channels * Bottleneck.expansion, channels, 1, norm) for _ in range(depth - 1)]
     return nn.Sequential(first, *rest)
 
 
 class ResNet(nn.Module):
-    """Images (B, 3, H, W) to the outputs of layer2, layer3 and layer4 (strides 8, 16, 32).
+    """ResNet that returns three feature maps.
 
     Args:
-        depths: blocks of the four stages; (3, 4, 6, 3) is ResNet-50.
-        width: channels of the stem; stage i works with ``width * 2**i`` and puts out four times as many.
-        norm: normalisation of every convolution.
-        frozen_stages: how many of stem, layer1, layer2, ... do not train.
+        depths: numbers of blocks of the four stages; (3, 4, 6, 3) is ResNet-50.
+        width: number of channels of the stem. Stage i has ``width * 2**i`` channels inside its blocks and four times as
+            many at its output.
+        norm: normalisation after every convolution.
+        frozen_stages: number of first stages (stem, layer1, layer2, ...) that are not trained.
     """
 
     def __init__(self, depths: Sequence[int], width: int, norm: Norm, frozen_stages: int) -> None:
@@ -117,6 +127,12 @@ class ResNet(nn.Module):
             part.requires_grad_(False)
 
     def forward(self, x: Tensor, recompute: bool = False) -> list[Tensor]:
+        """Return the outputs of layer2, layer3 and layer4 (strides 8, 16, 32) for images (B, 3, H, W).
+
+        Args:
+            x: (B, 3, H, W) normalised images.
+            recompute: recompute the activations of each stage in the backward pass.
+        """
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)  # (B, width, H/2, W/2)
         x = self.maxpool(x)  # (B, width, H/4, W/4)
         x = call(self.layer1, x, recompute=recompute)
@@ -128,7 +144,7 @@ class ResNet(nn.Module):
 
 
 class ResNetBackbone(nn.Module):
-    """A :class:`memotr.models.backbone.Backbone` of three levels: the outputs of a ResNet's last three stages.
+    """ResNet as a :class:`memotr.models.backbone.Backbone` with three feature maps.
 
     The nesting gives the published names, ``backbone.backbone.backbone.*``. Arguments are those of :class:`ResNet`.
     """
@@ -144,22 +160,24 @@ class ResNetBackbone(nn.Module):
 
     @property
     def resnet(self) -> ResNet:
+        """The nested ResNet."""
         resnet = self.backbone["backbone"]
         assert isinstance(resnet, ResNet)
         return resnet
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Return the feature maps (B, C_l, H / stride_l, W / stride_l) of images (B, 3, H, W)."""
         features: list[Tensor] = self.resnet(pixels, self.recompute)
         return features
 
     def prepare(self) -> ResNetBackbone:
-        """Fold batch normalisation, whose statistics no longer change, into the convolution before it."""
+        """Fold each batch normalisation into the convolution before it, and return the backbone."""
         for module in self.resnet.modules():
             _fold(module)
         return self
 
     def load(self, state: Mapping[str, Tensor]) -> list[str]:
-        """Take the weights of a classifier of torchvision or timm."""
+        """Load the weights of a torchvision or timm classifier. Raises ValueError if names or shapes do not fit."""
         own = self.resnet.state_dict()
         wanted = {k: t for k, t in state.items() if not k.startswith("fc.") and not k.endswith("num_batches_tracked")}
         apart = sorted(wanted.keys() ^ {name for name in own if not name.endswith("num_batches_tracked")})

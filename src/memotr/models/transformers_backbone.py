@@ -16,16 +16,16 @@ from memotr.config import MOST_PARAMETERS
 from memotr.errors import UserError
 from memotr.models.layers import call
 
-NEED_MORE = ("timm_backbone", "tipsv2")
-"""Types whose settings do not describe the network: another library does, or a part of them."""
+UNSUPPORTED_TYPES = ("timm_backbone", "tipsv2")
+"""Types whose own settings do not describe the network: another library does, or only some of the settings do."""
 
-PROBED = (64, 96)
-"""Height and width of the image that shows the strides. Images of all multiples of 32 are valid."""
+PROBE_SIZE = (64, 96)
+"""Height and width in pixels of the image that measures the strides. Multiples of 32, as all padded images."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Description of a backbone, measured without memory for its weights.
+    """Measured properties of a backbone.
 
     Attributes:
         channels: number of channels of each feature map.
@@ -41,17 +41,17 @@ class Shape:
 
 
 class TransformersBackbone(nn.Module):
-    """A :class:`memotr.models.backbone.Backbone` around an ``AutoBackbone``, with random weights.
+    """``AutoBackbone`` with random weights as a :class:`memotr.models.backbone.Backbone`.
 
-    The names of its tensors begin with its type, ``backbone.convnext.*``, so that a file of weights shows it.
+    Tensor names begin with the type (``backbone.convnext.*``), so that a weights file shows which backbone it is for.
 
     Args:
         kind: type of the backbone, for example "convnext" or "swin".
-        settings: settings of that type's configuration class; the others keep its defaults. ``out_indices`` chooses
+        settings: settings of that type's configuration class; missing ones keep their defaults. ``out_indices`` selects
             the stages whose outputs are the feature maps, by default the last three.
 
     Raises:
-        UserError: there is no such type or setting, or the feature maps do not fit the model.
+        UserError: the type or a setting does not exist, or the feature maps do not fit the model.
         ImportError: transformers is not installed.
     """
 
@@ -65,24 +65,33 @@ class TransformersBackbone(nn.Module):
         self.channels, self.strides = shape.channels, shape.strides
         self.add_module(kind, _build(kind, config))
         for name, parameter in self.network.named_parameters():
-            # Distributed training would wait for the gradient of an unused parameter.
+            # Distributed training waits for the gradient of every trained parameter, so unused ones are frozen.
             parameter.requires_grad_(name not in shape.unused)
 
     @property
     def network(self) -> nn.Module:
+        """The ``AutoBackbone``."""
         return self.get_submodule(self.kind)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Return the feature maps (B, C_l, H / stride_l, W / stride_l) of images (B, 3, H, W)."""
         return list(call(self.network, pixels, recompute=self.recompute).feature_maps)
 
     def prepare(self) -> TransformersBackbone:
-        """Return the backbone as it is: nothing can be folded without knowing its layers."""
+        """Return the backbone unchanged: its layers are unknown here."""
         return self
 
     def load(self, state: Mapping[str, Tensor]) -> list[str]:
-        """Take the weights of any model of the library that contains the backbone, such as a classifier."""
+        """Load the weights of any model of the library that contains the backbone, such as a classifier.
+
+        Returns:
+            Names of the tensors that ``state`` lacks, normalisations of the outputs only.
+
+        Raises:
+            ValueError: names or shapes do not fit.
+        """
         network: Any = self.network
-        with _quiet(), _explained(self.kind):
+        with _quiet(), _library_errors(self.kind):
             loaded, report = type(network).from_pretrained(
                 None,
                 config=network.config,
@@ -94,23 +103,23 @@ class TransformersBackbone(nn.Module):
         if reshaped := sorted(str(entry[0]) for entry in report["mismatched_keys"]):
             raise ValueError(f"{len(reshaped)} tensors of another shape ({reshaped[0]}, ...)")
         fresh = sorted(report["missing_keys"])
-        if lacking := [name for name in fresh if own[name].dim() > 1]:  # more than a normalisation of the outputs
+        if lacking := [name for name in fresh if own[name].dim() > 1]:  # not just normalisations of the outputs
             raise ValueError(f"{len(lacking)} tensors missing ({lacking[0]}, ...)")
         network.load_state_dict(loaded.state_dict())
         return fresh
 
 
 def count_parameters(kind: str, settings: Mapping[str, Any]) -> int:
-    """Return the number of parameters of a backbone without building it. Raises as :class:`TransformersBackbone`."""
+    """Return the number of parameters of a backbone without allocating it; raises as :class:`TransformersBackbone`."""
     return _measure(kind, _make_config(kind, settings)).parameters
 
 
 def _make_config(kind: str, settings: Mapping[str, Any]) -> Any:
-    """Return the configuration object of the library."""
+    """Return the library's configuration object. Raises UserError for unknown types and settings."""
     from transformers import CONFIG_MAPPING, PreTrainedConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING_NAMES
 
-    kinds = sorted(set(MODEL_FOR_BACKBONE_MAPPING_NAMES) - set(NEED_MORE))
+    kinds = sorted(set(MODEL_FOR_BACKBONE_MAPPING_NAMES) - set(UNSUPPORTED_TYPES))
     if kind not in kinds:
         raise UserError(f"model.backbone.name: transformers has no backbone {kind!r}; {_nearest(kind, kinds)}")
     factory: Any = CONFIG_MAPPING[kind]
@@ -120,10 +129,10 @@ def _make_config(kind: str, settings: Mapping[str, Any]) -> Any:
     for name in settings:
         if name not in (*known, "out_indices"):
             raise UserError(f"model.backbone.config: {kind} has no setting {name!r}; {_nearest(name, known)}")
-    with _explained(kind):
+    with _library_errors(kind):
         stages = len(factory(**{k: v for k, v in settings.items() if k != "out_indices"}).stage_names)
         config = factory(**{"out_indices": list(range(max(1, stages - 3), stages)), **settings})
-        for name in known:  # some types add lists to these
+        for name in known:  # some types concatenate these with lists
             if isinstance(value := getattr(config, name, None), tuple):
                 setattr(config, name, list(value))
         return config
@@ -132,13 +141,13 @@ def _make_config(kind: str, settings: Mapping[str, Any]) -> Any:
 def _build(kind: str, config: Any) -> nn.Module:
     from transformers import AutoBackbone
 
-    with _explained(kind):
+    with _library_errors(kind):
         network: nn.Module = AutoBackbone.from_config(config)
         return network
 
 
 def _measure(kind: str, config: Any) -> Shape:
-    """Build a backbone on the meta device, where tensors have a shape but no values, and look at its outputs."""
+    """Measure a backbone on the meta device, where tensors have shapes but no memory."""
     with torch.inference_mode(False), torch.enable_grad(), torch.device("meta"):
         network = _build(kind, config).eval()
         parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -147,8 +156,8 @@ def _measure(kind: str, config: Any) -> Shape:
                 f"model.backbone: {kind} of this config has {parameters:,} parameters, more than the "
                 f"{MOST_PARAMETERS:,} that can be built"
             )
-        with _explained(kind, f"; it must take images of any size that is a multiple of 32, such as {PROBED}"):
-            maps = network(torch.zeros(1, 3, *PROBED)).feature_maps  # each (1, C, H, W)
+        with _library_errors(kind, f"; it must take images of any size that is a multiple of 32, such as {PROBE_SIZE}"):
+            maps = network(torch.zeros(1, 3, *PROBE_SIZE)).feature_maps  # each (1, C, H, W)
             torch.stack([feature.sum() for feature in maps]).sum().backward()
     return Shape(
         channels=tuple(feature.shape[1] for feature in maps),
@@ -159,13 +168,13 @@ def _measure(kind: str, config: Any) -> Shape:
 
 
 def _strides(kind: str, shapes: Sequence[tuple[int, int]]) -> tuple[int, ...]:
-    """Return the strides of feature maps of the probed image. Raises UserError if the model cannot use them."""
-    strides = tuple(PROBED[0] // height for height, _ in shapes)
-    wanted = [(PROBED[0] // stride, PROBED[1] // stride) for stride in strides if 32 % stride == 0]
+    """Return the strides of the probe image's feature maps (H, W). Raises UserError if the model cannot use them."""
+    strides = tuple(PROBE_SIZE[0] // height for height, _ in shapes)
+    wanted = [(PROBE_SIZE[0] // stride, PROBE_SIZE[1] // stride) for stride in strides if 32 % stride == 0]
     if list(shapes) != wanted or list(strides) != sorted(strides):
         raise UserError(
             f"model.backbone: feature maps of {kind} are {', '.join(f'{h}x{w}' for h, w in shapes)} for an image of "
-            f"{PROBED[0]}x{PROBED[1]}; their strides must divide 32 and ascend"
+            f"{PROBE_SIZE[0]}x{PROBE_SIZE[1]}; their strides must divide 32 and ascend"
         )
     return strides
 
@@ -176,8 +185,8 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 
 
 @contextmanager
-def _explained(kind: str, remedy: str = "") -> Iterator[None]:
-    """Raise errors of the library, which have classes of all kinds, as UserError."""
+def _library_errors(kind: str, remedy: str = "") -> Iterator[None]:
+    """Convert the library's exceptions, which may have any class, to UserError."""
     try:
         yield
     except (UserError, MemoryError):
@@ -190,7 +199,7 @@ def _explained(kind: str, remedy: str = "") -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress the library's progress bar and report, which is returned as well."""
+    """Suppress the library's progress bar and its printed loading report."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

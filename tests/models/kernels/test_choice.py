@@ -26,7 +26,7 @@ def test_the_kernel_that_was_asked_for_runs(kernel, fused):
 
 
 def test_an_unknown_kernel_is_refused():
-    with pytest.raises(UserError, match=r"no kernel 'cuda'.*take one of auto, reference, numba, triton"):
+    with pytest.raises(UserError, match=r"no kernel 'cuda'.*choose one of auto, reference, numba, triton"):
         deformable_attention(*random_problem(), kernel="cuda")
 
 
@@ -82,7 +82,9 @@ def test_cuda_takes_triton_where_it_works(far_value, triton_says, kernel):
 
 def test_cuda_takes_the_reference_after_one_warning_where_triton_does_not_work(far_value, triton_says):
     triton_says("RuntimeError: no C compiler")
-    with pytest.warns(RuntimeWarning, match=r"slow PyTorch form, for Triton does not work.*no C compiler") as caught:
+    with pytest.warns(
+        RuntimeWarning, match=r"slow PyTorch kernel because Triton does not work.*no C compiler"
+    ) as caught:
         assert [kernels._choose("auto", far_value) for _ in range(2)] == ["reference"] * 2
     assert len(caught) == 1
     assert kernels._choose("reference", far_value) == "reference"
@@ -146,7 +148,7 @@ except UserError as error:
 def test_without_numba_the_reference_runs_after_one_warning():
     warning, same, error = run(MISSING).splitlines()
     assert warning.count("RuntimeWarning") == 1
-    assert "slow PyTorch form" in warning
+    assert "slow PyTorch kernel" in warning
     assert same == "True"
     assert error.startswith("kernel 'numba' does not run here (ModuleNotFoundError")
     assert "pip install numba" in error

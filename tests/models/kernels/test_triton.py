@@ -160,7 +160,7 @@ def test_nothing_to_do(everywhere, sizes):
 
 def check_few(device, many, sizes):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuda, "MANY", many)
+        patch.setattr(cuda, "MANY_QUERIES", many)
         check_random(device, sizes, torch.float32, 1e-6)
 
 
@@ -288,7 +288,7 @@ def compile_for(tmp_path, monkeypatch):
         constants = {"M": M, "D": D, "L": L, "P": P, "REAL": triton.language.float32}
         blocks = cuda._blocks(direction, Lq, D, L, P)
         sizes = tuple(float(size) for shape in shapes for size in shape)
-        return kernel.warmup(*tensors, sizes, S, Lq, **constants, **blocks, num_warps=cuda.WARPS, grid=(1, 1, 1))
+        return kernel.warmup(*tensors, sizes, S, Lq, **constants, **blocks, num_warps=cuda.NUM_WARPS, grid=(1, 1, 1))
 
     with triton.knobs.cache.scope():
         triton.knobs.cache.dir = str(tmp_path)

@@ -1,19 +1,20 @@
-r"""The operator behind multi-scale deformable attention (Zhu et al., ICLR 2021, eq. 3), one signature for every kernel.
+r"""Kernels of multi-scale deformable attention (Zhu et al., ICLR 2021, eq. 3) behind one function.
 
-Query q of head m reads P points in each of L feature maps and adds them up by its attention weights A:
+For query q and head m the function samples P points in each of L feature maps and sums them with the attention
+weights A:
 
     output[q, m] = Σ_l Σ_p A[q, m, l, p] · value_l,m(x, y)        (x, y) = locations[q, m, l, p] · (W_l, H_l) − ½
 
-value_l,m(x, y) is the bilinear mean of the four pixels around (x, y), where pixel (i, j) has its centre at (j, i) and
-pixels outside the map count as zero. It is a product of two linear interpolations, w_y · w_x over the rows
-and columns ⌊·⌋ and ⌊·⌋ + 1, so its derivative by x has the same form with −1 and +1 in the place of w_x. With
-g = ∂loss/∂output[q, m] and v the four pixels, all three gradients come from the four products g · v:
+value_l,m(x, y) is the bilinear interpolation of the four pixels around (x, y), where pixel (i, j) has its centre at
+(j, i) and pixels outside the map count as zero. It is a product of two linear interpolations, w_y · w_x over the rows
+and columns ⌊·⌋ and ⌊·⌋ + 1, so its derivative by x has the same form with −1 and +1 in place of w_x. With
+g = ∂loss/∂output[q, m] and v the four pixels, all three gradients follow from the four products g · v:
 
     ∂loss/∂A    = Σ w_y w_x (g · v)
     ∂loss/∂x    = A W_l Σ w_y (±1) (g · v)        and for y likewise
     ∂loss/∂v   += A w_y w_x g
 
-`reference` says it in plain PyTorch and runs everywhere; `fused` is one pass over the queries, by `cpu` or by `cuda`.
+`reference` implements it in plain PyTorch for every device; `fused` is one operator, implemented by `cpu` and `cuda`.
 """
 
 from __future__ import annotations
@@ -41,23 +42,23 @@ def deformable_attention(
     attention_weights: Tensor,
     kernel: Kernel = "auto",
 ) -> Tensor:
-    """Sum up bilinear samples of several feature maps (the formula stands at the top of this module).
+    """Return weighted sums of bilinear samples of several feature maps (formula: see the module).
 
     Args:
-        value: (B, S, M, D) features of M heads; the maps are flattened row by row, one after the other.
+        value: (B, S, M, D) features of M heads; the maps are flattened row by row and concatenated.
         spatial_shapes: (H_l, W_l) of the L maps, plain integers; S = Σ H_l·W_l.
-        sampling_locations: (B, Lq, M, L, P, 2), x then y, in [0, 1] of the (padded) map. Points outside are allowed
-            and read zeros; so are NaN and infinite ones.
+        sampling_locations: (B, Lq, M, L, P, 2), x then y, in [0, 1] of the (padded) map. Points outside the map, NaN
+            and infinity are allowed and sample zeros.
         attention_weights: (B, Lq, M, L, P), usually softmaxed over the L·P points.
-        kernel: "auto" takes the fastest that works for the device. "reference" can be exported to ONNX; the
-            others appear as an operator of their own (``memotr::deformable_attention``) in a traced graph.
+        kernel: "auto" selects the fastest kernel that works on the device. "reference" can be exported to ONNX; the
+            others are a custom operator (``memotr::deformable_attention``) in a traced graph.
 
     Returns:
-        (B, Lq, M·D), in the dtype of ``value``. Sums are in float32, or in float64 if any input is.
+        (B, Lq, M·D) in the dtype of ``value``. Sums are computed in float32, or in float64 if any input is float64.
 
     Raises:
-        ValueError: The shapes do not fit together.
-        UserError: The kernel does not exist, or not on this machine or device.
+        ValueError: the shapes do not fit together.
+        UserError: the kernel does not exist, or does not run on this machine or device.
     """
     check_shapes(value, spatial_shapes, sampling_locations, attention_weights)
     choice = _choose(kernel, value)
@@ -71,18 +72,18 @@ def deformable_attention(
 
 
 def check_kernel(kernel: Kernel, device: torch.device) -> None:
-    """Raises UserError if there is no such kernel, or not for such a device."""
+    """Raise UserError if a kernel does not exist, or not for a type of device."""
     if kernel not in get_args(Kernel):
         raise UserError(
-            f"there is no kernel {kernel!r} for deformable attention: take one of {', '.join(get_args(Kernel))}"
+            f"there is no kernel {kernel!r} for deformable attention: choose one of {', '.join(get_args(Kernel))}"
         )
     needed, place = {"numba": ("cpu", "the CPU"), "triton": ("cuda", "CUDA devices")}.get(kernel, (device.type, ""))
     if device.type != needed:
-        raise UserError(f"kernel {kernel!r} runs on {place}, but the tensors are on {device}: take kernel 'auto'")
+        raise UserError(f"kernel {kernel!r} runs on {place}, but the tensors are on {device}: choose kernel 'auto'")
 
 
 def _choose(kernel: Kernel, value: Tensor) -> Kernel:
-    """Return the kernel for features like these, which is not "auto"."""
+    """Resolve "auto" for the device, dtype and channels of ``value``. Raises UserError if the kernel does not run."""
     device, dtype, channels = value.device, value.dtype, value.shape[-1]
     check_kernel(kernel, device)
     if kernel == "auto":
@@ -94,29 +95,30 @@ def _choose(kernel: Kernel, value: Tensor) -> Kernel:
     problem = cpu.numba_problem(channels) if kernel == "numba" else cuda.triton_problem(device, dtype, channels)
     if problem is not None:
         raise UserError(
-            f"kernel {kernel!r} does not run here ({problem}): pip install {kernel}, or take kernel 'reference'"
+            f"kernel {kernel!r} does not run here ({problem}): pip install {kernel}, or choose kernel 'reference'"
         )
     return kernel
 
 
 def _numba_works(channels: int) -> bool:
-    """Whether the CPU kernel runs here; warn once if it does not."""
-    return _warned("Numba", cpu.numba_problem(channels))
+    """Return whether the CPU kernel runs here; warn once if it does not."""
+    return _works("Numba", cpu.numba_problem(channels))
 
 
 def _triton_works(device: torch.device, dtype: torch.dtype, channels: int) -> bool:
-    """Whether the CUDA kernel runs on that device; warn once if it does not."""
-    return _warned("Triton", cuda.triton_problem(device, dtype, channels))
+    """Return whether the CUDA kernel runs on a device; warn once if it does not."""
+    return _works("Triton", cuda.triton_problem(device, dtype, channels))
 
 
-def _warned(library: str, problem: str | None) -> bool:
+def _works(library: str, problem: str | None) -> bool:
+    """Return whether there is no problem; warn once if there is."""
     if problem is not None:
-        _warn_once(f"deformable attention runs its slow PyTorch form, for {library} does not work here: {problem}")
+        _warn_once(f"deformable attention uses the slow PyTorch kernel because {library} does not work here: {problem}")
     return problem is None
 
 
-# What torch.compiler.assume_constant_result sets, without its slow import of torch._dynamo: `torch.compile` calls the
-# functions while it traces and does not look inside.
+# The attribute that torch.compiler.assume_constant_result sets, without its slow import of torch._dynamo: torch.compile
+# calls these functions while tracing, and does not trace into them.
 _numba_works._dynamo_marked_constant = True  # type: ignore[attr-defined]
 _triton_works._dynamo_marked_constant = True  # type: ignore[attr-defined]
 

@@ -1,12 +1,13 @@
-"""The operator for CPU tensors: ``memotr::deformable_attention``, compiled by Numba and run on threads of its own.
+"""CPU implementation of ``memotr::deformable_attention``, compiled by Numba.
 
-Threads. Numba's own are no good here: its default layer aborts the process when two Python threads enter it at once,
-and the OpenMP one ends forked children such as data-loader workers. Instead the kernels are serial and without the GIL,
-and a small pool of Python threads runs them on parts of the work. That is safe for any number of callers; a forked
-process gets a pool of its own; and `torch.set_num_threads` says how many there are (one, in data-loader workers).
+Threads: Numba's own thread layers are not used. The default layer aborts the process when two Python threads enter it
+at once, and the OpenMP layer kills forked children such as data-loader workers. Instead, kernels are serial and release
+the GIL, and a small pool of Python threads runs them on parts of the work. This is safe for any number of callers, a
+forked process creates its own pool, and `torch.set_num_threads` sets the number of threads (one in data-loader
+workers).
 
-Both directions give the same bits for any number of threads: an output row is computed by one call, and the gradient of
-a head's values is summed up by one call, query after query.
+Outputs and gradients are bitwise equal for any number of threads: one call computes an output row, and one call sums
+the gradient of a head's values, query after query.
 """
 
 from __future__ import annotations
@@ -29,36 +30,42 @@ from torch import Tensor
 from memotr.models.kernels.fused import BACKWARD, FORWARD
 from memotr.models.kernels.reference import check_shapes
 
-# Waking another thread pays from about 0.2 ms of work on.
 POINTS_PER_THREAD = 16_384
-# More parts than threads, for cores that are busy with something else.
+"""Smallest number of sampling points per thread: about 0.2 ms of work, below which waking a thread does not pay."""
 PARTS_PER_THREAD = 4
+"""Parts of the work per thread; more than one balances the load when cores are busy with other programs."""
 
 
 @functools.cache
 def numba_problem(channels: int) -> str | None:
-    """Why the kernel cannot run here, in a line; None if it can. Compiles it, or loads it from the disk."""
+    """Return in one line why the kernel cannot run here, None if it can; compile it, or load it from disk, to find out.
+
+    Args:
+        channels: D, number of channels of a head.
+    """
     try:
         _compiled("forward", channels, torch.float32)
-    except Exception as problem:  # an import, LLVM or the processor may fail in any way: there is another kernel
+    except Exception as problem:  # imports and LLVM may raise anything, and the reference kernel can replace this one
         return f"{type(problem).__name__}: {problem}".splitlines()[0]
     return None
 
 
 @functools.cache
 def _compiled(direction: str, channels: int, dtype: torch.dtype) -> Callable[..., None]:
-    """The machine code for D channels, compiled, and kept on disk where that is possible."""
-    from memotr.models.kernels import numba_kernels  # not before it is needed: it takes a third of a second
+    """Return the compiled kernel for D channels, cached on disk if possible."""
+    from memotr.models.kernels import numba_kernels  # imported late: it takes a third of a second
 
     make = {"forward": numba_kernels.forward_kernel, "backward": numba_kernels.backward_kernel}[direction]
     try:
-        return _tried(make(channels, cache=True), direction, channels, dtype)
-    except Exception:  # no folder that can be written to, a full disk, a damaged file; anything else happens again
-        return _tried(make(channels, cache=False), direction, channels, dtype)
+        return _compile(make(channels, cache=True), direction, channels, dtype)
+    except (
+        Exception
+    ):  # the disk cache failed: read-only folder, full disk, damaged file; other errors occur again below
+        return _compile(make(channels, cache=False), direction, channels, dtype)
 
 
-def _tried(kernel: Callable[..., None], direction: str, channels: int, dtype: torch.dtype) -> Callable[..., None]:
-    """The kernel after a call for one pixel and one point: that is when Numba compiles."""
+def _compile(kernel: Callable[..., None], direction: str, channels: int, dtype: torch.dtype) -> Callable[..., None]:
+    """Return the kernel after a first call with one pixel and one point, during which Numba compiles it."""
     numbers = np.float32 if dtype == torch.float32 else np.float64
     value, locations, weights = (np.zeros(shape, numbers) for shape in ((1, 1, channels), (1, 2), (1, 1)))
     inputs = (value, np.ones((1, 2), np.int32), locations, weights, 1)
@@ -71,17 +78,17 @@ def _tried(kernel: Callable[..., None], direction: str, channels: int, dtype: to
 
 @functools.lru_cache(maxsize=1)
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Helping threads of this process: threads do not survive a fork, so a forked child asks for others."""
+    """Return the pool of helper threads of a process. The process is a key because threads do not survive a fork."""
     return ThreadPoolExecutor(threads, thread_name_prefix="memotr")
 
 
 def _num_threads(points: int) -> int:
-    """How many threads so many sampling points are worth."""
+    """Return the number of threads for a number of sampling points."""
     return max(1, min(torch.get_num_threads(), points // POINTS_PER_THREAD))
 
 
 def _run(parts: Sequence[Callable[[], None]], threads: int) -> None:
-    """Run all parts on so many threads, the calling one included."""
+    """Run all parts on a number of threads, including the calling one."""
     waiting = deque(parts)
 
     def work() -> None:
@@ -94,15 +101,15 @@ def _run(parts: Sequence[Callable[[], None]], threads: int) -> None:
 
     helpers = [_pool(os.getpid(), torch.get_num_threads() - 1).submit(work) for _ in range(threads - 1)]
     work()
-    # When the caller comes here all parts are taken. It waits only for helpers that have begun, so that callers which
-    # share the pool never wait for each other.
+    # Here all parts are done or being run. Helpers that have not started are cancelled, so that callers which share the
+    # pool never wait for each other.
     for helper in helpers:
         if not helper.cancel():
             helper.result()
 
 
 def _ranges(length: int, parts: int) -> list[tuple[int, int]]:
-    """0…length in at most `parts` pieces of nearly equal size, none of them empty."""
+    """Split 0…length in at most `parts` ranges of nearly equal size, none of them empty."""
     parts = min(parts, length)
     return list(itertools.pairwise(length * i // parts for i in range(parts + 1))) if parts else []
 
@@ -110,7 +117,7 @@ def _ranges(length: int, parts: int) -> list[tuple[int, int]]:
 def _kernel_inputs(
     value: Tensor, sizes: Sequence[int], locations: Tensor, weights: Tensor
 ) -> list[tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], int]]:
-    """What every kernel takes first, for each batch element; see `numba_kernels` for the shapes, which are checked."""
+    """Check the inputs and return the first arguments of a kernel for each batch element (shapes: `numba_kernels`)."""
     shapes = list(zip(sizes[::2], sizes[1::2], strict=True))
     check_shapes(value, shapes, locations, weights)
     if value.dtype not in (torch.float32, torch.float64) or {locations.dtype, weights.dtype} != {value.dtype}:
@@ -124,7 +131,7 @@ def _kernel_inputs(
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:
-    """The tensor's memory, a copy of it only where it is not contiguous."""
+    """Return the tensor as an array that shares its memory if it is contiguous, and is a copy otherwise."""
     array: NDArray[Any] = tensor.detach().contiguous().numpy()
     return array
 

@@ -1,17 +1,19 @@
-"""The operator for CUDA tensors: ``memotr::deformable_attention``, compiled by Triton at the first use.
+"""CUDA implementation of ``memotr::deformable_attention``, compiled by Triton at the first use.
 
-What it must move. A point reads 4 pixels of D channels and does 2·4·D operations on them, one for every byte in half
-precision, where an H100 has bytes and operations at 1 : 20: only traffic counts. All maps of an image (12 MB for the
-encoder at 800×1422 in bfloat16) stay in the second-level cache, so memory sees every tensor about once; what is left is
-the gather from that cache, of 4·D·(bytes a number) for a point, and the instructions around it. Hence
-- the channels of a pixel lie innermost: neighbouring threads read them in pieces of 16 bytes, in half precision if the
-  values are, and a point's location, weight and pixel addresses are computed for a piece and not for a channel;
-- many loads are under way at once: where queries are few, those of a level's points; in the backward pass those of all;
-- sums stay in registers, in float32: nothing is written but results.
-The backward pass gathers the same pixels and adds their gradients up in a float32 buffer by atomic additions, whose
-order changes from run to run and with it the last bits. The gradients of a point are sums over its channels, within one
-program. The forward pass is the same to the bit every time. Call once before capturing a CUDA graph: the first call of
-a D, L, P and dtype compiles.
+Cost: a point reads 4 pixels of D channels and does 2·4·D operations on them, one operation per byte in half precision.
+An H100 can do 20 operations per byte, so memory traffic is the limit. All maps of an image (12 MB for the encoder at
+800×1422 in bfloat16) stay in the L2 cache, so each tensor is read from memory about once. The cost that remains is the
+gather from L2, 4·D·(bytes per number) per point, and the instructions around it. Therefore:
+
+- Channels of a pixel are contiguous. Neighbouring threads read them in blocks of 16 bytes, in half precision if the
+  values are, and a point's location, weight and pixel addresses are computed per block, not per channel.
+- Many loads are in flight at once: with few queries those of a level's points, in the backward pass those of all.
+- Sums stay in registers, in float32. Only results are written.
+
+The backward pass gathers the same pixels and sums their gradients in a float32 buffer by atomic additions. Their order
+varies between runs, and so do the last bits. The gradients of a point are sums over its channels within one program.
+The forward pass is bitwise reproducible. The first call with a D, L, P and dtype compiles: make it before you capture a
+CUDA graph.
 """
 
 from __future__ import annotations
@@ -27,32 +29,43 @@ from memotr.models.kernels.fused import BACKWARD, FORWARD
 from memotr.models.kernels.reference import check_shapes
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-WARPS, NUMBERS = 4, 1024  # of a program; a number is one channel of one point of one query
-MANY = 2048  # queries, from which on there are programs enough for every multiprocessor without points side by side
+NUM_WARPS = 4
+"""Warps per program."""
+BLOCK_SIZE = 1024
+"""Numbers per program, one for each channel of each point of each query."""
+MANY_QUERIES = 2048
+"""Number of queries that keeps all multiprocessors busy with one point at a time per program."""
 
 
 @functools.cache
 def triton_problem(device: torch.device, dtype: torch.dtype, channels: int) -> str | None:
-    """Why the kernel cannot run there, in a line; None if it can. Compiles it, or loads it from the disk.
+    """Return in one line why the kernel cannot run on a device, None if it can; compile or load it to find out.
+
+    Args:
+        device: device of the tensors.
+        dtype: dtype of the values.
+        channels: D, number of channels of a head.
 
     Raises:
-        RuntimeError: a CUDA graph is being captured, or the device is full: then there is no telling.
+        RuntimeError: unknown, because a CUDA graph is being captured or the device is out of memory.
     """
     if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         raise RuntimeError("deformable attention: call it once before a CUDA graph is captured")
     try:
-        # In a thread of its own: while PyTorch traces, tensors made in this one may have no memory.
+        # In a separate thread: while PyTorch traces, tensors made in this one may have no memory.
         with ThreadPoolExecutor(1) as thread:
-            thread.submit(_try, device, dtype, channels).result()
+            thread.submit(_test_kernel, device, dtype, channels).result()
     except torch.OutOfMemoryError:
         raise
-    except Exception as problem:  # an import, the driver or a compiler may fail in any way: there is another kernel
+    except (
+        Exception
+    ) as problem:  # imports, driver and compilers may raise anything; the reference kernel can replace it
         return f"{type(problem).__name__}: {problem}".splitlines()[0]
     return None
 
 
-def _try(device: torch.device, dtype: torch.dtype, channels: int) -> None:
-    """Run the kernel for one pixel and one point at its centre."""
+def _test_kernel(device: torch.device, dtype: torch.dtype, channels: int) -> None:
+    """Run the kernel for one pixel and one point at its centre, and check the result."""
     value = torch.ones((1, 1, 1, channels), dtype=dtype, device=device)
     locations = torch.full((1, 1, 1, 1, 1, 2), 0.5, device=device)
     output = _forward(value, (1, 1), locations, torch.ones_like(locations[..., 0]))
@@ -61,21 +74,21 @@ def _try(device: torch.device, dtype: torch.dtype, channels: int) -> None:
 
 
 def _blocks(direction: str, Lq: int, D: int, L: int, P: int) -> dict[str, int]:
-    """Queries, points and channels of a program: channels all, points as many as wait for memory together."""
+    """Return the block sizes of a program: queries, points whose loads are in flight together, and all channels."""
     channels = _power_of_2(D)
-    together = 16 if direction == "backward" else 1 if Lq >= MANY else 4
-    points = min(_power_of_2(L * P if direction == "backward" else P), together, max(1, NUMBERS // channels))
-    return {"BLOCK_Q": max(1, NUMBERS // (points * channels)), "BLOCK_P": points, "BLOCK_D": channels}
+    in_flight = 16 if direction == "backward" else 1 if Lq >= MANY_QUERIES else 4
+    points = min(_power_of_2(L * P if direction == "backward" else P), in_flight, max(1, BLOCK_SIZE // channels))
+    return {"BLOCK_Q": max(1, BLOCK_SIZE // (points * channels)), "BLOCK_P": points, "BLOCK_D": channels}
 
 
 def _power_of_2(number: int) -> int:
-    """The least that is not below."""
+    """Return the smallest power of 2 that is at least ``number``."""
     return 1 << (number - 1).bit_length()
 
 
 def _launch(direction: str, tensors: Sequence[Tensor], value: Tensor, sizes: Sequence[int], weights: Tensor) -> None:
-    """Run the kernel on contiguous tensors, for the shapes of `value` and `weights`."""
-    import triton  # not before it is needed: it may be missing
+    """Run the kernel on contiguous tensors, with the shapes of `value` and `weights`."""
+    import triton  # imported late: it may be missing
 
     from memotr.models.kernels import triton_kernels
 
@@ -86,11 +99,11 @@ def _launch(direction: str, tensors: Sequence[Tensor], value: Tensor, sizes: Seq
     grid = (-(-Lq // blocks["BLOCK_Q"]), M, B)
     constants = {"M": M, "D": D, "L": L, "P": P, "REAL": real, **blocks}
     with torch.cuda.device_of(value):
-        kernel[grid](*tensors, tuple(map(float, sizes)), S, Lq, **constants, num_warps=WARPS)
+        kernel[grid](*tensors, tuple(map(float, sizes)), S, Lq, **constants, num_warps=NUM_WARPS)
 
 
 def _check(value: Tensor, sizes: Sequence[int], locations: Tensor, weights: Tensor) -> None:
-    """Raise for what the kernel, which trusts its inputs, could not read."""
+    """Raise ValueError or TypeError for inputs that the kernel, which does not check them, cannot read."""
     check_shapes(value, list(zip(sizes[::2], sizes[1::2], strict=True)), locations, weights)
     tensors = (value, locations, weights)
     if any(t.dtype not in DTYPES for t in tensors) or len({t.device for t in tensors}) > 1:

@@ -1,10 +1,10 @@
-"""The fused operator: ``memotr::deformable_attention``, one for every device; `cpu` and `cuda` implement it.
+"""PyTorch operator ``memotr::deformable_attention``; `cpu` and `cuda` implement it.
 
-As an operator of PyTorch with a fake implementation and a registered gradient it passes through `torch.compile` and
-`torch.export` as one node. It is registered by `torch.library.define`, not `custom_op`, whose first call would import
-the whole of `torch._dynamo` (two seconds) into every process that only wants to track.
+With its fake implementation and its registered gradient, it is one node for `torch.compile` and `torch.export`. It is
+registered with `torch.library.define`, not with `custom_op`, whose first call imports all of `torch._dynamo` (two
+seconds).
 
-Each gradient has the dtype of what it belongs to, and the output that of ``value``: autocast leaves the operator alone.
+The output has the dtype of ``value``, each gradient the dtype of its input. Autocast does not change the operator.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ BACKWARD = "memotr::deformable_attention_backward"
 def deformable_attention(
     value: Tensor, spatial_shapes: Sequence[tuple[int, int]], sampling_locations: Tensor, attention_weights: Tensor
 ) -> Tensor:
-    """See `memotr.models.kernels.deformable_attention`; which dtypes may meet is up to the device."""
+    """Call the operator with the arguments of `memotr.models.kernels.deformable_attention`.
+
+    The device's implementation checks the dtypes.
+    """
     sizes = [size for shape in spatial_shapes for size in shape]  # an operator takes a flat list of integers
     output: Tensor = torch.ops.memotr.deformable_attention(value, sizes, sampling_locations, attention_weights)
     return output
@@ -39,7 +42,7 @@ def _fake_backward(
     return value.new_empty(value.shape), locations.new_empty(locations.shape), weights.new_empty(weights.shape)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:
+def _save_inputs(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:
     value, ctx.spatial_shapes, locations, weights = inputs
     ctx.save_for_backward(value, locations, weights)
 
@@ -66,5 +69,5 @@ torch.library.define(
 )
 torch.library.register_fake(FORWARD, _fake_forward)
 torch.library.register_fake(BACKWARD, _fake_backward)
-torch.library.register_autograd(FORWARD, _gradient, setup_context=_save)
+torch.library.register_autograd(FORWARD, _gradient, setup_context=_save_inputs)
 torch.library.register_autograd(BACKWARD, _no_second_gradient)

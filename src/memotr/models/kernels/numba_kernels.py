@@ -1,10 +1,11 @@
-"""The operator and its gradients for one batch element as machine code, compiled by Numba at the first use.
+"""Numba kernels of deformable attention and its gradients for one batch element, compiled at the first use.
 
-A query is done in two steps. `_prepare` works on all its sampling points at once: which four pixels, with what weights;
-it has no branches, so that LLVM vectorises it over the points. Then rows of channels are gathered, point after point.
-The functions release the GIL and start no threads: `cpu` says who calls them on what.
+A query takes two steps. `_prepare` computes the four pixels and their weights for all sampling points of the query; it
+has no branches, so LLVM vectorises it over the points. Then rows of channels are gathered, point after point. The
+functions release the GIL and start no threads; `cpu` distributes the work.
 
-Shapes, the same everywhere, all C-contiguous and trusted (sampling locations may be anything, NaN and infinity too):
+Shapes, in all functions. Arrays are C-contiguous; shapes are not checked. Locations may have any value, NaN and
+infinity included.
     value (S, M, D), levels (L, 2) int32 heights and widths, locations (Lq, 2N), weights (Lq, N), output (Lq, M, D),
 where N = M·L·P. A kernel is compiled for one D and one dtype, float32 or float64.
 """
@@ -22,20 +23,21 @@ from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic, models, register_model
 
-# Division by zero gives infinity as in NumPy, not a branch. No fast-math: comparisons with NaN stay false, and a
-# vectorised loop gives bit for bit what its scalar remainder gives, so that results do not depend on how work is split.
+# error_model: division by zero gives infinity as in NumPy, without a branch. No fast-math: comparisons with NaN must be
+# false, and a vectorised loop must give the same bits as its scalar remainder, so that results do not depend on how
+# the work is split.
 OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Rows: the D channels of a pixel as one value that is loaded, multiplied and stored whole.
+# Rows: the D channels of a pixel as one value that is loaded, multiplied and stored as a whole.
 #
-# Left to itself LLVM vectorises the loop over the channels with a check for overlapping arrays before it and the
-# running sum in memory, at every pixel. A value of vector type has neither: the sum over all pixels of a query stays in
-# registers, and the gather takes a third of the time. D is free; LLVM splits a row into the registers that there are.
+# Without them, LLVM vectorises the loop over the channels but checks for overlapping arrays and keeps the running sum
+# in memory, at every pixel. With a value of vector type, the sum over all pixels of a query stays in registers, and the
+# gather takes a third of the time. Any D works; LLVM splits a row into the registers of the processor.
 
 
 class Row(types.Type):
-    """`width` neighbouring numbers of type `dtype`."""
+    """Numba type of `width` contiguous numbers of type `dtype`."""
 
     def __init__(self, dtype: types.Float, width: int) -> None:
         self.dtype, self.width = dtype, width
@@ -44,12 +46,14 @@ class Row(types.Type):
 
 @register_model(Row)
 class RowModel(models.PrimitiveModel):
+    """Representation of a row as an LLVM vector."""
+
     def __init__(self, manager, row: Row) -> None:
         super().__init__(manager, row, ir.VectorType(manager.lookup(row.dtype).get_value_type(), row.width))
 
 
 def _address(context, builder, array_type, array, index, vector):
-    """Where row `index` begins in an array whose last dimension is one row wide."""
+    """Return the address of row `index` in an array whose last dimension is one row wide."""
     start = builder.mul(index, ir.Constant(index.type, vector.count))
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [start]), vector.as_pointer())
@@ -57,12 +61,12 @@ def _address(context, builder, array_type, array, index, vector):
 
 @intrinsic(prefer_literal=True)
 def load_row(typing_context, array, index, width):
-    """Row `index` of a C-contiguous array; `width`, its last dimension, is a constant."""
+    """Load row `index` of a C-contiguous array; `width`, its last dimension, is a constant."""
     row = Row(array.dtype, width.literal_value)
 
     def generate(context, builder, signature, args):
         loaded = builder.load(_address(context, builder, array, *args[:2], context.get_value_type(row)))
-        loaded.align = array.dtype.bitwidth // 8  # that of a number: arrays are not aligned as vectors are
+        loaded.align = array.dtype.bitwidth // 8  # bytes of one number: arrays are not aligned like vectors
         return loaded
 
     return row(array, types.intp, width), generate
@@ -82,7 +86,7 @@ def store_row(typing_context, array, index, row):
 
 @intrinsic(prefer_literal=True)
 def zero_row(typing_context, array, width):
-    """A row of zeros in the dtype of the array."""
+    """Return a row of zeros in the dtype of the array."""
     row = Row(array.dtype, width.literal_value)
 
     def generate(context, builder, signature, args):
@@ -93,7 +97,7 @@ def zero_row(typing_context, array, width):
 
 @intrinsic
 def multiply_add(typing_context, scale, row, addend):
-    """scale · row + addend, in one rounding where the machine can."""
+    """Return scale · row + addend, fused if the processor supports it."""
 
     def generate(context, builder, signature, args):
         factor, vector, total = args
@@ -110,7 +114,7 @@ def multiply_add(typing_context, scale, row, addend):
 
 @intrinsic
 def dot(typing_context, left, right):
-    """Inner product of two rows, summed up as a tree, the same one every time."""
+    """Return the inner product of two rows, summed in the order of a fixed tree."""
 
     def generate(context, builder, signature, args):
         vector = args[0].type
@@ -118,21 +122,21 @@ def dot(typing_context, left, right):
         add_up = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(vector.element, [vector.element, vector]), name
         )
-        nothing = ir.Constant(vector.element, -0.0)  # what leaves every number as it is, −0 too
-        # Without leave to reassociate, the sum is taken one number after the other.
-        return builder.call(add_up, [nothing, builder.fmul(*args)], fastmath=("reassoc",))
+        neutral = ir.Constant(vector.element, -0.0)  # adding it changes no number, not even −0
+        # Without "reassoc" the sum would be computed one number after the other.
+        return builder.call(add_up, [neutral, builder.fmul(*args)], fastmath=("reassoc",))
 
     return left.dtype(left, right), generate
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Sampling points. LLVM vectorises the loops over them as long as the arrays are flat, are not more than six, and are
-# read from their beginning: so what belongs together lies side by side, and callers slice.
+# Sampling points. LLVM vectorises the loops over them only if there are at most six arrays, flat and read from their
+# beginning. Therefore related values share an array, and callers slice.
 
 
 @njit(**OPTIONS)
 def _list_points(levels, heads, points):
-    """For each of a query's N points, side by side: width and height of its level, and that level's first pixel."""
+    """Return width, height and first pixel of the level of each of a query's N points, in one flat array (3N,)."""
     table = np.empty(heads * levels.shape[0] * points * 3, np.int32)
     i = 0
     for _ in range(heads):
@@ -148,15 +152,15 @@ def _list_points(levels, heads, points):
 
 @njit(**OPTIONS)
 def _interpolate(location, size):
-    """Linear interpolation along one axis of `size` pixels.
+    """Interpolate linearly along one axis of `size` pixels.
 
-    Returns the two pixels (always on the map), their weights, and the derivatives of these by the location. Weights and
-    derivatives are zero for a pixel that lies off the map and thus was replaced.
+    Returns the two pixels (always inside the map), their weights, and the derivatives of the weights by the location.
+    For a pixel outside of the map, the nearest one inside is returned with weight and derivative zero.
     """
     real = type(location)
     coordinate = location * real(size) - real(0.5)
     near = (coordinate >= real(-1)) & (coordinate < real(size))  # false for NaN
-    coordinate = coordinate if near else real(0)  # the cast beneath is undefined for what no integer can hold
+    coordinate = coordinate if near else real(0)  # the cast below is undefined for numbers that no integer can hold
     floor = np.floor(coordinate)
     fraction = coordinate - floor
     first = np.int32(floor)
@@ -174,7 +178,7 @@ def _interpolate(location, size):
 
 @njit(**OPTIONS)
 def _prepare(table, locations, weights, pixels, pixel_weights):
-    """The four pixels that each point reads, in `pixels`, and how much each of them counts, in `pixel_weights`."""
+    """Fill `pixels` with the four pixels of each point, and `pixel_weights` with their weights; both (4N,)."""
     for i in range(weights.size):
         width, height, start = table[3 * i], table[3 * i + 1], table[3 * i + 2]
         left, right, at_left, at_right, _, _ = _interpolate(locations[2 * i], width)
@@ -192,7 +196,7 @@ def _prepare(table, locations, weights, pixels, pixel_weights):
 
 @njit(**OPTIONS)
 def _point_gradients(table, locations, weights, dots, grad_locations, grad_weights):
-    """Gradients of the points' locations and weights from `dots`, the products g · v of the four pixels of each."""
+    """Fill the gradients of the points' locations and weights from `dots` (4N,), the products g · v of their pixels."""
     for i in range(weights.size):
         width, height = table[3 * i], table[3 * i + 1]
         _, _, at_left, at_right, by_left, by_right = _interpolate(locations[2 * i], width)
@@ -212,9 +216,14 @@ def _point_gradients(table, locations, weights, dots, grad_locations, grad_weigh
 
 
 def forward_kernel(channels: int, cache: bool) -> Callable[..., None]:
-    """Compile when called first: ``kernel(value, levels, locations, weights, points, output, first, last)``.
+    """Return the forward kernel, which Numba compiles at its first call.
 
-    Fills the outputs of the queries first…last. ``points`` is P.
+    ``kernel(value, levels, locations, weights, points, output, first, last)`` fills the outputs of the queries
+    first…last; ``points`` is P.
+
+    Args:
+        channels: D.
+        cache: keep the machine code on disk.
     """
 
     @njit(cache=cache, **OPTIONS)
@@ -226,7 +235,7 @@ def forward_kernel(channels: int, cache: bool) -> Callable[..., None]:
         for query in range(first, last):
             _prepare(table, locations[query], weights[query], pixels, pixel_weights)
             for head in range(heads):
-                # Two sums, so that not every addition waits for the one before it.
+                # Two sums, so that consecutive additions do not depend on each other.
                 total, other = zero_row(value, channels), zero_row(value, channels)
                 for i in range(4 * N * head, 4 * N * (head + 1), 2):
                     row, next_row = pixels[i] * heads + head, pixels[i + 1] * heads + head
@@ -238,11 +247,15 @@ def forward_kernel(channels: int, cache: bool) -> Callable[..., None]:
 
 
 def backward_kernel(channels: int, cache: bool) -> Callable[..., None]:
-    """Compile when called first: ``kernel(grad_output, value, levels, locations, weights, points, grad_value,
-    grad_locations, grad_weights, head)``.
+    """Return the backward kernel, which Numba compiles at its first call.
 
-    Adds to the gradient of value and fills those of locations and weights, all of one head, query after query. Calls
+    ``kernel(grad_output, value, levels, locations, weights, points, grad_value, grad_locations, grad_weights, head)``
+    adds to the gradient of value and fills those of locations and weights, all of one head, query after query. Calls
     for different heads write to different memory.
+
+    Args:
+        channels: D.
+        cache: keep the machine code on disk.
     """
 
     @njit(cache=cache, **OPTIONS)

@@ -1,4 +1,7 @@
-"""The operator in plain PyTorch: any device, any floating dtype, differentiable twice, exportable; slow on a CPU."""
+"""Deformable attention in plain PyTorch, for any device and floating dtype.
+
+It is twice differentiable and can be exported, but slow on CPUs.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ from torch import Tensor
 def deformable_attention(
     value: Tensor, spatial_shapes: Sequence[tuple[int, int]], sampling_locations: Tensor, attention_weights: Tensor
 ) -> Tensor:
-    """See `memotr.models.kernels.deformable_attention`; the three tensors share one dtype here."""
+    """Compute `memotr.models.kernels.deformable_attention` for three tensors of one dtype."""
     B, _, M, D = value.shape
     Lq = sampling_locations.shape[1]
     maps = value.permute(0, 2, 3, 1).flatten(0, 1)  # (B*M, D, S)
-    locations = _harmless(sampling_locations).transpose(1, 2).flatten(0, 1)  # (B*M, Lq, L, P, 2)
+    locations = _clamp(sampling_locations).transpose(1, 2).flatten(0, 1)  # (B*M, Lq, L, P, 2)
     weights = attention_weights.transpose(1, 2).flatten(0, 1)  # (B*M, Lq, L, P)
     output = value.new_zeros((B * M, D, Lq))
     start = 0
@@ -32,21 +35,22 @@ def deformable_attention(
     return output.view(B, M * D, Lq).transpose(1, 2)  # (B, Lq, M*D)
 
 
-def _harmless(locations: Tensor) -> Tensor:
-    """Locations that grid_sample would turn into NaN, or cast to an integer past its range, moved to where no pixel is.
+def _clamp(locations: Tensor) -> Tensor:
+    """Move locations far outside of the map, NaN and infinity to one map width outside, where samples are zero as well.
 
-    One map's width to either side of the map is outside, and so is everything further out.
+    Otherwise grid_sample would return NaN for them, or cast them to integers that cannot hold them.
     """
     return locations.nan_to_num(nan=-1.0, posinf=2.0, neginf=-1.0).clamp(-1.0, 2.0)
 
 
-LARGEST_SIZE = 2**24  # of a map's side: up to here float32 has all integers
+LARGEST_SIZE = 2**24
+"""Largest width or height of a map: float32 represents all integers up to it."""
 
 
 def check_shapes(
     value: Tensor, spatial_shapes: Sequence[tuple[int, int]], sampling_locations: Tensor, attention_weights: Tensor
 ) -> None:
-    """Raise ValueError where the shapes do not fit together; compiled kernels read memory on the strength of this."""
+    """Raise ValueError if the shapes do not fit together. Compiled kernels access memory without further checks."""
     if value.ndim != 4 or sampling_locations.ndim != 6 or attention_weights.ndim != 5:
         raise ValueError(
             "deformable_attention takes value (B, S, M, D), sampling_locations (B, Lq, M, L, P, 2) and "

@@ -1,10 +1,10 @@
-"""The operator and its gradients in Triton: one program does a block of queries of one head of one image.
+"""Triton kernels of deformable attention and its gradients: one program computes a block of queries of one head.
 
-Shapes, all contiguous and trusted (sampling locations may be anything, NaN and infinity too):
+Shapes. Tensors are contiguous; shapes are not checked. Locations may have any value, NaN and infinity included.
     value (B, S, M, D), locations (B, Lq, M, L, P, 2), weights (B, Lq, M, L, P), output (B, Lq, M, D).
-`shapes` is (H_1, W_1, …, H_L, W_L) as floats, which are exact up to 2^24: Triton compiles anew for integers that are 1
-or divisible by 16, but for no value of a float, so that images of all sizes share one compilation. REAL is the type of
-all arithmetic. Blocks of points and channels may be larger than P and D; what lies beyond is masked.
+`shapes` is (H_1, W_1, …, H_L, W_L) as floats, which are exact up to 2^24. Triton would compile again for integers that
+are 1 or divisible by 16; for floats it does not, so images of all sizes share one compilation. REAL is the type of all
+arithmetic. Blocks of points and channels may be larger than P and D; the excess is masked.
 """
 
 # Triton infers the types in here, not mypy.
@@ -18,13 +18,13 @@ import triton.language as tl
 
 @triton.jit
 def _interpolate(location, size):
-    """Linear interpolation along one axis of `size` pixels.
+    """Interpolate linearly along one axis of `size` pixels.
 
-    Returns the first of the two pixels, their weights, and whether they lie on the map.
+    Returns the first of the two pixels, their weights, and whether each is inside the map.
     """
     coordinate = location * size - 0.5
     near = (coordinate >= -1) & (coordinate < size)  # false for NaN
-    coordinate = tl.where(near, coordinate, 0.0)  # the cast beneath is undefined for what no integer can hold
+    coordinate = tl.where(near, coordinate, 0.0)  # the cast below is undefined for numbers that no integer can hold
     floor = tl.floor(coordinate)
     fraction = coordinate - floor
     return floor.to(tl.int32), 1 - fraction, fraction, near & (floor >= 0), near & (floor + 1 < size)
@@ -32,21 +32,21 @@ def _interpolate(location, size):
 
 @triton.jit
 def _offsets(pixel, exists, channel, M: tl.constexpr, D: tl.constexpr):
-    """Where the channels of the pixels (BLOCK_Q, BLOCK_P) stand from their map's first, and which may be touched."""
+    """Return the offsets of the channels of pixels (BLOCK_Q, BLOCK_P) from their map's first number, and their mask."""
     offsets = pixel.to(tl.int64)[:, :, None] * (M * D) + channel[None, None, :]
     return offsets, exists[:, :, None] & (channel < D)[None, None, :]  # (BLOCK_Q, BLOCK_P, BLOCK_D)
 
 
 @triton.jit
 def _weighted(maps, pixel, exists, weight, channel, M: tl.constexpr, D: tl.constexpr, REAL: tl.constexpr):
-    """The channels of the pixels times their weights; zero where there is no pixel."""
+    """Return the channels of the pixels times their weights; zero outside of the map."""
     offsets, mask = _offsets(pixel, exists, channel, M, D)
     return weight[:, :, None] * tl.load(maps + offsets, mask=mask, other=0.0).to(REAL)
 
 
 @triton.jit
 def _maps_of(level, shapes, L: tl.constexpr):
-    """Height, width and first pixel of the map that each point reads; `level` says which it is."""
+    """Return height, width and first pixel of the map of each point, from its `level`."""
     height, width = tl.full(level.shape, 1.0, tl.float32), tl.full(level.shape, 1.0, tl.float32)
     first, start = tl.zeros(level.shape, tl.int32), 0
     for i in tl.static_range(L):
@@ -74,7 +74,7 @@ def forward_kernel(
     BLOCK_P: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Fill the outputs; the grid is (blocks of queries, M, B)."""
+    """Fill the outputs. The grid is (blocks of queries, M, B)."""
     query, channel = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q), tl.arange(0, BLOCK_D)
     head, image = tl.program_id(1), tl.program_id(2).to(tl.int64)
     row = (image * Lq + query) * M + head  # (BLOCK_Q,)
@@ -85,12 +85,12 @@ def forward_kernel(
         columns = tl.cast(width, tl.int32)
         for first in range(0, P, BLOCK_P):
             point = first + tl.arange(0, BLOCK_P)
-            wanted = (query < Lq)[:, None] & (point < P)[None, :]  # (BLOCK_Q, BLOCK_P)
+            valid = (query < Lq)[:, None] & (point < P)[None, :]  # (BLOCK_Q, BLOCK_P)
             index = row[:, None] * (L * P) + (level * P + point)[None, :]
-            # −1 lies off every map, so that nothing is read for points that are not wanted.
-            x = tl.load(locations + 2 * index, mask=wanted, other=-1.0).to(REAL)
-            y = tl.load(locations + 2 * index + 1, mask=wanted, other=-1.0).to(REAL)
-            weight = tl.load(weights + index, mask=wanted, other=0.0).to(REAL)
+            # −1 is outside of every map, so that nothing is read for invalid points.
+            x = tl.load(locations + 2 * index, mask=valid, other=-1.0).to(REAL)
+            y = tl.load(locations + 2 * index + 1, mask=valid, other=-1.0).to(REAL)
+            weight = tl.load(weights + index, mask=valid, other=0.0).to(REAL)
             left, at_left, at_right, has_left, has_right = _interpolate(x, width)
             top, at_top, at_bottom, has_top, has_bottom = _interpolate(y, height)
             pixel, on_top, on_bottom = top * columns + left, weight * at_top, weight * at_bottom
@@ -126,10 +126,12 @@ def backward_kernel(
     BLOCK_P: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Add to the gradient of value, of type REAL, and fill those of locations and weights; grid as above.
+    """Add to the gradient of value, of type REAL, and fill those of locations and weights.
 
-    Points of all levels lie side by side, and all that they read is asked for before anything is added: a program waits
-    for the memory once, not once for each pixel.
+    The grid is (blocks of queries, M, B).
+
+    Points of all levels form one block, and all loads are issued before the first addition, so that a program waits for
+    memory once and not once per pixel.
     """
     query, channel = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q), tl.arange(0, BLOCK_D)
     head, image = tl.program_id(1), tl.program_id(2).to(tl.int64)
@@ -140,12 +142,12 @@ def backward_kernel(
     g = tl.load(grad_output + row[:, None] * D + channel[None, :], mask=mask, other=0.0).to(REAL)[:, None, :]
     for begin in range(0, L * P, BLOCK_P):
         point = begin + tl.arange(0, BLOCK_P)
-        wanted = (query < Lq)[:, None] & (point < L * P)[None, :]  # (BLOCK_Q, BLOCK_P)
+        valid = (query < Lq)[:, None] & (point < L * P)[None, :]  # (BLOCK_Q, BLOCK_P)
         index = row[:, None] * (L * P) + point[None, :]
-        # −1 lies off every map, so that nothing is read for points that are not wanted.
-        x = tl.load(locations + 2 * index, mask=wanted, other=-1.0).to(REAL)
-        y = tl.load(locations + 2 * index + 1, mask=wanted, other=-1.0).to(REAL)
-        weight = tl.load(weights + index, mask=wanted, other=0.0).to(REAL)
+        # −1 is outside of every map, so that nothing is read for invalid points.
+        x = tl.load(locations + 2 * index, mask=valid, other=-1.0).to(REAL)
+        y = tl.load(locations + 2 * index + 1, mask=valid, other=-1.0).to(REAL)
+        weight = tl.load(weights + index, mask=valid, other=0.0).to(REAL)
         height, width, first = _maps_of(point // P, shapes, L)
         left, at_left, at_right, has_left, has_right = _interpolate(x, width)
         top, at_top, at_bottom, has_top, has_bottom = _interpolate(y, height)
@@ -164,7 +166,7 @@ def backward_kernel(
         _add(grad_maps + top_right, on_top * at_right, g, in_top_right)
         _add(grad_maps + bottom_left, on_bottom * at_left, g, in_bottom_left)
         _add(grad_maps + bottom_right, on_bottom * at_right, g, in_bottom_right)
-        top_left = tl.sum(g * v_top_left.to(REAL), axis=2)  # (BLOCK_Q, BLOCK_P): of the gradient and the pixel
+        top_left = tl.sum(g * v_top_left.to(REAL), axis=2)  # (BLOCK_Q, BLOCK_P): g · v
         top_right = tl.sum(g * v_top_right.to(REAL), axis=2)
         bottom_left = tl.sum(g * v_bottom_left.to(REAL), axis=2)
         bottom_right = tl.sum(g * v_bottom_right.to(REAL), axis=2)
@@ -172,8 +174,8 @@ def backward_kernel(
         by_y = height * weight * (at_left * (bottom_left - top_left) + at_right * (bottom_right - top_right))
         mean = at_top * (at_left * top_left + at_right * top_right)
         mean += at_bottom * (at_left * bottom_left + at_right * bottom_right)
-        tl.store(grad_weights + index, mean.to(grad_weights.dtype.element_ty), mask=wanted)
-        number = 2 * begin + tl.arange(0, 2 * BLOCK_P)  # x and y of all points in turns
+        tl.store(grad_weights + index, mean.to(grad_weights.dtype.element_ty), mask=valid)
+        number = 2 * begin + tl.arange(0, 2 * BLOCK_P)  # x and y of all points, interleaved
         places = grad_locations + row[:, None] * (2 * L * P) + number[None, :]
         both = tl.interleave(by_x, by_y).to(grad_locations.dtype.element_ty)  # (BLOCK_Q, 2 BLOCK_P)
         tl.store(places, both, mask=(query < Lq)[:, None] & (number < 2 * L * P)[None, :])
@@ -181,5 +183,5 @@ def backward_kernel(
 
 @triton.jit
 def _add(places, weight, gradient, exists):
-    """Add weight · gradient to the gradients of pixels; programs meet there."""
+    """Add weight · gradient to the gradients of pixels, atomically because several programs may add to the same one."""
     tl.atomic_add(places, weight[:, :, None] * gradient, mask=exists, sem="relaxed")
