@@ -19,22 +19,29 @@ from memotr.models.resnet import ResNetBackbone
 from memotr.models.transformers_backbone import TransformersBackbone, count_parameters
 
 
-def build_model(config: Config) -> MeMOTR:
+def build_model(
+    config: Config, *, backbone: Backbone | None = None, memory: type[TemporalInteraction] = TemporalInteraction
+) -> MeMOTR:
     """Return a MeMOTR network in training mode with newly initialised weights.
 
     ``torch.manual_seed`` determines the weights. Random numbers are drawn in the order of the published network, whose
     variant-specific parameters are spread over decoder, memory and model, so that a seed gives the same weights.
+
+    Args:
+        config: settings.
+        backbone: backbone in place of the configured one.
+        memory: class of the memory.
     """
     c = config.model
     with torch.random.fork_rng(devices=[]):  # the draws made here are repeated below, in the published order
         queries = QUERY_VARIANTS[c.variant](c.num_queries, c.hidden_dim)
-    backbone = build_backbone(c.backbone)
+    backbone = build_backbone(c.backbone) if backbone is None else backbone
     dims = (c.hidden_dim, c.ffn_dim, c.num_levels, c.num_heads)
     encoder = Encoder([EncoderLayer(*dims, c.num_encoder_points, c.dropout) for _ in range(c.num_encoder_layers)])
     decoder_layers = [DecoderLayer(*dims, c.num_decoder_points, c.dropout) for _ in range(c.num_decoder_layers)]
     decoder = Decoder(decoder_layers, c.hidden_dim, c.merge_layer)
     _draw_linear_layers(queries.heads)
-    memory = TemporalInteraction(
+    interaction = memory(
         c.hidden_dim,
         c.ffn_dim,
         c.memory_heads,
@@ -44,7 +51,7 @@ def build_model(config: Config) -> MeMOTR:
         c.use_long_memory,
     )
     _draw_linear_layers(queries.memory)
-    _draw_matrices(memory, queries.memory)
+    _draw_matrices(interaction, queries.memory)
     transformer = Transformer(encoder, decoder, c.num_levels, c.hidden_dim)
     _draw_matrices(transformer, queries.heads)
     for module in transformer.modules():
@@ -55,7 +62,7 @@ def build_model(config: Config) -> MeMOTR:
     model = MeMOTR(
         backbone,
         transformer,
-        memory,
+        interaction,
         queries,
         num_classes=len(config.classes),
         num_queries=c.num_queries,
