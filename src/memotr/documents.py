@@ -62,20 +62,18 @@ def parse_json(data: bytes | str, origin: str | Path) -> Any:
         DocumentError: it is not JSON, is nested too deeply, or has a number or text that cannot be used.
     """
     text = data if isinstance(data, str) else _decode(data, origin)
+    if _is_deep(text.encode(errors="replace")):  # before the parser, whose own limit depends on the Python version
+        raise DocumentError(origin, _NESTED)
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         reason = f"not valid JSON: {error.msg} (column {error.colno}); is the file cut short?"
         raise DocumentError(origin, reason, error.lineno) from None
-    except RecursionError:
-        raise DocumentError(origin, _NESTED) from None
     except ValueError:  # of Python's limit on digits
         raise DocumentError(origin, _DIGITS) from None
     for escape in _ESCAPES.finditer(text) if "\\u" in text else ():
         if escape["unusable"]:
             raise DocumentError(origin, _NO_TEXT, text.count("\n", 0, escape.start()) + 1)
-    if _is_deep(text.encode(errors="replace")):
-        raise DocumentError(origin, _NESTED)
     return content
 
 
@@ -168,14 +166,15 @@ def _inside(value: Any) -> Iterable[Any]:
 
 
 def _is_deep(document: bytes) -> bool:
-    """Return whether a valid JSON document is nested too deeply, without a slow walk through its values."""
+    """Return whether a JSON document, valid or cut short, is nested too deeply, without a slow walk through it."""
     brackets = document.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NO_BRACKETS)
     brackets = re.sub(rb'"[^"]*"', b"", brackets.replace(b'""', b""))  # without strings
     for _ in range(DEEPEST):
         if not brackets:
             return False
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")  # without the innermost level
-    return bool(brackets)
+    unclosed = brackets.count(b"[") + brackets.count(b"{")
+    return b"[]" in brackets or b"{}" in brackets or unclosed > DEEPEST
 
 
 class _Loader(yaml.SafeLoader):
