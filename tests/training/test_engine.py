@@ -102,7 +102,7 @@ def test_a_run_from_the_command_line_to_tracking(data, tmp_path):
     assert [line["step"] for line in found] == list(range(1, found[-1]["step"] + 1))
     assert {line["epoch"] for line in found} == {0, 1}
     environment = json.loads((folder / "environment.json").read_text())
-    assert environment[0]["packages"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(environment[0]["packages"]["torch"])  # which may lack "+cpu"
 
     weights = folder / "last.safetensors"
     assert str(data) not in weights.read_bytes()[:20000].decode(errors="replace"), "paths stay here, weights travel"
