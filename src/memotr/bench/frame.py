@@ -106,7 +106,7 @@ def make_step(options: Options, size: Size, tracks: int, setup: Setup) -> Prepar
 
 
 class PreparedStep:
-    """Step of one frame with the tracker of a setup. A call runs it.
+    """Step of one frame with the tracker of a setup.
 
     Args:
         model: model with weights and settings.
@@ -129,6 +129,7 @@ class PreparedStep:
             self.tracker = CompiledCrowdTracker(network, first=self.first, precision=setup.precision)
 
     def __call__(self) -> Tracks:
+        """Run the step."""
         return self.tracker.step(self.images, *self.size)
 
     def difference(self, other: PreparedStep) -> Cell:

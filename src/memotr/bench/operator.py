@@ -45,7 +45,7 @@ class Inputs:
 
 
 class Backward:
-    """Backward pass of an operator. A call runs it, after :meth:`prepare`.
+    """Backward pass of an operator.
 
     Args:
         operator: the operator.
@@ -63,6 +63,7 @@ class Backward:
         self.run = partial(torch.autograd.grad, output, self.leaves, torch.ones_like(output))
 
     def __call__(self) -> tuple[Tensor, ...]:
+        """Run the backward pass, after :meth:`prepare`, and return the gradients."""
         return self.run()
 
 

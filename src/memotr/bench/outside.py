@@ -98,6 +98,7 @@ class PrecomputedNetwork:
     def __call__(
         self, images: ImageBatch, tracks: Sequence[TrackState], *, vacant: Tensor | None = None
     ) -> Sequence[FrameOutput]:
+        """Return the outputs."""
         return self.outputs
 
 

@@ -63,7 +63,7 @@ def measure(options: Options) -> Iterator[Table]:
 
 
 class Step:
-    """Training step of one setup, always on the same clip. A call runs it and returns the loss."""
+    """Training step of one setup, always on the same clip."""
 
     def __init__(self, options: Options, setup: Setup) -> None:
         torch.manual_seed(0)
@@ -76,6 +76,7 @@ class Step:
         self.clip, self.half = make_clip(options).to(options.device), setup.precision == "bf16"
 
     def __call__(self) -> float:
+        """Run the step and return the loss."""
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.half):
             loss = self.runner(self.clip).total
         loss.backward()

@@ -87,7 +87,7 @@ class _Instruction:
 
 
 class Program:
-    """Graph with its weights on the CPU, callable with a list of inputs.
+    """Graph with its weights on the CPU.
 
     Args:
         archive: archive with the graph.
@@ -129,6 +129,7 @@ class Program:
         self._instructions = _free_early(steps, keep={*self._constants, *self.outputs})
 
     def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Run the graph on the input tensors, and return its output tensors."""
         values: dict[str, Any] = {**self._constants, **dict(zip(self.inputs, inputs, strict=True))}
         for step in self._instructions:
             kwargs = {name: _fill_in(value, values) for name, value in step.kwargs.items()}
