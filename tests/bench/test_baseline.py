@@ -26,7 +26,7 @@ def test_the_plain_tracker_tracks_as_the_tracker_does(variant):
         alive = set(ours.tracks.ids.tolist())
         ended, seen = ended | (seen - alive), seen | alive
         assert plain.next_id == ours.next_id
-        state = plain.together()
+        state = plain.all_tracks()
         for name in ("query_embed", "long_memory", "last_output", "ref_pts", "disappear_time"):
             torch.testing.assert_close(getattr(state, name), getattr(ours.tracks, name), atol=1e-4, rtol=1e-4)
     assert len(seen) > len(alive), "the test is to see births and deaths"

@@ -102,7 +102,7 @@ def test_frames_come_out_in_order_and_with_the_documented_fields(tmp_path: Path)
 
 
 BAD_FRAMES: dict[str, list[dict]] = {
-    "no frameIndex 0 (and 1 more); frames without objects are listed, too": [],
+    "no frameIndex 0 (and 1 more); frames without objects must be listed as well": [],
     "no frameIndex 1; frames": [frame(0)],
     "frameIndex 2 is beyond the video, which has 2 frames counted from 0": [frame(0), frame(1), frame(2)],
     "frame 2 of the list: frameIndex 1 of video 'b1c6' is there twice": [frame(0), frame(1), frame(1)],
@@ -146,7 +146,7 @@ def test_bad_labels(tmp_path: Path, message: str) -> None:
 
 def test_what_the_reader_of_results_refuses_is_refused(tmp_path: Path) -> None:
     for wrong, message in (
-        ([frame(0, label("1"), label("01")), frame(1)], "has two ids that are the same number"),
+        ([frame(0, label("1"), label("01")), frame(1)], "two of its ids are the same number"),
         ([frame(0, label("1"), label("1")), frame(1)], "label 1: id '1' is in frame 0 already"),
         ([frame(0, label(box=(9, 0, 5, 5))), frame(1)], "box2d ends before it begins"),
         ([frame(0, label(box=(0, 0, float("nan"), 5))), frame(1)], "x2 of box2d is nan"),

@@ -1,4 +1,4 @@
-"""A training step: forward of a clip with matching and losses, backward, clipping and AdamW."""
+"""Benchmark of a training step: forward pass of a clip with matching and losses, backward pass, clipping and AdamW."""
 
 from __future__ import annotations
 
@@ -21,8 +21,15 @@ PARTS: tuple[ModelPart, ...] = get_args(ModelPart)
 
 
 @dataclass(frozen=True)
-class Way:
-    """How a step is made; ``recompute`` names the parts whose inner values the backward pass computes again."""
+class Setup:
+    """Setup of a contender.
+
+    Attributes:
+        name: name in the table.
+        kernel: kernel of deformable attention.
+        precision: numerical precision of the network.
+        recompute: parts whose activations are recomputed in the backward pass.
+    """
 
     name: str
     kernel: Kernel = "auto"
@@ -30,44 +37,46 @@ class Way:
     recompute: tuple[ModelPart, ...] = ()
 
 
-WAYS = (
-    Way("reference kernel (baseline)", "reference"),
-    Way("ours"),
-    Way("ours, bf16", precision="bf16"),
-    Way("ours, checkpointed", recompute=PARTS),
-    Way("ours, bf16, checkpointed", precision="bf16", recompute=PARTS),
+SETUPS = (
+    Setup("reference kernel (baseline)", "reference"),
+    Setup("ours"),
+    Setup("ours, bf16", precision="bf16"),
+    Setup("ours, checkpointed", recompute=PARTS),
+    Setup("ours, bf16, checkpointed", precision="bf16", recompute=PARTS),
 )
 
 
 def measure(options: Options) -> Iterator[Table]:
-    """Every way has a model of its own: they take turns without moving weights around."""
-    timed = alternate([Contender(way.name, Step(options, way)) for way in WAYS], options.rounds, options.device)
-    found = []
-    for way, row, each in zip(WAYS, rows(timed), timed, strict=True):
+    """Yield a table with a row for each setup. Each has its own model, so that no weights are moved between runs."""
+    contenders = [Contender(setup.name, Step(options, setup)) for setup in SETUPS]
+    timed = alternate(contenders, options.rounds, options.device)
+    table = []
+    for setup, row, each in zip(SETUPS, rows(timed), timed, strict=True):
         row["clips/s"] = 1 / each.spread.middle
         if options.memory:
-            row["peak MB"] = peak_memory(Step, options, way)
-        found.append(row)
+            row["peak MB"] = peak_memory(Step, options, setup)
+        table.append(row)
     frames, (height, width) = options.clip_frames, options.clip_size
     yield Table(
-        f"A training step: a clip of {frames} frames of {height}×{width}, {options.clip_objects} objects", found
+        f"A training step: a clip of {frames} frames of {height}×{width}, {options.clip_objects} objects", table
     )
 
 
 class Step:
-    """The step of one way, always on the same clip; the call returns the loss."""
+    """Training step of one setup, always on the same clip."""
 
-    def __init__(self, options: Options, way: Way) -> None:
+    def __init__(self, options: Options, setup: Setup) -> None:
         torch.manual_seed(0)
         self.model = build_model(options.config).to(options.device).train()
-        self.model.set_kernel(way.kernel).recompute_activations(way.recompute)
+        self.model.set_kernel(setup.kernel).recompute_activations(setup.recompute)
         self.runner = ClipRunner(self.model)
         self.optimizer = make_optimizer(
             self.model, options.config.training.optimizer, fused=self.model.device.type == "cuda"
         )
-        self.clip, self.half = make_clip(options).to(options.device), way.precision == "bf16"
+        self.clip, self.half = make_clip(options).to(options.device), setup.precision == "bf16"
 
     def __call__(self) -> float:
+        """Run the step and return the loss."""
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.half):
             loss = self.runner(self.clip).total
         loss.backward()
@@ -78,7 +87,7 @@ class Step:
 
 
 def make_clip(options: Options) -> ClipBatch:
-    """Noise, with objects that move a little from frame to frame."""
+    """Return a clip of noise images, with boxes that move a little from frame to frame."""
     random = torch.Generator().manual_seed(0)
     count = options.clip_objects
     centres = 0.2 + 0.6 * torch.rand(count, 2, generator=random)

@@ -37,6 +37,7 @@ class Report:
 
     @property
     def sequences(self) -> list[Sequence]:
+        """Sequences of all splits."""
         return [sequence for split in self.splits.values() for sequence in split]
 
 

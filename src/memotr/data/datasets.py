@@ -181,7 +181,9 @@ def find_truth(
         path: a data set, a split of it, a folder of sequences, a sequence, or a file of ground truth.
         split: part of the data set, such as ``val``; ``val_half`` is the second half of ``train``, or of an undivided
             folder.
-        seqmap, only, detector: as in :class:`DatasetSpec`.
+        seqmap: as in :class:`DatasetSpec`.
+        only: as in :class:`DatasetSpec`.
+        detector: as in :class:`DatasetSpec`.
         format: name of a format; ``auto``: recognised by the files.
         images: the images are needed, too.
         files: cache of annotation files.

@@ -100,10 +100,12 @@ class Problems:
 
     @property
     def errors(self) -> list[Problem]:
+        """Problems that are errors."""
         return [problem for problem in self if problem.fatal]
 
     @property
     def notes(self) -> list[Problem]:
+        """Problems that are not errors."""
         return [problem for problem in self if not problem.fatal]
 
     def raise_errors(self, root: Path) -> None:

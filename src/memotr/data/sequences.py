@@ -86,6 +86,7 @@ class FrameBoxes:
 
     @classmethod
     def empty(cls) -> FrameBoxes:
+        """Return the boxes of a frame without objects."""
         return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
 
     def __len__(self) -> int:

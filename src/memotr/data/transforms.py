@@ -29,6 +29,7 @@ class Flip:
     """Horizontal flip."""
 
     def apply(self, image: Image, truth: FrameBoxes) -> tuple[Image, FrameBoxes]:
+        """Flip an image and its boxes."""
         boxes = truth.boxes[:, [2, 1, 0, 3]]  # (G, 4)
         boxes[:, [0, 2]] = image.shape[1] - boxes[:, [0, 2]]
         return cv2.flip(image, 1), replace(truth, boxes=boxes)
@@ -56,6 +57,7 @@ class Resize:
         return cls(height, width)
 
     def apply(self, image: Image, truth: FrameBoxes) -> tuple[Image, FrameBoxes]:
+        """Resize an image and its boxes."""
         height, width = image.shape[:2]
         if (height, width) == (self.height, self.width):
             return image, truth
@@ -80,6 +82,7 @@ class Crop:
     overflow: bool = False
 
     def apply(self, image: Image, truth: FrameBoxes) -> tuple[Image, FrameBoxes]:
+        """Crop an image, and keep the boxes inside."""
         region = image[self.top : self.top + self.height, self.left : self.left + self.width]
         moved = truth.boxes - np.array([self.left, self.top] * 2, np.float32)  # (G, 4)
         inside = np.clip(moved, 0, np.array([self.width, self.height] * 2, np.float32))  # (G, 4)
@@ -97,6 +100,7 @@ class Recolor:
     value: int
 
     def apply(self, image: Image, truth: FrameBoxes) -> tuple[Image, FrameBoxes]:
+        """Change the colours of an image."""
         if (self.hue, self.saturation, self.value) == (0, 0, 0):
             return image, truth  # conversion to HSV and back would change the pixels slightly
         levels = np.arange(256)
@@ -122,6 +126,7 @@ class Shift:
     y: int
 
     def apply(self, image: Image, truth: FrameBoxes) -> tuple[Image, FrameBoxes]:
+        """Shift an image and its boxes."""
         height, width = image.shape[:2]
         region = Crop(max(0, -self.x), max(0, -self.y), width - abs(self.x), height - abs(self.y))
         return Resize(height, width).apply(*region.apply(image, truth))
@@ -148,6 +153,7 @@ class ClipDraw:
     reverse: bool = False
 
     def apply(self, image: Image, truth: FrameBoxes) -> tuple[Image, FrameBoxes]:
+        """Apply all steps to an image and its boxes."""
         for step in self.steps:
             image, truth = step.apply(image, truth)
         return image, truth

@@ -66,6 +66,7 @@ class VideoBoxes:
 
     @classmethod
     def empty(cls) -> VideoBoxes:
+        """Return a table without boxes."""
         none = np.zeros(0, np.int64)
         return cls(none, none, none, np.zeros((0, 4)), np.zeros(0, np.bool_))
 
@@ -78,7 +79,8 @@ class VideoBoxes:
         Args:
             table: annotations or results.
             frames: T frame numbers, ascending; the boxes returned have their indices 0 … T − 1 instead.
-            labels, ignore: (N,) columns for all rows.
+            labels: (N,) labels of all rows.
+            ignore: (N,) mask of ignored rows.
             rows: (N,) mask of the rows to use; None: all.
         """
         position, inside = positions(table.frames, frames)

@@ -33,6 +33,7 @@ class Benchmark:
 
     @property
     def num_frames(self) -> int:
+        """Number of frames of all sequences."""
         return sum(map(len, self.sequences))
 
     def class_numbers(self, classes: Many[str]) -> tuple[int, ...] | None:
@@ -82,9 +83,13 @@ def load_benchmark(
     """Find the images of a split, and read its ground truth if it is scored.
 
     Args:
-        path, split, seqmap, only, half, format, layout: as in
-            :func:`memotr.evaluation.ground_truth.load_ground_truth`; of MOT17's three copies of a video, one that
-            matches ``only`` is used.
+        path: as this and the next six in :func:`memotr.evaluation.ground_truth.load_ground_truth`.
+        split: see ``path``.
+        seqmap: see ``path``.
+        only: see ``path``. Of MOT17's three copies of a video, one that matches is used.
+        half: see ``path``.
+        format: see ``path``.
+        layout: see ``path``.
         scored: read the ground truth.
         files: cache of annotation files.
 

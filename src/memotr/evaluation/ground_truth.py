@@ -41,6 +41,7 @@ class GroundTruth:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Names of the sequences."""
         return tuple(sequence.name for sequence in self.sequences)
 
     def select(self, names: Sequence[str]) -> GroundTruth:

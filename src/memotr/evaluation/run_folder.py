@@ -41,6 +41,7 @@ class Run:
 
     @property
     def sequences(self) -> tuple[str, ...]:
+        """Names of the sequences."""
         return tuple(next(iter(self.counts.values())))
 
 

@@ -9,7 +9,7 @@ from memotr.io.frames import Frame
 
 
 def newest(frames: Iterable[Frame]) -> Generator[Frame, None, None]:
-    """The newest frame whenever one is asked for; those that came while the consumer was busy are dropped.
+    """Yield the newest frame each time; drop frames that arrive while the consumer is busy.
 
     A thread reads on all the time, so that a stream's buffers never fill up and what is seen is what happens now. The
     frames keep their numbers. Closing the generator ends the thread as soon as one more frame has come.

@@ -161,6 +161,7 @@ class VideoSource(Source):
             )
 
     def close(self) -> None:
+        """Close the file."""
         self._container.close()
 
     def _decode(self) -> Iterator[av.video.frame.VideoFrame]:

@@ -86,6 +86,7 @@ class CompiledTracker(Tracker):
 
     @torch.inference_mode()  # other tensors would cause another compilation
     def reset(self) -> None:
+        """Reset the memory: the next frame starts a new video, with ids from 0."""
         super().reset()
         tracks, next_id, _ = self.state
         slots, device = _grown(tracks, SLOTS), self.model.device
@@ -105,6 +106,7 @@ class CompiledTracker(Tracker):
 
     @torch.inference_mode()
     def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
+        """Track the next frame, as the base class does."""
         prepared = self._prepared(frame)
         images = prepared.images.to(self.model.device)
         if isinstance(self.network, MeMOTR):

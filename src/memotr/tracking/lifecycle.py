@@ -66,7 +66,7 @@ def _remember(tracks: TrackState, boxes: torch.Tensor, seen: torch.Tensor) -> to
 
 
 def give_birth(output: FrameOutput, choice: Assignment, history: int) -> TrackState:
-    """The M new tracks, which remember up to ``history`` seen boxes."""
+    """Return the M new tracks, which remember up to ``history`` seen boxes."""
     q = choice.births
     output_embed, query_embed, boxes = output.output_embed[q], output.query_embed[q], output.boxes[q]
     fresh = choice.birth_from_initial[:, None]

@@ -50,6 +50,7 @@ def check_sources(sources: Sequence[str], open_one: Open) -> list[str]:
 
 
 def same_name(one: str, other: str) -> UserError:
+    """Return the error for two sources of the same name."""
     return UserError(
         f"{without_secrets(one)} and {without_secrets(other)} have the same name, and so would their results; give "
         "them one at a time, each with an --output of its own"

@@ -27,9 +27,11 @@ class Network(Protocol):
 
     def __call__(
         self, images: ImageBatch, tracks: Sequence[TrackState], *, vacant: Tensor | None = None
-    ) -> FrameOutput | Sequence[FrameOutput]: ...
+    ) -> FrameOutput | Sequence[FrameOutput]:
+        """Run the forward pass, see :meth:`memotr.models.memotr.MeMOTR.forward`."""
 
-    def memory(self, tracks: TrackState, vacant: Tensor | None = None) -> TrackState: ...
+    def memory(self, tracks: TrackState, vacant: Tensor | None = None) -> TrackState:
+        """Update tracks, see :meth:`memotr.models.memotr.MeMOTR.memory`."""
 
 
 class TrackerState(NamedTuple):

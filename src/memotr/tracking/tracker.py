@@ -100,6 +100,7 @@ class Tracker(VideoTracker):
         return int(self.state.next_id)
 
     def prepare(self, frame: NDArray[np.uint8] | Tensor) -> PreparedFrame:
+        """Prepare a frame as the base class does, in page-locked memory if the device is CUDA."""
         prepared = super().prepare(frame)
         if self.model.device.type == "cuda" and prepared.images.pixels.device.type == "cpu":
             return replace(prepared, images=prepared.images.pin_memory())
@@ -119,6 +120,7 @@ class Tracker(VideoTracker):
 
     @torch.inference_mode()
     def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
+        """Track the next frame."""
         prepared = self._prepared(frame)
         with exact_convolutions(self.dtype is None):
             table, _, self.state = self.frame_step(prepared.images.to(self.model.device), self.state)

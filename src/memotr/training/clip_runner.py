@@ -132,7 +132,7 @@ class ClipRunner(nn.Module):
         truth: FrameTargets,
         generator: torch.Generator | None,
     ) -> TrackState:
-        """The tracks that one frame of one video leaves."""
+        """Return the tracks of one video after a frame."""
         choice = assign(output, tracks, matching, truth, keep=self.model.query_updater.update_threshold)
         if self.drop_rate or self.insert_rate:
             drop, insert = (self.drop_rate, self.insert_rate) if generator is not None else (0.0, 0.0)
@@ -175,7 +175,7 @@ class ClipLoss(nn.Module):
         self.runner = runner
 
     def forward(self, clip: ClipBatch, no_grad_frames: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The loss to be minimised; and detached (8,) it and its parts."""
+        """Return the loss to be minimised, and, detached, the loss and its parts (8,)."""
         result = self.runner(clip, no_grad_frames, generator)
         return result.total, torch.cat((result.total.detach()[None], result.parts))
 

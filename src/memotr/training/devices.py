@@ -35,9 +35,11 @@ class Autocast(MixedPrecision):
     """Mixed precision that leaves inputs and outputs (boxes, losses) unchanged."""
 
     def convert_input(self, data: Any) -> Any:
+        """Return the inputs unchanged."""
         return data
 
     def convert_output(self, data: Any) -> Any:
+        """Return the outputs unchanged."""
         return data
 
 

@@ -43,6 +43,7 @@ class MovingAverage:
             _fill(module, own)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the number of updates and the averages."""
         return {"updates": self.updates, "average": self.average}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -109,6 +109,7 @@ class Training:
                     self.finish_epoch()
 
     def open_report(self) -> None:
+        """Open the report of the run."""
         self.report = Report(self.folder, self.progress.steps)
 
     def train_epoch(self) -> None:
@@ -241,6 +242,7 @@ class Training:
                 self.keep_best(next(iter(scores.values())))
 
     def keep_best(self, score: float) -> None:
+        """Save the model if its score is the best one so far."""
         best = self.progress.best
         if best is None or score > best:
             save_model(self.model, self.folder / "best.safetensors", epoch=self.progress.epoch)
@@ -290,6 +292,7 @@ class Training:
         self.on_first_rank(write)
 
     def state(self, ranks: list[dict[str, Any]]) -> RunState:
+        """Return the state of the run, with the states of all ranks."""
         return RunState(
             settings=self.config.model_dump(mode="json"),
             progress=self.progress,

@@ -22,7 +22,7 @@ def read_split(data: DataConfig, split: SplitConfig, files: AnnotationFiles) -> 
 
 
 def read_sources(data: DataConfig, files: AnnotationFiles) -> list[Source]:
-    """What is trained on. Raises UserError for what is missing or wrong in it, with file and line."""
+    """Return the training data. Raises UserError for missing or wrong data, with file and line."""
     return [
         Source(read_split(data, source, files), data.augmentation, source.weight, source.join_epoch)
         for source in data.train
@@ -30,7 +30,7 @@ def read_sources(data: DataConfig, files: AnnotationFiles) -> list[Source]:
 
 
 def settle_classes(config: Config, sources: Iterable[Source]) -> Config:
-    """The configuration with the classes of the data, unless it names its own.
+    """Return the configuration with the classes of the data, unless it names its own.
 
     Raises:
         UserError: it names others than the data has (a single class may have any name), or the data has one twice.
@@ -49,7 +49,7 @@ def settle_classes(config: Config, sources: Iterable[Source]) -> Config:
 
 
 def make_dataset(config: Config, sources: list[Source]) -> ClipDataset:
-    """The clips of every epoch. Raises UserError where there are none."""
+    """Return the clips of every epoch. Raises UserError if there are none."""
     seed, epochs = config.training.seed, config.training.epochs
     return ClipDataset(sources, config.data.sampling, seed=seed, epochs=epochs)
 

@@ -23,7 +23,7 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gam
 
 
 def frame_losses(output: FrameOutput, matching: Matching, targets: FrameTargets) -> Tensor:
-    """The three losses of every decoder layer, summed over one frame of one video.
+    """Compute the three losses of every decoder layer, summed over one frame of one video.
 
     Args:
         output: one batch element, with ``aux`` outputs.

@@ -88,7 +88,7 @@ def index_of_ids(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np
 def assign(
     output: FrameOutput, tracks: TrackState, matching: Matching, targets: FrameTargets, keep: float
 ) -> Assignment:
-    """What goes on to the next frame, by ground truth: what :func:`memotr.tracking.gate.gate` decides by scores.
+    """Decide by ground truth which tracks continue and which detections start tracks.
 
     Tracks that carry an object stay, and so do false positives that score more than ``keep``. Matched detections are
     born with their object's id; unmatched ones that score more than ``keep`` are carried on as false positives, from

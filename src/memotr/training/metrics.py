@@ -80,21 +80,22 @@ class Sums:
         self._started: float | None = None  # when that was; None while it stands
 
     def __len__(self) -> int:
-        """Steps since the last line."""
+        """Return the number of steps since the last line."""
         return self._steps
 
     def add(self, values: Tensor | None) -> None:
-        """A step is done; ``values`` (9,) are those of ``NAMES``, None where it was skipped."""
+        """Add a step with the values (9,) of ``NAMES``; None: the step was skipped."""
         self._steps += 1
         if values is not None:
             self._count += 1
             self._values += values
 
     def start_clock(self) -> None:
+        """Start measuring the time of steps."""
         self._started = time.perf_counter()
 
     def stop_clock(self) -> None:
-        """What comes now is no step."""
+        """Stop measuring the time of steps."""
         self._seconds, self._started = self._elapsed(), None
 
     def _elapsed(self) -> float:
@@ -121,6 +122,7 @@ class Sums:
         return {"values": values, "count": self._count, "steps": self._steps, "seconds": self._elapsed()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state of :meth:`state_dict`."""
         self._values.copy_(state["values"])
         self._count, self._steps = state["count"], state["steps"]
         self._seconds = state.get("seconds", 0.0)  # runs of before did not keep them

@@ -16,7 +16,7 @@ HEAD = "class_embed."  # weights (K, C) and biases (K,) of every decoder layer
 def for_classes(
     checkpoint: Checkpoint, known: Sequence[str], wanted: Sequence[str], fresh: nn.Module
 ) -> tuple[Checkpoint, str]:
-    """The checkpoint with the rows of its class heads chosen by name, and in words what became of the classes.
+    """Return the checkpoint with the rows of its class heads selected by name, and a description of the changes.
 
     Args:
         checkpoint: of a tracker.

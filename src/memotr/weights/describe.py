@@ -24,7 +24,7 @@ _RESNETS = {
 
 
 def describe(path: str | Path) -> dict[str, str]:
-    """What a weights file is, what is in it and which command takes it: topic to text, in the order to be shown.
+    """Return topic → text about kind, content and use of a weights file, in the order of display.
 
     Args:
         path: of the file, or the name of a preset that ships with weights.
@@ -87,7 +87,7 @@ def _backbone(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def in_short(config: Config) -> dict[str, str]:
-    """What a tracker is, by its configuration: topic to text."""
+    """Return topic → text about a tracker, from its configuration."""
     t = config.tracking
     return {
         **_network(config),

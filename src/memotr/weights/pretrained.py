@@ -136,12 +136,12 @@ def read_detector(path: str | Path) -> Checkpoint:
 
 
 def tracker_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A detector's tensors under the names that they have in a tracker; counters of batch normalisation are dropped."""
+    """Rename a detector's tensors as in a tracker, and drop the counters of batch normalisation."""
     return {tracker_name(name): tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
 
 
 def tracker_name(name: str) -> str:
-    """The name that a detector's tensor has in a tracker."""
+    """Return the name in a tracker of a detector's tensor."""
     for theirs, ours in _PREFIXES.items():
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)
