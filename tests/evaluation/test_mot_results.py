@@ -106,7 +106,10 @@ def test_classes_that_the_ground_truth_has_not(tmp_path: Path) -> None:
     write_sequence(tmp_path / "gt" / "a", [TRUTH, (1, 2, 10, 10, 20, 40, 1, 4, 1)], 4)
     there = load_ground_truth(tmp_path / "gt")
     write_rows(tmp_path / "results" / "a.txt", [(*FOUND[:7], 4), (2, *FOUND[1:7], 3)])
-    refused(r"a.txt:2: column 8 is no class of the ground truth \(1, 4\)", tmp_path / "results", there)
+    refused(r"a.txt:2: class 3 \(column 8\) is none of the ground truth's \(1, 4\)", tmp_path / "results", there)
+    for numbers in ((0, 0), (0, 1), (-1, 4)):  # counted from 0; only some rows without a class
+        write_rows(tmp_path / "results" / "a.txt", [(k + 1, *FOUND[1:7], number) for k, number in enumerate(numbers)])
+        refused("a.txt:1: class .* number classes as there, from 0 or from 1", tmp_path / "results", there)
     for number in (1.5, float("inf")):
         write_rows(tmp_path / "results" / "a.txt", [(*FOUND[:7], 4), (2, *FOUND[1:7], number)])
         refused(rf"a.txt:2: class {number} \(column 8\) is not a whole number", tmp_path / "results", there)

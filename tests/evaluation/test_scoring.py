@@ -151,6 +151,21 @@ def test_classes_that_the_results_do_not_name(tmp_path: Path) -> None:
     assert_equal(scores.mean, run_mot(tmp_path / "gt", tmp_path / "results", {"a": 40}, "MOT15"))
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_results_of_the_first_class_only(tmp_path: Path, first: int) -> None:
+    """A class 0 is a class where the ground truth has one."""
+    truth = [
+        [frame, k, 10 + 60 * k + frame, 20, 40, 60, 1, first + k % 2, 1] for frame in range(1, 5) for k in range(4)
+    ]
+    write_sequence(tmp_path / "gt" / "a", truth, 4)
+    write_rows(tmp_path / "results" / "a.txt", [[*row[:7], first, -1, -1] for row in truth])
+    scores = evaluate(tmp_path / "gt", tmp_path / "results")
+    assert scores.notes == ()
+    hota = {name: round(of.combined["HOTA"], 3) for name, of in scores.classes.items()}
+    assert hota == {f"class {first}": 0.707, f"class {first + 1}": 0}
+    assert scores.combined["HOTA"] == pytest.approx(np.sqrt(0.5) / 2)
+
+
 def test_processes_change_nothing(tmp_path: Path) -> None:
     gt, results = write_split(tmp_path, ["MOT17-02", "MOT17-04", "MOT17-05"], frames=6)
     told: list[tuple[str, int]] = []

@@ -68,7 +68,8 @@ def _read_text(path: Path, truth: GroundTruth, allow_missing: bool) -> Results:
     empty = [name for name, found in tables.items() if not len(found)]
     if empty:
         notes.append(f"empty result files: {list_names(empty)}")
-    if truth.numbers is not None and not any((found.categories > 0).any() for found in tables.values()):
+    named = np.concatenate([[], *(found.categories for found in tables.values())])
+    if truth.numbers is not None and len(named) and (named == NO_CATEGORY).all():
         notes.append(f"results name no class (column 8): the {len(truth.classes)} classes are scored as one")
         truth = truth.class_agnostic()
     boxes, renumbered = {}, []
@@ -138,8 +139,9 @@ def _labels(table: AnnotationTable, truth: GroundTruth, problems: Problems) -> I
     if truth.numbers is None:
         return np.zeros(len(table), np.int64)
     known = ", ".join(map(str, truth.numbers))
-    message = f"column 8 is no class of the ground truth ({known})"
-    table.report(~np.isin(table.categories, list(truth.numbers)), message, problems)
+    message = f"class {{category}} (column 8) is none of the ground truth's ({known})"
+    remedy = "number classes as there, from 0 or from 1; -1 in every row means none"
+    table.report(~np.isin(table.categories, list(truth.numbers)), f"{message}: {remedy}", problems)
     return np.array([truth.numbers[number] for number in table.categories.tolist()], np.int64)
 
 
