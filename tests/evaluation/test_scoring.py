@@ -72,7 +72,26 @@ def test_sequences_in_which_one_side_is_empty(tmp_path: Path) -> None:
     theirs = run_mot(tmp_path / "gt", tmp_path / "results", dict.fromkeys(names, 40), "MOT17")
     scores = evaluate(tmp_path / "gt", tmp_path / "results")
     assert_equal(scores.mean, theirs)
-    assert scores.notes == ("empty result files: MOT17-04, MOT17-09",)
+    no_rows = "no rows: every frame counts as one without objects"
+    assert scores.notes == (
+        *(f"{tmp_path}/gt/{name}/gt/gt.txt: {no_rows}" for name in ("MOT17-05", "MOT17-09")),
+        "empty result files: MOT17-04, MOT17-09",
+    )
+
+
+@pytest.mark.parametrize("columns", [(-1, -1, -1), (1, 1)])
+def test_the_integer_part_of_a_mark_counts(tmp_path: Path, columns: tuple[int, ...]) -> None:
+    truth, found = scene(9)
+    marks = (0.6082, 1.7, -0.3, 2, -1, 0)
+    truth = [[*row[:6], marks[k % len(marks)], *columns] for k, row in enumerate(truth)]
+    write_sequence(tmp_path / "gt" / "a", truth, 40)
+    write_rows(tmp_path / "results" / "a.txt", found)
+    scores = evaluate(tmp_path / "gt", tmp_path / "results")
+    assert_equal(scores.mean, run_mot(tmp_path / "gt", tmp_path / "results", {"a": 40}, "MOT15"))
+    lost = sum(row[6] in (0.6082, -0.3, 0) for row in truth)
+    assert scores.combined["GT_Dets"] == len(truth) - lost
+    note = f"{lost} of {len(truth)} rows do not count: the integer part of their mark (column 7) is 0"
+    assert scores.notes == (f"{tmp_path}/gt/a/gt/gt.txt: {note}",)
 
 
 def test_boxes_without_area(tmp_path: Path) -> None:

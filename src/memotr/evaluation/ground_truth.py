@@ -30,6 +30,7 @@ class GroundTruth:
         results: format of tracking results.
         numbers: class number in results → label; None: there is one class, or results name their classes.
         only_class: largest class number that results may have, as in TrackEval; None: any.
+        notes: notes for the user about the files.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class GroundTruth:
     results: ResultFormat
     numbers: Mapping[int, int] | None = None
     only_class: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -80,13 +82,17 @@ def load_ground_truth(
     if format == "bdd100k" and layout == "auto":
         layout = "bdd100k"
     found = find_truth(path, split=split, seqmap=seqmap, only=tuple(only), format=layout)
-    return ground_truth_of(path, found, list(found.recordings(Problems(stop=True))), format, half=half)
+    problems = Problems(stop=True)
+    return ground_truth_of(path, found, list(found.recordings(problems)), format, problems, half=half)
 
 
 def ground_truth_of(
-    path: Path, split: Split, recordings: Sequence[Recording], format: Protocol, *, half: bool
+    path: Path, split: Split, recordings: Sequence[Recording], format: Protocol, problems: Problems, *, half: bool
 ) -> GroundTruth:
-    """Return the ground truth in the recordings of a split; see :func:`load_ground_truth`."""
+    """Return the ground truth in the recordings of a split; see :func:`load_ground_truth`.
+
+    ``problems`` stops at errors, and has the notes of reading the recordings.
+    """
     if not recordings:
         raise UserError(_none_named(path, split))
     if all(recording.table is None for recording in recordings):
@@ -101,7 +107,6 @@ def ground_truth_of(
     fixed = [rule for rule in rules if rule.scored_classes is not None]
     classes = fixed[0].scored_classes if fixed else _own_classes(split, recordings)
     assert classes is not None
-    problems = Problems(stop=True)
     sequences = tuple(
         rule.scored(recording, classes, problems, half=half)
         for rule, recording in zip(rules, recordings, strict=True)
@@ -111,7 +116,7 @@ def ground_truth_of(
     named = reader.results.names_classes
     only_class = 1 if fixed and not named and len(classes.names) == 1 else None
     numbers = None if named else _numbers(reader.numbered, classes)
-    return GroundTruth(path, sequences, classes.names, reader.results, numbers, only_class)
+    return GroundTruth(path, sequences, classes.names, reader.results, numbers, only_class, problems.brief_notes())
 
 
 def _numbers(numbered: bool, classes: ClassMap) -> dict[int, int] | None:

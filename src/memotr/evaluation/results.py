@@ -31,7 +31,7 @@ class Results:
     Attributes:
         truth: ground truth of the sequences to score.
         boxes: sequence name → predictions, with frames numbered as in its ground truth.
-        notes: notes for the user about the files.
+        notes: notes for the user about the files, those of the ground truth first.
     """
 
     truth: GroundTruth
@@ -85,7 +85,7 @@ def _read_text(path: Path, truth: GroundTruth, allow_missing: bool) -> Results:
         boxes[sequence.name], _ = VideoBoxes.by_frame(shifted, sequence.frames, labels, nothing)
     if renumbered:
         notes.append(f"results that number the second half from 1: {list_names(renumbered)}")
-    return Results(truth, boxes, tuple(notes))
+    return Results(truth, boxes, (*truth.notes, *notes))
 
 
 def _find(path: Path, truth: GroundTruth, allow_missing: bool) -> tuple[GroundTruth, dict[str, Path], list[str]]:
@@ -191,7 +191,7 @@ def _read_scalabel(path: Path, truth: GroundTruth, allow_missing: bool) -> Resul
         labels = _named_labels(video, truth.classes)
         nothing = np.zeros(len(video.table), np.bool_)
         boxes[sequence.name], _ = VideoBoxes.by_frame(video.table, sequence.frames, labels, nothing)
-    return Results(truth, boxes, tuple(notes))
+    return Results(truth, boxes, (*truth.notes, *notes))
 
 
 def _videos(path: Path) -> dict[str, ScalabelVideo]:

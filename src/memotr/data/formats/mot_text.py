@@ -73,11 +73,21 @@ def read_truth(file: Path, problems: Problems) -> AnnotationTable:
     rows = read_values(file, problems)
     if (marks := rows.column(MARK)) is not None:
         rows = rows.without(~np.isfinite(marks), MARK, "mark {value} (column 7) is not a number", problems)
+        _note_uncounted(rows, problems)
     categories, visibility = np.full(len(rows), NO_CATEGORY), None
     if rows.values.shape[1] in WITH_CLASS:
         rows = rows.without(~_whole(rows.values[:, CLASS]), CLASS, NO_CLASS, problems)
         categories, visibility = rows.values[:, CLASS].astype(np.int64), rows.column(VISIBILITY)
     return make_table(rows, categories, rows.column(MARK), visibility).checked(problems)
+
+
+def _note_uncounted(rows: TextRows, problems: Problems) -> None:
+    """Note how many rows do not count, unless that is said by marks of 0 in some of the rows."""
+    marks = rows.values[:, MARK]
+    uncounted = np.trunc(marks) == 0
+    if (uncounted & (marks != 0)).any() or (len(rows) and uncounted.all()):
+        count = f"{np.count_nonzero(uncounted):,} of {len(rows):,} rows do not count"
+        problems.note(rows.file, f"{count}: the integer part of their mark (column 7) is 0")
 
 
 def read_results(file: Path, problems: Problems, *, numbered: bool = False) -> AnnotationTable:
