@@ -66,6 +66,23 @@ def test_what_is_scored(tmp_path: Path) -> None:
         assert (combined["CLR_TP"], combined["CLR_FN"], combined["CLR_FP"]) == (4, 0, false)
 
 
+def test_the_same_rows_in_a_gt_txt(tmp_path: Path) -> None:
+    """They are recognised by their columns, and scored alike: here with cars that are called pedestrians."""
+    write_text(tmp_path / "mot" / "uav01" / "gt" / "gt.txt", ROWS)
+    found = [row.replace(",4,0,0", ",1,0,0") for row in ROWS if row.split(",")[1] in "12"]
+    write_text(tmp_path / "results" / "uav01.txt", found)
+    theirs = evaluate(load_ground_truth(write(tmp_path)), tmp_path / "results")
+    scores = evaluate(load_ground_truth(tmp_path / "mot"), tmp_path / "results")
+    ours = {
+        name: (of.combined["CLR_TP"], of.combined["CLR_FP"], of.combined["HOTA"]) for name, of in scores.classes.items()
+    }
+    assert ours["pedestrian"] == (2, 2, pytest.approx(0.5**0.5))
+    assert ours["car"] == (0, 0, 0)
+    assert scores.combined == theirs.combined
+    assert len(scores.notes) == 1
+    assert "columns 7 to 10 are VisDrone's" in scores.notes[0]
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

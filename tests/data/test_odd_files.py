@@ -168,6 +168,37 @@ LAYOUT = [
         PERSON,
         OBJECT,
     ),
+    Case(
+        "10 columns, the eighth with a class",
+        "1,1,10,10,20,20,1,2,-1,-1\n2,1,10,10,20,20,1,2,-1,-1\n1,2,10,10,20,20,1,1,-1,-1\n1,3,10,10,20,20,0,0,0,0\n",
+        "0 1 dog; 0 2 cat; 1 1 dog",
+        "0 1 dog; 0 2 cat; 0 3 cat ignored; 1 1 dog",
+        note="column 8 of 10 has positive whole numbers: read as classes",
+        classes="[cat, dog]",
+    ),
+    Case(
+        "10 columns of MOT15 with whole coordinates, which change",
+        "1,1,10,10,20,20,1,4,5,0\n2,1,10,10,20,20,1,6,5,0\n",
+        TWO_PERSONS,
+        TWO_OBJECTS,
+    ),
+    Case(
+        "VisDrone's columns",
+        "1,0,0,0,9,9,0,0,0,0\n1,0,9,9,9,9,0,0,0,0\n1,1,10,10,20,20,1,1,0,0\n1,2,10,10,20,20,1,4,1,2\n"
+        "1,3,10,10,20,20,1,3,0,0\n1,4,0,0,5,5,1,11,0,0\n2,1,10,10,20,20,1,1,0,0\n",
+        "0 1 pedestrian; 0 2 car; 1 1 pedestrian",
+        "0 1 pedestrian; 0 2 car; 0 3 pedestrian ignored; 1 1 pedestrian; "
+        "0 0 - 0,0,9,9 region; 0 0 - 9,9,18,18 region; 0 4 - 0,0,5,5 region",
+        note="columns 7 to 10 are VisDrone's",
+    ),
+    Case(
+        "VisDrone's columns, classes named",
+        "1,0,0,0,9,9,0,0,0,0\n1,0,9,9,9,9,0,0,0,0\n1,1,10,10,20,20,1,1,0,0\n1,3,10,10,20,20,1,3,0,0\n",
+        "0 1 person; 0 3 bicycle",
+        "0 1 person; 0 3 bicycle; 0 0 - 0,0,9,9 region; 0 0 - 9,9,18,18 region",
+        note="columns 7 to 10 are VisDrone's",
+        classes="{1: person, 3: bicycle}",
+    ),
     refused("5 columns", "1,1,10,10,20\n", "columns|values", 1),
     refused("lines with fewer columns than the first", ONE + "2,1,10,10,20,20\n", "6 (columns|values)", 2),
     refused("lines with more columns than the first", "1,1,10,10,20,20\n2" + ONE[1:], "9 (columns|values)", 2),

@@ -31,6 +31,8 @@ class Origin:
         positions: (N, P) place in the file: a line number from 1 (P = 1), or indices into lists of a JSON file.
         wording: format of positions in messages, such as ``annotations[{}]``; empty for lines.
         ids: text that the ids 0, 1, … stand for; empty where the file's ids are numbers.
+        rules: name of the :class:`memotr.data.protocols.BenchmarkRules` of the benchmark whose columns the file has,
+            where they differ from MOTChallenge's.
     """
 
     files: tuple[Path, ...]
@@ -38,11 +40,12 @@ class Origin:
     positions: Ints
     wording: str = ""
     ids: tuple[str, ...] = ()
+    rules: str | None = None
 
     @classmethod
-    def lines(cls, file: Path, lines: Ints) -> Origin:
+    def lines(cls, file: Path, lines: Ints, rules: str | None = None) -> Origin:
         """Return the origin of rows that are lines (N,), counted from 1, of one file."""
-        return cls((file,), np.zeros(len(lines), np.int64), lines[:, None])
+        return cls((file,), np.zeros(len(lines), np.int64), lines[:, None], rules=rules)
 
     def of(self, row: int) -> tuple[Path, Place]:
         """Return the file of a row and its place in that file."""

@@ -81,7 +81,8 @@ class Split:
 
     def rules_of(self, recording: Recording, protocol: Protocol = "auto") -> BenchmarkRules:
         """Return the rules for a sequence; ``protocol`` as in :func:`memotr.data.protocols.rules_name`."""
-        return RULES[rules_name(recording.name, self.layout.reader.rules, protocol)]
+        shown = recording.rules if self.classes is None else None
+        return RULES[rules_name(recording.name, self.layout.reader.rules or shown, protocol)]
 
     def named_classes(self) -> ClassMap | None:
         """Return the classes named by the user or dataset.yaml, by number if the format numbers its classes."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from memotr.data.annotations import NO_CATEGORY, AnnotationTable, Bools, Floats, Ints
 from memotr.data.formats.class_map import ClassMap
+from memotr.data.formats.mot_text import VISDRONE_CATEGORIES
 from memotr.data.problems import Problems
 from memotr.data.sequences import FrameBoxes, Recording
 from memotr.data.truth import SequenceTruth, VideoBoxes, positions, second_half
@@ -164,7 +165,7 @@ RULES: Mapping[str, BenchmarkRules] = {
     "mot17": BenchmarkRules(PERSON, PEDESTRIAN, MOT_CLASSES, _MOT16.distractors, whole_pixels=True),
     "mot20": BenchmarkRules(PERSON, PEDESTRIAN, MOT_CLASSES, (2, 6, 7, 8, 12)),  # 6: non-motorised vehicle
     "motsynth": BenchmarkRules(trained_classes=PERSON, visible_only=True),  # as published
-    "visdrone": BenchmarkRules(VISDRONE, VISDRONE, known=range(12)),
+    "visdrone": BenchmarkRules(VISDRONE, VISDRONE, known=VISDRONE_CATEGORIES),
     "bdd100k": BenchmarkRules(
         # As published: the three other categories, which the benchmark does not score, are no training examples.
         trained_classes=ClassMap.of({name: name for name in BDD100K_CLASSES}, left_out=BDD100K_OTHERS),
