@@ -94,6 +94,16 @@ def test_the_integer_part_of_a_mark_counts(tmp_path: Path, columns: tuple[int, .
     assert scores.notes == (f"{tmp_path}/gt/a/gt/gt.txt: {note}",)
 
 
+def test_rows_that_do_not_count_may_have_the_id_minus_one(tmp_path: Path) -> None:
+    truth, found = scene(10)
+    truth += [[frame, -1, 20, 20, 60, 80, 0, 1, 1] for frame in range(1, 41)]
+    truth += [[frame, -2, 90, 20, 60, 80, 0, 12, 1] for frame in range(1, 41)]  # a distractor
+    write_sequence(tmp_path / "gt" / "MOT17-02", truth, 40)
+    write_rows(tmp_path / "results" / "MOT17-02.txt", found)
+    theirs = run_mot(tmp_path / "gt", tmp_path / "results", {"MOT17-02": 40}, "MOT17")
+    assert_equal(evaluate(tmp_path / "gt", tmp_path / "results").mean, theirs)
+
+
 def test_boxes_without_area(tmp_path: Path) -> None:
     truth, found = scene(4)
     flat = [
