@@ -89,7 +89,7 @@ def test_results_of_one_detector_are_scored_on_its_copies_of_mot17(tmp_path: Pat
     ("row", "message"),
     [
         ((0, *FOUND[1:]), "frame 0: frames are counted from 1"),
-        ((5, *FOUND[1:]), "frame 5 is beyond the sequence, which has 4"),
+        ((5, *FOUND[1:]), "frame 5 is beyond the sequence, which has 4$"),
         ((2, *FOUND[1:7], 3, -1, -1), "column 8 is a class other than 1, the one scored"),
         ((2, *FOUND[1:7], float("inf"), -1, -1), "column 8 is a class other than 1, the one scored"),
         ((2, 5, 1, 1, float("nan"), 9, 1, -1, -1, -1), "a coordinate is NaN, infinite or beyond any image"),
@@ -100,6 +100,13 @@ def test_bad_lines(tmp_path: Path, row: tuple[float, ...], message: str) -> None
     there = truth(tmp_path, "MOT17-02")
     write_rows(tmp_path / "results" / "MOT17-02.txt", [FOUND, row])
     refused(f"MOT17-02.txt:2: {message}", tmp_path / "results", there)
+
+
+def test_numbers_of_frames_that_do_not_begin_at_1(tmp_path: Path) -> None:
+    there = truth(tmp_path, "a")
+    write_rows(tmp_path / "results" / "a.txt", [(frame, *FOUND[1:]) for frame in (60, 63)])
+    shifted = "the numbers in the file begin at 60, not at 1: number frames from 1"
+    refused(f"a.txt:1: frame 60 is beyond the sequence, which has 4; {shifted}", tmp_path / "results", there)
 
 
 def test_classes_that_the_ground_truth_has_not(tmp_path: Path) -> None:

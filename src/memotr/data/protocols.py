@@ -20,7 +20,7 @@ from memotr.data.formats.class_map import ClassMap
 from memotr.data.formats.mot_text import VISDRONE_CATEGORIES
 from memotr.data.problems import Problems
 from memotr.data.sequences import FrameBoxes, Recording
-from memotr.data.truth import SequenceTruth, VideoBoxes, positions, second_half
+from memotr.data.truth import SequenceTruth, VideoBoxes, beyond, positions, second_half
 from memotr.documents import brief
 from memotr.errors import UserError
 from memotr.published import BDD100K_CLASSES
@@ -116,8 +116,8 @@ class BenchmarkRules:
         _check_length_known(recording, half)
         frames = _scored_frames(recording, half)
         _, inside = positions(table.frames, recording.frames)
-        from_0 = ", counted from 0" if length and recording.frames[0] == 0 else ""
-        table.report(~inside, f"frame {{frame}} is beyond the sequence, which has {length}{from_0}", problems)
+        first = recording.frames[0] if length else 1
+        table.report(~inside, beyond(table.frames, length, first), problems)
         self._refuse_unknown(table, problems)
         regions = table.regions | self._in_ignored_category(recording)
         counted = table.marked & ~regions
@@ -245,7 +245,7 @@ def _scored_frames(recording: Recording, half: bool) -> Many[int]:
         return every
     chosen = second_half(len(every))
     if not len(chosen):
-        raise UserError(f"{recording.source}: {len(every)} frames of {recording.name} have no second half")
+        raise UserError(f"{recording.source}: a sequence of {len(every)} frames has no second half")
     return every[chosen[0] - 1 :]
 
 
@@ -256,10 +256,9 @@ def _check_length_known(recording: Recording, half: bool) -> None:
     for key in ("seqLength", "imDir"):
         if key in info.unusable:
             raise UserError(f"{file}: {info.unusable[key]}; correct it, or remove it to count the images")
-    if half and not recording.length_known:
-        raise UserError(
-            f"{recording.source}: --half needs the number of frames; put a seqinfo.ini with seqLength beside it"
-        )
+    if not recording.length_known and (half or not len(recording.frames)):
+        unknown = "--half needs the number of frames" if half else "has no rows, so the number of frames is not known"
+        raise UserError(f"{recording.source}: {unknown}; put a seqinfo.ini with seqLength beside it")
 
 
 def _report_lost(recording: Recording, table: AnnotationTable, has_image: Bools, problems: Problems) -> None:
@@ -269,8 +268,8 @@ def _report_lost(recording: Recording, table: AnnotationTable, has_image: Bools,
         return
     first, last = int(lost.min()), int(lost.max())
     if not has_image.any():
-        images = f"{recording.images[0].name} to {recording.images[-1].name}" if recording.images else "there is none"
-        message = f"has frames {first} to {last}, none of which is an image ({images})"
+        images = f"{recording.images[0].name} to {recording.images[-1].name}"
+        message = f"has frames {first} to {last}, none of which is an image ({images}): number both alike"
         problems.error(recording.source, message)
         return
     span = f"{first} to {last}" if first < last else f"{first}"

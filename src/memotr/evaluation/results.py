@@ -16,7 +16,7 @@ from memotr.data.formats.scalabel import ScalabelVideo, read_videos
 from memotr.data.problems import Problems
 from memotr.data.protocols import BDD100K_OTHERS
 from memotr.data.sequences import list_names
-from memotr.data.truth import SequenceTruth, VideoBoxes
+from memotr.data.truth import SequenceTruth, VideoBoxes, beyond
 from memotr.documents import brief
 from memotr.errors import UserError
 from memotr.evaluation.ground_truth import GroundTruth
@@ -152,9 +152,7 @@ def _numbered_as_source(table: AnnotationTable, sequence: SequenceTruth, problem
     """
     frames = table.frames
     table.report(frames < 1, "frame {frame}: frames are counted from 1", problems)
-    table.report(
-        frames > sequence.length, f"frame {{frame}} is beyond the sequence, which has {sequence.length}", problems
-    )
+    table.report(frames > sequence.length, beyond(frames, sequence.length), problems)
     outside = frames < sequence.frames[0]
     if not outside.any():
         return table

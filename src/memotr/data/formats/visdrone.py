@@ -42,7 +42,8 @@ class VisDrone(DatasetFormat):
                 continue
             frames = list_frames(images)
             table = request.files.read(file, read_truth, problems) if file.is_file() else None
-            last = int(frames.numbers[-1]) if len(frames) else 0
+            annotated = 0 if table is None else int(table.frames.max(initial=0))
+            last = int(frames.numbers[-1]) if len(frames) else annotated
             yield Recording(
                 images.name,
                 file if table is not None else images,
@@ -53,6 +54,7 @@ class VisDrone(DatasetFormat):
                 folder=images,
                 image_folder=images,
                 gapless=last == len(frames),
+                length_known=len(frames) > 0,
             )
 
 
