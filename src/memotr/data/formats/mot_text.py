@@ -125,7 +125,8 @@ def _note_uncounted(rows: TextRows, problems: Problems) -> None:
     uncounted = np.trunc(marks) == 0
     if (uncounted & (marks != 0)).any() or (len(rows) and uncounted.all()):
         count = f"{np.count_nonzero(uncounted):,} of {len(rows):,} rows do not count"
-        problems.note(rows.file, f"{count}: the integer part of their mark (column 7) is 0")
+        scores = ", as where it is a score; are these detections or results?" if (marks % 1 != 0).mean() > 0.8 else ""
+        problems.note(rows.file, f"{count}: the integer part of their mark (column 7) is 0{scores}")
 
 
 def read_results(file: Path, problems: Problems, *, numbered: bool = False) -> AnnotationTable:
