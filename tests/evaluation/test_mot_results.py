@@ -102,6 +102,19 @@ def test_bad_lines(tmp_path: Path, row: tuple[float, ...], message: str) -> None
     refused(f"MOT17-02.txt:2: {message}", tmp_path / "results", there)
 
 
+@pytest.mark.parametrize(("own", "known"), [(1, "1"), (3, "1 or 3"), (-1, "1")])
+def test_one_class_has_results_of_that_class_only(tmp_path: Path, own: int, known: str) -> None:
+    """TrackEval refuses a class above 1, too; data of one class may number it in its own way."""
+    write_sequence(tmp_path / "gt" / "dancetrack0001", [(*TRUTH[:7], own, 1)], 4)
+    there = load_ground_truth(tmp_path / "gt")
+    file = tmp_path / "results" / "dancetrack0001.txt"
+    for number in (-1, 0, 1, own):
+        write_rows(file, [(*FOUND[:7], number, -1, -1)])
+        assert read_results(file, there).boxes["dancetrack0001"].labels.tolist() == [0]
+    write_rows(file, [(*FOUND[:7], 2, -1, -1)])
+    refused(f"dancetrack0001.txt:1: column 8 is a class other than {known}, the one scored", file, there)
+
+
 def test_numbers_of_frames_that_do_not_begin_at_1(tmp_path: Path) -> None:
     there = truth(tmp_path, "a")
     write_rows(tmp_path / "results" / "a.txt", [(frame, *FOUND[1:]) for frame in (60, 63)])

@@ -29,7 +29,8 @@ class GroundTruth:
         classes: names of the scored classes.
         results: format of tracking results.
         numbers: class number in results → label; None: there is one class, or results name their classes.
-        only_class: largest class number that results may have, as in TrackEval; None: any.
+        only_class: numbers above 0 that results may have for the only class, other ones being errors as in TrackEval;
+            empty: there are several classes, or results name them.
         notes: notes for the user about the files.
     """
 
@@ -38,7 +39,7 @@ class GroundTruth:
     classes: tuple[str, ...]
     results: ResultFormat
     numbers: Mapping[int, int] | None = None
-    only_class: int | None = None
+    only_class: frozenset[int] = frozenset()
     notes: tuple[str, ...] = ()
 
     @property
@@ -114,7 +115,8 @@ def ground_truth_of(
     )
     reader = split.layout.reader
     named = reader.results.names_classes
-    only_class = 1 if fixed and not named and len(classes.names) == 1 else None
+    own = () if fixed else (number for number in classes.labels if isinstance(number, int))
+    only_class = frozenset({1, *own} if not named and len(classes.names) == 1 else ())
     numbers = None if named else _numbers(reader.numbered, classes)
     return GroundTruth(path, sequences, classes.names, reader.results, numbers, only_class, problems.brief_notes())
 

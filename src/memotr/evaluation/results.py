@@ -133,9 +133,10 @@ def _one_detector(names: Sequence[str], with_results: Sequence[str]) -> list[str
 
 def _labels(table: AnnotationTable, truth: GroundTruth, problems: Problems) -> Ints:
     """Return the labels (N,); report classes that are not scored as errors if there are several classes."""
-    if truth.only_class is not None:
-        message = f"column 8 is a class other than {truth.only_class}, the one scored"
-        table.report(table.categories > truth.only_class, message, problems)
+    if truth.only_class:
+        known = " or ".join(map(str, sorted(truth.only_class)))
+        other = (table.categories > 0) & ~np.isin(table.categories, list(truth.only_class))
+        table.report(other, f"column 8 is a class other than {known}, the one scored", problems)
     if truth.numbers is None:
         return np.zeros(len(table), np.int64)
     known = ", ".join(map(str, truth.numbers))
