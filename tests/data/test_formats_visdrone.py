@@ -62,10 +62,17 @@ def test_what_is_scored(tmp_path: Path) -> None:
     in_region, beside = "1,7,5,5,20,30,0.9,1,-1,-1", "1,8,60,60,20,30,0.9,1,-1,-1"
     for image in (folder / "sequences" / "uav01").iterdir():  # scores need none
         image.unlink()
-    for extra, false in (([], 0), ([in_region], 0), ([in_region, beside], 1)):
+    bicycle = "1,9,60,60,20,30,0.9,3,-1,-1"  # as the challenge leaves it out
+    for extra, false in (([], 0), ([in_region], 0), ([in_region, beside], 1), ([bicycle], 0)):
         write_text(tmp_path / "results" / "uav01.txt", found + extra)
-        combined = evaluate(load_ground_truth(folder), tmp_path / "results").combined
-        assert (combined["CLR_TP"], combined["CLR_FN"], combined["CLR_FP"]) == (4, 0, false)
+        scores = evaluate(load_ground_truth(folder), tmp_path / "results")
+        counts = [scores.combined[name] for name in ("CLR_TP", "CLR_FN", "CLR_FP")]
+        assert counts == [4, 0, false]
+        left_out = "1 boxes of classes that the benchmark does not score: left out"
+        assert scores.notes == ((left_out,) if bicycle in extra else ())
+    write_text(tmp_path / "results" / "uav01.txt", ["1,9,60,60,20,30,0.9,0,-1,-1"])  # classes counted from 0
+    with pytest.raises(UserError, match=r"uav01.txt:1: class 0 \(column 8\) is none of the ground truth's"):
+        evaluate(load_ground_truth(folder), tmp_path / "results")
 
 
 def test_the_same_rows_in_a_gt_txt(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from memotr.data.datasets import Split, find_truth
 from memotr.data.formats.class_map import ClassMap
 from memotr.data.formats.dataset_format import ResultFormat
 from memotr.data.formats.mot_layout import numbered
+from memotr.data.formats.mot_text import IGNORED_REGION
 from memotr.data.problems import Problems
 from memotr.data.protocols import OBJECTS
 from memotr.data.sequences import Recording, list_names
@@ -31,6 +32,7 @@ class GroundTruth:
         numbers: class number in results → label; None: there is one class, or results name their classes.
         only_class: numbers above 0 that results may have for the only class, other ones being errors as in TrackEval;
             empty: there are several classes, or results name them.
+        unscored: numbers of the benchmark's other classes, whose results are left out.
         notes: notes for the user about the files.
     """
 
@@ -40,6 +42,7 @@ class GroundTruth:
     results: ResultFormat
     numbers: Mapping[int, int] | None = None
     only_class: frozenset[int] = frozenset()
+    unscored: frozenset[int] = frozenset()
     notes: tuple[str, ...] = ()
 
     @property
@@ -118,7 +121,10 @@ def ground_truth_of(
     own = () if fixed else (number for number in classes.labels if isinstance(number, int))
     only_class = frozenset({1, *own} if not named and len(classes.names) == 1 else ())
     numbers = None if named else _numbers(reader.numbered, classes)
-    return GroundTruth(path, sequences, classes.names, reader.results, numbers, only_class, problems.brief_notes())
+    unscored = frozenset(fixed[0].known or () if fixed else ()) - {IGNORED_REGION, *classes.labels}
+    return GroundTruth(
+        path, sequences, classes.names, reader.results, numbers, only_class, unscored, problems.brief_notes()
+    )
 
 
 def _numbers(numbered: bool, classes: ClassMap) -> dict[int, int] | None:

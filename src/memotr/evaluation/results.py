@@ -72,17 +72,20 @@ def _read_text(path: Path, truth: GroundTruth, allow_missing: bool) -> Results:
     if truth.numbers is not None and len(named) and (named == NO_CATEGORY).all():
         notes.append(f"results name no class (column 8): the {len(truth.classes)} classes are scored as one")
         truth = truth.class_agnostic()
-    boxes, renumbered = {}, []
+    boxes, renumbered, unscored = {}, [], 0
     for sequence in truth.sequences:
         table = tables.get(sequence.name)
         if table is None:
             boxes[sequence.name] = VideoBoxes.empty()
             continue
         labels = _labels(table, truth, problems)
+        unscored += int(np.count_nonzero(labels < 0))
         shifted = _numbered_as_source(table, sequence, problems)
         renumbered += [sequence.name] if shifted is not table else []
         nothing = np.zeros(len(table), np.bool_)
         boxes[sequence.name], _ = VideoBoxes.by_frame(shifted, sequence.frames, labels, nothing)
+    if unscored:
+        notes.append(f"{unscored:,} boxes of classes that the benchmark does not score: left out")
     if renumbered:
         notes.append(f"results that number the second half from 1: {list_names(renumbered)}")
     return Results(truth, boxes, (*truth.notes, *notes))
@@ -132,7 +135,7 @@ def _one_detector(names: Sequence[str], with_results: Sequence[str]) -> list[str
 
 
 def _labels(table: AnnotationTable, truth: GroundTruth, problems: Problems) -> Ints:
-    """Return the labels (N,); report classes that are not scored as errors if there are several classes."""
+    """Return the labels (N,), −1 for the benchmark's unscored classes; report other classes as errors."""
     if truth.only_class:
         known = " or ".join(map(str, sorted(truth.only_class)))
         other = (table.categories > 0) & ~np.isin(table.categories, list(truth.only_class))
@@ -142,8 +145,9 @@ def _labels(table: AnnotationTable, truth: GroundTruth, problems: Problems) -> I
     known = ", ".join(map(str, truth.numbers))
     message = f"class {{category}} (column 8) is none of the ground truth's ({known})"
     remedy = "number classes as there, from 0 or from 1; -1 in every row means none"
-    table.report(~np.isin(table.categories, list(truth.numbers)), f"{message}: {remedy}", problems)
-    return np.array([truth.numbers[number] for number in table.categories.tolist()], np.int64)
+    strange = ~np.isin(table.categories, [*truth.numbers, *truth.unscored])
+    table.report(strange, f"{message}: {remedy}", problems)
+    return np.array([truth.numbers.get(number, -1) for number in table.categories.tolist()], np.int64)
 
 
 def _numbered_as_source(table: AnnotationTable, sequence: SequenceTruth, problems: Problems) -> AnnotationTable:
