@@ -195,6 +195,23 @@ def test_results_of_the_first_class_only(tmp_path: Path, first: int) -> None:
     assert scores.combined["HOTA"] == pytest.approx(np.sqrt(0.5) / 2)
 
 
+def test_boxes_that_seem_to_have_another_meaning_are_noted(tmp_path: Path) -> None:
+    truth, found = scene(12)
+    changes = {
+        "a": lambda left, top, width, height: (left, top, left + width, top + height),
+        "b": lambda *box: tuple(value / 1000 for value in box),
+        "c": lambda *box: box,
+    }
+    for name, change in changes.items():
+        write_sequence(tmp_path / "gt" / name, truth, 40)
+        write_rows(tmp_path / "results" / f"{name}.txt", [[*row[:2], *change(*row[2:6]), *row[6:]] for row in found])
+    pixels = "not left, top, width, height in pixels"
+    assert evaluate(load_ground_truth(tmp_path / "gt", format="mot17"), tmp_path / "results").notes == (
+        f"boxes that seem to be corners, {pixels}: a",
+        f"boxes that seem to be fractions of the image, {pixels}: b",
+    )
+
+
 def test_processes_change_nothing(tmp_path: Path) -> None:
     gt, results = write_split(tmp_path, ["MOT17-02", "MOT17-04", "MOT17-05"], frames=6)
     told: list[tuple[str, int]] = []

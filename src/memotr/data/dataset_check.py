@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from memotr.config import DataFormat
 from memotr.consoles import SafeConsole, progress_bar
+from memotr.data.annotations import FEWEST_BOXES, like_corners, like_fractions
 from memotr.data.dataset_report import Report
 from memotr.data.datasets import DatasetSpec, read_split, spec_at
 from memotr.data.formats.dataset_format import AnnotationFiles
@@ -24,8 +25,6 @@ from memotr.data.sequences import BoxTable, Sequence
 from memotr.io.image_files import ImageError, image_size, is_rotated, read_image
 
 DECODED_AT_MOST = 300  # images, spread over the data set, unless all are asked for
-FRACTION = 2.5  # pixels; fractions of the image are at most 1, and their sums at most 2
-FEWEST_BOXES = 10  # of a sequence from which the meaning of its columns is judged
 
 
 def check(
@@ -147,16 +146,12 @@ def _check_columns(sequence: Sequence, problems: Problems) -> None:
     if not sequence.still and (table.per_frame > 0).sum() > 1 and (seen == 1).mean() > 0.9:
         what = f"{(seen == 1).sum():,} of {len(seen):,} ids are in one frame only"
         problems.note(folder, f"{what}: they seem to number boxes, not objects, so that there are no tracks to learn")
-    x1, y1, x2, y2 = table.boxes.T
-    if (np.abs(table.boxes) <= FRACTION).all():
+    if like_fractions(table.boxes):
         problems.note(folder, "its boxes are smaller than a pixel: they seem to be fractions of the image, not pixels")
     elif sequence.size is not None:
         height, width = sequence.size
-        # In every sequence of MOT17, MOT20 and DanceTrack the first share is below 0.3; of corners it is 1.
-        beyond = ((x2 - x1 > x1) & (y2 - y1 > y1)).mean()
+        x2, y2 = table.boxes.T[2:]
         outside = ((x2 > width) | (y2 > height)).mean()
-        if beyond > 0.99 and outside > 0.2:
-            what = (
-                f"{outside:.0%} of its boxes reach out of the image, their width is above left, their height above top"
-            )
-            problems.note(folder, f"{what}: they seem to be corners (x1, y1, x2, y2) read as left, top, width, height")
+        if like_corners(table.boxes) > 0.99 and outside > 0.2:
+            what = f"{outside:.0%} of its boxes reach out of the image: they seem to be corners (x1, y1, x2, y2)"
+            problems.note(folder, f"{what}, read as left, top, width, height")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from memotr.data.annotations import NO_CATEGORY, AnnotationTable, Ints
+from memotr.data.annotations import NO_CATEGORY, AnnotationTable, Floats, Ints, like_corners, like_fractions
 from memotr.data.formats.mot_layout import DETECTOR_COPY
 from memotr.data.formats.mot_text import read_results as read_text
 from memotr.data.formats.scalabel import ScalabelVideo, read_videos
@@ -73,6 +73,7 @@ def _read_text(path: Path, truth: GroundTruth, allow_missing: bool) -> Results:
         notes.append(f"results name no class (column 8): the {len(truth.classes)} classes are scored as one")
         truth = truth.class_agnostic()
     boxes, renumbered, unscored = {}, [], 0
+    misread: dict[str, list[str]] = {}
     for sequence in truth.sequences:
         table = tables.get(sequence.name)
         if table is None:
@@ -80,15 +81,26 @@ def _read_text(path: Path, truth: GroundTruth, allow_missing: bool) -> Results:
             continue
         labels = _labels(table, truth, problems)
         unscored += int(np.count_nonzero(labels < 0))
+        if meaning := _other_meaning(table.boxes, sequence.objects.boxes):
+            misread.setdefault(meaning, []).append(sequence.name)
         shifted = _numbered_as_source(table, sequence, problems)
         renumbered += [sequence.name] if shifted is not table else []
         nothing = np.zeros(len(table), np.bool_)
         boxes[sequence.name], _ = VideoBoxes.by_frame(shifted, sequence.frames, labels, nothing)
     if unscored:
         notes.append(f"{unscored:,} boxes of classes that the benchmark does not score: left out")
+    for meaning, names in misread.items():
+        notes.append(f"boxes that seem to be {meaning}, not left, top, width, height in pixels: {list_names(names)}")
     if renumbered:
         notes.append(f"results that number the second half from 1: {list_names(renumbered)}")
     return Results(truth, boxes, (*truth.notes, *notes))
+
+
+def _other_meaning(boxes: Floats, truth: Floats) -> str | None:
+    """Return what boxes of results seem to be, if it is not what those of the ground truth are."""
+    if like_fractions(boxes) and not like_fractions(truth):
+        return "fractions of the image"
+    return "corners" if like_corners(boxes) > 0.99 and like_corners(truth) < 0.5 else None
 
 
 def _find(path: Path, truth: GroundTruth, allow_missing: bool) -> tuple[GroundTruth, dict[str, Path], list[str]]:
