@@ -160,6 +160,17 @@ def test_scores_need_no_images(tmp_path: Path) -> None:
         assert (found["CLR_TP"], found["CLR_FN"], found["CLR_FP"]) == (boxes - 2, 2, 0)
 
 
+@pytest.mark.parametrize(("step", "first", "noted"), [(1, 0, False), (1, 1, False), (5, 0, True), (1, 60, True)])
+def test_results_count_the_frames(tmp_path: Path, step: int, first: int, noted: bool) -> None:
+    """Whatever the numbers of the annotations are; a note says where they differ by more than their beginning."""
+    write_coco_video(tmp_path, videos=1)
+    edit(tmp_path, lambda c: [i.update(frame_id=first + step * i["frame_id"]) for i in c["images"]] and None, "val")
+    truth = load_ground_truth(tmp_path, split="val")
+    assert list(truth.sequences[0].frames) == list(range(1, 9))
+    numbers = f"numbered {first} to {first + 7 * step} here, and 1 to 8 in results, in this order"
+    assert [note.rpartition("frames are ")[2] for note in truth.notes] == [numbers] * noted
+
+
 def test_ids_beyond_64_bits(tmp_path: Path) -> None:
     scenes = write_coco_video(tmp_path)
     edit(tmp_path, lambda content: first(content).update(track_id=10**30))

@@ -130,7 +130,7 @@ class BenchmarkRules:
         around, _ = VideoBoxes.by_frame(table, frames, labels, regions, regions)
         distractors = np.isin(table.categories, self.distractors)[order]
         folder = recording.folder or recording.image_folder
-        numbers = frames if self.frame_index else _numbers(frames, recording)
+        numbers = frames if self.frame_index else _numbers(frames, recording, problems)
         return SequenceTruth(
             recording.name, numbers, objects, distractors, around, length, folder, recording.image_names
         )
@@ -232,9 +232,13 @@ def _literal(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
-def _numbers(frames: Many[int], recording: Recording) -> range:
-    """Return the numbers of frames in results: from 1, in the order of the sequence."""
-    first = recording.frames.index(frames[0]) + 1 if len(frames) else 1
+def _numbers(frames: Many[int], recording: Recording, problems: Problems) -> range:
+    """Return the numbers of frames in results: from 1, in the order of the sequence; note if annotations differ."""
+    every = recording.frames
+    if len(every) and (every[0] > 1 or every[-1] - every[0] >= len(every)):
+        what = f"{recording.name}: its {len(every):,} frames are numbered {every[0]} to {every[-1]} here"
+        problems.note(recording.source, f"{what}, and 1 to {len(every)} in results, in this order")
+    first = every.index(frames[0]) + 1 if len(frames) else 1
     return range(first, first + len(frames))
 
 
