@@ -123,6 +123,8 @@ def test_a_split_that_counts_from_0(tmp_path: Path) -> None:
     for truth in (*load_ground_truth(tmp_path).sequences, *load_ground_truth(tmp_path, only=["b"]).sequences):
         assert list(truth.frames) == [1, 2, 3, 4]
         assert truth.objects.frames.tolist() == truth.objects.boxes[:, 0].tolist()
+    note = f"{tmp_path}/a/gt/gt.txt: has frame 0: frames are counted from 0 in the whole split, and from 1 in results"
+    assert load_ground_truth(tmp_path, only=["b"]).notes == (note,)
     (tmp_path / "a" / "seqinfo.ini").unlink()
     assert load_ground_truth(tmp_path).sequences[0].length == 4  # the last annotated frame is 3
 
