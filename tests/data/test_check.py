@@ -1,6 +1,7 @@
 """`memotr data check`: what it tells, what it draws, and when it exits with 2."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ from tests.data.layouts import (
     write_bdd100k,
     write_crowdhuman,
     write_dancetrack,
+    write_generated,
     write_image,
     write_sequence,
     write_text,
@@ -168,6 +170,39 @@ def test_tracks_that_change_their_class(tmp_path: Path) -> None:
     notes = [str(note) for note in check(tmp_path).problems.notes]
     assert f"{tmp_path / 'a' / 'img1'}: has only one frame: too short for a clip" in notes
     assert f"{tmp_path / 'b' / 'img1'}: 1 ids change their class" in notes
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (
+            lambda k, f, i, x, y, w, h: f"{f},{i},{x},{y},{x + w},{y + h},1,1,1",
+            "corners (x1, y1, x2, y2), read as left",
+        ),
+        (lambda k, f, i, x, y, w, h: f"{f},{i},{x / 160},{y / 96},{w / 160},{h / 96},1,1,1", "fractions of the image"),
+        (lambda k, f, i, x, y, w, h: f"{f},{k},{x},{y},{w},{h},1,1,1", "30 of 30 ids are in one frame only: they seem"),
+        (lambda k, f, i, x, y, w, h: f"{f},-1,{x},{y},{w},{h},0.{k + 10},-1,-1,-1", "are these detections or results?"),
+        (lambda k, f, i, x, y, w, h: f"{f},{i},{x},{y},{w},{h},0.9,-1,-1,-1", "are these detections or results?"),
+        (lambda k, f, i, x, y, w, h: f"{f},-1,{x},{y},{w},{h},{k + 1},-1,-1,-1", "is this a file of detections?"),
+        (lambda k, f, i, x, y, w, h: f"{f},{i},{x},{y},{w},{h},1,1,1", None),
+    ],
+)
+def test_what_the_columns_look_like(tmp_path: Path, change: Callable[..., str], note: str | None) -> None:
+    scene = Scene(objects=4)
+    write_sequence(tmp_path / "a", scene)
+    rows = [(f + 1, i, *box) for f in range(scene.length) for i, _, *box in scene.boxes(f)]
+    write_text(tmp_path / "a" / "gt" / "gt.txt", [change(k, *row) for k, row in enumerate(rows)])
+    found = [str(problem) for problem in check(tmp_path).problems]
+    assert any(note in text for text in found) if note else not found, found
+
+
+def test_text_of_the_published_scripts_is_found(tmp_path: Path) -> None:
+    write_generated(tmp_path)
+    reads = r"MOT17 holds gts/<split> .*, which the format 'generated' reads"
+    for path in ("MOT17", "MOT17/gts/train"):
+        assert re.search(f"no ground truth in 2 of its sequences.*; .*{reads}", run(tmp_path / path).output)
+    with pytest.raises(UserError, match=f"img1: no ground truth here; .*{reads}"):
+        check(tmp_path / "MOT17" / "gts" / "train" / "MOT17-0001-SDP" / "img1")
 
 
 def test_stills_with_boxes_outside(tmp_path: Path) -> None:

@@ -63,6 +63,14 @@ def test_errors_with_line(tmp_path: Path, line: str, message: str) -> None:
         read_dataset(tmp_path / "CrowdHuman", "train")
 
 
+def test_a_byte_order_mark(tmp_path: Path) -> None:
+    write_crowdhuman(tmp_path)
+    before = [boxes_of(still) for still in read_dataset(tmp_path / "CrowdHuman", "train")]
+    file = tmp_path / "CrowdHuman" / "annotation_train.odgt"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert [boxes_of(still) for still in read_dataset(tmp_path / "CrowdHuman", "train")] == before
+
+
 def test_notes(tmp_path: Path) -> None:
     """Boxes without width, and images that are not annotated."""
     write_crowdhuman(tmp_path)

@@ -38,9 +38,7 @@ def test_as_written(tmp_path: Path) -> None:
 def test_only_on_request(tmp_path: Path) -> None:
     write_generated(tmp_path)
     (tmp_path / "CrowdHuman" / "annotation_val.odgt").unlink()
-    with pytest.raises(
-        UserError, match=r"text of the published scripts\) but no ground truth; the format 'generated' reads it"
-    ):
+    with pytest.raises(UserError, match=r"text of the published scripts\), which the format 'generated' reads"):
         load_split(DatasetSpec(tmp_path / "CrowdHuman"))
 
 

@@ -41,7 +41,7 @@ def test_marks_classes_and_visibility(tmp_path: Path) -> None:
     nine = read_truth(write(tmp_path, "1,1,0,0,5,5,0,3,0.25\n"), Problems(stop=True))
     assert (nine.marks.tolist(), nine.categories.tolist(), nine.visibility.tolist()) == ([0], [3], [0.25])
     assert not nine.marked.any()
-    ten = read_truth(write(tmp_path, "1,1,0,0,5,5,1,3,0.25,7\n"), Problems(stop=True))
+    ten = read_truth(write(tmp_path, "1,1,0,0,5,5,1,3.5,0.25,7\n"), Problems(stop=True))
     assert (ten.categories.tolist(), np.isnan(ten.visibility).tolist()) == ([-1], [True])
     six = read_truth(write(tmp_path, "1,1,0,0,5,5\n"), Problems(stop=True))
     assert np.isnan(six.marks).all()

@@ -123,6 +123,8 @@ def test_a_split_that_counts_from_0(tmp_path: Path) -> None:
     for truth in (*load_ground_truth(tmp_path).sequences, *load_ground_truth(tmp_path, only=["b"]).sequences):
         assert list(truth.frames) == [1, 2, 3, 4]
         assert truth.objects.frames.tolist() == truth.objects.boxes[:, 0].tolist()
+    note = f"{tmp_path}/a/gt/gt.txt: has frame 0: frames are counted from 0 in the whole split, and from 1 in results"
+    assert load_ground_truth(tmp_path, only=["b"]).notes == (note,)
     (tmp_path / "a" / "seqinfo.ini").unlink()
     assert load_ground_truth(tmp_path).sequences[0].length == 4  # the last annotated frame is 3
 
@@ -188,6 +190,9 @@ def test_bad_ground_truth(tmp_path: Path) -> None:
     refused("gt.txt:1: frame -1: frames are counted from 1", folder)
     sequence(folder, rows=[(0, 1, 0, 0, 9, 9, 1, 1, 1), (4, 1, 0, 0, 9, 9, 1, 1, 1)])
     refused("gt.txt:2: frame 4 is beyond the sequence, which has 4, counted from 0", folder)
+    sequence(folder, rows=[(frame, 1, 0, 0, 9, 9, 1, 1, 1) for frame in (60, 63)])
+    shifted = "the numbers in the file begin at 60, not at 1: number frames from 1"
+    refused(f"gt.txt:1: frame 60 is beyond the sequence, which has 4; {shifted}", folder)
     sequence(folder, rows=[ROW, (2, 1, 0, 0, 9, 9, 1, 14, 1)])
     refused(r"gt.txt:2: class 14 is none of the benchmark's \(1 to 13\); for other data, name the classes in", folder)
     for number in (1.5, float("inf"), 1e300):
@@ -206,9 +211,13 @@ def test_bad_ground_truth(tmp_path: Path) -> None:
 
 def test_halves_that_cannot_be(tmp_path: Path) -> None:
     folder = sequence(tmp_path / "a", length=1)
-    refused("1 frames of a have no second half", folder, half=True)
+    refused("a sequence of 1 frames has no second half", folder, half=True)
     (folder / "seqinfo.ini").unlink()
     refused("--half needs the number of frames", folder, half=True)
+    sequence(folder, rows=[])
+    (folder / "seqinfo.ini").unlink()
+    refused("gt.txt: --half needs the number of frames", folder, half=True)
+    refused("gt.txt: has no rows, so the number of frames is not known; put a seqinfo.ini with seqLength", folder)
 
 
 def test_a_seqmap_beside_data_without_seqmaps_is_no_error(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_results_of_one_detector_are_scored_on_its_copies_of_mot17(tmp_path: Pat
     ("row", "message"),
     [
         ((0, *FOUND[1:]), "frame 0: frames are counted from 1"),
-        ((5, *FOUND[1:]), "frame 5 is beyond the sequence, which has 4"),
+        ((5, *FOUND[1:]), "frame 5 is beyond the sequence, which has 4$"),
         ((2, *FOUND[1:7], 3, -1, -1), "column 8 is a class other than 1, the one scored"),
         ((2, *FOUND[1:7], float("inf"), -1, -1), "column 8 is a class other than 1, the one scored"),
         ((2, 5, 1, 1, float("nan"), 9, 1, -1, -1, -1), "a coordinate is NaN, infinite or beyond any image"),
@@ -102,11 +102,34 @@ def test_bad_lines(tmp_path: Path, row: tuple[float, ...], message: str) -> None
     refused(f"MOT17-02.txt:2: {message}", tmp_path / "results", there)
 
 
+@pytest.mark.parametrize(("own", "known"), [(1, "1"), (3, "1 or 3"), (-1, "1")])
+def test_one_class_has_results_of_that_class_only(tmp_path: Path, own: int, known: str) -> None:
+    """TrackEval refuses a class above 1, too; data of one class may number it in its own way."""
+    write_sequence(tmp_path / "gt" / "dancetrack0001", [(*TRUTH[:7], own, 1)], 4)
+    there = load_ground_truth(tmp_path / "gt")
+    file = tmp_path / "results" / "dancetrack0001.txt"
+    for number in (-1, 0, 1, own):
+        write_rows(file, [(*FOUND[:7], number, -1, -1)])
+        assert read_results(file, there).boxes["dancetrack0001"].labels.tolist() == [0]
+    write_rows(file, [(*FOUND[:7], 2, -1, -1)])
+    refused(f"dancetrack0001.txt:1: column 8 is a class other than {known}, the one scored", file, there)
+
+
+def test_numbers_of_frames_that_do_not_begin_at_1(tmp_path: Path) -> None:
+    there = truth(tmp_path, "a")
+    write_rows(tmp_path / "results" / "a.txt", [(frame, *FOUND[1:]) for frame in (60, 63)])
+    shifted = "the numbers in the file begin at 60, not at 1: number frames from 1"
+    refused(f"a.txt:1: frame 60 is beyond the sequence, which has 4; {shifted}", tmp_path / "results", there)
+
+
 def test_classes_that_the_ground_truth_has_not(tmp_path: Path) -> None:
     write_sequence(tmp_path / "gt" / "a", [TRUTH, (1, 2, 10, 10, 20, 40, 1, 4, 1)], 4)
     there = load_ground_truth(tmp_path / "gt")
     write_rows(tmp_path / "results" / "a.txt", [(*FOUND[:7], 4), (2, *FOUND[1:7], 3)])
-    refused(r"a.txt:2: column 8 is no class of the ground truth \(1, 4\)", tmp_path / "results", there)
+    refused(r"a.txt:2: class 3 \(column 8\) is none of the ground truth's \(1, 4\)", tmp_path / "results", there)
+    for numbers in ((0, 0), (0, 1), (-1, 4)):  # counted from 0; only some rows without a class
+        write_rows(tmp_path / "results" / "a.txt", [(k + 1, *FOUND[1:7], number) for k, number in enumerate(numbers)])
+        refused("a.txt:1: class .* number classes as there, from 0 or from 1", tmp_path / "results", there)
     for number in (1.5, float("inf")):
         write_rows(tmp_path / "results" / "a.txt", [(*FOUND[:7], 4), (2, *FOUND[1:7], number)])
         refused(rf"a.txt:2: class {number} \(column 8\) is not a whole number", tmp_path / "results", there)

@@ -10,9 +10,12 @@ from PIL import Image
 
 from memotr.data.formats.frame_files import list_frames
 from memotr.errors import UserError
+from memotr.evaluation.scoring import evaluate
 from memotr.io.frames import Frame, Source
 from memotr.io.image_files import read_image
+from memotr.io.mot import MotSink
 from memotr.io.sources import open_source
+from tests.io.results import make_tracks
 from tests.io.videos import number_of, numbered
 
 
@@ -122,6 +125,56 @@ def test_mot_sequence(tmp_path: Path) -> None:
         assert (source.name, source.kind, source.fps, source.frame_count) == ("MOT17-02-SDP", "sequence", 30, 5)
         assert [frame.file_name for frame in frames][:2] == ["000001.png", "000002.png"]
         assert [frame.index for frame in frames] == list(range(5))
+
+
+@pytest.mark.parametrize(
+    ("names", "indices", "note"),
+    [
+        (["1", "2", "4", "5"], [0, 1, 3, 4], "s: its 4 images are numbered 1 to 5; results have these numbers"),
+        (["000000", "000001"], [0, 1], None),
+        (["0", "2"], [0, 2], "s: its 2 images are numbered 0 to 2; results have these numbers"),
+        (["2", "3"], [1, 2], "s: its 2 images are numbered 2 to 3; results have these numbers"),
+        (["60", "61"], [59, 60], "s: its 2 images are numbered 60 to 61; results have these numbers"),
+        (["a", "b2", "b10"], [0, 1, 2], None),  # not all have a number
+        (["1_cam1", "3_cam1"], [0, 1], None),  # two have the same
+    ],
+)
+def test_frames_of_a_sequence_have_the_numbers_of_its_images(
+    tmp_path: Path, names: list[str], indices: list[int], note: str | None
+) -> None:
+    write_folder(tmp_path / "s" / "img1", [f"{name}.png" for name in names])
+    source, frames = read(tmp_path / "s")
+    assert [frame.index for frame in frames] == indices
+    assert [frame.time for frame in frames] == pytest.approx([(index - indices[0]) / 25 for index in indices])
+    assert source.notes == ([] if note is None else [note])
+    _, later = read(tmp_path / "s", start=1, max_frames=1)
+    assert [frame.index for frame in later] == indices[1:2]
+
+
+def test_frames_of_other_folders_are_counted(tmp_path: Path) -> None:
+    for names, note in (
+        (["1", "3"], ["1: its 2 images are numbered 1 to 3; results count them without gaps"]),
+        ("57", []),
+    ):
+        source, frames = read(write_folder(tmp_path / names[0], [f"{name}.png" for name in names]))
+        assert [frame.index for frame in frames] == [0, 1]
+        assert source.notes == note
+
+
+def test_a_missing_image_of_a_sequence_is_a_miss(tmp_path: Path) -> None:
+    """Results of its tracking are scored as those of the other frames."""
+    folder = write_folder(tmp_path / "gt" / "s" / "img1", [f"{number:06d}.png" for number in range(1, 11)])
+    (folder / "000005.png").unlink()
+    (folder.parent / "seqinfo.ini").write_text("[Sequence]\nseqLength=10\n")
+    (folder.parent / "gt.txt").write_text("".join(f"{n},1,{10 * n},5,20,20,1,1,1\n" for n in range(1, 11)))
+    (tmp_path / "results").mkdir()
+    with open_source(folder.parent) as source, MotSink(tmp_path / "results" / "s.txt") as sink:
+        for frame in source:
+            left = 10 * (number_of(frame.image) + 1)
+            sink.write(frame, make_tracks([[left, 5, left + 20, 25]], frame=frame.index))
+    found = evaluate(tmp_path / "gt", tmp_path / "results").combined
+    assert (found["CLR_TP"], found["CLR_FN"], found["CLR_FP"]) == (9, 1, 0)
+    assert found["HOTA"] == pytest.approx(0.9)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from memotr.data.formats import FORMATS
 from memotr.data.formats.class_map import ClassMap, numbered_classes
 from memotr.data.formats.dataset_format import DATASET_FILE, WHOLE, AnnotationFiles, DetectorChoice, SplitRequest
 from memotr.data.formats.frame_files import size_of
-from memotr.data.layouts import Layout, alike, recognise, recognise_truth
+from memotr.data.layouts import Layout, alike, recognise, recognise_truth, text_of_scripts
 from memotr.data.problems import Problems
 from memotr.data.protocols import BDD100K_WITH_OTHERS, PERSON, RULES, BenchmarkRules, rules_name
 from memotr.data.sequences import Recording, Sequence, first_half_length
@@ -81,7 +81,8 @@ class Split:
 
     def rules_of(self, recording: Recording, protocol: Protocol = "auto") -> BenchmarkRules:
         """Return the rules for a sequence; ``protocol`` as in :func:`memotr.data.protocols.rules_name`."""
-        return RULES[rules_name(recording.name, self.layout.reader.rules, protocol)]
+        shown = recording.rules if self.classes is None else None
+        return RULES[rules_name(recording.name, self.layout.reader.rules or shown, protocol)]
 
     def named_classes(self) -> ClassMap | None:
         """Return the classes named by the user or dataset.yaml, by number if the format numbers its classes."""
@@ -132,7 +133,8 @@ class Split:
                 yield sequence
         if without:
             message = f"no ground truth in {without:,} of its sequences: they can be tracked, not trained on"
-            problems.error(self.request.place, message)
+            generated = text_of_scripts(self.layout.root)
+            problems.error(self.request.place, f"{message}; {generated}" if generated else message)
 
     def _found_classes(self, first: Recording, problems: Problems) -> ClassMap:
         """Return the classes of all splits of the data set, so that a class has the same label in each."""

@@ -19,6 +19,8 @@ from memotr.data.problems import Problems
 from memotr.documents import read_yaml
 from memotr.errors import UserError
 
+LEVELS_ABOVE = 4  # a folder of frames is so far below its data set (gts/train/<sequence>/img1)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -134,6 +136,15 @@ def _match_format(root: Path, wanted: DataFormat, settings: DatasetFile) -> Layo
     return None
 
 
+def text_of_scripts(root: Path) -> str:
+    """Return which folder here or above is one that only a format on request reads, or an empty text."""
+    for folder in (root, *root.absolute().parents[:LEVELS_ABOVE]):
+        for reader in FORMATS:
+            if reader.by_request and reader.splits(folder)[0]:
+                return f"{folder} holds {reader.layout}, which the format '{reader.name}' reads"
+    return ""
+
+
 def _nothing_found(root: Path, wanted: DataFormat) -> str:
     """Return the message for an unrecognised folder; it names data sets in subfolders or another format that fits."""
     layouts = (_match_format(folder, wanted, DatasetFile()) for folder in subfolders(root))
@@ -143,8 +154,7 @@ def _nothing_found(root: Path, wanted: DataFormat) -> str:
     if wanted != "auto":
         other = _match_format(root, "auto", DatasetFile())
         return f"{root}: is not in the format {wanted}" + (f" but {other.format}" if other else "")
-    for reader in FORMATS:
-        if reader.by_request and reader.splits(root)[0]:
-            return f"{root}: holds {reader.layout} but no ground truth; the format '{reader.name}' reads it"
+    if generated := text_of_scripts(root):
+        return f"{root}: no ground truth here; {generated}"
     known = dict.fromkeys(reader.layout for reader in FORMATS if not reader.by_request)
     return f"{root}: no data set recognised; known layouts are {', '.join(known)}"

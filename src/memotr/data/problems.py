@@ -14,6 +14,7 @@ from memotr.filenames import unusable
 Place = int | str  # a line, from 1, or words where a file has no useful lines ("annotation 17")
 
 SPANS_AT_MOST = 20
+NOTES_AT_MOST = 20
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,13 @@ class Problems:
     def notes(self) -> list[Problem]:
         """Problems that are not errors."""
         return [problem for problem in self if not problem.fatal]
+
+    def brief_notes(self) -> tuple[str, ...]:
+        """Return the first notes as text, and how many more there are."""
+        notes = self.notes
+        more = len(notes) - NOTES_AT_MOST
+        last = (f"{more:,} more notes: memotr data check lists them",) if more > 0 else ()
+        return (*map(str, notes[:NOTES_AT_MOST]), *last)
 
     def raise_errors(self, root: Path) -> None:
         """Raise UserError with the first error of the data set in ``root``, if there is one."""

@@ -17,9 +17,10 @@ import numpy as np
 
 from memotr.data.annotations import NO_CATEGORY, AnnotationTable, Bools, Floats, Ints
 from memotr.data.formats.class_map import ClassMap
+from memotr.data.formats.mot_text import VISDRONE_CATEGORIES
 from memotr.data.problems import Problems
 from memotr.data.sequences import FrameBoxes, Recording
-from memotr.data.truth import SequenceTruth, VideoBoxes, positions, second_half
+from memotr.data.truth import SequenceTruth, VideoBoxes, beyond, positions, second_half
 from memotr.documents import brief
 from memotr.errors import UserError
 from memotr.published import BDD100K_CLASSES
@@ -115,8 +116,8 @@ class BenchmarkRules:
         _check_length_known(recording, half)
         frames = _scored_frames(recording, half)
         _, inside = positions(table.frames, recording.frames)
-        from_0 = ", counted from 0" if length and recording.frames[0] == 0 else ""
-        table.report(~inside, f"frame {{frame}} is beyond the sequence, which has {length}{from_0}", problems)
+        first = recording.frames[0] if length else 1
+        table.report(~inside, beyond(table.frames, length, first), problems)
         self._refuse_unknown(table, problems)
         regions = table.regions | self._in_ignored_category(recording)
         counted = table.marked & ~regions
@@ -129,7 +130,7 @@ class BenchmarkRules:
         around, _ = VideoBoxes.by_frame(table, frames, labels, regions, regions)
         distractors = np.isin(table.categories, self.distractors)[order]
         folder = recording.folder or recording.image_folder
-        numbers = frames if self.frame_index else _numbers(frames, recording)
+        numbers = frames if self.frame_index else _numbers(frames, recording, problems)
         return SequenceTruth(
             recording.name, numbers, objects, distractors, around, length, folder, recording.image_names
         )
@@ -164,7 +165,7 @@ RULES: Mapping[str, BenchmarkRules] = {
     "mot17": BenchmarkRules(PERSON, PEDESTRIAN, MOT_CLASSES, _MOT16.distractors, whole_pixels=True),
     "mot20": BenchmarkRules(PERSON, PEDESTRIAN, MOT_CLASSES, (2, 6, 7, 8, 12)),  # 6: non-motorised vehicle
     "motsynth": BenchmarkRules(trained_classes=PERSON, visible_only=True),  # as published
-    "visdrone": BenchmarkRules(VISDRONE, VISDRONE, known=range(12)),
+    "visdrone": BenchmarkRules(VISDRONE, VISDRONE, known=VISDRONE_CATEGORIES),
     "bdd100k": BenchmarkRules(
         # As published: the three other categories, which the benchmark does not score, are no training examples.
         trained_classes=ClassMap.of({name: name for name in BDD100K_CLASSES}, left_out=BDD100K_OTHERS),
@@ -231,9 +232,13 @@ def _literal(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
-def _numbers(frames: Many[int], recording: Recording) -> range:
-    """Return the numbers of frames in results: from 1, in the order of the sequence."""
-    first = recording.frames.index(frames[0]) + 1 if len(frames) else 1
+def _numbers(frames: Many[int], recording: Recording, problems: Problems) -> range:
+    """Return the numbers of frames in results: from 1, in the order of the sequence; note if annotations differ."""
+    every = recording.frames
+    if len(every) and (every[0] > 1 or every[-1] - every[0] >= len(every)):
+        what = f"{recording.name}: its {len(every):,} frames are numbered {every[0]} to {every[-1]} here"
+        problems.note(recording.source, f"{what}, and 1 to {len(every)} in results, in this order")
+    first = every.index(frames[0]) + 1 if len(frames) else 1
     return range(first, first + len(frames))
 
 
@@ -244,7 +249,7 @@ def _scored_frames(recording: Recording, half: bool) -> Many[int]:
         return every
     chosen = second_half(len(every))
     if not len(chosen):
-        raise UserError(f"{recording.source}: {len(every)} frames of {recording.name} have no second half")
+        raise UserError(f"{recording.source}: a sequence of {len(every)} frames has no second half")
     return every[chosen[0] - 1 :]
 
 
@@ -255,10 +260,9 @@ def _check_length_known(recording: Recording, half: bool) -> None:
     for key in ("seqLength", "imDir"):
         if key in info.unusable:
             raise UserError(f"{file}: {info.unusable[key]}; correct it, or remove it to count the images")
-    if half and not recording.length_known:
-        raise UserError(
-            f"{recording.source}: --half needs the number of frames; put a seqinfo.ini with seqLength beside it"
-        )
+    if not recording.length_known and (half or not len(recording.frames)):
+        unknown = "--half needs the number of frames" if half else "has no rows, so the number of frames is not known"
+        raise UserError(f"{recording.source}: {unknown}; put a seqinfo.ini with seqLength beside it")
 
 
 def _report_lost(recording: Recording, table: AnnotationTable, has_image: Bools, problems: Problems) -> None:
@@ -268,8 +272,8 @@ def _report_lost(recording: Recording, table: AnnotationTable, has_image: Bools,
         return
     first, last = int(lost.min()), int(lost.max())
     if not has_image.any():
-        images = f"{recording.images[0].name} to {recording.images[-1].name}" if recording.images else "there is none"
-        message = f"has frames {first} to {last}, none of which is an image ({images})"
+        images = f"{recording.images[0].name} to {recording.images[-1].name}"
+        message = f"has frames {first} to {last}, none of which is an image ({images}): number both alike"
         problems.error(recording.source, message)
         return
     span = f"{first} to {last}" if first < last else f"{first}"

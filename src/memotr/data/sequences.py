@@ -41,6 +41,7 @@ class Recording:
         gapless: no image is missing before or between the others.
         info: content of its seqinfo.ini, if any.
         length_known: False if the last annotated frame is the only information about the length.
+        rules: name of the benchmark rules that its annotations call for; None: those of its format or its name.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Recording:
     gapless: bool = True
     info: SeqInfo = field(default_factory=SeqInfo)
     length_known: bool = True
+    rules: str | None = None
 
     def __post_init__(self) -> None:
         check_filename(self.name, self.source)

@@ -18,6 +18,21 @@ from memotr.data.sequences import first_half_length
 from memotr.filenames import check_filename
 
 
+def beyond(frames: Ints, length: int, first: int = 1) -> str:
+    """Return the error about the frames of a file that are beyond its sequence, for :meth:`AnnotationTable.report`.
+
+    Args:
+        frames: (N,) numbers of all frames of the file.
+        length: number of frames of the sequence.
+        first: number of its first frame.
+    """
+    lowest, highest = (int(frames.min()), int(frames.max())) if len(frames) else (first, first)
+    shifted = lowest > first and highest - lowest < length
+    from_0 = "" if first else ", counted from 0"
+    hint = f"; the numbers in the file begin at {lowest}, not at {first}: number frames from {first}" if shifted else ""
+    return f"frame {{frame}} is beyond the sequence, which has {length}{from_0}{hint}"
+
+
 def second_half(length: int) -> range:
     """Return the frame numbers, from 1, that half splits validate on."""
     return range(first_half_length(length) + 1, length + 1)

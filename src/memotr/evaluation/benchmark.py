@@ -107,7 +107,7 @@ def load_benchmark(
     recordings = list(found.recordings(problems))
     truth = None
     if scored:  # read before tracking, which may take hours
-        truth = ground_truth_of(path, found, recordings, format, half=half)
+        truth = ground_truth_of(path, found, recordings, format, problems, half=half)
     elif not recordings:
         raise UserError(f"{path}: no sequences here")
     if any(recording.still for recording in recordings):

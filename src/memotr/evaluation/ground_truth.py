@@ -11,6 +11,7 @@ from memotr.data.datasets import Split, find_truth
 from memotr.data.formats.class_map import ClassMap
 from memotr.data.formats.dataset_format import ResultFormat
 from memotr.data.formats.mot_layout import numbered
+from memotr.data.formats.mot_text import IGNORED_REGION
 from memotr.data.problems import Problems
 from memotr.data.protocols import OBJECTS
 from memotr.data.sequences import Recording, list_names
@@ -29,7 +30,10 @@ class GroundTruth:
         classes: names of the scored classes.
         results: format of tracking results.
         numbers: class number in results → label; None: there is one class, or results name their classes.
-        only_class: largest class number that results may have, as in TrackEval; None: any.
+        only_class: numbers above 0 that results may have for the only class, other ones being errors as in TrackEval;
+            empty: there are several classes, or results name them.
+        unscored: numbers of the benchmark's other classes, whose results are left out.
+        notes: notes for the user about the files.
     """
 
     path: Path
@@ -37,7 +41,9 @@ class GroundTruth:
     classes: tuple[str, ...]
     results: ResultFormat
     numbers: Mapping[int, int] | None = None
-    only_class: int | None = None
+    only_class: frozenset[int] = frozenset()
+    unscored: frozenset[int] = frozenset()
+    notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -81,13 +87,17 @@ def load_ground_truth(
     if format == "bdd100k" and layout == "auto":
         layout = "bdd100k"
     found = find_truth(path, split=split, seqmap=seqmap, only=tuple(only), format=layout)
-    return ground_truth_of(path, found, list(found.recordings(Problems(stop=True))), format, half=half)
+    problems = Problems(stop=True)
+    return ground_truth_of(path, found, list(found.recordings(problems)), format, problems, half=half)
 
 
 def ground_truth_of(
-    path: Path, split: Split, recordings: Sequence[Recording], format: Protocol, *, half: bool
+    path: Path, split: Split, recordings: Sequence[Recording], format: Protocol, problems: Problems, *, half: bool
 ) -> GroundTruth:
-    """Return the ground truth in the recordings of a split; see :func:`load_ground_truth`."""
+    """Return the ground truth in the recordings of a split; see :func:`load_ground_truth`.
+
+    ``problems`` stops at errors, and has the notes of reading the recordings.
+    """
     if not recordings:
         raise UserError(_none_named(path, split))
     if all(recording.table is None for recording in recordings):
@@ -102,7 +112,6 @@ def ground_truth_of(
     fixed = [rule for rule in rules if rule.scored_classes is not None]
     classes = fixed[0].scored_classes if fixed else _own_classes(split, recordings)
     assert classes is not None
-    problems = Problems(stop=True)
     sequences = tuple(
         rule.scored(recording, classes, problems, half=half)
         for rule, recording in zip(rules, recordings, strict=True)
@@ -110,9 +119,13 @@ def ground_truth_of(
     )
     reader = split.layout.reader
     named = reader.results.names_classes
-    only_class = 1 if fixed and not named and len(classes.names) == 1 else None
+    own = () if fixed else (number for number in classes.labels if isinstance(number, int))
+    only_class = frozenset({1, *own} if not named and len(classes.names) == 1 else ())
     numbers = None if named else _numbers(reader.numbered, classes)
-    return GroundTruth(path, sequences, classes.names, reader.results, numbers, only_class)
+    unscored = frozenset(fixed[0].known or () if fixed else ()) - {IGNORED_REGION, *classes.labels}
+    return GroundTruth(
+        path, sequences, classes.names, reader.results, numbers, only_class, unscored, problems.brief_notes()
+    )
 
 
 def _numbers(numbered: bool, classes: ClassMap) -> dict[int, int] | None:

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from memotr.data.annotations import NO_CATEGORY, AnnotationTable, Ints
+from memotr.data.annotations import NO_CATEGORY, AnnotationTable, Floats, Ints, like_corners, like_fractions
 from memotr.data.formats.mot_layout import DETECTOR_COPY
 from memotr.data.formats.mot_text import read_results as read_text
 from memotr.data.formats.scalabel import ScalabelVideo, read_videos
 from memotr.data.problems import Problems
 from memotr.data.protocols import BDD100K_OTHERS
 from memotr.data.sequences import list_names
-from memotr.data.truth import SequenceTruth, VideoBoxes
+from memotr.data.truth import SequenceTruth, VideoBoxes, beyond
 from memotr.documents import brief
 from memotr.errors import UserError
 from memotr.evaluation.ground_truth import GroundTruth
@@ -31,7 +31,7 @@ class Results:
     Attributes:
         truth: ground truth of the sequences to score.
         boxes: sequence name → predictions, with frames numbered as in its ground truth.
-        notes: notes for the user about the files.
+        notes: notes for the user about the files, those of the ground truth first.
     """
 
     truth: GroundTruth
@@ -68,23 +68,39 @@ def _read_text(path: Path, truth: GroundTruth, allow_missing: bool) -> Results:
     empty = [name for name, found in tables.items() if not len(found)]
     if empty:
         notes.append(f"empty result files: {list_names(empty)}")
-    if truth.numbers is not None and not any((found.categories > 0).any() for found in tables.values()):
+    named = np.concatenate([[], *(found.categories for found in tables.values())])
+    if truth.numbers is not None and len(named) and (named == NO_CATEGORY).all():
         notes.append(f"results name no class (column 8): the {len(truth.classes)} classes are scored as one")
         truth = truth.class_agnostic()
-    boxes, renumbered = {}, []
+    boxes, renumbered, unscored = {}, [], 0
+    misread: dict[str, list[str]] = {}
     for sequence in truth.sequences:
         table = tables.get(sequence.name)
         if table is None:
             boxes[sequence.name] = VideoBoxes.empty()
             continue
         labels = _labels(table, truth, problems)
+        unscored += int(np.count_nonzero(labels < 0))
+        if meaning := _other_meaning(table.boxes, sequence.objects.boxes):
+            misread.setdefault(meaning, []).append(sequence.name)
         shifted = _numbered_as_source(table, sequence, problems)
         renumbered += [sequence.name] if shifted is not table else []
         nothing = np.zeros(len(table), np.bool_)
         boxes[sequence.name], _ = VideoBoxes.by_frame(shifted, sequence.frames, labels, nothing)
+    if unscored:
+        notes.append(f"{unscored:,} boxes of classes that the benchmark does not score: left out")
+    for meaning, names in misread.items():
+        notes.append(f"boxes that seem to be {meaning}, not left, top, width, height in pixels: {list_names(names)}")
     if renumbered:
         notes.append(f"results that number the second half from 1: {list_names(renumbered)}")
-    return Results(truth, boxes, tuple(notes))
+    return Results(truth, boxes, (*truth.notes, *notes))
+
+
+def _other_meaning(boxes: Floats, truth: Floats) -> str | None:
+    """Return what boxes of results seem to be, if it is not what those of the ground truth are."""
+    if like_fractions(boxes) and not like_fractions(truth):
+        return "fractions of the image"
+    return "corners" if like_corners(boxes) > 0.99 and like_corners(truth) < 0.5 else None
 
 
 def _find(path: Path, truth: GroundTruth, allow_missing: bool) -> tuple[GroundTruth, dict[str, Path], list[str]]:
@@ -131,16 +147,19 @@ def _one_detector(names: Sequence[str], with_results: Sequence[str]) -> list[str
 
 
 def _labels(table: AnnotationTable, truth: GroundTruth, problems: Problems) -> Ints:
-    """Return the labels (N,); report classes that are not scored as errors if there are several classes."""
-    if truth.only_class is not None:
-        message = f"column 8 is a class other than {truth.only_class}, the one scored"
-        table.report(table.categories > truth.only_class, message, problems)
+    """Return the labels (N,), −1 for the benchmark's unscored classes; report other classes as errors."""
+    if truth.only_class:
+        known = " or ".join(map(str, sorted(truth.only_class)))
+        other = (table.categories > 0) & ~np.isin(table.categories, list(truth.only_class))
+        table.report(other, f"column 8 is a class other than {known}, the one scored", problems)
     if truth.numbers is None:
         return np.zeros(len(table), np.int64)
     known = ", ".join(map(str, truth.numbers))
-    message = f"column 8 is no class of the ground truth ({known})"
-    table.report(~np.isin(table.categories, list(truth.numbers)), message, problems)
-    return np.array([truth.numbers[number] for number in table.categories.tolist()], np.int64)
+    message = f"class {{category}} (column 8) is none of the ground truth's ({known})"
+    remedy = "number classes as there, from 0 or from 1; -1 in every row means none"
+    strange = ~np.isin(table.categories, [*truth.numbers, *truth.unscored])
+    table.report(strange, f"{message}: {remedy}", problems)
+    return np.array([truth.numbers.get(number, -1) for number in table.categories.tolist()], np.int64)
 
 
 def _numbered_as_source(table: AnnotationTable, sequence: SequenceTruth, problems: Problems) -> AnnotationTable:
@@ -150,9 +169,7 @@ def _numbered_as_source(table: AnnotationTable, sequence: SequenceTruth, problem
     """
     frames = table.frames
     table.report(frames < 1, "frame {frame}: frames are counted from 1", problems)
-    table.report(
-        frames > sequence.length, f"frame {{frame}} is beyond the sequence, which has {sequence.length}", problems
-    )
+    table.report(frames > sequence.length, beyond(frames, sequence.length), problems)
     outside = frames < sequence.frames[0]
     if not outside.any():
         return table
@@ -189,7 +206,7 @@ def _read_scalabel(path: Path, truth: GroundTruth, allow_missing: bool) -> Resul
         labels = _named_labels(video, truth.classes)
         nothing = np.zeros(len(video.table), np.bool_)
         boxes[sequence.name], _ = VideoBoxes.by_frame(video.table, sequence.frames, labels, nothing)
-    return Results(truth, boxes, tuple(notes))
+    return Results(truth, boxes, (*truth.notes, *notes))
 
 
 def _videos(path: Path) -> dict[str, ScalabelVideo]:

@@ -24,10 +24,11 @@ class Frame:
     """One frame of a source.
 
     Attributes:
-        index: number in the whole source, from 0. Frames that start, stride or skipped images leave out are counted, so
-            frame 100 of a video is always frame 100. MOT files count from 1 and hold ``index + 1``.
+        index: number in the whole source, from 0. Frames that start, stride, skipped images or gaps in the numbers of a
+            MOT sequence's images leave out are counted, so frame 100 of a video is always frame 100. MOT files count
+            from 1 and hold ``index + 1``.
         image: (H, W, 3) uint8 RGB, upright.
-        time: seconds since the first frame of the source.
+        time: seconds since the first frame of the source, those of missing frames included.
         file_name: name of the image file; None for video.
     """
 

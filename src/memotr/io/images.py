@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class ImageSource(Source):
         selection: see :class:`Source`.
         skip_bad: skip files that cannot be read; None raises an error that does not suggest to skip them.
         upright: apply the rotation in a file's EXIF data.
+        indices: ascending ``Frame.index`` of each file; None: its position. The selection counts positions.
     """
 
     def __init__(
@@ -38,8 +39,10 @@ class ImageSource(Source):
         selection: Selection,
         skip_bad: bool | None,
         upright: bool = True,
+        indices: Sequence[int] | None = None,
     ) -> None:
         super().__init__(name, kind, fps, len(files), selection)
+        self._indices = range(len(files)) if indices is None else indices
         self._upright = upright
         self._files = files
         self._native_fps = fps
@@ -48,8 +51,8 @@ class ImageSource(Source):
     def __iter__(self) -> Generator[Frame, None, None]:
         skipped: list[str] = []
         chosen = self.selection.indices(len(self._files))
-        for index in chosen:
-            file = self._files[index]
+        for position in chosen:
+            file, index = self._files[position], self._indices[position]
             try:
                 image = read_image(file, upright=self._upright)
             except UserError as error:
@@ -59,7 +62,7 @@ class ImageSource(Source):
                     raise UserError(f"{error}{remedy}") from error
                 skipped.append(file.name)
                 continue
-            yield Frame(index, image, float(index / self._native_fps), file.name)
+            yield Frame(index, image, float((index - self._indices[0]) / self._native_fps), file.name)
         if not skipped:
             return
         names = ", ".join(skipped[:NAMED_AT_MOST]) + (", …" if len(skipped) > NAMED_AT_MOST else "")
@@ -78,6 +81,9 @@ def open_image(file: Path, selection: Selection) -> ImageSource:
 def open_folder(folder: Path, selection: Selection, *, skip_bad: bool) -> ImageSource:
     """Open a folder of images, sorted by number (2 before 10), or a MOT sequence folder (``img1/``, ``seqinfo.ini``).
 
+    The frames of a MOT sequence have the numbers in the names of its images, as in its ground truth: where an image is
+    missing, a number is. Those of other folders are counted.
+
     Raises:
         UserError: there is no image in the folder, or ``seqinfo.ini`` cannot be read.
     """
@@ -85,37 +91,52 @@ def open_folder(folder: Path, selection: Selection, *, skip_bad: bool) -> ImageS
     sequence = folder.resolve().parent if folder.resolve().name == "img1" else folder
     info_file = sequence / "seqinfo.ini"
     if not info_file.is_file() and not (sequence / "img1").is_dir():
-        return ImageSource(
-            _images_in(folder),
+        images, numbers = _images_in(folder)
+        source = ImageSource(
+            images,
             name=folder.resolve().name,
             kind="images",
             fps=DEFAULT_FPS,
             selection=selection,
             skip_bad=skip_bad,
         )
+        if numbers[0] <= 1 and numbers[-1] - numbers[0] >= len(images):
+            _note_numbers(source, numbers, "results count them without gaps")
+        return source
     info = read_seqinfo(info_file)
     for key in ("frameRate", "imDir"):
         if key in info.unusable:
             raise UserError(f"{info_file}: {info.unusable[key]}; correct it, or remove the line")
     # seqLength is not used: in shortened copies of a data set it still is the length of the full sequence.
-    images = _images_in(sequence / info.image_folder)
-    return ImageSource(
+    images, numbers = _images_in(sequence / info.image_folder)
+    first = min(1, numbers[0])  # images are numbered from 0 or 1
+    source = ImageSource(
         images,
         name=sequence.resolve().name if info.name is None or unusable(info.name) else info.name,
         kind="sequence",
         fps=info.fps or DEFAULT_FPS,
         selection=selection,
         skip_bad=skip_bad,
+        indices=[number - first for number in numbers],
     )
+    if numbers[-1] - first >= len(images):
+        _note_numbers(source, numbers, "results have these numbers")
+    return source
 
 
-def _images_in(folder: Path) -> list[Path]:
+def _note_numbers(source: ImageSource, numbers: Sequence[int], outcome: str) -> None:
+    span = f"{numbers[0]} to {numbers[-1]}"
+    source.notes.append(f"{source.name}: its {len(numbers):,} images are numbered {span}; {outcome}")
+
+
+def _images_in(folder: Path) -> tuple[list[Path], Sequence[int]]:
+    """Return the images in order and their numbers, which are those in their names or, if not usable, 1, 2, …."""
     if not folder.is_dir():
         raise UserError(f"there is no image folder {folder}; imDir in seqinfo.ini names it")
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    images, _ = in_order(e.name for e in entries if e.suffix.lower() in IMAGE_SUFFIXES and e.is_file())
+    images, numbers = in_order(e.name for e in entries if e.suffix.lower() in IMAGE_SUFFIXES and e.is_file())
     if images:
-        return [folder / name for name in images]
+        return [folder / name for name in images], numbers or range(1, len(images) + 1)
     sequences = sorted(entry.name for entry in entries if (entry / "img1").is_dir())
     if sequences:
         raise UserError(f"{folder} holds {len(sequences)} sequences ({sequences[0]}, …); name one of them")

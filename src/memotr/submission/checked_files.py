@@ -21,6 +21,7 @@ from memotr.data.formats.scalabel import CORNERS, read_videos
 from memotr.data.problems import Problems
 from memotr.data.protocols import BDD100K_CATEGORIES
 from memotr.data.sequences import Sequence
+from memotr.data.truth import beyond
 from memotr.documents import brief
 from memotr.errors import UserError
 from memotr.published import BDD100K_RENAMED
@@ -114,7 +115,7 @@ def _refuse_rows(rows: TextRows, table: AnnotationTable, length: int, problems: 
         expected = f"servers take {MOT_COLUMNS}: frame,id,left,top,width,height,1,-1,-1,-1"
         problems.error(rows.file, f"{columns} columns; {expected}", int(rows.lines[0]))
     table.report(table.frames < 1, "frame {frame}: frames are counted from 1", problems)
-    table.report(table.frames > length, f"frame {{frame}} is beyond the sequence, which has {length}", problems)
+    table.report(table.frames > length, beyond(table.frames, length), problems)
     too_large = "id {id} is too large for the evaluation; number tracks from 1"
     table.report(table.ids >= LARGEST_ID, too_large, problems)
     for column, name in ((4, "width"), (5, "height")):

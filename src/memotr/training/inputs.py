@@ -12,19 +12,27 @@ from memotr.data.clips import ClipDataset, ClipLoader, EpochSampler, Source
 from memotr.data.datasets import DatasetSpec, load_split
 from memotr.data.formats.dataset_format import AnnotationFiles
 from memotr.data.layouts import recognise
+from memotr.data.problems import Problems
 from memotr.data.sequences import Sequence
 from memotr.errors import UserError
 
 
-def read_split(data: DataConfig, split: SplitConfig, files: AnnotationFiles) -> list[Sequence]:
-    """Annotated sequences. Raises UserError for what is missing or wrong in them, with file and line."""
-    return load_split(DatasetSpec(Path(data.root) / split.path, split.split, split.format), files=files)
+def read_split(
+    data: DataConfig, split: SplitConfig, files: AnnotationFiles, problems: Problems | None = None
+) -> list[Sequence]:
+    """Return annotated sequences. Raises UserError for what is missing or wrong in them, with file and line."""
+    spec = DatasetSpec(Path(data.root) / split.path, split.split, split.format)
+    return load_split(spec, files=files, problems=problems)
 
 
-def read_sources(data: DataConfig, files: AnnotationFiles) -> list[Source]:
-    """Return the training data. Raises UserError for missing or wrong data, with file and line."""
+def read_sources(data: DataConfig, files: AnnotationFiles, problems: Problems) -> list[Source]:
+    """Return the training data; ``problems`` collects notes.
+
+    Raises:
+        UserError: data is missing or wrong; the message has file and line.
+    """
     return [
-        Source(read_split(data, source, files), data.augmentation, source.weight, source.join_epoch)
+        Source(read_split(data, source, files, problems), data.augmentation, source.weight, source.join_epoch)
         for source in data.train
     ]
 

@@ -16,6 +16,7 @@ from memotr.build import build_model
 from memotr.config import Config
 from memotr.data.clips import ClipDataset, Source
 from memotr.data.formats.dataset_format import AnnotationFiles
+from memotr.data.problems import Problems
 from memotr.errors import UserError
 from memotr.files import hold_run, replacing
 from memotr.models.memotr import MeMOTR
@@ -67,7 +68,8 @@ def train(
         UserError: bad data, weights or settings; a folder that cannot be written; a loss that stays not finite.
     """
     files = AnnotationFiles() if files is None else files
-    sources = read_sources(config.data, files)
+    problems = Problems()
+    sources = read_sources(config.data, files, problems)
     config = settle_classes(config, sources)
     dataset = make_dataset(config, sources)
     if state is not None:
@@ -89,6 +91,7 @@ def train(
             origin = "\n".join(describe_resuming(state, config, fabric.world_size))
         training.on_first_rank(lambda: write_beginning(fabric, config, folder))
         if fabric.is_global_zero:
+            log(*(f"note: {note}" for note in problems.brief_notes()))
             log(*origin.split("\n"), *describe(fabric, config, model, dataset, folder))
         try:
             with known_failures(folder, config.data.workers):

@@ -26,6 +26,13 @@ from memotr.filenames import is_inside
 
 Entry = dict[str, Any]
 WORDING = "annotations[{}]"
+NUMBERS = {
+    "videos": ("id",),
+    "images": ("id", "video_id", "frame_id", "frame_index"),
+    "annotations": ("image_id", "category_id", "track_id", "instance_id"),
+    "categories": ("id",),
+}
+"""List → its keys that are whole numbers, or texts that stand for ids."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +152,9 @@ def _lists(file: Path, content: dict[str, Any], problems: Problems) -> dict[str,
         hint = "; a COCO file of single images has no tracks to learn from" if "videos" in missing else ""
         problems.error(file, f"has no list {', '.join(repr(key) for key in missing)}{hint}")
         return None
+    for key, numbered in NUMBERS.items():
+        for entry in lists[key] or ():
+            entry.update((name, _number(entry[name])) for name in numbered if type(entry.get(name)) in (float, str))
     for key in ("videos", "images", "categories"):
         seen: set[Hashable] = set()
         for k, entry in enumerate(lists[key] or []):
@@ -156,6 +166,13 @@ def _lists(file: Path, content: dict[str, Any], problems: Problems) -> dict[str,
                 return None
             seen.add(entry["id"])
     return {key: value for key, value in lists.items() if value is not None}
+
+
+def _number(value: float | str) -> float | str:
+    """Return a whole number that is written as 1.0 or "1" as an integer, and other values unchanged."""
+    if isinstance(value, str):
+        return int(value) if re.fullmatch("0|-?[1-9][0-9]{0,15}", value) else value
+    return int(value) if value.is_integer() else value
 
 
 def _parse(file: Path, lists: dict[str, list[Entry]], problems: Problems) -> CocoFile:
@@ -217,6 +234,7 @@ def _frames_of_videos(file: Path, lists: dict[str, list[Entry]], problems: Probl
             problems.error(file, f"another image is frame {number} of video {video}, too", place)
         else:
             taken.add((video, number))
+            image["file_name"] = image["file_name"].replace("\\", "/")  # as Windows separates folders
             frames[video].append(image)
     return frames
 

@@ -199,17 +199,26 @@ def _read(
         problems.error(folder, f"{what}; copy them, or name the others in a seqmap or by --sequences")
         chosen = [one for one in chosen if one.truth is not None]
     tables = {one.name: _table(one, files, problems if one in chosen else Problems()) for one in every}
-    first = 0 if any((table.frames == 0).any() for table in tables.values() if table is not None) else 1
+    from_0 = [table.origin.files[0] for table in tables.values() if table is not None and (table.frames == 0).any()]
+    first = 0 if from_0 else 1
     first_image = 0 if any(one.frames.named and len(one.frames) and one.frames.numbers[0] == 0 for one in every) else 1
     annotated = [one.truth for one in chosen if one.truth is not None]
     if first != first_image and annotated and any(len(one.frames) for one in chosen):
         message = f"frames are numbered from {first}, images from {first_image}, in the whole split: "
         problems.note(annotated[0], f"{message}frame {first} is image {first_image}")
+    elif from_0 and not any(len(one.frames) for one in chosen):
+        message = "has frame 0: frames are counted from 0 in the whole split, and from 1 in results"
+        problems.note(from_0[0], message)
+    shown = {table.origin.rules for table in tables.values() if table is not None and len(table)}
+    rules = shown.pop() if len(shown) == 1 else None
+    if rules is not None and annotated:
+        message = "columns 7 to 10 are VisDrone's: its classes and ignored regions count, or the classes that "
+        problems.note(annotated[0], f"{message}dataset.yaml names")
     for one in chosen:
         if problems.refuses_name((one.folder or one.images).parent, "sequence", one.name):
             continue
         problems.extend(one.problems)
-        yield _recording(one, tables.pop(one.name), first, first_image, problems)
+        yield _recording(one, tables.pop(one.name), first, first_image, rules, problems)
 
 
 def _table(one: _SequenceFiles, files: AnnotationFiles, problems: Problems) -> AnnotationTable | None:
@@ -217,7 +226,12 @@ def _table(one: _SequenceFiles, files: AnnotationFiles, problems: Problems) -> A
 
 
 def _recording(
-    one: _SequenceFiles, table: AnnotationTable | None, first: int, first_image: int, problems: Problems
+    one: _SequenceFiles,
+    table: AnnotationTable | None,
+    first: int,
+    first_image: int,
+    rules: str | None,
+    problems: Problems,
 ) -> Recording:
     if table is not None:
         early = table.frames < first
@@ -241,6 +255,7 @@ def _recording(
         gapless=bool((one.frames.numbers == counted).all()),
         info=one.info,
         length_known=known > 0,
+        rules=rules,
     )
 
 
@@ -260,7 +275,7 @@ def numbered(tables: Iterable[AnnotationTable]) -> ClassMap | None:
     """Return one class per class number among the rows that count; None if there is only class 1 or none."""
     found: set[int] = set()
     for table in tables:
-        found.update(np.unique(table.categories[table.marked]).tolist())
+        found.update(np.unique(table.categories[table.marked & ~table.regions]).tolist())
     numbers = sorted(found - {NO_CATEGORY})
     if numbers in ([], [1]):
         return None

@@ -21,7 +21,10 @@ from memotr.io.mot import MotSink
 COLUMNS = "frame, id, left, top, width, height[, mark, class, visibility]"
 FEWEST = 6
 MARK, CLASS, VISIBILITY = 6, 7, 8
-WITH_CLASS = (8, 9)  # columns of ground truth with classes; with ten (MOT15) the last three are world coordinates
+WITH_CLASS = (8, 9)  # columns of ground truth that has classes, and no world coordinates in their place (MOT15)
+VISDRONE_COLUMNS = 10  # the last three are category, truncation (0, 1) and occlusion (0, 1, 2)
+VISDRONE_CATEGORIES = range(12)
+IGNORED_REGION, OTHERS = 0, 11  # VisDrone's categories that are ignore regions
 NO_CLASS = "class {value} (column 8) is not a whole number"
 BLANK = ", \t\r"  # characters of a line without values
 MOT_RESULTS = ResultFormat(".txt", lambda file, _, class_numbers: MotSink(file, class_numbers))
@@ -64,7 +67,9 @@ class TextRows:
 def read_truth(file: Path, problems: Problems) -> AnnotationTable:
     """Read ground truth.
 
-    The class is read from files with 8 or 9 columns, where -1 means none; the visibility from files with 9.
+    The class is read from files with 8 or 9 columns, where -1 means none; the visibility from files with 9. Files with
+    ten or more have world coordinates in place of the class (MOT15), unless they have VisDrone's columns, or the eighth
+    has a positive whole number in every row that counts, which an object keeps.
 
     Args:
         file: UTF-8 text with columns separated by commas or blanks.
@@ -73,11 +78,55 @@ def read_truth(file: Path, problems: Problems) -> AnnotationTable:
     rows = read_values(file, problems)
     if (marks := rows.column(MARK)) is not None:
         rows = rows.without(~np.isfinite(marks), MARK, "mark {value} (column 7) is not a number", problems)
+        _note_uncounted(rows, problems)
+    if _is_visdrone(rows):
+        return visdrone_table(rows, problems)
     categories, visibility = np.full(len(rows), NO_CATEGORY), None
-    if rows.values.shape[1] in WITH_CLASS:
+    columns = rows.values.shape[1]
+    named = _names_classes(rows)
+    if named:
+        problems.note(file, f"column 8 of {columns} has positive whole numbers: read as classes, not as coordinates")
+    if named or columns in WITH_CLASS:
         rows = rows.without(~_whole(rows.values[:, CLASS]), CLASS, NO_CLASS, problems)
-        categories, visibility = rows.values[:, CLASS].astype(np.int64), rows.column(VISIBILITY)
+        categories = rows.values[:, CLASS].astype(np.int64)
+        visibility = None if named else rows.column(VISIBILITY)
     return make_table(rows, categories, rows.column(MARK), visibility).checked(problems)
+
+
+def visdrone_table(rows: TextRows, problems: Problems) -> AnnotationTable:
+    """Return VisDrone's annotations, whose ignored regions and ``others`` are ignore regions."""
+    marks, classes = rows.column(MARK), rows.column(CLASS)
+    categories = np.zeros(len(rows), np.int64) if classes is None else classes.astype(np.int64)
+    regions = np.isin(categories, (IGNORED_REGION, OTHERS))
+    return make_table(rows, categories, marks, None, regions, "visdrone").checked(problems)
+
+
+def _is_visdrone(rows: TextRows) -> bool:
+    if not len(rows) or rows.values.shape[1] != VISDRONE_COLUMNS:
+        return False
+    mark, category, truncation, occlusion = rows.values[:, MARK:].T
+    known = np.isin(category, VISDRONE_CATEGORIES).all() and np.isin(mark, (0, 1)).all()
+    return bool(known and category.any() and np.isin(truncation, (0, 1)).all() and np.isin(occlusion, (0, 1, 2)).all())
+
+
+def _names_classes(rows: TextRows) -> bool:
+    """Return whether column 8 of ten or more has classes: an object has one, but many coordinates."""
+    if rows.values.shape[1] <= max(WITH_CLASS):
+        return False
+    counted = rows.values[np.trunc(rows.values[:, MARK]) != 0]
+    positive = _whole(counted[:, CLASS]) & (counted[:, CLASS] > 0)
+    objects, pairs = (len(np.unique(counted[:, columns], axis=0)) for columns in ([1], [1, CLASS]))
+    return bool(positive.all() and pairs < 2 * objects)  # False without any row
+
+
+def _note_uncounted(rows: TextRows, problems: Problems) -> None:
+    """Note how many rows do not count, unless that is said by marks of 0 in some of the rows."""
+    marks = rows.values[:, MARK]
+    uncounted = np.trunc(marks) == 0
+    if (uncounted & (marks != 0)).any() or (len(rows) and uncounted.all()):
+        count = f"{np.count_nonzero(uncounted):,} of {len(rows):,} rows do not count"
+        scores = ", as where it is a score; are these detections or results?" if (marks % 1 != 0).mean() > 0.8 else ""
+        problems.note(rows.file, f"{count}: the integer part of their mark (column 7) is 0{scores}")
 
 
 def read_results(file: Path, problems: Problems, *, numbered: bool = False) -> AnnotationTable:
@@ -181,15 +230,16 @@ def make_table(
     marks: Floats | None,
     visibility: Floats | None,
     regions: Bools | None = None,
+    rules: str | None = None,
 ) -> AnnotationTable:
-    """Return the unchecked table of rows and further columns (N,)."""
+    """Return the unchecked table of rows and further columns (N,); ``rules`` as in :class:`Origin`."""
     corner, size = rows.values[:, 2:4], rows.values[:, 4:6]
     return AnnotationTable.of(
         rows.values[:, 0],
         rows.values[:, 1],
         categories,
         np.concatenate([corner, corner + size], axis=1),
-        Origin.lines(rows.file, rows.lines),
+        Origin.lines(rows.file, rows.lines, rules),
         marks=marks,
         visibility=visibility,
         regions=regions,

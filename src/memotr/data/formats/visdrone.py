@@ -13,11 +13,9 @@ import numpy as np
 from memotr.data.annotations import AnnotationTable
 from memotr.data.formats.dataset_format import WHOLE, DatasetFormat, SplitRequest
 from memotr.data.formats.frame_files import list_frames, subfolders
-from memotr.data.formats.mot_text import CLASS, MARK, MOT_RESULTS, make_table, read_values
+from memotr.data.formats.mot_text import CLASS, MARK, MOT_RESULTS, read_values, visdrone_table
 from memotr.data.problems import Problems
 from memotr.data.sequences import Recording
-
-IGNORED_REGION, OTHERS = 0, 11  # categories
 
 
 class VisDrone(DatasetFormat):
@@ -44,7 +42,8 @@ class VisDrone(DatasetFormat):
                 continue
             frames = list_frames(images)
             table = request.files.read(file, read_truth, problems) if file.is_file() else None
-            last = int(frames.numbers[-1]) if len(frames) else 0
+            annotated = 0 if table is None else int(table.frames.max(initial=0))
+            last = int(frames.numbers[-1]) if len(frames) else annotated
             yield Recording(
                 images.name,
                 file if table is not None else images,
@@ -55,6 +54,7 @@ class VisDrone(DatasetFormat):
                 folder=images,
                 image_folder=images,
                 gapless=last == len(frames),
+                length_known=len(frames) > 0,
             )
 
 
@@ -63,7 +63,7 @@ def _is_split(folder: Path) -> bool:
 
 
 def read_truth(file: Path, problems: Problems) -> AnnotationTable:
-    """Read ground truth, whose ignored regions and ``others`` are ignore regions."""
+    """Read ground truth."""
     rows = read_values(file, problems)
     columns = rows.values.shape[1]
     if len(rows) and columns <= CLASS:
@@ -73,7 +73,4 @@ def read_truth(file: Path, problems: Problems) -> AnnotationTable:
         if (values := rows.column(column)) is not None:
             message = f"{name} {{value}} (column {column + 1}) is not a whole number"
             rows = rows.without(~(values == np.floor(values)) | ~np.isfinite(values), column, message, problems)
-    marks, classes = rows.column(MARK), rows.column(CLASS)
-    categories = np.zeros(len(rows), np.int64) if classes is None else classes.astype(np.int64)
-    regions = np.isin(categories, (IGNORED_REGION, OTHERS))
-    return make_table(rows, categories, marks, None, regions).checked(problems)
+    return visdrone_table(rows, problems)
