@@ -11,6 +11,7 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -28,6 +29,7 @@ from memotr.weights import Kind, convert, describe, load_detector, read_checkpoi
 from memotr.weights.checkpoint import SHARED_BOX_HEADS
 from memotr.weights.huggingface import to_huggingface
 from memotr.weights.published_names import published_state
+from memotr.weights.tensor_files import read_torch
 
 BACKBONE = {"depths": [1, 2, 1, 1], "width": 8}
 
@@ -120,11 +122,23 @@ def test_authors_checkpoint(authors, model):
         lambda state: {"state_dict": state},
         lambda state: {"model": {f"module.{name}": tensor for name, tensor in state.items()}},
         lambda state: {f"module._orig_mod.{name}": tensor for name, tensor in state.items()},
+        lambda state: {"state_dict": {f"model.{name}": tensor for name, tensor in state.items()}},
+        lambda state: {"state_dict": {f"model.module._orig_mod.{name}": t for name, t in state.items()}},
         lambda state: {"model": {n: t.double() if t.is_floating_point() else t for n, t in state.items()}},
         lambda state: {n: t for n, t in state.items() if not n.startswith("bbox_embed.")},
         lambda state: {n: t for n, t in state.items() if not n.startswith(SHARED_BOX_HEADS)},
     ],
-    ids=["bare", "state_dict", "data parallel", "compiled", "double", "heads inside only", "heads outside only"],
+    ids=[
+        "bare",
+        "state_dict",
+        "data parallel",
+        "compiled",
+        "Lightning",
+        "compiled in Lightning",
+        "double",
+        "heads inside only",
+        "heads outside only",
+    ],
 )
 def test_forms_of_a_state_dict(wrap, model, tmp_path):
     torch.save(wrap(published_state(model)), tmp_path / "weights.pth")
@@ -486,6 +500,31 @@ def test_backbone_is_neither(resnet, model):
     with pytest.raises(UserError, match=r"is a ResNet alone .* not a .*detector"):
         load_detector(model, resnet)
     assert describe(resnet)["kind"] == "backbone"
+
+
+@pytest.mark.parametrize("form", ["zip", "old", "old NumPy"])
+def test_values_of_numpy_and_paths_beside_the_weights(tmp_path, form):
+    path = tmp_path / "detector.pth"
+    extra = {"best": np.float64(0.5), "at": np.str_("a"), "done": np.bool_(True), "args": {"output": Path("runs/a")}}
+    payload = {"model": detector_state(), "epoch": np.int64(49), **extra, "numpy": np.random.get_state()}  # noqa: NPY002
+    torch.save(payload, path, _use_new_zipfile_serialization=form == "zip")
+    if form == "old NumPy":  # version 1 names its module without the underscore
+        path.write_bytes(path.read_bytes().replace(b"cnumpy._core.", b"cnumpy.core."))
+    checkpoint = read_checkpoint(path)
+    assert (checkpoint.kind, checkpoint.epoch) == (Kind.DETECTOR, 50)
+    assert all(torch.equal(checkpoint.state[name], tensor) for name, tensor in detector_state().items())
+    read = read_torch(path)
+    assert (read["best"], read["done"], read["at"]) == (0.5, True, None)
+    assert type(read["epoch"]) is int
+
+
+@pytest.mark.parametrize("code", ["?", "b", "h", "i", "q", "B", "H", "I", "Q", "e", "f", "d"])
+def test_numbers_of_numpy_have_their_value(tmp_path, code):
+    number = np.array([113]).astype(code)[0]
+    torch.save([number], tmp_path / "file.pth")
+    (read,) = read_torch(tmp_path / "file.pth")
+    assert read == number.item()
+    assert type(read) is type(number.item())
 
 
 def test_two_stage_detector(tmp_path, model):

@@ -29,6 +29,9 @@ HEADER = "memotr"
 BOX_HEADS, SHARED_BOX_HEADS = "bbox_embed.", "transformer.decoder.bbox_embed."
 """Two names of the same modules, whose tensors are stored twice in the authors' layout."""
 
+WRAPPERS = ("_orig_mod.", "module.", "model.")
+"""Prefixes of all names in the state of a model within torch.compile, data parallelism or a Lightning module."""
+
 
 class Kind(StrEnum):
     """Kind of a weights file."""
@@ -205,9 +208,8 @@ def _find_state(payload: Any) -> dict[str, Tensor] | None:
     for candidate in (payload.get("model"), payload.get("state_dict"), payload):
         if isinstance(candidate, dict) and candidate and all(isinstance(v, Tensor) for v in candidate.values()):
             state = {str(name): tensor for name, tensor in candidate.items()}
-            for wrapper in ("_orig_mod.", "module.", "_orig_mod."):  # torch.compile, data parallelism
-                if all(name.startswith(wrapper) for name in state):
-                    state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
+            while wrapper := next((w for w in WRAPPERS if all(name.startswith(w) for name in state)), None):
+                state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
             return {published_name(name): tensor for name, tensor in state.items()}
     return None
 
