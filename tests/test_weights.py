@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -28,6 +29,7 @@ from memotr.published import BDD100K_CLASSES
 from memotr.weights import Kind, convert, describe, load_detector, read_checkpoint, save_model
 from memotr.weights.checkpoint import SHARED_BOX_HEADS
 from memotr.weights.huggingface import to_huggingface
+from memotr.weights.pretrained import load_backbone
 from memotr.weights.published_names import published_state
 from memotr.weights.tensor_files import read_torch
 
@@ -533,6 +535,36 @@ def test_two_stage_detector(tmp_path, model):
     torch.save({"model": state}, tmp_path / "two_stage.pth")
     with pytest.raises(UserError, match="two-stage detector, without the learned queries"):
         load_detector(model, tmp_path / "two_stage.pth")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", ["class_embed.0.bias", "bbox_embed.0.layers.0.weight"])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value, name, suffix):
+    model, path = make_small(), tmp_path / f"weights.{suffix}"
+    published_state(model)[name].view(-1)[0] = value
+    if suffix == "pth":
+        torch.save({"model": published_state(model)}, path)
+    else:
+        save_model(model, path)
+    for read in (load_model, describe):
+        with pytest.raises(UserError) as error:
+            read(path)
+        assert f"{path}: " in str(error.value)
+        assert re.search(rf"tensors hold NaN or infinity \(.*{re.escape(name)}", str(error.value))
+        assert "take an earlier checkpoint" in str(error.value)
+
+
+def test_a_start_from_weights_that_are_not_finite_is_refused(tmp_path, model):
+    state = detector_state()
+    state["class_embed.0.bias"][1] = torch.nan
+    torch.save({"model": state}, tmp_path / "detector.pth")
+    with pytest.raises(UserError, match=r"detector\.pth: 1 of its .* NaN or infinity \(class_embed\.0\.bias\)"):
+        load_detector(model, tmp_path / "detector.pth")
+    resnet = model.backbone.resnet.state_dict()
+    torch.save({**resnet, "layer1.0.conv1.weight": resnet["layer1.0.conv1.weight"] / 0}, tmp_path / "resnet.pth")
+    with pytest.raises(UserError, match=r"resnet\.pth: 1 of its .* NaN or infinity \(layer1\.0\.conv1\.weight\)"):
+        load_backbone(model, tmp_path / "resnet.pth")
 
 
 # Files that are no checkpoints

@@ -149,6 +149,17 @@ def read_torch(path: Path) -> Any:
     return payload
 
 
+def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    """Raise UserError if values of a tensor are NaN or infinite: a tracker with them finds nothing."""
+    broken = [name for name, t in state.items() if t.is_floating_point() and t.itemsize > 1 and not t.isfinite().all()]
+    if broken:
+        listed = ", ".join(broken[:2]) + (", ..." if len(broken) > 2 else "")
+        raise UserError(
+            f"{path}: {len(broken)} of its {len(state)} tensors hold NaN or infinity ({listed}): the training diverged "
+            "or the file is damaged; take an earlier checkpoint, or copy the file again"
+        )
+
+
 def cast(state: Mapping[str, Tensor], dtype: torch.dtype, path: Path) -> dict[str, Tensor]:
     """Convert floating-point tensors to ``dtype`` for the file ``path``. Raises UserError if one exceeds its range."""
     tensors = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
@@ -229,7 +240,7 @@ def _check_tensors(path: Path, payload: Any) -> None:
     A few bytes can represent any number of elements: repeated ones, or a shape without values.
     """
     size = path.stat().st_size
-    for tensor in _tensors(payload):
+    for tensor in tensors_in(payload):
         plain = tensor.layout is torch.strided and tensor.device.type == "cpu"
         if not plain or tensor.is_quantized or tensor.is_nested:
             raise UserError(f"{path}: holds a tensor that is sparse, quantized or without values; save plain tensors")
@@ -238,7 +249,7 @@ def _check_tensors(path: Path, payload: Any) -> None:
             raise UserError(f"{path}: a tensor of the shape {shape} is larger than its {size:,} bytes: {_DAMAGED}")
 
 
-def _tensors(payload: Any) -> Iterator[Tensor]:
+def tensors_in(payload: Any) -> Iterator[Tensor]:
     """Yield the tensors in containers of any depth, visiting each container once."""
     waiting, seen = [payload], set()
     while waiting:
