@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import re
 import subprocess
 import sys
 import zipfile
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -27,7 +29,9 @@ from memotr.published import BDD100K_CLASSES
 from memotr.weights import Kind, convert, describe, load_detector, read_checkpoint, save_model
 from memotr.weights.checkpoint import SHARED_BOX_HEADS
 from memotr.weights.huggingface import to_huggingface
+from memotr.weights.pretrained import load_backbone
 from memotr.weights.published_names import published_state
+from memotr.weights.tensor_files import read_torch
 
 BACKBONE = {"depths": [1, 2, 1, 1], "width": 8}
 
@@ -120,11 +124,23 @@ def test_authors_checkpoint(authors, model):
         lambda state: {"state_dict": state},
         lambda state: {"model": {f"module.{name}": tensor for name, tensor in state.items()}},
         lambda state: {f"module._orig_mod.{name}": tensor for name, tensor in state.items()},
+        lambda state: {"state_dict": {f"model.{name}": tensor for name, tensor in state.items()}},
+        lambda state: {"state_dict": {f"model.module._orig_mod.{name}": t for name, t in state.items()}},
         lambda state: {"model": {n: t.double() if t.is_floating_point() else t for n, t in state.items()}},
         lambda state: {n: t for n, t in state.items() if not n.startswith("bbox_embed.")},
         lambda state: {n: t for n, t in state.items() if not n.startswith(SHARED_BOX_HEADS)},
     ],
-    ids=["bare", "state_dict", "data parallel", "compiled", "double", "heads inside only", "heads outside only"],
+    ids=[
+        "bare",
+        "state_dict",
+        "data parallel",
+        "compiled",
+        "Lightning",
+        "compiled in Lightning",
+        "double",
+        "heads inside only",
+        "heads outside only",
+    ],
 )
 def test_forms_of_a_state_dict(wrap, model, tmp_path):
     torch.save(wrap(published_state(model)), tmp_path / "weights.pth")
@@ -488,12 +504,67 @@ def test_backbone_is_neither(resnet, model):
     assert describe(resnet)["kind"] == "backbone"
 
 
+@pytest.mark.parametrize("form", ["zip", "old", "old NumPy"])
+def test_values_of_numpy_and_paths_beside_the_weights(tmp_path, form):
+    path = tmp_path / "detector.pth"
+    extra = {"best": np.float64(0.5), "at": np.str_("a"), "done": np.bool_(True), "args": {"output": Path("runs/a")}}
+    payload = {"model": detector_state(), "epoch": np.int64(49), **extra, "numpy": np.random.get_state()}  # noqa: NPY002
+    torch.save(payload, path, _use_new_zipfile_serialization=form == "zip")
+    if form == "old NumPy":  # version 1 names its module without the underscore
+        path.write_bytes(path.read_bytes().replace(b"cnumpy._core.", b"cnumpy.core."))
+    checkpoint = read_checkpoint(path)
+    assert (checkpoint.kind, checkpoint.epoch) == (Kind.DETECTOR, 50)
+    assert all(torch.equal(checkpoint.state[name], tensor) for name, tensor in detector_state().items())
+    read = read_torch(path)
+    assert (read["best"], read["done"], read["at"]) == (0.5, True, None)
+    assert type(read["epoch"]) is int
+
+
+@pytest.mark.parametrize("code", ["?", "b", "h", "i", "q", "B", "H", "I", "Q", "e", "f", "d"])
+def test_numbers_of_numpy_have_their_value(tmp_path, code):
+    number = np.array([113]).astype(code)[0]
+    torch.save([number], tmp_path / "file.pth")
+    (read,) = read_torch(tmp_path / "file.pth")
+    assert read == number.item()
+    assert type(read) is type(number.item())
+
+
 def test_two_stage_detector(tmp_path, model):
     state = detector_state(variant="deformable-detr")
     del state["query_embed.weight"]
     torch.save({"model": state}, tmp_path / "two_stage.pth")
     with pytest.raises(UserError, match="two-stage detector, without the learned queries"):
         load_detector(model, tmp_path / "two_stage.pth")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", ["class_embed.0.bias", "bbox_embed.0.layers.0.weight"])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value, name, suffix):
+    model, path = make_small(), tmp_path / f"weights.{suffix}"
+    published_state(model)[name].view(-1)[0] = value
+    if suffix == "pth":
+        torch.save({"model": published_state(model)}, path)
+    else:
+        save_model(model, path)
+    for read in (load_model, describe):
+        with pytest.raises(UserError) as error:
+            read(path)
+        assert f"{path}: " in str(error.value)
+        assert re.search(rf"tensors hold NaN or infinity \(.*{re.escape(name)}", str(error.value))
+        assert "take an earlier checkpoint" in str(error.value)
+
+
+def test_a_start_from_weights_that_are_not_finite_is_refused(tmp_path, model):
+    state = detector_state()
+    state["class_embed.0.bias"][1] = torch.nan
+    torch.save({"model": state}, tmp_path / "detector.pth")
+    with pytest.raises(UserError, match=r"detector\.pth: 1 of its .* NaN or infinity \(class_embed\.0\.bias\)"):
+        load_detector(model, tmp_path / "detector.pth")
+    resnet = model.backbone.resnet.state_dict()
+    torch.save({**resnet, "layer1.0.conv1.weight": resnet["layer1.0.conv1.weight"] / 0}, tmp_path / "resnet.pth")
+    with pytest.raises(UserError, match=r"resnet\.pth: 1 of its .* NaN or infinity \(layer1\.0\.conv1\.weight\)"):
+        load_backbone(model, tmp_path / "resnet.pth")
 
 
 # Files that are no checkpoints

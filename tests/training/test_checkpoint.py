@@ -76,6 +76,21 @@ def test_all_comes_back(tmp_path):
             assert equal(getattr(read, name), getattr(state, name)), name
 
 
+@pytest.mark.parametrize("part", ["model", "average", "optimizer"])
+def test_a_run_with_broken_numbers_does_not_go_on(tmp_path, part):
+    state = state_of(tiny_model())
+    broken = {
+        "model": state.model["det_anchor"],
+        "average": state.average["average"]["det_anchor"],
+        "optimizer": state.optimizer["state"][0]["exp_avg"],
+    }[part]
+    broken.view(-1)[3] = torch.nan
+    write_state(tmp_path / LAST, state)
+    name = r"tensor \d+ of the optimizer" if part == "optimizer" else "det_anchor"
+    with pytest.raises(UserError, match=rf"{LAST}: 1 of its \d+ tensors hold NaN or infinity \({name}\): the training"):
+        read_state(tmp_path)
+
+
 def test_info_knows_what_it_is(tmp_path):
     write_state(tmp_path / LAST, state_of(tiny_model(), epoch=2, steps=31))
     told = describe(tmp_path / LAST)

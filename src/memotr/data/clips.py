@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from memotr.config import AugmentationConfig, SamplingConfig
 from memotr.data.preprocess import normalize
-from memotr.data.sequences import BoxTable, Sequence
+from memotr.data.sequences import BoxTable, FrameSizeError, Sequence, check_frame_size
 from memotr.data.transforms import ClipAugmentation, Image, make_targets
 from memotr.errors import UserError
 from memotr.io.image_files import read_image
@@ -127,9 +127,15 @@ class _Frames:
         self.still = np.repeat([s.still for s in sequences], [len(s) for s in sequences])  # (F,)
         room = np.concatenate([np.arange(len(s), 0, -1, dtype=np.int32) for s in sequences])  # (F,)
         self.room = np.where(self.still, _ANY_LENGTH, room)
+        self._ends = np.cumsum([len(s) for s in sequences])  # (S,)
+        self._sizes = [s.size for s in sequences]
 
     def path(self, frame: int) -> Path:
         return Path(os.fsdecode(self._paths[frame]))
+
+    def size(self, frame: int) -> tuple[int, int] | None:
+        """Return (height, width) of the frame's sequence, if known."""
+        return self._sizes[np.searchsorted(self._ends, frame, side="right")]
 
 
 class ClipDataset(Dataset[Clip]):
@@ -204,7 +210,11 @@ class ClipDataset(Dataset[Clip]):
         return [self._frames.path(frame) for frame in self._unreadable.nonzero()[:, 0].tolist()]
 
     def __getitem__(self, index: ClipIndex) -> Clip:
-        """Read and augment a clip. Raises UserError after ``MAX_REPLACEMENTS`` unreadable clips in a row."""
+        """Read and augment a clip.
+
+        Raises:
+            UserError: ``MAX_REPLACEMENTS`` unreadable clips in a row, or a frame without the size of its sequence.
+        """
         epoch, number = index
         starts = self.starts(epoch)
         start = int(starts[number])
@@ -215,6 +225,8 @@ class ClipDataset(Dataset[Clip]):
                 start = int(rng.choice(starts))
             try:
                 return self._clip(start, epoch, rng)
+            except FrameSizeError:
+                raise
             except UserError as error:
                 reason = str(error)
         raise UserError(f"{1 + MAX_REPLACEMENTS} clips in a row have an image that cannot be read; the last: {reason}")
@@ -232,6 +244,9 @@ class ClipDataset(Dataset[Clip]):
             interval = draw_interval(rng, largest, length, int(self._frames.room[start]) - 1)
             numbers = range(start, start + length * interval, interval)
             frames = [(self._read(number), self._frames.truth.frame(number)) for number in numbers]
+            for number, (image, _) in zip(numbers, frames, strict=True):
+                expected = self._frames.size(number) or frames[0][0].shape[:2]
+                check_frame_size(self._frames.path(number), image.shape[:2], expected)
         draw = augmentation.draw(rng, frames[0][0].shape[:2], still)
         frames = [draw.apply(image, truth) for image, truth in frames]
         if draw.reverse:
@@ -421,7 +436,7 @@ class ClipLoader(DataLoader[Clip]):
             yield from self._start_epoch()
         except UserError as error:
             # An error from a worker has the worker's traceback in front of its own message.
-            raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
+            raise UserError(str(error).rpartition(f"{type(error).__name__}: ")[2].strip()) from None
 
     def close(self) -> None:
         """Stop the worker processes; the next iteration starts new ones."""

@@ -21,7 +21,7 @@ from memotr.data.datasets import DatasetSpec, read_split, spec_at
 from memotr.data.formats.dataset_format import AnnotationFiles
 from memotr.data.layouts import recognise
 from memotr.data.problems import Problems
-from memotr.data.sequences import BoxTable, Sequence
+from memotr.data.sequences import BoxTable, Sequence, size_problem
 from memotr.io.image_files import ImageError, image_size, is_rotated, read_image
 
 DECODED_AT_MOST = 300  # images, spread over the data set, unless all are asked for
@@ -112,9 +112,8 @@ def _image(file: Path, decode: bool) -> tuple[int, int] | ImageError:
 def _compare(sequence: Sequence, k: int, size: tuple[int, int], usual: tuple[int, int], problems: Problems) -> None:
     """Compare the size of frame k with its sequence and its boxes, and report EXIF rotation."""
     file = sequence.frames[k]
-    if size != usual:
-        message = f"is {size[1]}×{size[0]}, its sequence {usual[1]}×{usual[0]}: images and boxes must have one size"
-        problems.error(file, message)
+    if problem := size_problem(size, usual):
+        problems.error(file, problem)
     if k == 0 and is_rotated(file):
         problems.note(file, "has an EXIF rotation, which training ignores: boxes must fit the image as stored")
     if sequence.still and sequence.boxes is not None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memotr.data.annotations import AnnotationTable, Ints
+from memotr.errors import UserError
 from memotr.filenames import check_filename
 from memotr.io.seqinfo import SeqInfo
 
@@ -178,6 +179,29 @@ class BoxTable:
     def per_frame(self) -> NDArray[np.int64]:
         """Number of boxes of each frame, (F,)."""
         return np.diff(self.offsets)
+
+
+class FrameSizeError(UserError):
+    """Error of a frame whose size is not that of its sequence."""
+
+
+def size_problem(size: tuple[int, ...], expected: tuple[int, ...]) -> str | None:
+    """Return what is wrong with the (height, width) of a frame, given that of its sequence; None if they are equal.
+
+    Such frames are refused everywhere, because nothing says which pixels their boxes count.
+    """
+    if size == expected:
+        return None
+    return (
+        f"is {size[1]}×{size[0]}, its sequence {expected[1]}×{expected[0]}, and its boxes may be in pixels of either: "
+        "give all images of a sequence one size"
+    )
+
+
+def check_frame_size(file: Path, size: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """Raise FrameSizeError unless the (height, width) of a frame is that of its sequence."""
+    if problem := size_problem(size, expected):
+        raise FrameSizeError(f"{file}: {problem}")
 
 
 def matching_names(names: Iterable[str], patterns: Many[str]) -> list[str]:

@@ -144,8 +144,7 @@ class ClipDraw:
     """Random draw of the augmentation of a clip.
 
     Attributes:
-        steps: transforms of every frame, in order. They end with the same size for all frames, even if some frames of
-            the sequence differ in size.
+        steps: transforms of every frame, in order.
         reverse: reverse the order of the frames (done by the caller).
     """
 

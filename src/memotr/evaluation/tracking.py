@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Many
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from memotr.data.formats.dataset_format import ResultFormat
-from memotr.data.sequences import Sequence
+from memotr.data.sequences import Sequence, check_frame_size
 from memotr.io.frames import DEFAULT_FPS, Frame, Selection
 from memotr.io.images import ImageSource
 from memotr.tracking.pipeline import FrameTracker, track_source
@@ -38,7 +39,7 @@ def track_sequences(
         on_frame: called after every frame.
 
     Raises:
-        UserError: an image cannot be read, or a file cannot be written.
+        UserError: an image cannot be read or has not the size of its sequence, or a file cannot be written.
     """
     for sequence in sequences:
         file = format.file(folder, sequence.name)
@@ -46,7 +47,17 @@ def track_sequences(
             continue
         with _source(sequence) as source:
             sink = format.open(file, sequence.name, class_numbers)
-            track_source(tracker, source, [sink], on_frame, whole=True)
+            track_source(tracker, source, [sink], partial(_check_frame, sequence, on_frame), whole=True)
+
+
+def _check_frame(
+    sequence: Sequence, on_frame: Callable[[Frame, Tracks], None] | None, frame: Frame, tracks: Tracks
+) -> None:
+    """Raise FrameSizeError for a frame of another size than its sequence; else call ``on_frame``."""
+    if sequence.size is not None:
+        check_frame_size(sequence.frames[frame.index], frame.image.shape[:2], sequence.size)
+    if on_frame is not None:
+        on_frame(frame, tracks)
 
 
 def _source(sequence: Sequence) -> ImageSource:

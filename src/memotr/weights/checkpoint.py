@@ -15,7 +15,7 @@ from memotr.documents import DocumentError, parse_json
 from memotr.errors import UserError
 from memotr.weights import huggingface
 from memotr.weights.published_names import published_name
-from memotr.weights.tensor_files import check_file, is_safetensors, read_safetensors, read_torch
+from memotr.weights.tensor_files import check_file, check_finite, is_safetensors, read_safetensors, read_torch
 
 FORMAT = 1
 """Version of the header that this package writes."""
@@ -29,6 +29,9 @@ HEADER = "memotr"
 BOX_HEADS, SHARED_BOX_HEADS = "bbox_embed.", "transformer.decoder.bbox_embed."
 """Two names of the same modules, whose tensors are stored twice in the authors' layout."""
 
+WRAPPERS = ("_orig_mod.", "module.", "model.")
+"""Prefixes of all names in the state of a model within torch.compile, data parallelism or a Lightning module."""
+
 
 class Kind(StrEnum):
     """Kind of a weights file."""
@@ -41,7 +44,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Content of a weights file.
+    """Content of a weights file, whose numbers are all finite.
 
     Attributes:
         path: the file.
@@ -61,6 +64,9 @@ class Checkpoint:
     epoch: int | None = None
     iterations: int | None = None
 
+    def __post_init__(self) -> None:
+        check_finite(self.state, self.path)
+
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a weights file or a Hugging Face model folder and recognise its kind.
@@ -68,7 +74,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Only tensors and plain values are read, so no file can run code.
 
     Raises:
-        UserError: the file is missing, damaged, or of an unknown kind; the message says what was found.
+        UserError: the file is missing, damaged, of an unknown kind, or holds numbers that are not finite; the message
+            says what was found.
     """
     path = Path(path)
     if path.is_dir():
@@ -80,13 +87,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a weights file or a Hugging Face model folder, whatever they are of.
 
     Raises:
-        UserError: the file is missing, damaged, or not a file of weights.
+        UserError: the file is missing, damaged, not a file of weights, or holds numbers that are not finite.
     """
     file = huggingface.find_weights(path) if path.is_dir() else path
     payload = _read_file(file)
     state = _find_state(payload)
     if state is None:
         raise UserError(f"{file}: not a file of weights; it holds {_describe(payload)}")
+    check_finite(state, file)
     return state
 
 
@@ -123,10 +131,15 @@ def shared_heads_once(state: Mapping[str, Tensor], path: Path) -> dict[str, Tens
     for name, tensor in state.items():
         if name.startswith(SHARED_BOX_HEADS):
             own = BOX_HEADS + name.removeprefix(SHARED_BOX_HEADS)
-            if own in once and not (once[own].dtype == tensor.dtype and once[own].equal(tensor)):
+            if own in once and not (once[own].dtype == tensor.dtype and _equal(once[own], tensor)):
                 raise UserError(f"{path}: {own} and {name} are one tensor of the model, but differ in this file")
             once[own] = tensor
     return once
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors are equal, with NaN equal to NaN."""
+    return one.equal(other) or one.nan_to_num().equal(other.nan_to_num())
 
 
 def _read_folder(folder: Path) -> Checkpoint:
@@ -205,9 +218,8 @@ def _find_state(payload: Any) -> dict[str, Tensor] | None:
     for candidate in (payload.get("model"), payload.get("state_dict"), payload):
         if isinstance(candidate, dict) and candidate and all(isinstance(v, Tensor) for v in candidate.values()):
             state = {str(name): tensor for name, tensor in candidate.items()}
-            for wrapper in ("_orig_mod.", "module.", "_orig_mod."):  # torch.compile, data parallelism
-                if all(name.startswith(wrapper) for name in state):
-                    state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
+            while wrapper := next((w for w in WRAPPERS if all(name.startswith(w) for name in state)), None):
+                state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
             return {published_name(name): tensor for name, tensor in state.items()}
     return None
 
