@@ -22,7 +22,8 @@ UNPRINTABLE = re.compile(
     "\u2028\u2029\ufeff\ud800-\udfff]"  # line separators, byte order marks, surrogates
 )
 
-LONGEST = 2000  # characters of a note, which may quote a long text from a file
+LONGEST = 2000
+"""Largest number of characters of a note, which may quote a long text from a file."""
 
 _ASCII = {"×": "x", "−": "-", "–": "-", "—": "-", "…": "...", "→": "->", "≥": ">=", "≤": "<=", "·": "*", "’": "'"}
 """ASCII replacements for characters that the terminal's encoding lacks."""

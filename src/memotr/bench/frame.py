@@ -28,7 +28,8 @@ class Setup:
         kernel: kernel of deformable attention.
         precision: numerical precision of the network.
         prepared: optimise the network for inference.
-        tracker: "plain" (see :mod:`memotr.bench.baseline`), "usual" or "compiled".
+        tracker: "plain" (:class:`memotr.bench.baseline.PlainTracker`), "usual" (:class:`memotr.Tracker`) or "compiled"
+            (:class:`memotr.tracking.compiled.CompiledTracker`).
     """
 
     name: str

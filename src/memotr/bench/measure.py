@@ -52,7 +52,7 @@ class Contender:
     Attributes:
         name: name in the first column.
         run: work that is timed.
-        prepare: work before every run that is not timed.
+        prepare: untimed work before every run.
         amount: number of items (images, videos) in a run; times are per item.
     """
 

@@ -37,7 +37,7 @@ PARTS = {
 REST = "projections, class head"
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16}
 LAYERS = ("linear1", "linear2", "self_attn.value_proj")
-"""Layers of the encoder that measure the machine; most operations of a frame are in such layers."""
+"""Layers of the encoder that are timed to measure the machine; most operations of a frame are in such layers."""
 COPIED = 2**28
 """Bytes that are copied to measure the bandwidth, more than any cache holds."""
 
@@ -83,7 +83,7 @@ def measure(options: Options) -> Iterator[Table]:
         work = {precision: frame_work(options, size, dtype.itemsize) for precision, dtype in DTYPES.items()}
         frame = f"a frame at {size[0]}×{size[1]} with {options.crowd} tracks"
         yield Table(f"Least work of {frame}", _work_rows(work, ceilings))
-        yield Table(f"Measured time and lower bound of {frame}", _gap_rows(options, size, work, ceilings))
+        yield Table(f"Measured time and lower bound of {frame}", _time_rows(options, size, work, ceilings))
 
 
 def _work_rows(work: Mapping[str, Mapping[str, Work]], ceilings: Ceilings) -> list[Row]:
@@ -101,7 +101,7 @@ def _work_rows(work: Mapping[str, Mapping[str, Work]], ceilings: Ceilings) -> li
     return [{"part": part, **row} for part, row in numbers.items()]
 
 
-def _gap_rows(options: Options, size: Size, work: Mapping[str, Mapping[str, Work]], ceilings: Ceilings) -> list[Row]:
+def _time_rows(options: Options, size: Size, work: Mapping[str, Mapping[str, Work]], ceilings: Ceilings) -> list[Row]:
     """Time frames and return a row for each setup with the lower bound and the measured time."""
     setups = (BASELINE, OURS, OURS_BF16)
     _, timed = time_frames(options, size, options.crowd, setups)

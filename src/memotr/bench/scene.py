@@ -32,8 +32,8 @@ STEADY = TrackingConfig(det_thresh=1.0, track_thresh=0.0, result_thresh=0.0, min
 """Thresholds that disable births and deaths, so that every frame costs the same."""
 
 POINT_SPREAD = 2.0
-"""Standard deviation of sampling offsets per unit of the query, whose deviation is about 1.5: sampling points are about
-three pixels apart, as in trained networks."""
+"""Standard deviation in pixels of the sampling offsets of queries with a deviation of 1. Queries have about 1.5, so
+sampling points are about three pixels apart, as in trained networks."""
 
 
 def make_model(options: Options, size: Size) -> MeMOTR:

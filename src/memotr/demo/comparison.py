@@ -40,7 +40,7 @@ class MotionTracker:
     def update(self, tracks: Tracks) -> Tracks:
         """Return the boxes of the next frame that ByteTrack tracks, with its ids; the given ids are not used."""
         detections = replace(tracks.to_supervision(), tracker_id=None, data={"position": np.arange(len(tracks))})
-        result: Any = self._tracker.update(detections)  # annotated as a union of types
+        result: Any = self._tracker.update(detections)  # its annotation is too general
         tracked = result[result.tracker_id >= 0]
         if not len(tracked):
             return tracks[:0]

@@ -24,7 +24,9 @@ EMPTY_AFTER = 4
 
 @torch.inference_mode()
 def check(step: ExportedStep, engine: Engine, num_frames: int = 8) -> float:
-    """Run the model's step and the exported step frame by frame, each from its own last state, and compare them.
+    """Run the model's step and the exported step frame by frame, and compare their outputs.
+
+    Each step continues from the state that it has returned for the frame before.
 
     Args:
         step: step of the model in PyTorch.

@@ -42,12 +42,12 @@ def export_model(model: MeMOTR, paths: Sequence[Path], say: Callable[[str], None
     description = describe(model.config)
     for path, engine in zip(paths, engines, strict=True):
         write = write_onnx if engine == "onnx" else write_program
-        with replacing(path, suffix=path.suffix) as beside:
+        with replacing(path, suffix=path.suffix) as draft:
             say(f"writing {path}")
             with backbone_errors(model):
-                write(program, beside, description)
-            difference = check(step, open_engine(beside, "cpu"))
-            size = beside.stat().st_size / 1e6
+                write(program, draft, description)
+            difference = check(step, open_engine(draft, "cpu"))
+            size = draft.stat().st_size / 1e6
         say(f"wrote {path}: {size:.0f} MB, equal to PyTorch (ids are equal, everything else within {difference:.0e})")
 
 

@@ -31,7 +31,7 @@ class ExportedStep(nn.Module):
     """Frame step whose inputs and outputs are tensors. It has no motion model.
 
     Args:
-        model: model whose step it is.
+        model: model to export.
     """
 
     def __init__(self, model: MeMOTR) -> None:

@@ -50,10 +50,11 @@ _LAYOUTS = {7: torch.strided}
 _EXPRESSION = re.compile(
     r"(?>[a-z]{1,3}\d+|[A-Z][A-Za-z]*|[a-z]+=(?:True|False)|\d+(?:\.\d+)?(?:e-?\d+)?|[-+*/(),=' ])*+"
 )
-"""Expression of a size: symbols, digits, operators and SymPy's names of operators. Atomic groups keep matching fast."""
+"""Allowed form of the expression of a size: symbols, digits, operators and SymPy's names of operators. Atomic groups
+keep matching fast."""
 
 _GUARD = re.compile(r"(?>L\['\w+'\]|\.size\(\)|\[\d+\]|\b(?:and|or|not|max|min|Eq|Ne)\b|\d+|[-+*/%()<>=!, ])*+")
-"""Condition on the sizes of inputs."""
+"""Allowed form of a guard: a condition on the sizes of inputs."""
 
 
 class GraphError(Exception):

@@ -58,9 +58,9 @@ def write_page(
     if without:
         notes.append(f"{without} of the {len(chosen)} worst events have no picture: their images are missing or broken")
     notes = [*inspection.notes, *notes]
-    with replacing(path) as beside:
+    with replacing(path) as draft:
         html = write_html(inspection, chosen, pictures, notes)
-        beside.write_text(html, encoding="utf-8", errors="backslashreplace")
+        draft.write_text(html, encoding="utf-8", errors="backslashreplace")
     return notes
 
 

@@ -25,6 +25,7 @@ class DecoderLayer(nn.Module):
         self, dim: int, ffn_dim: int, num_levels: int, num_heads: int, num_points: int, dropout: float
     ) -> None:
         super().__init__()
+        # Published names: norm2 follows the self-attention, norm1 the cross-attention.
         self.self_attn = nn.MultiheadAttention(dim, num_heads, dropout=dropout, batch_first=True)
         self.norm2 = nn.LayerNorm(dim)
         self.cross_attn = DeformableAttention(dim, num_levels, num_heads, num_points)
@@ -122,7 +123,7 @@ class Decoder(nn.Module):
             One step per layer.
         """
         ratios = torch.cat((levels.valid_ratios, levels.valid_ratios), dim=-1)[:, None]  # (B, 1, L, 4)
-        content = embed[..., -memory.shape[-1] :]  # (B, Q, C)
+        content = embed[..., -memory.shape[-1] :]  # (B, Q, C), the last C channels of the embedding
         steps = []
         for i, layer in enumerate(self.layers):
             n = num_detections if i < self.merge_layer else content.shape[1]  # D_det, then D_joint

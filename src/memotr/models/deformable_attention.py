@@ -91,7 +91,7 @@ class DeformableAttention(nn.Module):
             step = pixel[:, None].expand(M, L, P, 2).flatten()
             locations: Tensor = torch.addcmul(centre.flatten(2), offsets, step).view_as(centre)
             return locations
-        # Offsets in units of half the box, divided by P.
+        # Offsets in units of 1 / P of half the box.
         centre, step = reference[:, :, None, :, None, :2], reference[:, :, None, :, None, 2:] / (2 * P)
         return centre + offsets.view(*offsets.shape[:2], M, L, P, 2) * step
 

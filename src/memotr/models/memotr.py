@@ -7,8 +7,8 @@ The paper's Figure 1 at frame t, with the method that computes each step:
              [E_det^t, E_tck^t] → joint decoder D_joint → [O_det^t, O_tck^t] → scores c^t, boxes b^t
     memory   O_tck^t, O_tck^(t−1), M_tck^t → temporal interaction → E_tck^(t+1), M_tck^(t+1)  (sections 3.3, 3.4)
 
-Between ``decode`` and ``memory`` the gate (inference) or the ground truth (training) decides which detections become
-tracks. The paper's symbols in the code:
+Between ``decode`` and ``memory`` the gate (inference) or the ground truth (training) decides which tracks continue and
+which detections become tracks. The paper's symbols in the code:
 
     Q_det         det_embed (:mod:`memotr.models.queries`)      learned detection queries ("detect queries")
     E_tck         TrackState.query_embed                        track embeddings, the queries of tracks
@@ -58,7 +58,7 @@ class Encoded(NamedTuple):
     """Encoder output for B images.
 
     Attributes:
-        memory: (B, S, C) features of all levels, concatenated.
+        memory: (B, S, C) features of all levels, concatenated. DETR calls them memory; it is not the tracks' memory.
         levels: layout of the levels.
     """
 
@@ -107,7 +107,7 @@ class MeMOTR(nn.Module):
         self.position_temperature = position_temperature
         self.backbone = backbone
         self.transformer = transformer
-        self.query_updater = memory
+        self.query_updater = memory  # published name
         self.queries = queries
         self.feature_projs = make_feature_projections(backbone.channels, dim, num_levels)
         self.class_embed = nn.ModuleList(nn.Linear(dim, num_classes) for _ in transformer.decoder.layers)
@@ -198,7 +198,7 @@ class MeMOTR(nn.Module):
     ) -> FrameOutput:
         """Run the decoder on encoded images with the tracks of each video; arguments as in :meth:`forward`."""
         memory, levels = encoded
-        embed, ref_pts, padding_mask = self._gather_queries(tracks, vacant)  # [Q_det, E_tck]
+        embed, ref_pts, padding_mask = self._gather_queries(tracks, vacant)  # Q = Nd + Nt queries: [Q_det, E_tck]
         steps = self.transformer.decoder(
             self.queries, embed, ref_pts.sigmoid(), memory, levels, padding_mask, self.num_queries
         )
@@ -238,8 +238,8 @@ class MeMOTR(nn.Module):
         """Concatenate the detection queries with the track queries of each video, padded to the longest.
 
         Returns:
-            Embeddings (B, Q, C or 2C), reference logits (B, Q, 4), and padding mask (B, Q), True on padding; None
-            without padding.
+            Embeddings (B, Q, C or 2C), reference logits (B, Q, 4), and padding mask (B, Q), True on padding and vacant
+            rows; None without any.
         """
         counts = [len(t) for t in tracks]
         det_embed, det_ref_pts = self.queries.detections()
@@ -254,6 +254,7 @@ class MeMOTR(nn.Module):
         return embed, ref_pts, torch.arange(embed.shape[1], device=embed.device) >= lengths[:, None]
 
     def _output(self, steps: list[DecoderStep], embed: Tensor, num_tracks: list[int]) -> FrameOutput:
+        """Return the output of the last decoder layer, without those of earlier layers."""
         last = steps[-1]
         return FrameOutput(
             logits=self.class_embed[-1](last.content),

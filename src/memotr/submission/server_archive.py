@@ -145,11 +145,11 @@ def write_submission(
     items = plan(server, sequences, files, results)
     steps = 2 * sum(len(item.members) for item in items)
     step = (lambda member: progress(member, steps)) if progress is not None else (lambda member: None)
-    with replacing(archive) as beside:
-        checked = _pack(beside, items, server.check, step)
+    with replacing(archive) as draft:
+        checked = _pack(draft, items, server.check, step)
         if not any(found.boxes for found in checked):
             raise UserError(f"{results}: no boxes in any of {len(items)} result files")
-        _verify(beside, items, checked, step)
+        _verify(draft, items, checked, step)
     used = {item.file for item in items}
     surplus = [name for name, file in files.items() if file not in used]
     notes += _notes(items, checked, surplus)

@@ -70,25 +70,25 @@ def sequence_name(split: str, index: int) -> str:
 def write_sequence(output: Path, settings: SynthSettings, split: str, index: int) -> None:
     """Write the folder of a sequence, which gets its name only when it is complete."""
     name = sequence_name(split, index)
-    with replacing_folder(output / split / name) as beside:
-        _fill(beside, name, settings, split, index)
+    with replacing_folder(output / split / name) as draft:
+        _fill(draft, name, settings, split, index)
 
 
-def _fill(beside: Path, name: str, settings: SynthSettings, split: str, index: int) -> None:
-    (beside / "img1").mkdir()
-    (beside / "gt").mkdir()
+def _fill(draft: Path, name: str, settings: SynthSettings, split: str, index: int) -> None:
+    (draft / "img1").mkdir()
+    (draft / "gt").mkdir()
     scene = make_scene(settings, split, index)
     rows = []
     for t in range(len(scene)):
         image, annotations = scene.frame(t)
         _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        (beside / "img1" / f"{t + 1:08d}.jpg").write_bytes(data.tobytes())
+        (draft / "img1" / f"{t + 1:08d}.jpg").write_bytes(data.tobytes())
         rows += [_row(t + 1, annotation) for annotation in annotations]
     height, width = settings.size
     info = {"name": name, "imDir": "img1", "frameRate": FPS, "seqLength": len(scene)}
     info |= {"imWidth": width, "imHeight": height, "imExt": ".jpg"}
-    _write_lines(beside / "gt" / "gt.txt", rows)
-    _write_lines(beside / "seqinfo.ini", ["[Sequence]", *(f"{key}={value}" for key, value in info.items())])
+    _write_lines(draft / "gt" / "gt.txt", rows)
+    _write_lines(draft / "seqinfo.ini", ["[Sequence]", *(f"{key}={value}" for key, value in info.items())])
 
 
 def _refuse_other(output: Path, settings: SynthSettings) -> None:
@@ -163,8 +163,8 @@ def _row(frame: int, annotation: Annotation) -> str:
 
 def _replace(file: Path, lines: list[str]) -> None:
     """Write lines to a file. An existing file is replaced only by a complete one."""
-    with replacing(file) as beside:
-        _write_lines(beside, lines)
+    with replacing(file) as draft:
+        _write_lines(draft, lines)
 
 
 def _write_lines(file: Path, lines: list[str]) -> None:
