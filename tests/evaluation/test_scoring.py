@@ -195,20 +195,24 @@ def test_results_of_the_first_class_only(tmp_path: Path, first: int) -> None:
     assert scores.combined["HOTA"] == pytest.approx(np.sqrt(0.5) / 2)
 
 
-def test_boxes_that_seem_to_have_another_meaning_are_noted(tmp_path: Path) -> None:
+def test_boxes_and_ids_that_seem_to_have_another_meaning_are_noted(tmp_path: Path) -> None:
     truth, found = scene(12)
     changes = {
         "a": lambda left, top, width, height: (left, top, left + width, top + height),
         "b": lambda *box: tuple(value / 1000 for value in box),
         "c": lambda *box: box,
+        "d": lambda *box: box,
     }
     for name, change in changes.items():
         write_sequence(tmp_path / "gt" / name, truth, 40)
-        write_rows(tmp_path / "results" / f"{name}.txt", [[*row[:2], *change(*row[2:6]), *row[6:]] for row in found])
+        rows = [[*row[:2], *change(*row[2:6]), *row[6:]] for row in found]
+        rows = [[row[0], k, *row[2:]] for k, row in enumerate(rows)] if name == "d" else rows
+        write_rows(tmp_path / "results" / f"{name}.txt", rows)
     pixels = "not left, top, width, height in pixels"
     assert evaluate(load_ground_truth(tmp_path / "gt", format="mot17"), tmp_path / "results").notes == (
         f"boxes that seem to be corners, {pixels}: a",
         f"boxes that seem to be fractions of the image, {pixels}: b",
+        "ids that are in one frame each, and seem to number boxes, not tracks: d",
     )
 
 

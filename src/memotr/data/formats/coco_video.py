@@ -29,7 +29,7 @@ WORDING = "annotations[{}]"
 NUMBERS = {
     "videos": ("id",),
     "images": ("id", "video_id", "frame_id", "frame_index"),
-    "annotations": ("image_id", "category_id", "track_id", "instance_id"),
+    "annotations": ("image_id", "category_id", "track_id", "instance_id", "iscrowd", "ignore"),
     "categories": ("id",),
 }
 """List → its keys that are whole numbers, or texts that stand for ids."""
