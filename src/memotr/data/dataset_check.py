@@ -141,7 +141,9 @@ def _check_columns(sequence: Sequence, problems: Problems) -> None:
     folder = sequence.frames[0].parent
     table = BoxTable.of([sequence])
     if np.count_nonzero(table.per_frame) > 1 and not sequence.still and like_box_numbers(table.ids):
-        problems.note(folder, "its ids are in one frame each: they seem to number boxes, so there are no tracks to learn")
+        problems.note(
+            folder, "its ids are in one frame each: they seem to number boxes, so there are no tracks to learn"
+        )
     if like_fractions(table.boxes):
         problems.note(folder, "its boxes are smaller than a pixel: they seem to be fractions of the image, not pixels")
     elif sequence.size is not None and like_corners(table.boxes) > 0.99:

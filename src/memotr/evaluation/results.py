@@ -96,14 +96,15 @@ def _read_text(path: Path, truth: GroundTruth, allow_missing: bool) -> Results:
 
 
 def _other_meanings(table: AnnotationTable, truth: SequenceTruth) -> Iterator[str]:
-    """Yield notes about boxes and ids of results that seem to be other ones than those of the ground truth."""
-    pixels = "not left, top, width, height in pixels"
-    if like_fractions(table.boxes) and not like_fractions(truth.objects.boxes):
-        yield f"boxes that seem to be fractions of the image, {pixels}"
-    elif like_corners(table.boxes) > 0.99 and like_corners(truth.objects.boxes) < 0.5:
-        yield f"boxes that seem to be corners, {pixels}"
+    """Yield notes about boxes and ids that seem to be other ones in the results than in the ground truth."""
+    found, there = table.boxes, truth.objects.boxes
+    for name, boxes, others in (("results", found, there), ("ground truth", there, found)):
+        if like_fractions(boxes) and not like_fractions(others):
+            yield f"{name} whose boxes seem to be fractions of the image, not pixels"
+        elif like_corners(boxes) > 0.99 and like_corners(others) < 0.5 and len(others):
+            yield f"{name} whose boxes seem to be corners, not left, top, width, height"
     if len(truth.frames) > 1 and like_box_numbers(table.ids) and not like_box_numbers(truth.objects.ids):
-        yield "ids that are in one frame each, and seem to number boxes, not tracks"
+        yield "results whose ids are in one frame each, and seem to number boxes, not tracks"
 
 
 def _find(path: Path, truth: GroundTruth, allow_missing: bool) -> tuple[GroundTruth, dict[str, Path], list[str]]:
