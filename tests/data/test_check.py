@@ -180,7 +180,7 @@ def test_tracks_that_change_their_class(tmp_path: Path) -> None:
             "corners (x1, y1, x2, y2), read as left",
         ),
         (lambda k, f, i, x, y, w, h: f"{f},{i},{x / 160},{y / 96},{w / 160},{h / 96},1,1,1", "fractions of the image"),
-        (lambda k, f, i, x, y, w, h: f"{f},{k},{x},{y},{w},{h},1,1,1", "30 of 30 ids are in one frame only: they seem"),
+        (lambda k, f, i, x, y, w, h: f"{f},{k},{x},{y},{w},{h},1,1,1", "its ids are in one frame each: they seem"),
         (lambda k, f, i, x, y, w, h: f"{f},-1,{x},{y},{w},{h},0.{k + 10},-1,-1,-1", "are these detections or results?"),
         (lambda k, f, i, x, y, w, h: f"{f},{i},{x},{y},{w},{h},0.9,-1,-1,-1", "are these detections or results?"),
         (lambda k, f, i, x, y, w, h: f"{f},-1,{x},{y},{w},{h},{k + 1},-1,-1,-1", "is this a file of detections?"),

@@ -696,6 +696,19 @@ COCO_VIDEO = [
         f"{CAR}; 0 b car region",
     ),
     Case(
+        "coco: iscrowd as text",
+        coco(annotation(iscrowd="0"), annotation(track_id=2, iscrowd="1")),
+        CAR,
+        f"{CAR}; 0 b car region",
+    ),
+    Case(
+        "coco: ignore, which pycocotools does not use",
+        coco(annotation(ignore=0), annotation(track_id=2, ignore=1), annotation(track_id=3, ignore=1, iscrowd=1)),
+        f"{CAR}; 0 b car",
+        f"{CAR}; 0 b car; 0 c car region",
+        note="1 annotations have 'ignore'",
+    ),
+    Case(
         "coco: iscrowd without a track",
         coco(annotation(), annotation(track_id=None, iscrowd=1)),
         CAR,

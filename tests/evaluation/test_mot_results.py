@@ -144,7 +144,7 @@ def test_a_half_has_results_of_that_half_only(tmp_path: Path) -> None:
     write_rows(file, [(frame, *FOUND[1:]) for frame in (1, 4)])
     results = read_results(tmp_path / "results", there)
     assert results.boxes["a"].frames.tolist() == [0, 3]
-    assert "number the second half from 1: a" in results.notes[0]
+    assert "number the second half from 1: a" in results.notes[-1]
     write_rows(file, [(frame, *FOUND[1:]) for frame in (7, 5)])
     refused(r"a.txt:2: frame 5 is in the first half; only frames 7 to 10", tmp_path / "results", there)
     write_rows(file, [(11, *FOUND[1:])])

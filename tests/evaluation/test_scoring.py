@@ -11,7 +11,7 @@ from memotr.errors import UserError
 from memotr.evaluation.ground_truth import load_ground_truth
 from memotr.evaluation.scoring import evaluate
 from memotr.metrics.fields import SUMS, combine, summary
-from tests.evaluation.generated import scene, write_rows, write_sequence, write_split
+from tests.evaluation.generated import Row, scene, write_rows, write_sequence, write_split
 from tests.evaluation.trackeval_run import assert_equal, run_mot
 
 LENGTHS = (40, 43, 46)
@@ -195,20 +195,24 @@ def test_results_of_the_first_class_only(tmp_path: Path, first: int) -> None:
     assert scores.combined["HOTA"] == pytest.approx(np.sqrt(0.5) / 2)
 
 
-def test_boxes_that_seem_to_have_another_meaning_are_noted(tmp_path: Path) -> None:
+def test_boxes_and_ids_that_seem_to_have_another_meaning_are_noted(tmp_path: Path) -> None:
     truth, found = scene(12)
-    changes = {
-        "a": lambda left, top, width, height: (left, top, left + width, top + height),
-        "b": lambda *box: tuple(value / 1000 for value in box),
-        "c": lambda *box: box,
-    }
-    for name, change in changes.items():
-        write_sequence(tmp_path / "gt" / name, truth, 40)
-        write_rows(tmp_path / "results" / f"{name}.txt", [[*row[:2], *change(*row[2:6]), *row[6:]] for row in found])
-    pixels = "not left, top, width, height in pixels"
+
+    def corners(rows: list[Row]) -> list[Row]:
+        return [[*row[:4], row[2] + row[4], row[3] + row[5], *row[6:]] for row in rows]
+
+    fractions = [[*row[:2], *(value / 1000 for value in row[2:6]), *row[6:]] for row in found]
+    numbers = [[row[0], k, *row[2:]] for k, row in enumerate(found)]
+    pairs = {"a": (truth, corners(found)), "b": (truth, fractions), "c": (truth, found), "d": (truth, numbers)}
+    for name, (there, seen) in (pairs | {"e": (corners(truth), found), "f": (truth, [])}).items():
+        write_sequence(tmp_path / "gt" / name, there, 40)
+        write_rows(tmp_path / "results" / f"{name}.txt", seen)
     assert evaluate(load_ground_truth(tmp_path / "gt", format="mot17"), tmp_path / "results").notes == (
-        f"boxes that seem to be corners, {pixels}: a",
-        f"boxes that seem to be fractions of the image, {pixels}: b",
+        "empty result files: f",
+        "results whose boxes seem to be corners, not left, top, width, height: a",
+        "results whose boxes seem to be fractions of the image, not pixels: b",
+        "results whose ids are in one frame each, and seem to number boxes, not tracks: d",
+        "ground truth whose boxes seem to be corners, not left, top, width, height: e",
     )
 
 

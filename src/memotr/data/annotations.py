@@ -38,6 +38,12 @@ def like_fractions(boxes: NDArray[Any]) -> bool:
     return len(boxes) >= FEWEST_BOXES and bool((np.abs(boxes) <= FRACTION).all())
 
 
+def like_box_numbers(ids: Ints) -> bool:
+    """Return whether the ids (N,) of the boxes of a sequence are nearly all different: they seem to number boxes."""
+    _, counts = np.unique(ids, return_counts=True)
+    return len(ids) >= FEWEST_BOXES and bool(np.count_nonzero(counts == 1) > 0.9 * len(ids))
+
+
 @dataclass(frozen=True, eq=False)
 class Origin:
     """Files and places that the rows of a table were read from.

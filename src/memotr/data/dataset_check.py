@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from memotr.config import DataFormat
 from memotr.consoles import SafeConsole, progress_bar
-from memotr.data.annotations import FEWEST_BOXES, like_corners, like_fractions
+from memotr.data.annotations import like_box_numbers, like_corners, like_fractions
 from memotr.data.dataset_report import Report
 from memotr.data.datasets import DatasetSpec, read_split, spec_at
 from memotr.data.formats.dataset_format import AnnotationFiles
@@ -139,18 +139,16 @@ def _check_columns(sequence: Sequence, problems: Problems) -> None:
     """Report ids and boxes that seem to have another meaning than they are read with."""
     folder = sequence.frames[0].parent
     table = BoxTable.of([sequence])
-    if len(table.ids) < FEWEST_BOXES:
-        return
-    _, seen = np.unique(table.ids, return_counts=True)
-    if not sequence.still and (table.per_frame > 0).sum() > 1 and (seen == 1).mean() > 0.9:
-        what = f"{(seen == 1).sum():,} of {len(seen):,} ids are in one frame only"
-        problems.note(folder, f"{what}: they seem to number boxes, not objects, so that there are no tracks to learn")
+    if np.count_nonzero(table.per_frame) > 1 and not sequence.still and like_box_numbers(table.ids):
+        problems.note(
+            folder, "its ids are in one frame each: they seem to number boxes, so there are no tracks to learn"
+        )
     if like_fractions(table.boxes):
         problems.note(folder, "its boxes are smaller than a pixel: they seem to be fractions of the image, not pixels")
-    elif sequence.size is not None:
+    elif sequence.size is not None and like_corners(table.boxes) > 0.99:
         height, width = sequence.size
         x2, y2 = table.boxes.T[2:]
         outside = ((x2 > width) | (y2 > height)).mean()
-        if like_corners(table.boxes) > 0.99 and outside > 0.2:
+        if outside > 0.2:
             what = f"{outside:.0%} of its boxes reach out of the image: they seem to be corners (x1, y1, x2, y2)"
             problems.note(folder, f"{what}, read as left, top, width, height")

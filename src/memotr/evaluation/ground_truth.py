@@ -117,6 +117,8 @@ def ground_truth_of(
         for rule, recording in zip(rules, recordings, strict=True)
         if recording.table is not None
     )
+    if all(sequence.objects.ignore.all() for sequence in sequences):
+        problems.note(path, "no object counts, so that every result is a false positive")
     reader = split.layout.reader
     named = reader.results.names_classes
     own = () if fixed else (number for number in classes.labels if isinstance(number, int))

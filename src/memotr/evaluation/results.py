@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from memotr.data.annotations import NO_CATEGORY, AnnotationTable, Floats, Ints, like_corners, like_fractions
+from memotr.data.annotations import NO_CATEGORY, AnnotationTable, Ints, like_box_numbers, like_corners, like_fractions
 from memotr.data.formats.mot_layout import DETECTOR_COPY
 from memotr.data.formats.mot_text import read_results as read_text
 from memotr.data.formats.scalabel import ScalabelVideo, read_videos
@@ -81,7 +81,7 @@ def _read_text(path: Path, truth: GroundTruth, allow_missing: bool) -> Results:
             continue
         labels = _labels(table, truth, problems)
         unscored += int(np.count_nonzero(labels < 0))
-        if meaning := _other_meaning(table.boxes, sequence.objects.boxes):
+        for meaning in _other_meanings(table, sequence):
             misread.setdefault(meaning, []).append(sequence.name)
         shifted = _numbered_as_source(table, sequence, problems)
         renumbered += [sequence.name] if shifted is not table else []
@@ -89,18 +89,22 @@ def _read_text(path: Path, truth: GroundTruth, allow_missing: bool) -> Results:
         boxes[sequence.name], _ = VideoBoxes.by_frame(shifted, sequence.frames, labels, nothing)
     if unscored:
         notes.append(f"{unscored:,} boxes of classes that the benchmark does not score: left out")
-    for meaning, names in misread.items():
-        notes.append(f"boxes that seem to be {meaning}, not left, top, width, height in pixels: {list_names(names)}")
+    notes += [f"{meaning}: {list_names(names)}" for meaning, names in misread.items()]
     if renumbered:
         notes.append(f"results that number the second half from 1: {list_names(renumbered)}")
     return Results(truth, boxes, (*truth.notes, *notes))
 
 
-def _other_meaning(boxes: Floats, truth: Floats) -> str | None:
-    """Return what boxes of results seem to be, if it is not what those of the ground truth are."""
-    if like_fractions(boxes) and not like_fractions(truth):
-        return "fractions of the image"
-    return "corners" if like_corners(boxes) > 0.99 and like_corners(truth) < 0.5 else None
+def _other_meanings(table: AnnotationTable, truth: SequenceTruth) -> Iterator[str]:
+    """Yield notes about boxes and ids that seem to be other ones in the results than in the ground truth."""
+    found, there = table.boxes, truth.objects.boxes
+    for name, boxes, others in (("results", found, there), ("ground truth", there, found)):
+        if like_fractions(boxes) and not like_fractions(others):
+            yield f"{name} whose boxes seem to be fractions of the image, not pixels"
+        elif like_corners(boxes) > 0.99 and like_corners(others) < 0.5 and len(others):
+            yield f"{name} whose boxes seem to be corners, not left, top, width, height"
+    if len(truth.frames) > 1 and like_box_numbers(table.ids) and not like_box_numbers(truth.objects.ids):
+        yield "results whose ids are in one frame each, and seem to number boxes, not tracks"
 
 
 def _find(path: Path, truth: GroundTruth, allow_missing: bool) -> tuple[GroundTruth, dict[str, Path], list[str]]:

@@ -29,7 +29,7 @@ WORDING = "annotations[{}]"
 NUMBERS = {
     "videos": ("id",),
     "images": ("id", "video_id", "frame_id", "frame_index"),
-    "annotations": ("image_id", "category_id", "track_id", "instance_id"),
+    "annotations": ("image_id", "category_id", "track_id", "instance_id", "iscrowd", "ignore"),
     "categories": ("id",),
 }
 """List → its keys that are whole numbers, or texts that stand for ids."""
@@ -265,6 +265,8 @@ def _tables(
             video, number = images[entry["image_id"]]
             category = categories[entry["category_id"]]
             rows[video].append((number, _track(entry), category, entry["bbox"], bool(entry.get("iscrowd")), k))
+    if unused := sum(bool(entry.get("ignore")) and not entry.get("iscrowd") for entry in lists["annotations"]):
+        problems.note(file, f"{unused:,} annotations have 'ignore', which COCO does not use: they count; mark iscrowd")
     return {video: _table(file, found, problems) for video, found in rows.items()}
 
 
