@@ -22,7 +22,10 @@ pages = pytest.mark.parametrize("page", CURRENT, ids=NAMES.__getitem__)
 
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s#]*)(?:#([^)\s]+))?\)")
 SETTING = re.compile(r"`((?:model|data|input|tracking|training)\.[a-z_0-9.]+[a-z_0-9])(?:=[^`]*)?`")
-INLINE, FENCED = re.compile(r"`([^`\n]+)`"), re.compile(r"^```(?:bash|sh|console)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INLINE, FENCED = (
+    re.compile(r"`([^`\n]+)`"),
+    re.compile(r"^```(?:bash|sh|console)?\n(.*?)^```", re.MULTILINE | re.DOTALL),
+)
 
 
 def text_of(page: Path) -> str:

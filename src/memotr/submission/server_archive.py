@@ -117,6 +117,7 @@ def write_submission(
     *,
     partial: bool = False,
     progress: Callable[[str, int], None] | None = None,
+    if_empty: str = "",
 ) -> Submission:
     """Check the results of a split, pack them, and verify the archive before it gets its name.
 
@@ -128,6 +129,7 @@ def write_submission(
         archive: zip file to write. An existing one is replaced only by a verified one.
         partial: accept sequences that are not a whole split of the benchmark, or have other names, for trials.
         progress: called with (member, total number of steps) when a file is packed, and again when it is verified.
+        if_empty: explanation for the error if there is no box in any file.
 
     Raises:
         UserError: the sequences are not those of the benchmark, a result file is missing or has an error (with its
@@ -147,7 +149,7 @@ def write_submission(
     with replacing(archive) as beside:
         checked = _pack(beside, items, server.check, step)
         if not any(found.boxes for found in checked):
-            raise UserError(f"{results}: not one box in {len(items)} result files")
+            raise UserError(": ".join(filter(None, [f"{results}: not one box in {len(items)} result files", if_empty])))
         _verify(beside, items, checked, step)
     used = {item.file for item in items}
     surplus = [name for name, file in files.items() if file not in used]
