@@ -68,6 +68,26 @@ def test_a_split_is_tracked_and_scored(memotr: Command, weights: Path, tmp_path:
     assert {"counts.json", "metrics.csv", "thresholds.png"} <= {file.name for file in folder.iterdir()}
 
 
+def test_where_nothing_was_tracked_it_is_explained(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+    """By ``eval``, also when its results are there already, by ``eval --watch`` and by ``submit``."""
+    layouts.write_dancetrack(tmp_path)
+    reason = "nothing was tracked: no box above min_area (100) reached det_thresh (1) and exceeded result_thresh (0.5)"
+    data = ["--dataset", tmp_path / "DanceTrack", "--set", "tracking.det_thresh=1"]
+    given = ["--checkpoint", weights / "one.safetensors", *data]
+    for _ in range(2):
+        code, _, errors = memotr("eval", *given, "--split", "val", "--output", tmp_path / "out")
+        assert (code, f"memotr: note: {reason}" in errors) == (0, True)
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["notes"][0].startswith(reason)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "epoch_0001.safetensors").symlink_to(weights / "one.safetensors")
+    _, out, _ = memotr("eval", "--watch", run, "--once", *data, "--split", "val")
+    assert f"epoch_0001.safetensors: {reason}" in out
+    code, _, errors = memotr("submit", *given, "--split", "test", "--partial", "--format", "dancetrack")
+    assert code == 2
+    assert f"not one box in 2 result files: {reason}" in errors
+
+
 def test_an_interrupted_run_goes_on(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
     """A finished sequence is not tracked again, a half-written one is."""
     layouts.write_dancetrack(tmp_path)

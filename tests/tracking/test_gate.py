@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from memotr.tracking.gate import gate
+from memotr.config import TrackingConfig
+from memotr.tracking.gate import explain_no_tracks, gate
 from tests.builders import random_output, random_tracks
 
 
@@ -69,3 +70,12 @@ def test_a_limit_with_room_for_all_changes_nothing():
         choice = gate(output, tracks, **limits, max_tracks=most)
         assert choice.births.equal(free.births)
         assert choice.birth_labels.equal(free.birth_labels)
+
+
+def test_the_explanation_names_thresholds_and_classes():
+    settings = TrackingConfig(det_thresh=0.55, result_thresh=0.25, min_area=7)
+    assert explain_no_tracks(("person", "car"), settings) == (
+        "nothing was tracked: no box above min_area (7) reached det_thresh (0.55) and exceeded result_thresh (0.25); "
+        "the model may not know what is seen here (its classes: person, car) or need more training, or the thresholds "
+        "are too high"
+    )

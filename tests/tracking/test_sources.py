@@ -67,7 +67,7 @@ def test_where_nothing_was_tracked_it_is_said(clips, tmp_path, capsys):
     track_sources(tracker, clips[:1], open_source, partial(outputs, tmp_path))
     told = capsys.readouterr()
     assert told.out.startswith("5 frames, 0 ids")
-    assert "memotr: nothing was tracked: the checkpoint may not know" in told.err
+    assert "memotr: nothing was tracked: no box above min_area (100) reached det_thresh (1) and exceeded" in told.err
 
 
 def test_an_interruption_ends_all_and_leaves_whole_files(clips, tmp_path, monkeypatch):

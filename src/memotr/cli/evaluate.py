@@ -135,6 +135,7 @@ def submit(
     from memotr.evaluation.checkpoints import Evaluation
     from memotr.evaluation.progress_bars import ScoringProgress
     from memotr.submission.server_archive import submission_format, write_submission
+    from memotr.tracking.gate import explain_no_tracks
     from memotr.training.devices import leave_process_group, make_fabric
 
     if (checkpoint is None) == (results is None):
@@ -145,6 +146,7 @@ def submit(
     kind = submission_format([sequence.name for sequence in sequences]) if format == "auto" else format
     origin = (checkpoint or results or dataset).stem
     output = output or Path("outputs", "submit", "-".join([origin, dataset.name, *splits]))
+    if_empty = ""
     with to_be_continued():
         if checkpoint is not None:
             fabric = make_fabric(device, devices, num_nodes)
@@ -152,14 +154,17 @@ def submit(
             evaluation = Evaluation(
                 fabric, benchmark, source, [*(settings or []), *(overrides or [])], config, precision, batch
             )
-            results = evaluation.track(checkpoint, output)
+            results, used = evaluation.track(checkpoint, output)
+            if_empty = explain_no_tracks(used.classes, used.tracking)
             leave_process_group()
             if not fabric.is_global_zero:
                 return
         assert results is not None
         archive = output / f"{kind}.zip"
         with ScoringProgress("packing") as progress:
-            made = write_submission(kind, sequences, results, archive, partial=partial, progress=progress)
+            made = write_submission(
+                kind, sequences, results, archive, partial=partial, progress=progress, if_empty=if_empty
+            )
     note(*(f"note: {line}" for line in made.notes))
     say(f"wrote {made.path}: {len(made.members)} files, {made.boxes:,} boxes")
 

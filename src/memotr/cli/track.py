@@ -16,7 +16,7 @@ from memotr.cli.shared_options import Configuration, Device, DeviceKind, Overrid
 from memotr.errors import UserError
 
 if TYPE_CHECKING:
-    from memotr.tracking.pipeline import FrameTracker
+    from memotr.tracking.video_tracker import VideoTracker
 
 Sources = Annotated[
     list[str],
@@ -135,7 +135,7 @@ class NetworkOptions:
         return [f"--{name.replace('_', '-')}" for name in changed]
 
 
-def load_tracker(checkpoint: str, device: str, options: NetworkOptions, thresholds: dict[str, Any]) -> FrameTracker:
+def load_tracker(checkpoint: str, device: str, options: NetworkOptions, thresholds: dict[str, Any]) -> VideoTracker:
     """Load a tracker that runs in PyTorch."""
     from memotr.tracking.compiled import CompiledTracker
     from memotr.tracking.tracker import Tracker
@@ -144,11 +144,11 @@ def load_tracker(checkpoint: str, device: str, options: NetworkOptions, threshol
     model = load_model(checkpoint, config=options.config, settings=options.set, device=device, kernel=options.kernel)
     if options.compile and options.batch > 1:
         raise UserError("a compiled step takes one frame at a time: leave out --compile, or --batch")
-    make: Callable[..., FrameTracker] = CompiledTracker if options.compile else Tracker
+    make: Callable[..., VideoTracker] = CompiledTracker if options.compile else Tracker
     return make(model, **thresholds, precision=options.precision, preprocess_on_device=options.preprocess_on_device)
 
 
-def load_exported(checkpoint: str, device: str, options: NetworkOptions, thresholds: dict[str, Any]) -> FrameTracker:
+def load_exported(checkpoint: str, device: str, options: NetworkOptions, thresholds: dict[str, Any]) -> VideoTracker:
     """Load an exported tracker. Raises UserError for options that are fixed in the file."""
     from memotr.export.engines import open_engine
     from memotr.export.exported_tracker import ExportedTracker

@@ -18,7 +18,7 @@ from memotr.io.frames import Frame
 from memotr.io.outputs import open_outputs
 from memotr.io.progress import TrackingBars
 from memotr.io.sources import open_source
-from memotr.terminal import say
+from memotr.terminal import note, say
 from memotr.tracking.pipeline import track_source
 from memotr.tracking.tracker import Tracker
 from memotr.tracks import Tracks
@@ -95,6 +95,8 @@ def track_clip(
 
         track_source(tracker, frames, sinks, on_frame)
         say(*progress.summary(sinks))
+        if not progress.ids:
+            note(tracker.explain_no_tracks())
 
 
 def compare_on_clip(tracker: Tracker, clip: Sequence, output: Path) -> None:

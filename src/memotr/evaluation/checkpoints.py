@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from memotr.config import Config
 from memotr.data.sequences import list_names
 from memotr.errors import UserError
 from memotr.evaluation.benchmark import Benchmark
@@ -22,6 +23,7 @@ from memotr.evaluation.score_files import write_scores
 from memotr.evaluation.scoring import Scores, evaluate
 from memotr.files import hold_run
 from memotr.models.memotr import MeMOTR
+from memotr.tracking.gate import explain_no_tracks
 from memotr.training.devices import launch
 from memotr.vocabulary import Precision
 from memotr.weights.model_files import load_model
@@ -53,21 +55,24 @@ class Evaluation:
     precision: Precision = "32"
     batch: int = 1
 
-    def track(self, checkpoint: Path, folder: Path, *, fleeting: bool = False) -> Path:
-        """Track all sequences without results, and return the folder of the results. Call it on every rank.
+    def track(self, checkpoint: Path, folder: Path, *, fleeting: bool = False) -> tuple[Path, Config]:
+        """Track all sequences without results. Call it on every rank.
 
         Args:
             checkpoint: weights of a tracker.
             folder: folder of the run.
             fleeting: a training run may delete the checkpoint meanwhile; the fabric must be launched.
 
+        Returns:
+            The folder of the results, and the settings of the model.
+
         Raises:
             UserError: a checkpoint, an image or a setting is invalid, or the folder holds results of another run.
             SystemExit: the same, on other ranks than the first.
             CheckpointDeletedError: a fleeting checkpoint has been deleted.
         """
-        with self._tracked(checkpoint, folder, fleeting) as results:
-            return results
+        with self._tracked(checkpoint, folder, fleeting) as tracked:
+            return tracked
 
     def score(self, checkpoint: Path, folder: Path, *, fleeting: bool = False) -> tuple[Scores, list[Path]] | None:
         """Track and score a checkpoint, and write results and scores to ``folder``.
@@ -78,17 +83,18 @@ class Evaluation:
         Raises:
             UserError, SystemExit, CheckpointDeletedError: as for :meth:`track`.
         """
-        with self._tracked(checkpoint, folder, fleeting) as results:
+        with self._tracked(checkpoint, folder, fleeting) as (results, config):
             if not self.fabric.is_global_zero:
                 return None
             assert self.benchmark.truth is not None
             with ScoringProgress() as progress:
-                scores = evaluate(self.benchmark.truth, results, workers=None, progress=progress)
+                if_empty = explain_no_tracks(config.classes, config.tracking)
+                scores = evaluate(self.benchmark.truth, results, workers=None, progress=progress, if_empty=if_empty)
             source = {**self.source, "results": str(results.absolute()), "checkpoint": str(checkpoint.absolute())}
             return scores, write_scores(folder, scores, title=folder.name, source=source)
 
     @contextmanager
-    def _tracked(self, checkpoint: Path, folder: Path, fleeting: bool) -> Iterator[Path]:
+    def _tracked(self, checkpoint: Path, folder: Path, fleeting: bool) -> Iterator[tuple[Path, Config]]:
         """Yield the result of :meth:`track` while no other process can use ``folder``."""
         with ExitStack() as held:
             try:
@@ -107,7 +113,7 @@ class Evaluation:
                 if self.fabric.is_global_zero:
                     raise
                 raise SystemExit(0) from None  # the first rank reports it, and its exit code counts
-            yield results
+            yield results, model.config
 
     def _load(self, checkpoint: Path) -> MeMOTR:
         model = load_model(checkpoint, config=self.config, settings=self.settings, device="cpu")

@@ -90,6 +90,7 @@ def evaluate(
     allow_missing: bool = False,
     workers: int | None = 1,
     progress: Callable[[str, int], None] | None = None,
+    if_empty: str = "the results hold no box at all",
 ) -> Scores:
     """Score result files.
 
@@ -100,6 +101,7 @@ def evaluate(
         workers: number of processes; None: as many as pay off. More than one need an importable main module
             (``if __name__ == "__main__":``).
         progress: called after each sequence with its name and the number of sequences.
+        if_empty: first note of the scores if the results hold no box.
 
     Raises:
         UserError: a file is missing or malformed (with its line).
@@ -113,7 +115,8 @@ def evaluate(
         done[outcome.name] = outcome
         if progress is not None:
             progress(outcome.name, len(jobs))
-    return _scores(truth.classes, [done[name] for name in truth.names], found.notes)
+    notes = found.notes if any(len(boxes.ids) for boxes in found.boxes.values()) else (if_empty, *found.notes)
+    return _scores(truth.classes, [done[name] for name in truth.names], notes)
 
 
 def _scores(names: Sequence[str], outcomes: Sequence[Outcome], notes: tuple[str, ...]) -> Scores:

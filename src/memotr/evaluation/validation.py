@@ -14,6 +14,8 @@ from memotr.evaluation.benchmark import load_benchmark
 from memotr.evaluation.scoring import evaluate
 from memotr.evaluation.tracking import track_sequences
 from memotr.models.memotr import MeMOTR
+from memotr.terminal import log
+from memotr.tracking.gate import explain_no_tracks
 from memotr.tracking.tracker import Tracker
 
 SHOWN = ("HOTA", "DetA", "AssA", "MOTA", "IDF1")
@@ -48,8 +50,9 @@ def make_validation(
         numbers = benchmark.class_numbers(model.config.classes)
         track_sequences(Tracker(model), benchmark.sequences, results, benchmark.results, class_numbers=numbers)
         model.train(training)
-        combined = evaluate(truth, results).combined
-        return {name: combined[name] for name in SHOWN}
+        scores = evaluate(truth, results, if_empty=explain_no_tracks(model.config.classes, model.config.tracking))
+        log(*(f"validation after epoch {epoch}: {line}" for line in scores.notes))
+        return {name: scores.combined[name] for name in SHOWN}
 
     return validate
 

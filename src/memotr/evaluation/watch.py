@@ -76,7 +76,8 @@ def _watch(evaluation: Evaluation, folder: Path, output: Path, *, once: bool, re
                 for name, value in values.items():
                     board.add_scalar(name, value, checkpoint.number)
             shown = " · ".join(f"{name} {100 * values[name]:.1f}" for name in SHOWN if name in values)
-            report(f"{checkpoint.path.name}: {shown}")
+            for line in (shown, *scored[0].notes):
+                report(f"{checkpoint.path.name}: {line}")
 
 
 def main_scores(scores: Scores) -> dict[str, float]:

@@ -118,6 +118,7 @@ def write_submission(
     *,
     partial: bool = False,
     progress: Callable[[str, int], None] | None = None,
+    if_empty: str = "",
 ) -> Submission:
     """Check the results of a split, pack them, and verify the archive before it gets its name.
 
@@ -129,6 +130,7 @@ def write_submission(
         archive: zip file to write. An existing one is replaced only by a verified one.
         partial: accept sequences that are not a complete split of the benchmark or have other names, for trials.
         progress: called with (member, total number of steps) when a file is packed, and again when it is verified.
+        if_empty: explanation for the error if there is no box in any file.
 
     Raises:
         UserError: the sequences are not those of the benchmark, a result file is missing or has an error (with its
@@ -148,7 +150,8 @@ def write_submission(
     with replacing(archive) as draft:
         checked = _pack(draft, items, server.check, step)
         if not any(found.boxes for found in checked):
-            raise UserError(f"{results}: no boxes in any of {len(items)} result files")
+            what = f"{results}: no boxes in any of {len(items)} result files"
+            raise UserError(f"{what}: {if_empty}" if if_empty else what)
         _verify(draft, items, checked, step)
     used = {item.file for item in items}
     surplus = [name for name, file in files.items() if file not in used]

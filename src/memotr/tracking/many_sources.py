@@ -15,14 +15,10 @@ from memotr.io.sinks import Sink
 from memotr.io.sources import is_live
 from memotr.terminal import note, say
 from memotr.tracking.batch import side_by_side
-from memotr.tracking.pipeline import FrameTracker, track_source
+from memotr.tracking.pipeline import track_source
 from memotr.tracking.tracker import Tracker
+from memotr.tracking.video_tracker import VideoTracker
 from memotr.tracks import Tracks
-
-NOTHING_FOUND = (
-    "nothing was tracked: the checkpoint may not know what is to be seen here (see memotr info), "
-    "or --det-thresh is too high"
-)
 
 Open = Callable[[str], Source]
 OpenOutputs = Callable[[Source], list[Sink]]
@@ -58,7 +54,7 @@ def same_name(one: str, other: str) -> UserError:
 
 
 def track_sources(
-    tracker: FrameTracker, sources: Sequence[str], open_one: Open, open_outputs: OpenOutputs, batch: int = 1
+    tracker: VideoTracker, sources: Sequence[str], open_one: Open, open_outputs: OpenOutputs, batch: int = 1
 ) -> bool:
     """Track each source into its own files, with progress on stderr and a summary on stdout.
 
@@ -131,12 +127,12 @@ class _Work:
             except IndexError:  # empty; checking first would not help, because other threads take sources, too
                 return
 
-    def track_all(self, tracker: FrameTracker) -> None:
+    def track_all(self, tracker: VideoTracker) -> None:
         """Track sources from the queue until it is empty."""
         for source in self.waiting():
             self.track(tracker, source)
 
-    def track(self, tracker: FrameTracker, source: str) -> None:
+    def track(self, tracker: VideoTracker, source: str) -> None:
         """Track one source; keep its error for later if it fails."""
         with self._keeping_errors(), self._open_one(source) as frames:
             mine = [source]
@@ -159,4 +155,4 @@ class _Work:
                 if progress.frames:
                     say(*progress.summary(sinks))
                 if progress.frames and not progress.ids:
-                    note(NOTHING_FOUND)
+                    note(tracker.explain_no_tracks())

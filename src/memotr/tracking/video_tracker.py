@@ -19,6 +19,7 @@ from memotr.data.preprocess import preprocess
 from memotr.io.sources import open_source
 from memotr.openmp import adapt_waiting
 from memotr.structures import ImageBatch
+from memotr.tracking.gate import explain_no_tracks
 from memotr.tracks import Tracks
 
 
@@ -72,6 +73,10 @@ class VideoTracker(ABC):
     def settings(self) -> TrackingConfig:
         """Thresholds and other settings of the tracker, which are fixed."""
         return self._settings
+
+    def explain_no_tracks(self) -> str:
+        """Return a sentence for users that says why no track was reported."""
+        return explain_no_tracks(self.config.classes, self.settings)
 
     smallest = 1
     """Smallest side of a padded frame in pixels."""

@@ -21,6 +21,7 @@ from memotr.models.memotr import MeMOTR
 from memotr.openmp import adapt_waiting
 from memotr.signals import StopRequest
 from memotr.structures import ClipBatch
+from memotr.tracking.gate import explain_no_tracks
 from memotr.training.clip_runner import make_clip_loss
 from memotr.training.ema import MovingAverage
 from memotr.training.figure import ShownClip, draw, predict
@@ -235,7 +236,8 @@ class Training:
             save_model(self.model, self.folder / "last.safetensors", epoch=epoch)
             if self.shown:
                 title = f"{self.config.name} after epoch {epoch}"
-                self.report.figure(draw(self.shown, predict(self.model, self.shown), title), step, epoch)
+                if_empty = explain_no_tracks(self.config.classes, self.config.tracking)
+                self.report.figure(draw(self.shown, predict(self.model, self.shown), title, if_empty), step, epoch)
             if self.validate and every and (epoch % every == 0 or epoch == self.settings.epochs):
                 scores = self.validate(self.model, epoch)
                 self.report.validation(scores, step, epoch)

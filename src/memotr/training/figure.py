@@ -59,14 +59,16 @@ def predict(model: MeMOTR, clip: ShownClip) -> list[Tracks]:
     return tracks
 
 
-def draw(clip: ShownClip, tracks: list[Tracks], title: str) -> Figure:
-    """Draw the ground truth dashed in white, and tracks in a colour for each identity."""
+def draw(clip: ShownClip, tracks: list[Tracks], title: str, if_empty: str = "nothing was tracked") -> Figure:
+    """Draw the ground truth dashed in white, and tracks in a colour for each identity; below them ``if_empty``."""
     columns = min(2, len(clip.images))
     rows = -(-len(clip.images) // columns)
     height, width = clip.images[0].shape[:2]
     figure = Figure(figsize=(6.4 * columns, 6.4 * height / width * rows + 0.4), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(f"{title} · {plot_text(clip.name)}", fontsize=9)
+    if not any(map(len, tracks)):
+        figure.supxlabel(plot_text(if_empty), fontsize=7, wrap=True)
     for number, (image, truth, found) in enumerate(zip(clip.images, clip.truths, tracks, strict=True)):
         axes = figure.add_subplot(rows, columns, number + 1)
         scale = min(1.0, MAX_WIDTH / image.shape[1])
