@@ -291,7 +291,7 @@ def test_boxes_without_area_are_left_out(tmp_path: Path, box: str) -> None:
 
 def test_no_box_at_all(tmp_path: Path) -> None:
     tall_orders(tmp_path)
-    with pytest.raises(UserError, match=r"not one box in 1 sequences"):
+    with pytest.raises(UserError, match=r"no boxes in any of 1 sequences"):
         read(tmp_path)
 
 

@@ -85,7 +85,7 @@ def test_where_nothing_was_tracked_it_is_explained(memotr: Command, weights: Pat
     assert f"epoch_0001.safetensors: {reason}" in out
     code, _, errors = memotr("submit", *given, "--split", "test", "--partial", "--format", "dancetrack")
     assert code == 2
-    assert f"not one box in 2 result files: {reason}" in errors
+    assert f"no boxes in any of 2 result files: {reason}" in errors
 
 
 def test_an_interrupted_run_goes_on(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -275,7 +275,7 @@ def read_split(
         named = f" named {' or '.join(spec.only)}" if spec.only else ""
         problems.error(place, f"no sequences{named} here")
     elif sequences and not boxes and ground_truth:
-        problems.error(place, f"not one box in {sequences:,} sequences")
+        problems.error(place, f"no boxes in any of {sequences:,} sequences")
 
 
 def sequence_of(recording: Recording, classes: tuple[str, ...], problems: Problems) -> Sequence | None:
