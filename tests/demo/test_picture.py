@@ -34,6 +34,15 @@ def test_tracks_have_the_id_of_the_first_person_they_overlap():
     assert second.ids.tolist()[2] > 2, "nobody's name"
 
 
+def test_persons_have_the_ids_of_their_first_tracks():
+    persons = with_person_ids(SWAPPED, TRUTH, unique=True)
+    assert [frame.ids.tolist() for frame in persons] == [[7, 4], [7, 4]]
+    late = [tracks(0, t7=LEFT), tracks(1, t7=RIGHT)]  # one track for two persons
+    ids = with_person_ids(late, TRUTH, unique=True)[1].ids.tolist()
+    assert ids[0] == 7
+    assert ids[1] != 7
+
+
 def test_under_a_box_is_the_person_that_it_overlaps_most():
     assert overlapped_persons(SWAPPED[1], TRUTH[1]).tolist() == [2, 1, -1]
     assert overlapped_persons(SWAPPED[1], tracks(1)).tolist() == [-1, -1, -1]

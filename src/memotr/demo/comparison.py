@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -64,8 +65,6 @@ class Comparison:
         self.sink = MotSink(file)
         self.images: dict[int, NDArray[np.uint8]] = {}
         self.tracks: dict[str, list[Tracks]] = {OURS: [], BYTETRACK: []}
-        # Without the first frame: ByteTrack reports an object from its second detection on.
-        self._shown = set(np.linspace(0, len(clip) - 1, ROWS + 1)[1:].round().astype(int).tolist())
 
     def __call__(self, frame: Frame, tracks: Tracks) -> None:
         """Process the tracks of the next frame."""
@@ -73,8 +72,7 @@ class Comparison:
         self.sink.write(frame, byte_tracks)
         self.tracks[OURS].append(tracks)
         self.tracks[BYTETRACK].append(byte_tracks)
-        if frame.index in self._shown:
-            self.images[frame.index] = frame.image
+        self.images[frame.index] = frame.image
 
     def __enter__(self) -> Self:
         return self
@@ -84,11 +82,17 @@ class Comparison:
     ) -> None:
         self.sink.close()
 
-    def picture(self) -> NDArray[np.uint8]:
-        """Return a picture (H, W, 3) uint8 RGB of some frames with the ground truth, our tracks and ByteTrack's."""
+    def picture(self, frames: Iterable[int] | None = None) -> NDArray[np.uint8]:
+        """Return a picture (H, W, 3) uint8 RGB of some frames with the ground truth, our tracks and ByteTrack's.
+
+        Args:
+            frames: numbers of the frames, from 0; None: four frames of the whole clip.
+        """
+        if frames is None:  # without the first frame: ByteTrack reports an object from its second detection on
+            frames = np.linspace(0, len(self.clip) - 1, ROWS + 1)[1:].round().astype(int).tolist()
         boxes = self.clip.boxes or ()
         truth = [_as_tracks(frame, k, self.clip.classes) for k, frame in enumerate(boxes)]
-        return side_by_side(self.images, truth, self.tracks)
+        return side_by_side({k: self.images[k] for k in frames}, truth, self.tracks)
 
     def table(self, truth: Path, results: dict[str, Path]) -> Table:
         """Score both trackers and return a table.

@@ -31,8 +31,9 @@ def side_by_side(
 ) -> Pixels:
     """Return a picture with one row per image, and one column for the ground truth and for each tracker.
 
-    A track has the number and colour of the first person that it overlaps, so that an id switch shows as a colour on
-    another person. Boxes that overlap another person or none are crossed out.
+    The first tracker keeps its ids, and each person has the id of its first track there. A track of the others has the
+    id and colour of the first person that it overlaps, so that an id switch shows as a colour on another person. Boxes
+    that overlap another person or none are crossed out.
 
     Args:
         images: frame number, from 0 → image (H, W, 3) uint8 RGB.
@@ -42,7 +43,9 @@ def side_by_side(
     Returns:
         Picture (H', W', 3) uint8 RGB.
     """
-    shown = {TRUTH: truth} | {title: with_person_ids(truth, frames) for title, frames in others.items()}
+    first, *rest = others
+    truth = with_person_ids(others[first], truth, unique=True)
+    shown = {TRUTH: truth, first: others[first]} | {title: with_person_ids(truth, others[title]) for title in rest}
     rows = [
         np.concatenate([_panel(title, k, image, frames[k], truth[k]) for title, frames in shown.items()], axis=1)
         for k, image in images.items()
@@ -50,19 +53,20 @@ def side_by_side(
     return np.concatenate(rows)
 
 
-def with_person_ids(truth: Sequence[Tracks], frames: Sequence[Tracks]) -> list[Tracks]:
+def with_person_ids(truth: Sequence[Tracks], frames: Sequence[Tracks], *, unique: bool = False) -> list[Tracks]:
     """Give each track the id of the first person that it overlaps, and tracks that overlap none an id beyond these.
 
     Args:
         truth: ground truth of every frame.
         frames: tracks of every frame.
+        unique: give a person's id to no more than one track.
     """
     person_of: dict[int, int] = {}
     first_unused = 1 + max((int(frame.ids.max()) for frame in truth if len(frame)), default=0)
     renamed = []
     for persons, tracks in zip(truth, frames, strict=True):
         for track, person in zip(tracks.ids.tolist(), overlapped_persons(tracks, persons).tolist(), strict=True):
-            if person >= 0:
+            if person >= 0 and not (unique and person in person_of.values()):
                 person_of.setdefault(track, person)
         ids = [person_of.get(track, first_unused + track) for track in tracks.ids.tolist()]
         renamed.append(replace(tracks, ids=np.array(ids, np.int64)))
