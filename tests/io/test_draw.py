@@ -169,6 +169,14 @@ def test_labels_keep_out_of_each_others_way() -> None:
         assert plate.sum() > 80
 
 
+def test_labels_keep_off_heads() -> None:
+    """One person stands in front of another, whose head shows just above."""
+    boxes = [[100, 40, 140, 160], [100, 70, 140, 210]]
+    drawn = Annotator(trail_length=0).annotate(grey(), make_tracks(boxes, ids=[5, 8]))
+    assert not changed(drawn)[43:64, 112:128].any()
+    assert (drawn == np.array(track_color(8))).all(axis=2).sum() > 60, "its label is somewhere else"
+
+
 def test_labels_stay_in_the_frame() -> None:
     boxes = [[0, 0, 60, HEIGHT], [WIDTH - 8, 0, WIDTH + 90, 40], [100, HEIGHT - 20, 190, HEIGHT + 50]]
     drawn = Annotator(trail_length=0).annotate(grey(), make_tracks(boxes, ids=[0, 1, 2]))

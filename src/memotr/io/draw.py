@@ -200,9 +200,9 @@ class Annotator:
             self._label(before, track_id, name, box, style)
             for track_id, name, box in zip(tracks.ids.tolist(), tracks.names, boxes, strict=True)
         ]
-        taken: list[Area] = []
+        heads, taken = [_head(box) for box in boxes], list[Area]()
         for box, label in zip(reversed(boxes), reversed(labels), strict=True):
-            taken.append(_place(label.keep.shape[:2], box, canvas.shape[:2], taken))
+            taken.append(_place(label.keep.shape[:2], box, canvas.shape[:2], taken, heads))
         for (left, top, width, height), label in zip(reversed(taken), labels, strict=True):
             window = canvas[top : top + height, left : left + width]
             visible = slice(0, window.shape[0]), slice(0, window.shape[1])  # a tiny frame cuts its labels
@@ -257,20 +257,27 @@ def _draw_box(canvas: Pixels, box: NDArray[np.float32], color: Color, style: Sty
     cv2.polylines(canvas, [fixed], True, color, style.line, cv2.LINE_AA, SHIFT)
 
 
-def _place(size: tuple[int, int], box: NDArray[np.float32], frame: tuple[int, int], taken: list[Area]) -> Area:
-    """Return the first free area at a box inside the frame for a label of (height, width)."""
+def _head(box: NDArray[np.float32]) -> Area:
+    """Return the part of a box where a person's head is: the top fifth of its middle."""
+    x1, y1, x2, y2 = np.round(box).astype(int).tolist()
+    return (3 * x1 + x2) // 4, y1, (x2 - x1) // 2, (y2 - y1) // 5
+
+
+def _place(
+    size: tuple[int, int], box: NDArray[np.float32], frame: tuple[int, int], taken: list[Area], heads: list[Area]
+) -> Area:
+    """Return the area at a box inside the frame for a label of (height, width).
+
+    It is the first that covers neither another label nor a head, or else the first that covers no other label.
+    """
     height, width = size
     x1, y1, x2, y2 = np.round(box).astype(int).tolist()
     rightmost, lowest = max(0, frame[1] - width), max(0, frame[0] - height)
-    fallback: Area | None = None
-    for left, top in ((x1, y1 - height), (x2 - width, y1 - height), (x1, y1), (x2 - width, y1), (x1, y2)):
-        if not 0 <= top <= lowest:
-            continue
-        area = (min(max(left, 0), rightmost), top, width, height)
-        if not any(_overlap(area, other) for other in taken):
-            return area
-        fallback = fallback or area
-    return fallback or (min(max(x1, 0), rightmost), min(max(y1, 0), lowest), width, height)
+    corners = (x1, y1 - height), (x2 - width, y1 - height), (x1, y2), (x2 - width, y2), (x1, y1), (x2 - width, y1)
+    areas = [(min(max(left, 0), rightmost), top, width, height) for left, top in corners if 0 <= top <= lowest]
+    free = [area for area in areas if not any(_overlap(area, other) for other in taken)]
+    best = [area for area in free if not any(_overlap(area, head) for head in heads)]
+    return next(iter(best + free + areas), (min(max(x1, 0), rightmost), min(max(y1, 0), lowest), width, height))
 
 
 def _overlap(a: Area, b: Area) -> bool:
