@@ -18,6 +18,9 @@ Kernel = Literal["auto", "reference", "numba", "triton"]
 EngineName = Literal["auto", "torch", "onnx", "pt2"]
 """Engine of weights (torch) and of the two kinds of exported files; "auto" chooses it by the suffix of the file."""
 
+Channels = Literal["rgb", "bgr"]
+"""Order of the colours of a frame; OpenCV reads images as "bgr"."""
+
 Variant = Literal["dab", "deformable-detr"]
 """Variant of the network."""
 

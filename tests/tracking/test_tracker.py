@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -128,3 +129,39 @@ def test_what_is_not_an_rgb_frame_is_refused(frame):
 def test_what_opencv_gives_at_the_end_of_a_video_is_said():
     with pytest.raises(ValueError, match="got NoneType; OpenCV gives None where a video has ended"):
         Tracker(tiny_model()).update(None)
+
+
+def test_frames_from_python_are_a_source(tmp_path):
+    tracker, video = Tracker(tiny_model()), frames(5)
+    expected = [tracker.update(f) for f in video]
+    for source in (video, iter(video), np.stack(video)):
+        found = list(tracker.track(source))
+        assert all(same(x, y) for x, y in zip(found, expected, strict=True))
+        assert [t.frame for t in found] == [0, 1, 2, 3, 4]
+        assert [t.time for t in found] == pytest.approx([0, 0.04, 0.08, 0.12, 0.16])
+        assert all(np.array_equal(t.image, f) for t, f in zip(found, video, strict=True))
+    swapped = list(tracker.track((f[..., ::-1] for f in video), channels="bgr"))
+    assert all(same(x, y) for x, y in zip(swapped, expected, strict=True))
+    assert np.array_equal(swapped[0].image, video[0])
+
+    for k, image in enumerate(video):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), image[..., ::-1])
+    for source in (video, tmp_path):
+        chosen = list(tracker.track(source, start=1, stride=2, max_frames=2))
+        assert [t.frame for t in chosen] == [1, 3]
+        assert [t.time for t in chosen] == pytest.approx([0.04, 0.12])
+        assert np.array_equal(chosen[1].image, video[3])
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "words"),
+    [
+        ([], UserError, "there are no frames"),
+        ([None], ValueError, "expected an RGB frame .* got NoneType; OpenCV gives None"),
+        (np.zeros((4, 4, 3), np.uint8), ValueError, r"expected an RGB frame .* got uint8 \(4, 3\)"),
+    ],
+)
+def test_what_is_no_source(source, error, words):
+    for channels in ("rgb", "bgr"):
+        with pytest.raises(error, match=words):
+            list(Tracker(tiny_model()).track(source, channels=channels))
