@@ -383,23 +383,7 @@ def test_training_checkpoint(model, tmp_path):
         load_detector(model, path)
 
 
-# Presets and devices
-
-
-def test_preset_without_weights(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "dancetrack").mkdir()  # a data set's folder of the same name does not stand for the preset
-    with pytest.raises(UserError, match="preset dancetrack has no weights in this installation; pass the path"):
-        load_model("dancetrack")
-    with pytest.raises(UserError, match=r"dancetrak: no such file, and no preset either; presets are .*dancetrack"):
-        load_model("dancetrak")
-
-
-def test_preset_with_weights(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(memotr.weights.model_files.resources, "files", lambda _: tmp_path)
-    save_model(model, tmp_path / "presets" / "tiny.safetensors")
-    (tmp_path / "presets" / "tiny.yaml").touch()
-    assert_equal(load_model("tiny"), published_state(model))
+# Devices
 
 
 def test_devices(authors):
@@ -742,7 +726,9 @@ def test_convert_takes_what_ships(tmp_path):
     assert "published" in describe(tmp_path / "theirs.pth")["layout"]
     one, other = load_model("synthdance").state_dict(), load_model(tmp_path / "theirs.pth").state_dict()
     assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
-    with pytest.raises(UserError, match="synthdancer: no such file, and no preset either"):
+    with pytest.raises(
+        UserError, match="synthdancer: no such file, and no weights have this name; did you mean 'synthdance'"
+    ):
         convert("synthdancer", tmp_path / "theirs.pth")
 
 
@@ -784,5 +770,7 @@ def test_weights_that_ship_are_described_by_their_name(tmp_path, monkeypatch):
     found = describe("synthdance")
     assert found["file"] == "synthdance (ships with memotr)"
     assert found["use"] == "memotr track SOURCE --checkpoint synthdance"
-    with pytest.raises(UserError, match="no weights in this installation"):
-        describe("dancetrack")
+    assert found["trained on"].startswith("SynthDance")
+    assert list(found)[-1] == "use"
+    with pytest.raises(UserError, match="tiny: is a preset for `memotr train tiny`, without weights"):
+        describe("tiny")

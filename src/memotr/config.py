@@ -514,6 +514,11 @@ def preset_names() -> list[str]:
     return sorted(p.name.removesuffix(".yaml") for p in _presets().iterdir() if p.name.endswith(".yaml"))
 
 
+def preset_text(name: str) -> str:
+    """Return the YAML text of a preset."""
+    return str((_presets() / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
 def load_config(source: str | Path, overrides: list[str] | None = None) -> Config:
     """Read a preset, one of our YAML files or a published one (upper-case keys).
 
@@ -559,7 +564,7 @@ def _read(source: str | Path) -> tuple[str, str]:
         return read_text(path), str(path)
     if str(source) not in preset_names():
         raise UserError(f"{source}: neither a YAML file nor a preset; presets are {', '.join(preset_names())}")
-    return (_presets() / f"{source}.yaml").read_text(), f"preset {source}"
+    return preset_text(str(source)), f"preset {source}"
 
 
 def _override(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]:

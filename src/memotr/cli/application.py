@@ -15,7 +15,7 @@ MOST_FRAMES = 10**9
 """Upper limit of options that count frames: about a year of video."""
 
 USE = ("demo", "track", "train", "eval", "score", "compare", "errors", "submit")
-TOOLS = ("data", "info", "convert", "export", "bench")
+TOOLS = ("data", "weights", "info", "convert", "export", "bench")
 
 
 RENAMED = {"--accelerator": "--device"}

@@ -28,7 +28,7 @@ from memotr.vocabulary import SubmissionFormat
 
 Checkpoint = Annotated[
     Path | None,
-    typer.Option(help="Weights of a tracker (the authors' or ours), name of a preset, or folder with one such file."),
+    typer.Option(help="Weights of a tracker: a file (the authors' or ours), a folder with one, or a name of weights."),
 ]
 Settings = Annotated[list[str] | None, typer.Argument(help="Settings as key=value, such as tracking.det_thresh=0.4.")]
 DataSet = Annotated[Path, typer.Option(help="Folder of the data set.")]

@@ -23,7 +23,11 @@ Sources = Annotated[
     typer.Argument(help="Videos, images, image folders, MOT sequence folders, camera numbers, rtsp or http addresses."),
 ]
 Checkpoint = Annotated[
-    str, typer.Option(help="Weights file (the authors' or ours), name of a preset, or file written by `memotr export`.")
+    str,
+    typer.Option(
+        help="Weights file (the authors' or ours), a name (see `memotr weights list`), hf://OWNER/NAME, or a file "
+        "written by `memotr export`."
+    ),
 ]
 Kernel = Annotated[
     vocabulary.Kernel,

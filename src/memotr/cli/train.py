@@ -30,7 +30,7 @@ def train(
         typer.Option(help="Folder for everything that the run writes.", show_default="runs/NAME, or the resumed run's"),
     ] = None,
     pretrained: Annotated[
-        Path | None, typer.Option(help="Weights to start from: a COCO detector, or a tracker.")
+        Path | None, typer.Option(help="Weights to start from, by file or name: a COCO detector, or a tracker.")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Run to continue: its folder, or a checkpoint in it.")] = None,
     overrides: Overrides = None,

@@ -16,8 +16,8 @@ from memotr.terminal import say
 @app.command()
 def info(
     file: Annotated[
-        Path,
-        typer.Argument(help="A checkpoint, an exported tracker, a preset with weights, or a Hugging Face folder."),
+        str,
+        typer.Argument(help="A checkpoint, an exported tracker, a name of weights, or a Hugging Face folder."),
     ],
 ) -> None:
     """Describe a file of weights and the commands that take it."""
@@ -30,9 +30,7 @@ def info(
 
 @app.command()
 def convert(
-    source: Annotated[
-        Path, typer.Argument(help="A tracker's checkpoint, a preset with weights, or a Hugging Face folder.")
-    ],
+    source: Annotated[str, typer.Argument(help="A tracker's checkpoint, a name of weights, or a Hugging Face folder.")],
     target: Annotated[
         Path, typer.Argument(help="File to write: .safetensors (memotr's layout), .pth or .pt (the authors').")
     ],
@@ -50,7 +48,9 @@ def convert(
 
 @app.command()
 def export(
-    checkpoint: Annotated[str, typer.Argument(help="Weights file (the authors' or ours), or the name of a preset.")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="Weights file (the authors' or ours), a name of weights, or hf://OWNER/NAME.")
+    ],
     files: Annotated[
         list[Path], typer.Argument(help="Files to write; each name ends in .onnx or .pt2 (torch.export).")
     ],

@@ -207,7 +207,7 @@ def start_model(config: Config, pretrained: Path | None) -> tuple[MeMOTR, str]:
         fitting, what = for_classes(checkpoint, known.classes, config.classes, build_model(anywhere))
         return fill_model(fitting, anywhere, config.name).train(), f"starting from {pretrained}: a tracker, {what}"
     model = build_model(anywhere)
-    return model, str(load_detector(model, pretrained))
+    return model, str(load_detector(model, checkpoint.path))
 
 
 def without_paths(config: Config) -> Config:

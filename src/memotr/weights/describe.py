@@ -8,12 +8,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from memotr.config import BackboneConfig, Config, preset_names
+from memotr.config import BackboneConfig, Config
 from memotr.errors import UserError
 from memotr.weights.architecture import count_parameters, differences, in_words, infer_config, resnet_shape
 from memotr.weights.checkpoint import Checkpoint, Kind
 from memotr.weights.model_files import find_config, read_weights
+from memotr.weights.named import present_file
 from memotr.weights.pretrained import describe_detector, tracker_names
+from memotr.weights.registry import NamedWeights, named_weights
 
 _RESNETS = {
     (2, 2, 2, 2): "ResNet-18",
@@ -27,15 +29,23 @@ def describe(path: str | Path) -> dict[str, str]:
     """Return topic → text about kind, content and use of a weights file, in the order of display.
 
     Args:
-        path: of the file, or the name of a preset that ships with weights.
+        path: of the file, a name of weights, which is not fetched for this, or a ``hf://owner/name``.
 
     Raises:
         UserError: missing, damaged, or nothing that is known here.
     """
-    ships = str(path) in preset_names() and not Path(path).is_file()
+    entry = None if Path(path).is_file() else named_weights().get(str(path))
+    if entry is not None and present_file(entry) is None:
+        return {
+            "file": f"{path} (not fetched)",
+            "kind": str(entry.kind),
+            **about(entry),
+            "use": f"memotr weights fetch {path}",
+        }
     checkpoint = read_weights(path)
+    here = "" if entry is None else f" ({'ships with memotr' if entry.ships else checkpoint.path})"
     lines = {
-        "file": f"{path} (ships with memotr)" if ships else str(path),
+        "file": f"{path}{here}",
         "size": f"{_size(checkpoint.path) / 1e6:.1f} MB",
         "kind": str(checkpoint.kind),
         "layout": checkpoint.layout,
@@ -43,10 +53,28 @@ def describe(path: str | Path) -> dict[str, str]:
     if checkpoint.kind is Kind.BACKBONE:
         lines |= _backbone(checkpoint)
     elif checkpoint.kind is Kind.DETECTOR:
-        lines |= _detector(checkpoint)
+        lines |= _detector(checkpoint, str(path))
     else:
         lines |= _tracker(checkpoint, str(path))
+    if entry is not None:
+        use = lines.pop("use")
+        lines |= {**about(entry), "use": use}
     return lines
+
+
+def about(entry: NamedWeights) -> dict[str, str]:
+    """Return what the registry knows of some weights as texts by topic."""
+    published = (
+        f"{target}: {', '.join(f'{metric} {value}' for metric, value in scores.items())}"
+        for target, scores in entry.published.items()
+    )
+    return {
+        "trained on": entry.trained_on,
+        "good for": entry.good_for,
+        "licence": entry.licence,
+        "source": entry.source,
+        "published": "; ".join(published) or "no scores",
+    }
 
 
 def _tracker(checkpoint: Checkpoint, path: str) -> dict[str, str]:
@@ -72,9 +100,9 @@ def _tracker(checkpoint: Checkpoint, path: str) -> dict[str, str]:
     }
 
 
-def _detector(checkpoint: Checkpoint) -> dict[str, str]:
+def _detector(checkpoint: Checkpoint, path: str) -> dict[str, str]:
     names = {"kind": describe_detector(checkpoint).removeprefix("a ")}
-    tail = {**_tensors(checkpoint), "use": f"memotr train ... --pretrained {shlex.quote(str(checkpoint.path))}"}
+    tail = {**_tensors(checkpoint), "use": f"memotr train ... --pretrained {shlex.quote(path)}"}
     return {**names, **_network(infer_config(tracker_names(checkpoint.state), str(checkpoint.path))), **tail}
 
 

@@ -6,14 +6,13 @@ import json
 import shlex
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from memotr.build import build_model, expected_parameters
-from memotr.config import Config, load_config, make_config, preset_names
+from memotr.config import Config, load_config, make_config
 from memotr.errors import UserError
 from memotr.models.memotr import MeMOTR
 from memotr.vocabulary import Kernel
@@ -28,6 +27,7 @@ from memotr.weights.checkpoint import (
     read_checkpoint,
     shared_heads_once,
 )
+from memotr.weights.named import weights_file
 from memotr.weights.pretrained import describe_detector
 from memotr.weights.published_names import load_published, published_state
 from memotr.weights.tensor_files import cast, write_safetensors
@@ -42,7 +42,7 @@ INFERRED = "inferred from the weights"
 
 
 def load_model(
-    path_or_preset: str | Path,
+    weights: str | Path,
     *,
     config: str | Path | Config | None = None,
     settings: Sequence[str] = (),
@@ -52,8 +52,9 @@ def load_model(
     """Load a tracker in evaluation mode, in float32.
 
     Args:
-        path_or_preset: a checkpoint (the authors' files, ours, or a bare state dict of either), or the name of a
-            preset that ships with weights.
+        weights: a checkpoint (the authors' files, ours, or a bare state dict of either), a name of weights
+            ("dancetrack"; ``memotr weights list`` shows all), or a repository of the Hugging Face Hub
+            ("hf://owner/name"). What is not here is fetched once.
         config: configuration, path of its YAML file, or name of a preset. None: the configuration in the file; else
             in ``<checkpoint>.yaml``, ``config.yaml`` or ``train/config.yaml`` beside it (where the authors' code
             writes it); else inferred from names and shapes, with published values for the rest.
@@ -62,11 +63,11 @@ def load_model(
         kernel: implementation of deformable attention; "auto" takes the fastest one for the device.
 
     Raises:
-        UserError: the file or preset does not exist, the file is damaged, not a tracker, or does not fit the
-            configuration (loading is strict), or the device is not available.
+        UserError: the weights do not exist or cannot be fetched, the file is damaged, not a tracker, or does not fit
+            the configuration (loading is strict), or the device is not available.
     """
     place = choose_device(device)
-    checkpoint = read_tracker(path_or_preset)
+    checkpoint = read_tracker(weights)
     found, origin = find_config(checkpoint, config, settings)
     if origin == INFERRED:
         warnings.warn(
@@ -124,21 +125,20 @@ def choose_device(name: str | torch.device) -> torch.device:
     return device
 
 
-def read_tracker(path_or_preset: str | Path) -> Checkpoint:
-    """Read a tracker's file, or the weights of a preset. Raises UserError for other files."""
-    checkpoint = read_weights(path_or_preset)
+def read_tracker(weights: str | Path) -> Checkpoint:
+    """Read a tracker, as :func:`read_weights`. Raises UserError for other weights."""
+    checkpoint = read_weights(weights)
     check_tracker(checkpoint)
     return checkpoint
 
 
-def read_weights(path_or_preset: str | Path) -> Checkpoint:
-    """Read weights of any kind from a file or preset. Raises UserError if there are none."""
-    path = Path(path_or_preset)
-    if str(path_or_preset) in preset_names() and not path.is_file():
-        return _read_preset(str(path_or_preset))
-    if not path.exists() and not path.suffix:
-        raise UserError(f"{path}: no such file, and no preset either; presets are {', '.join(preset_names())}")
-    return read_checkpoint(path)
+def read_weights(weights: str | Path) -> Checkpoint:
+    """Read weights of any kind: a file or folder, weights known by name, or ``hf://owner/name``.
+
+    Raises:
+        UserError: there are none, or they cannot be fetched.
+    """
+    return read_checkpoint(weights_file(weights))
 
 
 def check_tracker(checkpoint: Checkpoint) -> None:
@@ -199,14 +199,6 @@ def fill_model(checkpoint: Checkpoint, config: Config, origin: str) -> MeMOTR:
             stacklevel=3,
         )
     return model
-
-
-def _read_preset(name: str) -> Checkpoint:
-    shipped = resources.files("memotr") / "presets" / f"{name}.safetensors"
-    if not shipped.is_file():
-        raise UserError(f"preset {name} has no weights in this installation; pass the path of a checkpoint")
-    with resources.as_file(shipped) as path:
-        return read_checkpoint(path)
 
 
 def _load_neighbour(candidate: Path, checkpoint: Path) -> Config:
