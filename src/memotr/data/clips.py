@@ -12,6 +12,8 @@ import multiprocessing.queues
 import multiprocessing.util
 import os
 import signal
+import sys
+import traceback
 import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator
@@ -178,8 +180,8 @@ class ClipDataset(Dataset[Clip]):
         counts = [sum(map(len, source.sequences)) for source in sources]
         self._bounds = np.cumsum([0, *counts])  # (sources + 1,) where the frames of a source begin
         self._starts = (-1, np.zeros(0, np.int64))  # of the epoch that was asked for last
-        # Shared with the workers: 1 where a frame was found to be unreadable.
-        self._unreadable = torch.zeros(len(self._frames.room), dtype=torch.uint8).share_memory_()
+        # 1 where a frame was found to be unreadable.
+        self._unreadable = torch.zeros(len(self._frames.room), dtype=torch.uint8)
         self._check_lengths(sequences, epochs)
 
     def size(self, epoch: int) -> int:
@@ -204,6 +206,10 @@ class ClipDataset(Dataset[Clip]):
         starts = np.concatenate(parts)
         self._starts = epoch, starts
         return starts
+
+    def share(self) -> None:
+        """Share the knowledge of unreadable files with processes that get this data set from now on."""
+        self._unreadable.share_memory_()
 
     def unreadable(self) -> list[Path]:
         """Return the files that any worker has found to be unreadable so far."""
@@ -450,6 +456,11 @@ class ClipLoader(DataLoader[Clip]):
                 process.join()
             self._processes.clear()
 
+    def lacked_shared_memory(self) -> bool:
+        """Return whether a worker process ended for want of shared memory."""
+        bus_error = getattr(signal, "SIGBUS", None)  # from writing to a page that the full file system cannot give
+        return bus_error is not None and any(process.exitcode == -bus_error for process in self._processes)
+
     def _start_epoch(self) -> Iterator[Any]:
         if self._iterator is not None or not self.num_workers:
             return super().__iter__()
@@ -457,13 +468,28 @@ class ClipLoader(DataLoader[Clip]):
         allow_open_files(needed, "data.workers")
         multiprocessing.util.get_temp_dir()  # for the workers' sockets; removed when this process ends
         before = multiprocessing.active_children()
+        assert isinstance(self.dataset, ClipDataset)
+        self.dataset.share()
         try:
-            return super().__iter__()
-        finally:  # also after an error, when only some have started
-            self._processes += [process for process in multiprocessing.active_children() if process not in before]
-            for process in self._processes:
-                # At exit Python sends SIGTERM, which workers ignore, and waits for them.
-                process._popen.terminate = process._popen.kill  # type: ignore[attr-defined]
+            try:
+                return super().__iter__()
+            finally:  # also after an error, when only some have started
+                self._processes += [process for process in multiprocessing.active_children() if process not in before]
+                for process in self._processes:
+                    # At exit Python sends SIGTERM, which workers ignore, and waits for them.
+                    process._popen.terminate = process._popen.kill  # type: ignore[attr-defined]
+        except OSError as error:
+            _discard_iterator(error)
+            raise
+
+
+def _discard_iterator(error: Exception) -> None:
+    """Delete PyTorch's half-made iterator, which the error refers to and whose end would print another error."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        traceback.clear_frames(error.__traceback__)
+    finally:
+        sys.unraisablehook = hook
 
 
 def _begin_worker(_worker: int) -> None:
