@@ -70,8 +70,8 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
                     raise error
             return make_tracks([[run.updates, 2, 30, 40]], frame=run.updates - 1)
 
-    monkeypatch.setattr("memotr.weights.model_files.load_model", load_model)
-    monkeypatch.setattr("memotr.tracking.tracker.Tracker", FakeTracker)
+    monkeypatch.setattr("memotr.api.load_model", load_model)
+    monkeypatch.setattr("memotr.api.Tracker", FakeTracker)
     monkeypatch.chdir(tmp_path)
     before = signal.getsignal(signal.SIGTERM)
     yield run
@@ -143,7 +143,7 @@ def test_an_exported_tracker(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: 
         opened.append((path, device))
         return EagerEngine(tiny_model())
 
-    monkeypatch.setattr("memotr.export.engines.open_engine", open_engine)
+    monkeypatch.setattr("memotr.api.open_engine", open_engine)
     for engine in ("auto", "onnx"):
         assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.onnx", "--engine", engine, "--det-thresh", "0.3") == 0
     assert opened == [("a.onnx", "auto")] * 2
@@ -151,7 +151,7 @@ def test_an_exported_tracker(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert not run.loaded
     capsys.readouterr()
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.onnx", "--precision", "bf16") == 2
-    assert "a.onnx: is an export, in which this is settled: leave out --precision\n" in capsys.readouterr().err
+    assert "a.onnx: is an export, in which this is fixed: leave out --precision\n" in capsys.readouterr().err
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.onnx", "--batch", "2", "--compile") == 2
     assert "leave out --compile, --batch\n" in capsys.readouterr().err
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.pth", "--engine", "onnx") == 2
@@ -159,9 +159,9 @@ def test_an_exported_tracker(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_a_compiled_step(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from memotr.tracking.tracker import Tracker  # the stand-in of this test
+    from memotr.api import Tracker  # the stand-in of this test
 
-    monkeypatch.setattr("memotr.tracking.compiled.CompiledTracker", type("Compiled", (Tracker,), {}))
+    monkeypatch.setattr("memotr.api.CompiledTracker", type("Compiled", (Tracker,), {}))
     numbered_video(Path("clip.mp4"), 2)
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "c", "--compile", "--precision", "bf16") == 0
     assert run.settings["precision"] == "bf16"

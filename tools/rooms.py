@@ -22,6 +22,7 @@ DRAWING = ROOT / "docs" / "architecture.svg"
 # within a row two rooms never need each other. Imports inside functions and under TYPE_CHECKING count like all others.
 ROWS = (
     {"__init__", "__main__", "cli"},
+    {"api"},
     {"bench", "demo", "export", "inspection", "submission"},
     {"training", "evaluation"},
     {"tracking", "metrics"},

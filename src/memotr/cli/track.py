@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from memotr import vocabulary
 from memotr.cli.application import MOST_FRAMES, app
 from memotr.cli.shared_options import Configuration, Device, DeviceKind, Overrides, Precision
-from memotr.errors import UserError
-
-if TYPE_CHECKING:
-    from memotr.tracking.video_tracker import VideoTracker
 
 Sources = Annotated[
     list[str],
@@ -95,7 +89,7 @@ def track(
     Frame numbers in the results are those of the source, also with --start and --stride. Ctrl-C ends a run early and
     leaves complete files of all frames so far. A stream that breaks off does the same, and the exit code is 1.
     """
-    from memotr.export.engines import choose_engine
+    from memotr.api import NetworkOptions, open_tracker
     from memotr.io.outputs import check_outputs, open_outputs
     from memotr.io.sources import open_source
     from memotr.tracking.many_sources import check_sources, track_sources
@@ -109,8 +103,7 @@ def track(
         "miss_tolerance": miss_tolerance,
     }
     network = NetworkOptions(config, overrides or (), precision, kernel, compile, preprocess_on_device, batch)
-    load = load_tracker if choose_engine(checkpoint, engine) == "torch" else load_exported
-    tracker = load(checkpoint, device, network, thresholds)
+    tracker = open_tracker(checkpoint, device, engine, network, thresholds)
     try:
         complete = track_sources(
             tracker, sources, open_one, lambda source: open_outputs(source, output, video=not no_video), batch
@@ -119,47 +112,6 @@ def track(
         raise typer.Exit(130) from None
     if not complete:
         raise typer.Exit(1)
-
-
-@dataclass(frozen=True)
-class NetworkOptions:
-    """Command-line options that an exported tracker does not take, with the defaults of the command line."""
-
-    config: str | None = None
-    set: Sequence[str] = ()
-    precision: vocabulary.Precision = "32"
-    kernel: vocabulary.Kernel = "auto"
-    compile: bool = False
-    preprocess_on_device: bool = False
-    batch: int = 1
-
-    def given(self) -> list[str]:
-        """Return the command-line names of the options that differ from their defaults."""
-        changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
-        return [f"--{name.replace('_', '-')}" for name in changed]
-
-
-def load_tracker(checkpoint: str, device: str, options: NetworkOptions, thresholds: dict[str, Any]) -> VideoTracker:
-    """Load a tracker that runs in PyTorch."""
-    from memotr.tracking.compiled import CompiledTracker
-    from memotr.tracking.tracker import Tracker
-    from memotr.weights.model_files import load_model
-
-    model = load_model(checkpoint, config=options.config, settings=options.set, device=device, kernel=options.kernel)
-    if options.compile and options.batch > 1:
-        raise UserError("a compiled step takes one frame at a time: leave out --compile, or --batch")
-    make: Callable[..., VideoTracker] = CompiledTracker if options.compile else Tracker
-    return make(model, **thresholds, precision=options.precision, preprocess_on_device=options.preprocess_on_device)
-
-
-def load_exported(checkpoint: str, device: str, options: NetworkOptions, thresholds: dict[str, Any]) -> VideoTracker:
-    """Load an exported tracker. Raises UserError for options that are fixed in the file."""
-    from memotr.export.engines import open_engine
-    from memotr.export.exported_tracker import ExportedTracker
-
-    if given := options.given():
-        raise UserError(f"{checkpoint}: is an export, in which this is settled: leave out {', '.join(given)}")
-    return ExportedTracker(open_engine(checkpoint, device), **thresholds)
 
 
 @app.command()

@@ -251,5 +251,5 @@ def _misfit(state: Mapping[str, Tensor], checkpoint: Checkpoint, config: Config,
         cause = ""
     if not cause and origin == INFERRED and config.model.backbone.transformers_type is not None:
         cause = "names and shapes do not show the config of its backbone; give the configuration of its training"
-    cause = cause or "the file is incomplete or of a modified network"
-    return UserError(f"{checkpoint.path}: does not fit the configuration ({origin}): {cause}; {found}")
+    cause = cause or f"the file is incomplete or of a modified network; {found}"
+    return UserError(f"{checkpoint.path}: does not fit the configuration ({origin}): {cause}")

@@ -51,6 +51,7 @@ class NamedWeights:
 
     @property
     def ships(self) -> bool:
+        """Whether the file comes with the package."""
         return not self.places
 
 
