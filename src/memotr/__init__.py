@@ -9,17 +9,20 @@ if TYPE_CHECKING:
     from memotr.tracking.tracker import Tracker
     from memotr.tracks import Tracks
     from memotr.weights.model_files import load_model
+    from memotr.weights.publish import from_pretrained, push_to_hub
 
 __version__ = "0.1.0"
 
-__all__ = ["Tracker", "Tracks", "build_model", "load_config", "load_model"]
+__all__ = ["Tracker", "Tracks", "build_model", "from_pretrained", "load_config", "load_model", "push_to_hub"]
 
 _HOMES = {
     "Tracker": "memotr.tracking.tracker",
     "Tracks": "memotr.tracks",
     "build_model": "memotr.build",
+    "from_pretrained": "memotr.weights.publish",
     "load_config": "memotr.config",
     "load_model": "memotr.weights.model_files",
+    "push_to_hub": "memotr.weights.publish",
 }
 
 

@@ -25,6 +25,7 @@ from memotr.models.memotr import MeMOTR
 from memotr.training.devices import launch
 from memotr.vocabulary import Precision
 from memotr.weights.model_files import load_model
+from memotr.weights.named import weights_file
 
 
 class CheckpointDeletedError(UserError):
@@ -84,7 +85,8 @@ class Evaluation:
             assert self.benchmark.truth is not None
             with ScoringProgress() as progress:
                 scores = evaluate(self.benchmark.truth, results, workers=None, progress=progress)
-            source = {**self.source, "results": str(results.absolute()), "checkpoint": str(checkpoint.absolute())}
+            file = weights_file(checkpoint)
+            source = {**self.source, "results": str(results.absolute()), "checkpoint": str(file.absolute())}
             return scores, write_scores(folder, scores, title=folder.name, source=source)
 
     @contextmanager
