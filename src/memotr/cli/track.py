@@ -14,9 +14,10 @@ from memotr import vocabulary
 from memotr.cli.application import MOST_FRAMES, app
 from memotr.cli.shared_options import Configuration, Device, DeviceKind, Overrides, Precision
 from memotr.errors import UserError
+from memotr.terminal import note
 
 if TYPE_CHECKING:
-    from memotr.tracking.pipeline import FrameTracker
+    from memotr.tracking.video_tracker import VideoTracker
 
 Sources = Annotated[
     list[str],
@@ -95,6 +96,7 @@ def track(
     Frame numbers in the results are those of the source, also with --start and --stride. Ctrl-C ends a run early and
     leaves complete files of all frames so far. A stream that breaks off does the same, and the exit code is 1.
     """
+    from memotr.data.synth.domain import foreign_domain
     from memotr.export.engines import choose_engine
     from memotr.io.outputs import check_outputs, open_outputs
     from memotr.io.sources import open_source
@@ -111,6 +113,8 @@ def track(
     network = NetworkOptions(config, overrides or (), precision, kernel, compile, preprocess_on_device, batch)
     load = load_tracker if choose_engine(checkpoint, engine) == "torch" else load_exported
     tracker = load(checkpoint, device, network, thresholds)
+    if foreign := foreign_domain(tracker.config, sources):
+        note(f"note: {foreign}")
     try:
         complete = track_sources(
             tracker, sources, open_one, lambda source: open_outputs(source, output, video=not no_video), batch
@@ -139,20 +143,20 @@ class NetworkOptions:
         return [f"--{name.replace('_', '-')}" for name in changed]
 
 
-def load_tracker(checkpoint: str, device: str, options: NetworkOptions, thresholds: dict[str, Any]) -> FrameTracker:
+def load_tracker(checkpoint: str, device: str, options: NetworkOptions, thresholds: dict[str, Any]) -> VideoTracker:
     """Load a tracker that runs in PyTorch."""
     from memotr.tracking.compiled import CompiledTracker
     from memotr.tracking.tracker import Tracker
-    from memotr.weights.model_files import load_model
+    from memotr.weights.model_files import open_model
 
-    model = load_model(checkpoint, config=options.config, settings=options.set, device=device, kernel=options.kernel)
+    model = open_model(checkpoint, config=options.config, settings=options.set, device=device, kernel=options.kernel)
     if options.compile and options.batch > 1:
         raise UserError("a compiled step takes one frame at a time: leave out --compile, or --batch")
-    make: Callable[..., FrameTracker] = CompiledTracker if options.compile else Tracker
+    make: Callable[..., VideoTracker] = CompiledTracker if options.compile else Tracker
     return make(model, **thresholds, precision=options.precision, preprocess_on_device=options.preprocess_on_device)
 
 
-def load_exported(checkpoint: str, device: str, options: NetworkOptions, thresholds: dict[str, Any]) -> FrameTracker:
+def load_exported(checkpoint: str, device: str, options: NetworkOptions, thresholds: dict[str, Any]) -> VideoTracker:
     """Load an exported tracker. Raises UserError for options that are fixed in the file."""
     from memotr.export.engines import open_engine
     from memotr.export.exported_tracker import ExportedTracker

@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 
 from memotr.data.sequences import list_names
+from memotr.data.synth.domain import foreign_domain
 from memotr.errors import UserError
 from memotr.evaluation.benchmark import Benchmark
 from memotr.evaluation.benchmark_run import track_benchmark
@@ -24,7 +25,7 @@ from memotr.files import hold_run
 from memotr.models.memotr import MeMOTR
 from memotr.training.devices import launch
 from memotr.vocabulary import Precision
-from memotr.weights.model_files import load_model
+from memotr.weights.model_files import open_model
 from memotr.weights.named import weights_file
 
 
@@ -112,10 +113,14 @@ class Evaluation:
             yield results
 
     def _load(self, checkpoint: Path) -> MeMOTR:
-        model = load_model(checkpoint, config=self.config, settings=self.settings, device="cpu")
+        model = open_model(checkpoint, config=self.config, settings=self.settings, device="cpu")
         self.benchmark.class_numbers(model.config.classes)
         if unknown := self.benchmark.unknown_to(model.config.classes):
             warnings.warn(f"{checkpoint}: has no class {list_names(unknown)}: scored as not found", stacklevel=2)
+        if foreign := foreign_domain(
+            model.config, [sequence.frames[0].parent for sequence in self.benchmark.sequences]
+        ):
+            warnings.warn(foreign, stacklevel=2)
         return model
 
     def _load_fleeting(self, checkpoint: Path) -> MeMOTR:

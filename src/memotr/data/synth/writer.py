@@ -24,6 +24,7 @@ from memotr.files import LOCK, hold_folder, replacing, replacing_folder
 from memotr.processes import process_pool, uninterrupted
 
 SETTINGS_FILE = "synthdance.yaml"
+SEQUENCE = "synthdance_"  # beginning of the name of every sequence
 GENERATOR = 2  # version; increase it whenever the same settings give different pictures
 JPEG_QUALITY = 90
 
@@ -63,7 +64,7 @@ def generate(
 
 def sequence_name(split: str, index: int) -> str:
     """Return the name of the ``index``-th sequence, from 0, of a split, such as ``synthdance_train_0001``."""
-    return f"synthdance_{split}_{index + 1:04d}"
+    return f"{SEQUENCE}{split}_{index + 1:04d}"
 
 
 def write_sequence(output: Path, settings: SynthSettings, split: str, index: int) -> None:
