@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from memotr import cli
+from memotr.config import load_config
 from memotr.errors import UserError
 from memotr.io.outputs import open_outputs
 from memotr.io.sinks import close_all
@@ -44,13 +45,15 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
     """The network replaced by one moving box a frame, in an empty working folder."""
     run = Run()
 
-    def load_model(path: str, **options: Any) -> str:
+    def open_model(path: str, **options: Any) -> str:
         run.loaded = {"path": path, **options}
         if options["device"] == "cuda:7":
             raise UserError("device cuda:7: not there")
         return "model"
 
     class FakeTracker:
+        config = load_config("tiny")
+
         def __init__(self, model: str, **settings: Any) -> None:
             assert model == "model"
             run.settings = settings
@@ -70,7 +73,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
                     raise error
             return make_tracks([[run.updates, 2, 30, 40]], frame=run.updates - 1)
 
-    monkeypatch.setattr("memotr.api.load_model", load_model)
+    monkeypatch.setattr("memotr.api.open_model", open_model)
     monkeypatch.setattr("memotr.api.Tracker", FakeTracker)
     monkeypatch.chdir(tmp_path)
     before = signal.getsignal(signal.SIGTERM)

@@ -23,7 +23,7 @@ DRAWING = ROOT / "docs" / "architecture.svg"
 ROWS = (
     {"__init__", "__main__", "cli"},
     {"api"},
-    {"bench", "demo", "export", "inspection", "submission"},
+    {"bench", "demo", "export", "inspection", "submission", "reproduce"},
     {"training", "evaluation"},
     {"tracking", "metrics"},
     {"data"},

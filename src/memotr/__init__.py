@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from memotr.tracking.tracker import Tracker
     from memotr.tracks import Tracks
     from memotr.weights.model_files import load_model
+    from memotr.weights.publish import from_pretrained, push_to_hub
 
 __version__ = "0.1.0"
 
@@ -29,9 +30,11 @@ __all__ = [
     "VideoSink",
     "build_model",
     "evaluate",
+    "from_pretrained",
     "load_config",
     "load_model",
     "open_source",
+    "push_to_hub",
     "track",
     "train",
 ]
@@ -46,9 +49,11 @@ _HOMES = {
     "VideoSink": "memotr.io.mp4",
     "build_model": "memotr.build",
     "evaluate": "memotr.api",
+    "from_pretrained": "memotr.weights.publish",
     "load_config": "memotr.config",
     "load_model": "memotr.weights.model_files",
     "open_source": "memotr.io.sources",
+    "push_to_hub": "memotr.weights.publish",
     "track": "memotr.api",
     "train": "memotr.api",
 }

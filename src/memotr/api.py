@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from memotr.data.synth.domain import foreign_domain
 from memotr.errors import UserError
 from memotr.export.engines import choose_engine, open_engine
 from memotr.export.exported_tracker import ExportedTracker
@@ -21,7 +23,7 @@ from memotr.tracking.many_sources import check_sources, track_sources
 from memotr.tracking.tracker import Tracker
 from memotr.tracking.video_tracker import VideoTracker
 from memotr.vocabulary import DeviceKind, EngineName, Kernel, Precision, Protocol
-from memotr.weights.model_files import load_model
+from memotr.weights.model_files import open_model
 
 if TYPE_CHECKING:  # needs an extra
     from memotr.evaluation.scoring import Scores
@@ -102,6 +104,8 @@ def track(
     check_outputs(folder, check_sources(names, open_one))
     network = NetworkOptions(config, settings, precision, kernel, compile, preprocess_on_device, batch)
     tracker = open_tracker(str(checkpoint), device, engine, network, thresholds)
+    if foreign := foreign_domain(tracker.config, names):
+        warnings.warn(foreign, stacklevel=2)
     sinks: list[Sink] = []
 
     def open_files(source: Source) -> list[Sink]:
@@ -127,7 +131,7 @@ def open_tracker(
         return ExportedTracker(open_engine(checkpoint, device), **thresholds)
     if options.compile and options.batch > 1:
         raise UserError("a compiled step takes one frame at a time: leave out --compile, or --batch")
-    model = load_model(checkpoint, config=options.config, settings=options.set, device=device, kernel=options.kernel)
+    model = open_model(checkpoint, config=options.config, settings=options.set, device=device, kernel=options.kernel)
     make: Callable[..., VideoTracker] = CompiledTracker if options.compile else Tracker
     return make(model, **thresholds, precision=options.precision, preprocess_on_device=options.preprocess_on_device)
 

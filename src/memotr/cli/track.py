@@ -11,6 +11,7 @@ import typer
 from memotr import vocabulary
 from memotr.cli.application import MOST_FRAMES, app
 from memotr.cli.shared_options import Configuration, Device, DeviceKind, Overrides, Precision
+from memotr.terminal import note
 
 Sources = Annotated[
     list[str],
@@ -90,6 +91,7 @@ def track(
     leaves complete files of all frames so far. A stream that breaks off does the same, and the exit code is 1.
     """
     from memotr.api import NetworkOptions, open_tracker
+    from memotr.data.synth.domain import foreign_domain
     from memotr.io.outputs import check_outputs, open_outputs
     from memotr.io.sources import open_source
     from memotr.tracking.many_sources import check_sources, track_sources
@@ -104,6 +106,8 @@ def track(
     }
     network = NetworkOptions(config, overrides or (), precision, kernel, compile, preprocess_on_device, batch)
     tracker = open_tracker(checkpoint, device, engine, network, thresholds)
+    if foreign := foreign_domain(tracker.config, sources):
+        note(f"note: {foreign}")
     try:
         complete = track_sources(
             tracker, sources, open_one, lambda source: open_outputs(source, output, video=not no_video), batch

@@ -30,6 +30,7 @@ from memotr.weights.checkpoint import (
 from memotr.weights.named import weights_file
 from memotr.weights.pretrained import describe_detector
 from memotr.weights.published_names import load_published, published_state
+from memotr.weights.registry import domain_of
 from memotr.weights.tensor_files import cast, write_safetensors
 
 PUBLISHED_CONFIGS = ("config.yaml", "train/config.yaml", "train/train.yaml")
@@ -49,7 +50,7 @@ def load_model(
     device: str | torch.device = "auto",
     kernel: Kernel = "auto",
 ) -> MeMOTR:
-    """Load a tracker in evaluation mode, in float32.
+    """Load a tracker in evaluation mode, in float32; warn if it was trained on generated data only.
 
     Args:
         weights: a checkpoint (the authors' files, ours, or a bare state dict of either), a name of weights
@@ -66,6 +67,21 @@ def load_model(
         UserError: the weights do not exist or cannot be fetched, the file is damaged, not a tracker, or does not fit
             the configuration (loading is strict), or the device is not available.
     """
+    model = open_model(weights, config=config, settings=settings, device=device, kernel=kernel)
+    if domain := domain_of(model.config):
+        warnings.warn(f"{weights}: trained on {domain}", stacklevel=2)
+    return model
+
+
+def open_model(
+    weights: str | Path,
+    *,
+    config: str | Path | Config | None = None,
+    settings: Sequence[str] = (),
+    device: str | torch.device = "auto",
+    kernel: Kernel = "auto",
+) -> MeMOTR:
+    """Load a tracker as :func:`load_model`, for callers that know what it will track."""
     place = choose_device(device)
     checkpoint = read_tracker(weights)
     found, origin = find_config(checkpoint, config, settings)
@@ -73,7 +89,7 @@ def load_model(
         warnings.warn(
             f"{checkpoint.path}: no configuration in it or beside it: names of classes, image size and thresholds are "
             "guessed (memotr info shows them); --config gives others",
-            stacklevel=2,
+            stacklevel=3,
         )
     return fill_model(checkpoint, found, origin).to(place).eval().set_kernel(kernel)
 
@@ -196,7 +212,7 @@ def fill_model(checkpoint: Checkpoint, config: Config, origin: str) -> MeMOTR:
         warnings.warn(
             f"{checkpoint.path}: the number of attention heads leaves no trace in the weights and was taken to be "
             f"{config.model.num_heads}; give the configuration if that is wrong",
-            stacklevel=3,
+            stacklevel=4,
         )
     return model
 
