@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import av.container
+import av.stream
 import cv2
 import numpy as np
 import pytest
@@ -169,6 +170,68 @@ def test_lost_packets_are_damage(tmp_path: Path) -> None:
     video.write_bytes(data[:middle] + data[middle + 3 * 188 :])
     source, _ = read(video)
     assert "lossy.ts is damaged or cut short" in source.notes[0]
+
+
+def two_streams(path: Path, first: tuple[str, int, int], second: tuple[str, int, int], *, cover: bool = False) -> Path:
+    """Write two streams of (codec, frames, height); the frames of the first are numbered from 20."""
+    with av.open(str(path), "w") as container:
+        streams = []
+        for codec, count, height in (first, second):
+            stream = container.add_stream(codec, rate=25)
+            stream.height, stream.width = height, height
+            stream.pix_fmt = {"mjpeg": "yuvj420p", "png": "rgb24"}.get(codec, "yuv420p")
+            streams.append((stream, count))
+        if cover:
+            streams[0][0].disposition = av.stream.Disposition.attached_pic
+        for begin, (stream, count) in zip((20, 0), streams, strict=True):
+            for i in range(count):
+                frame = av.VideoFrame.from_ndarray(numbered(begin + i, stream.height, stream.width), format="rgb24")
+                frame.pts, frame.time_base = i, Fraction(1, 25)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
+def test_cover_pictures_and_thumbnails_are_not_the_film(tmp_path: Path, name: str) -> None:
+    film = ("libx264", 9, 64)
+    for cover in (True, False):
+        source, frames = read(two_streams(tmp_path / name, ("mjpeg", 1, 128), film, cover=cover))
+        assert numbers(frames) == list(range(9))
+        assert source.frame_count == 9
+
+
+def test_a_cover_picture_alone(tmp_path: Path) -> None:
+    song = tmp_path / "song.mp3"
+    with av.open(str(song), "w") as container:
+        sound, cover = container.add_stream("libmp3lame", rate=16000), container.add_stream("png", rate=1)
+        cover.height, cover.width, cover.pix_fmt = 32, 32, "rgb24"
+        cover.disposition = av.stream.Disposition.attached_pic
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(numbered(3, 32, 32), format="rgb24")))
+        for _ in range(5):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1152), np.float32), format="fltp", layout="mono")
+            frame.sample_rate = 16000
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    with pytest.raises(UserError, match=r"no video in .*song\.mp3, only a cover picture"):
+        read(song)
+
+
+def test_several_films_in_one_file(tmp_path: Path) -> None:
+    """As in a recording of two cameras."""
+    video = two_streams(tmp_path / "v.mkv", ("libx264", 5, 32), ("libx264", 9, 64))
+    source, frames = read(video)
+    assert [number_of(frame.image) for frame in frames] == list(range(20, 25))
+    assert source.notes == [
+        f"{video} has several video streams, 0 (32 x 32), 1 (64 x 64): stream 0 is read; --stream takes another"
+    ]
+    source, frames = read(video, stream=1)
+    assert numbers(frames) == list(range(9))
+    assert source.notes == []
+    with pytest.raises(UserError, match=r"no video stream 2 in .*v\.mkv; it has 0 \(32 x 32\), 1 \(64 x 64\)"):
+        read(video, stream=2)
+    with pytest.raises(UserError, match="is no video and has no streams; leave out --stream"):
+        read(tmp_path, stream=0)
 
 
 def test_a_video_that_does_not_begin_at_0_is_whole(tmp_path: Path) -> None:

@@ -57,6 +57,17 @@ MaxFrames = Annotated[
 ]
 
 
+Stream = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=1000,
+        help="Number of the video stream in a file that has several, from 0, as ffprobe counts.",
+        show_default="FFmpeg's choice",
+    ),
+]
+
+
 def _threshold(help: str) -> Any:
     return typer.Option(help=help, show_default="the checkpoint's")
 
@@ -80,6 +91,7 @@ def track(
     end: End = None,
     stride: Annotated[int, typer.Option(max=MOST_FRAMES, help="Take every n-th frame.")] = 1,
     max_frames: MaxFrames = None,
+    stream: Stream = None,
     batch: Batch = 1,
     compile: Compile = False,
     preprocess_on_device: PreprocessOnDevice = False,
@@ -96,7 +108,9 @@ def track(
     from memotr.io.sources import open_source
     from memotr.tracking.many_sources import check_sources, track_sources
 
-    open_one = partial(open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad)
+    open_one = partial(
+        open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad, stream=stream
+    )
     check_outputs(output, check_sources(sources, open_one))
     thresholds = {
         "det_thresh": det_thresh,

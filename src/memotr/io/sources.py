@@ -27,6 +27,7 @@ def open_source(
     stride: int = 1,
     max_frames: int | None = None,
     skip_bad: bool = False,
+    stream: int | None = None,
 ) -> Source:
     """Open a source of frames.
 
@@ -38,6 +39,7 @@ def open_source(
         stride: take every ``stride``-th frame.
         max_frames: largest number of frames to take.
         skip_bad: skip images that cannot be read (folders only; damage in a video is always skipped).
+        stream: number of the video stream in a file or stream that has several; None for the main one.
 
     Returns:
         A source, to be used in a ``with`` statement.
@@ -48,20 +50,23 @@ def open_source(
     selection = Selection(start, end, stride, max_frames)
     text, path = str(source), Path(source)
     if _scheme(text) in SCHEMES:
-        return _open_stream(text, selection)
+        return _open_stream(text, selection, stream)
     shown = without_secrets(text)
     try:
         exists = path.exists()
     except OSError as error:  # a name that no file can have
         raise UserError(f"cannot open {shown}: {error.strerror}") from None
+    is_image = path.suffix.lower() in IMAGE_SUFFIXES
+    if stream is not None and (path.is_dir() or (exists and is_image)):
+        raise UserError(f"{shown} is no video and has no streams; leave out --stream")
     if path.is_dir():
         return open_folder(path, selection, skip_bad=skip_bad)
     if exists:
-        return open_image(path, selection) if path.suffix.lower() in IMAGE_SUFFIXES else _open_video(path, selection)
+        return open_image(path, selection) if is_image else _open_video(path, selection, stream)
     if is_live(text):
         camera = open_camera(int(text))
         name = f"camera{text}"
-        return VideoSource(camera, name=name, kind="camera", place=name, selection=selection, live=True)
+        return VideoSource(camera, name=name, kind="camera", place=name, selection=selection, live=True, stream=stream)
     if is_address(text):
         known = ", ".join(f"{scheme}://" for scheme in sorted(SCHEMES))
         raise UserError(f"cannot open {shown}: an address begins with one of {known}")
@@ -80,15 +85,15 @@ def _scheme(text: str) -> str | None:
     return scheme.lower() if separator else None
 
 
-def _open_video(path: Path, selection: Selection) -> VideoSource:
+def _open_video(path: Path, selection: Selection, stream: int | None) -> VideoSource:
     # As a file: address, because FFmpeg reads "a:b.mp4" as protocol a and "-" as standard input.
     container = open_container(f"file:{path}", str(path))
-    video = VideoSource(container, name=path.stem, kind="video", place=str(path), selection=selection)
+    video = VideoSource(container, name=path.stem, kind="video", place=str(path), selection=selection, stream=stream)
     video.file = path
     return video
 
 
-def _open_stream(text: str, selection: Selection) -> VideoSource:
+def _open_stream(text: str, selection: Selection, stream: int | None) -> VideoSource:
     place = without_secrets(text)
     scheme = _scheme(text) or ""
     try:
@@ -109,6 +114,5 @@ def _open_stream(text: str, selection: Selection) -> VideoSource:
     container = open_container(lower, place, options=options, timeout=NETWORK_TIMEOUT)
     path_name = re.sub(r"\.\w{1,5}$", "", unquote(shown.path))
     name = re.sub(r"[^\w.-]+", "_", f"{shown.hostname or ''}{path_name}").strip("_.") or "stream"
-    return VideoSource(
-        container, name=name, kind="stream", place=place, selection=selection, live=scheme in LIVE_SCHEMES
-    )
+    live = scheme in LIVE_SCHEMES
+    return VideoSource(container, name=name, kind="stream", place=place, selection=selection, live=live, stream=stream)

@@ -6,7 +6,7 @@ import errno
 import math
 import re
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
@@ -16,6 +16,7 @@ import av
 import av.container
 import av.error
 import av.format
+import av.stream
 import av.video.frame
 import av.video.stream
 import cv2
@@ -42,6 +43,7 @@ RESOLUTION = 1e-6  # seconds; time stamps that differ by less are equal
 # Packets between the one that MPEG-TS marks as incomplete at a joint, and the first one after it.
 JOINT = 2
 FASTEST = 1000  # frames per second
+NO_FILM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 
 
 def open_container(
@@ -97,9 +99,10 @@ class VideoSource(Source):
         place: file or address for messages.
         selection: see :class:`Source`.
         live: see :class:`Source`.
+        stream: number of the video stream in the container; None for the main one.
 
     Raises:
-        UserError: there is no video in the container, or no frame can be decoded.
+        UserError: there is no video in the container, no such stream, or no frame can be decoded.
     """
 
     def __init__(
@@ -111,11 +114,10 @@ class VideoSource(Source):
         place: str,
         selection: Selection,
         live: bool = False,
+        stream: int | None = None,
     ) -> None:
-        if not container.streams.video:
-            raise UserError(f"there is no video in {place}")
         self._container = container
-        self._stream = container.streams.video[0]
+        self._stream, others = _choose_stream(container, place, stream)
         codec: Any = self._stream.codec_context  # None without a decoder, contrary to PyAV's declaration
         if codec is None:
             raise UserError(
@@ -133,6 +135,7 @@ class VideoSource(Source):
         exact = bool(self._stream.frames)
         super().__init__(name, kind, self._rate, None if live else self._count(), selection, exact=exact)
         self.live = live
+        self.notes += others
         self._place = place
         longest_gap = LONGEST_WHERE_JOINED if container.format.flags & TS_DISCONT else LONGEST
         self._times = _Times(self._rate, self._stream.time_base, longest_gap)
@@ -425,3 +428,39 @@ def _frame_rate(stream: av.video.stream.VideoStream) -> Fraction:
         if rate and 0 < rate <= FASTEST:
             return Fraction(rate).limit_denominator(1001) or Fraction(rate)  # keeps 30000/1001
     return DEFAULT_FPS
+
+
+def _choose_stream(
+    container: av.container.InputContainer, place: str, number: int | None
+) -> tuple[av.video.stream.VideoStream, list[str]]:
+    """Return the stream with a number, or the main one with a note about others.
+
+    The main one is FFmpeg's choice, but no cover picture or thumbnail; those of an MP4 may be known by a single frame.
+    """
+    streams = container.streams.video
+    films = [stream for stream in streams if not stream.disposition & NO_FILM]
+    if number is not None:
+        chosen = [stream for stream in streams if stream.index == number]
+        if not chosen:
+            raise UserError(f"there is no video stream {number} in {place}; it has {_listed(streams) or 'none'}")
+        return chosen[0], []
+    if not films:
+        raise UserError(f"there is no video in {place}{', only a cover picture' * bool(streams)}")
+    films = [stream for stream in films if stream.frames != 1] or films
+    best = container.streams.best("video")
+    if best not in films:
+        best = max(films, key=lambda stream: math.prod(_size(stream)))
+    if len(films) == 1:
+        return best, []
+    note = f"{place} has several video streams, {_listed(films)}: stream {best.index} is read; --stream takes another"
+    return best, [note]
+
+
+def _listed(streams: Iterable[av.video.stream.VideoStream]) -> str:
+    return ", ".join("{} ({} x {})".format(stream.index, *_size(stream)) for stream in streams)
+
+
+def _size(stream: av.video.stream.VideoStream) -> tuple[int, int]:
+    """Return width and height, (0, 0) without a decoder."""
+    codec: Any = stream.codec_context
+    return (0, 0) if codec is None else (codec.width, codec.height)
