@@ -7,7 +7,6 @@ import math
 import re
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from typing import Any
@@ -19,7 +18,6 @@ import av.format
 import av.stream
 import av.video.frame
 import av.video.stream
-import cv2
 import numpy as np
 from av.packet import Packet
 from av.sidedata.sidedata import Type as SideData
@@ -27,6 +25,7 @@ from numpy.typing import NDArray
 
 from memotr.errors import UserError
 from memotr.io.frames import DEFAULT_FPS, Frame, Selection, Source
+from memotr.io.orientation import Orientation
 
 # Intact files may also count a frame or two that is never shown (placeholders of packed B-frames).
 LOST_FRAMES_ALLOWED = 2
@@ -150,7 +149,7 @@ class VideoSource(Source):
                 f"it is damaged, cut short at its very beginning, or larger than {MAX_PIXELS:,} pixels"
             )
             raise UserError(f"no frame of {place} can be decoded: {reason}")
-        self._orientation = Orientation.of(self._first)
+        self._orientation = Orientation.of_matrix(_display_matrix(self._first))
         aspect = self._stream.sample_aspect_ratio
         if aspect and aspect != 1:
             self.pixel_aspect = 1 / aspect if self._orientation.transpose else aspect
@@ -373,37 +372,6 @@ class _Joints:
         if self._last is not None and not 0 < (packet.dts - self._last) * self._tick < self._longest:
             self._since = None
         self._last = packet.dts
-
-
-@dataclass(frozen=True)
-class Orientation:
-    """Transformation of a stored picture to upright: transpose, then mirror left-right and top-bottom."""
-
-    transpose: bool = False
-    mirror_x: bool = False
-    mirror_y: bool = False
-
-    @classmethod
-    def of(cls, frame: av.video.frame.VideoFrame) -> Orientation:
-        """Read the orientation from the display matrix of a frame; other than quarter turns are ignored.
-
-        The matrix maps stored (x, y) to shown (a·x + c·y, b·x + d·y).
-        """
-        (a, b), (c, d) = _display_matrix(frame)
-        if not math.isclose(max(abs(a), abs(c)), 1, abs_tol=0.01):
-            return cls()
-        if abs(a) > abs(c):
-            return cls(mirror_x=a < 0, mirror_y=d < 0)
-        return cls(transpose=True, mirror_x=c < 0, mirror_y=b < 0)
-
-    def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Turn a stored picture (H, W, 3) upright: (H, W, 3), or (W, H, 3) if transposed."""
-        if self.transpose:
-            image = np.asarray(cv2.transpose(image), np.uint8)
-        if self.mirror_x or self.mirror_y:
-            axis = -1 if self.mirror_x and self.mirror_y else int(self.mirror_x)
-            image = np.asarray(cv2.flip(image, axis), np.uint8)
-        return image
 
 
 def _display_matrix(frame: av.video.frame.VideoFrame) -> NDArray[np.float64]:
