@@ -8,9 +8,10 @@ from urllib.parse import unquote, urlsplit
 
 from memotr.addresses import is_address, without_secrets
 from memotr.errors import UserError
+from memotr.io.animations import AnimationSource
 from memotr.io.camera import open_camera
 from memotr.io.frames import Selection, Source
-from memotr.io.image_files import IMAGE_SUFFIXES
+from memotr.io.image_files import IMAGE_SUFFIXES, read_header
 from memotr.io.images import open_folder, open_image
 from memotr.io.video import VideoSource, open_container
 
@@ -62,7 +63,7 @@ def open_source(
     if path.is_dir():
         return open_folder(path, selection, skip_bad=skip_bad)
     if exists:
-        return open_image(path, selection) if is_image else _open_video(path, selection, stream)
+        return _open_image(path, selection) if is_image else _open_video(path, selection, stream)
     if is_live(text):
         camera = open_camera(int(text))
         name = f"camera{text}"
@@ -83,6 +84,14 @@ def _scheme(text: str) -> str | None:
     """Return the scheme of an address in lower case; None for other texts."""
     scheme, separator, _ = text.partition("://")
     return scheme.lower() if separator else None
+
+
+def _open_image(path: Path, selection: Selection) -> Source:
+    """Open an image as one frame, or as a video if the file has several frames."""
+    header = read_header(path) if path.is_file() else None
+    if header is None or header.frames == 1:
+        return open_image(path, selection)
+    return _open_video(path, selection, None) if header.format in ("PNG", "GIF") else AnimationSource(path, selection)
 
 
 def _open_video(path: Path, selection: Selection, stream: int | None) -> VideoSource:
