@@ -7,7 +7,6 @@ from pathlib import Path
 
 import av
 import av.container
-import av.stream
 import cv2
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from memotr.io.frames import Frame, Source
 from memotr.io.mp4 import VideoSink
 from memotr.io.sources import open_source
 from tests.io.results import make_tracks
-from tests.io.videos import number_of, numbered, numbered_video, write_video
+from tests.io.videos import number_of, numbered, numbered_video, two_streams, write_video
 
 REAL = Path(os.environ.get("MEMOTR_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -170,26 +169,6 @@ def test_lost_packets_are_damage(tmp_path: Path) -> None:
     video.write_bytes(data[:middle] + data[middle + 3 * 188 :])
     source, _ = read(video)
     assert "lossy.ts is damaged or cut short" in source.notes[0]
-
-
-def two_streams(path: Path, first: tuple[str, int, int], second: tuple[str, int, int], *, cover: bool = False) -> Path:
-    """Write two streams of (codec, frames, height); the frames of the first are numbered from 20."""
-    with av.open(str(path), "w") as container:
-        streams = []
-        for codec, count, height in (first, second):
-            stream = container.add_stream(codec, rate=25)
-            stream.height, stream.width = height, height
-            stream.pix_fmt = {"mjpeg": "yuvj420p", "png": "rgb24"}.get(codec, "yuv420p")
-            streams.append((stream, count))
-        if cover:
-            streams[0][0].disposition = av.stream.Disposition.attached_pic
-        for begin, (stream, count) in zip((20, 0), streams, strict=True):
-            for i in range(count):
-                frame = av.VideoFrame.from_ndarray(numbered(begin + i, stream.height, stream.width), format="rgb24")
-                frame.pts, frame.time_base = i, Fraction(1, 25)
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
-    return path
 
 
 @pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])

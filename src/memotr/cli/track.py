@@ -111,7 +111,8 @@ def track(
     open_one = partial(
         open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad, stream=stream
     )
-    check_outputs(output, check_sources(sources, open_one))
+    names = check_sources(sources, open_one)
+    check_outputs(output, names.values())
     thresholds = {
         "det_thresh": det_thresh,
         "track_thresh": track_thresh,
@@ -123,7 +124,7 @@ def track(
     tracker = load(checkpoint, device, network, thresholds)
     try:
         complete = track_sources(
-            tracker, sources, open_one, lambda source: open_outputs(source, output, video=not no_video), batch
+            tracker, names, open_one, lambda source: open_outputs(source, output, video=not no_video), batch
         )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

@@ -66,7 +66,7 @@ def open_source(
         return _open_image(path, selection) if is_image else _open_video(path, selection, stream)
     if is_live(text):
         camera = open_camera(int(text))
-        name = f"camera{text}"
+        name = live_name(text)
         return VideoSource(camera, name=name, kind="camera", place=name, selection=selection, live=True, stream=stream)
     if is_address(text):
         known = ", ".join(f"{scheme}://" for scheme in sorted(SCHEMES))
@@ -78,6 +78,18 @@ def is_live(source: str) -> bool:
     """Return whether a source is a camera number or the address of a stream, not a file or folder."""
     is_camera = re.fullmatch("[0-9]{1,3}", source) is not None and not Path(source).exists()
     return is_camera or _scheme(source) in SCHEMES
+
+
+def live_name(source: str) -> str:
+    """Return the name of a camera or of the address of a stream, without credentials."""
+    if _scheme(source) is None:
+        return f"camera{source}"
+    try:
+        shown = urlsplit(without_secrets(source))
+    except ValueError:  # brackets
+        return "stream"
+    path_name = re.sub(r"\.\w{1,5}$", "", unquote(shown.path))
+    return re.sub(r"[^\w.-]+", "_", f"{shown.hostname or ''}{path_name}").strip("_.") or "stream"
 
 
 def _scheme(text: str) -> str | None:
@@ -106,7 +118,7 @@ def _open_stream(text: str, selection: Selection, stream: int | None) -> VideoSo
     place = without_secrets(text)
     scheme = _scheme(text) or ""
     try:
-        address, shown = urlsplit(text), urlsplit(place)
+        address = urlsplit(text)
         if not address.netloc or address.port == 0:
             raise ValueError
     except ValueError:  # brackets, or a port that is no number
@@ -121,7 +133,6 @@ def _open_stream(text: str, selection: Selection, stream: int | None) -> VideoSo
         options = {"formatprobesize": "32768"}  # bytes; FFmpeg refuses streams too short to probe
     lower = f"{scheme}{text[len(scheme) :]}"  # FFmpeg knows its schemes in lower case only
     container = open_container(lower, place, options=options, timeout=NETWORK_TIMEOUT)
-    path_name = re.sub(r"\.\w{1,5}$", "", unquote(shown.path))
-    name = re.sub(r"[^\w.-]+", "_", f"{shown.hostname or ''}{path_name}").strip("_.") or "stream"
+    name = live_name(text)
     live = scheme in LIVE_SCHEMES
     return VideoSource(container, name=name, kind="stream", place=place, selection=selection, live=live, stream=stream)
