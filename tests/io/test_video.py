@@ -162,6 +162,38 @@ def test_equal_time_stamps(tmp_path: Path, codec: str, pix_fmt: str, step: int) 
     assert "time stamps do not rise, or leap, at 29 frames (first at frame 1)" in note
 
 
+@pytest.mark.parametrize("options", [{}, {"movflags": "+faststart"}, {"movflags": "frag_keyframe+empty_moov"}])
+def test_joined_mp4_files(tmp_path: Path, options: dict[str, str]) -> None:
+    """Of most, only the first can be read, which must not go without a word."""
+    film = numbered_video(tmp_path / "film.mp4", 10, muxer_options=options)
+    source, frames = read(film)
+    assert (numbers(frames), source.notes) == (list(range(10)), [])
+    joined = tmp_path / "joined.mp4"
+    joined.write_bytes(film.read_bytes() * 3)
+    source, frames = read(joined)
+    assert numbers(frames) == list(range(10))
+    assert source.notes == [
+        f"{joined} is 3 MP4 files one after another, of which only the first is sure to be read; join them with "
+        "`ffmpeg -f concat`"
+    ]
+
+
+def test_hdr_is_noted(tmp_path: Path) -> None:
+    video = tmp_path / "hdr.mkv"
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p10le"
+        stream.codec_context.color_trc, stream.codec_context.colorspace = 16, 9  # PQ, BT.2020
+        for i in range(3):
+            frame = av.VideoFrame.from_ndarray(numbered(i, 64, 96), format="rgb24")
+            container.mux(stream.encode(frame.reformat(format="yuv420p10le")))
+        container.mux(stream.encode(None))
+    source, frames = read(video)
+    assert len(frames) == 3
+    (note,) = source.notes
+    assert note.startswith(f"{video} is HDR video (PQ), and is read without tone mapping")
+
+
 def test_lost_packets_are_damage(tmp_path: Path) -> None:
     video = noisy_video(tmp_path / "lossy.ts", codec="mpeg2video")
     data = video.read_bytes()

@@ -56,6 +56,16 @@ def test_a_file_that_cannot_be_finished_is_not_said_to_be_written(clips, tmp_pat
     assert "wrote nothing\n" in capsys.readouterr().out
 
 
+def test_frames_of_several_sizes_are_noted(tmp_path, capsys):
+    """As in joined segments: boxes are in pixels of the frame they are of."""
+    parts = [numbered_video(tmp_path / f"{h}.ts", 3, height=h, width=96) for h in (64, 96)]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    track_sources(small_tracker(), {str(joined): "joined"}, open_source, partial(outputs, tmp_path))
+    message = "joined: frames have several sizes, 96 x 64 (from frame 0), 96 x 96 (from frame 3); boxes are in pixels"
+    assert message in capsys.readouterr().err
+
+
 def test_where_nothing_was_tracked_it_is_said(clips, tmp_path, capsys):
     tracker = Tracker(small_tracker().model, det_thresh=1.0)
     track_sources(tracker, {clips[0]: "a"}, open_source, partial(outputs, tmp_path))

@@ -13,7 +13,7 @@ from memotr.io.camera import open_camera
 from memotr.io.frames import Selection, Source
 from memotr.io.image_files import IMAGE_SUFFIXES, read_header
 from memotr.io.images import open_folder, open_image
-from memotr.io.video import VideoSource, open_container
+from memotr.io.video import VideoSource, count_films, open_container
 
 NETWORK_TIMEOUT = 10  # seconds without an answer or data after which reading a stream fails
 LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "srt", "tcp"})
@@ -111,6 +111,11 @@ def _open_video(path: Path, selection: Selection, stream: int | None) -> VideoSo
     container = open_container(f"file:{path}", str(path))
     video = VideoSource(container, name=path.stem, kind="video", place=str(path), selection=selection, stream=stream)
     video.file = path
+    if path.is_file() and (films := count_films(path)) > 1:
+        video.notes.append(
+            f"{path} is {films} MP4 files one after another, of which only the first is sure to be read; join them "
+            "with `ffmpeg -f concat`"
+        )
     return video
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import re
+import struct
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from fractions import Fraction
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import av
@@ -42,6 +45,8 @@ RESOLUTION = 1e-6  # seconds; time stamps that differ by less are equal
 # Packets between the one that MPEG-TS marks as incomplete at a joint, and the first one after it.
 JOINT = 2
 FASTEST = 1000  # frames per second
+MP4_BEGINNINGS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")  # first box of a file
+PQ = 16  # H.273's number of the transfer function of HDR10 and Dolby Vision
 NO_FILM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 
 
@@ -82,6 +87,28 @@ def open_container(
         unreachable = timeout is not None and error.errno == errno.EIO
         reason = "there is no such host, or the connection was closed at once" if unreachable else error.strerror
         raise UserError(f"cannot open {place}: {reason}") from None
+
+
+def count_films(file: Path) -> int:
+    """Return the number of MP4 films that were written one after another into a file, as ``cat`` does; else 0 or 1.
+
+    FFmpeg skips all but the first without a word, or of fragmented ones some segments.
+    """
+    films = 0
+    with file.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        position = 0
+        while position + 16 <= size:
+            stream.seek(position)
+            length, kind, longer = struct.unpack(">I4sQ", stream.read(16))
+            if position == 0 and kind not in MP4_BEGINNINGS:
+                return 0
+            films += kind == b"moov"
+            length = {0: size - position, 1: longer}.get(length, length)
+            if length < 8:
+                break
+            position += length
+    return films
 
 
 class VideoSource(Source):
@@ -149,6 +176,11 @@ class VideoSource(Source):
                 f"it is damaged, cut short at its very beginning, or larger than {MAX_PIXELS:,} pixels"
             )
             raise UserError(f"no frame of {place} can be decoded: {reason}")
+        if codec.color_trc == PQ:
+            self.notes.append(
+                f"{place} is HDR video (PQ), and is read without tone mapping: it looks pale, and less may be found; "
+                "convert it to SDR"
+            )
         self._orientation = Orientation.of_matrix(_display_matrix(self._first))
         aspect = self._stream.sample_aspect_ratio
         if aspect and aspect != 1:

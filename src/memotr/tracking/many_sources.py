@@ -27,6 +27,8 @@ NOTHING_FOUND = (
     "or --det-thresh is too high"
 )
 
+SIZES_AT_MOST = 5  # that a note lists
+
 Open = Callable[[str], Source]
 OpenOutputs = Callable[[Source], list[Sink]]
 
@@ -152,6 +154,13 @@ def track_sources(
     return not work.broke_off
 
 
+def _several_sizes(name: str, sizes: Mapping[tuple[int, ...], int]) -> str:
+    """Return a note about frames of different sizes: (height, width) → number of its first frame."""
+    listed = [f"{width} x {height} (from frame {first})" for (height, width), first in sizes.items()]
+    more = ", …" if len(listed) > SIZES_AT_MOST else ""
+    return f"{name}: frames have several sizes, {', '.join(listed[:SIZES_AT_MOST])}{more}; boxes are in pixels of each"
+
+
 class _Work:
     """Queue of sources that one or several threads track until it is empty."""
 
@@ -198,8 +207,11 @@ class _Work:
             sinks = self._open_outputs(frames)
             progress = self._bars.add(frames)
 
+            sizes: dict[tuple[int, ...], int] = {}  # (height, width) → its first frame
+
             def on_frame(frame: Frame, tracks: Tracks) -> None:
                 progress(frame, tracks)
+                sizes.setdefault(frame.image.shape[:2], frame.index)
                 if self._stopped.is_set():
                     raise KeyboardInterrupt
 
@@ -208,6 +220,8 @@ class _Work:
             finally:
                 self.broke_off |= frames.broke_off
                 note(*(f"warning: {warning}" for warning in frames.notes))
+                if len(sizes) > 1:
+                    note(_several_sizes(frames.name, sizes))
                 if progress.frames:
                     say(*progress.summary(sinks))
                 if progress.frames and not progress.ids:
