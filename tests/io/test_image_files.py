@@ -20,7 +20,7 @@ def red(shape=(20, 30)) -> np.ndarray:
     return np.full((*shape, 3), RED, np.uint8)
 
 
-@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp", "jpg"])
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp", "jpg", "jp2", "ppm", "jfif"])
 def test_red_stays_red(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"é.{suffix}"
     Image.fromarray(red()).save(file)
