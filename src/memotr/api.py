@@ -58,6 +58,7 @@ def track(
     stride: int = 1,
     max_frames: int | None = None,
     skip_bad: bool = False,
+    stream: int | None = None,
     batch: int = 1,
     device: str = "auto",
     engine: EngineName = "auto",
@@ -81,6 +82,7 @@ def track(
         stride: take every ``stride``-th frame.
         max_frames: largest number of frames to take.
         skip_bad: skip images of a folder that cannot be read.
+        stream: number of the video stream in files that have several; None: the main one.
         batch: number of sources to track at once, with one forward pass for all.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         engine: runtime of the network; "auto" chooses it by the name of the checkpoint's file.
@@ -99,12 +101,15 @@ def track(
         memotr.errors.UserError: the weights or a source cannot be used, or a file cannot be written.
     """
     given = [sources] if isinstance(sources, str | os.PathLike) else sources
-    names, folder = [str(source) for source in given], Path(output)
-    open_one = partial(open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad)
-    check_outputs(folder, check_sources(names, open_one))
+    folder = Path(output)
+    open_one = partial(
+        open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad, stream=stream
+    )
+    names = check_sources([str(source) for source in given], open_one)
+    check_outputs(folder, names.values())
     network = NetworkOptions(config, settings, precision, kernel, compile, preprocess_on_device, batch)
     tracker = open_tracker(str(checkpoint), device, engine, network, thresholds)
-    if foreign := foreign_domain(tracker.config, names):
+    if foreign := foreign_domain(tracker.config, list(names)):
         warnings.warn(foreign, stacklevel=2)
     sinks: list[Sink] = []
 

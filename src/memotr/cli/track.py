@@ -56,6 +56,17 @@ MaxFrames = Annotated[
 ]
 
 
+Stream = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=1000,
+        help="Number of the video stream in a file that has several, from 0, as ffprobe counts.",
+        show_default="FFmpeg's choice",
+    ),
+]
+
+
 def _threshold(help: str) -> Any:
     return typer.Option(help=help, show_default="the checkpoint's")
 
@@ -79,6 +90,7 @@ def track(
     end: End = None,
     stride: Annotated[int, typer.Option(max=MOST_FRAMES, help="Take every n-th frame.")] = 1,
     max_frames: MaxFrames = None,
+    stream: Stream = None,
     batch: Batch = 1,
     compile: Compile = False,
     preprocess_on_device: PreprocessOnDevice = False,
@@ -96,8 +108,11 @@ def track(
     from memotr.io.sources import open_source
     from memotr.tracking.many_sources import check_sources, track_sources
 
-    open_one = partial(open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad)
-    check_outputs(output, check_sources(sources, open_one))
+    open_one = partial(
+        open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad, stream=stream
+    )
+    names = check_sources(sources, open_one)
+    check_outputs(output, names.values())
     thresholds = {
         "det_thresh": det_thresh,
         "track_thresh": track_thresh,
@@ -110,7 +125,7 @@ def track(
         note(f"note: {foreign}")
     try:
         complete = track_sources(
-            tracker, sources, open_one, lambda source: open_outputs(source, output, video=not no_video), batch
+            tracker, names, open_one, lambda source: open_outputs(source, output, video=not no_video), batch
         )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
