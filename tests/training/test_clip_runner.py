@@ -7,6 +7,7 @@ from memotr.config import LossConfig
 from memotr.structures import ClipBatch, FrameTargets, ImageBatch
 from memotr.tracking.gate import gate
 from memotr.tracking.lifecycle import advance
+from memotr.training import clip_runner
 from memotr.training.clip_runner import ClipRunner
 from memotr.training.matching import assign, match
 from tests.builders import random_images, tiny_model
@@ -163,3 +164,18 @@ def test_inference_with_perfect_scores_decides_as_training(variant):
 
 def _overlapping(boxes: torch.Tensor, truth: FrameTargets, wanted: torch.Tensor) -> torch.Tensor:
     return torch.where((wanted >= 0)[:, None], truth.boxes[wanted.clamp(min=0)], boxes)
+
+
+@pytest.mark.parametrize("no_grad_frames", range(5))
+def test_perturbation_begins_with_the_last_frame_without_gradient(runner, monkeypatch, no_grad_frames):
+    rates = []
+
+    def record(choice, _output, drop_rate, insert_rate, *_):
+        rates.append((drop_rate, insert_rate))
+        return choice
+
+    monkeypatch.setattr(clip_runner, "perturb", record)
+    runner.drop_rate, runner.insert_rate = 0.3, 0.7
+    runner(clip_of([[1, 2]] * 4, num_classes=2), no_grad_frames, torch.Generator())
+    undisturbed = max(0, min(no_grad_frames, 3) - 1)
+    assert rates == [(0.0, 0.0)] * undisturbed + [(0.3, 0.7)] * (4 - undisturbed)
