@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 import memotr
 from memotr.cli import main
+from memotr.tracking.compiled import CompiledTracker
 from tests.training.builders import write_videos
 
 SMALL = ("training.epochs=1", "data.workers=0", "input.short_side=32", "input.longest_side=64")
@@ -44,6 +47,24 @@ def test_track_writes_what_the_command_writes(tmp_path: Path, monkeypatch: pytes
     assert "\n" in files[0].read_text()
     (text, _) = memotr.track([str(source)], "synthdance", output=tmp_path / "part", video=False, start=1, stride=5)
     assert (text.parent / "walk.jsonl").read_text().count("\n") == 1
+
+
+def test_the_python_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[1] / "README.md"
+    (code,) = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    write_frames(tmp_path / "frames")
+    names: dict[str, Any] = {}
+    exec(code.replace('"dancetrack"', '"synthdance"').replace('"video.mp4"', '"frames"'), names)
+    assert names["tracks"].frame == 2
+    assert names["picture"].shape == (48, 64, 3)
+
+
+def test_a_tracker_loads_what_it_is_named(tmp_path: Path) -> None:
+    for make in (memotr.Tracker, CompiledTracker):
+        assert make("synthdance", device="cpu", det_thresh=0.3).settings.det_thresh == 0.3
+    with pytest.raises(memotr.UserError, match="did you mean 'synthdance'"):
+        memotr.Tracker("synthdanse")
 
 
 def test_train_on_data_of_ones_own_and_evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

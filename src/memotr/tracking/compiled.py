@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ class CompiledTracker(Tracker):
 
     def __init__(
         self,
-        model: MeMOTR,
+        model: MeMOTR | str | Path,
         *,
         compile: Callable[[SlotStep], Callable[..., tuple[Tensor, ...]]] | None = None,
         **settings: Any,
