@@ -103,9 +103,8 @@ def reproduce(
     environment = describe_environment(fabric)
     del environment["command"]  # which has paths of this machine
     source = {"dataset": str(dataset.absolute()), "split": target.split}
-    # The settings of weights that ship are in their file.
-    config = None if entry.ships else entry.preset
-    evaluation = Evaluation(fabric, benchmark, source, (), config, precision, batch)
+    # The published settings are in the file of weights, or beside it.
+    evaluation = Evaluation(fabric, benchmark, source, precision=precision, batch=batch)
     outcome = _pack(evaluation, weights, output, target.server, partial) if target.server else None
     if target.server is None and (scored := evaluation.score(weights, output)):
         outcome = {"scores": _percent(scored[0])}
