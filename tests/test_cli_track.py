@@ -100,9 +100,7 @@ def test_a_video(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         assert video.fps == 25
     assert run.loaded == {"path": "weights.pth", "config": None, "settings": (), "device": "auto", "kernel": "auto"}
     given = {name: value for name, value in run.settings.items() if value is not None}
-    assert given == {"precision": "32", "preprocess_on_device": False}, (
-        "thresholds that nobody gave are the checkpoint's"
-    )
+    assert given == {"precision": "32"}, "thresholds that nobody gave are the checkpoint's"
 
 
 def test_every_option(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,9 +47,11 @@ Compile = Annotated[
     ),
 ]
 PreprocessOnDevice = Annotated[
-    bool,
+    bool | None,
     typer.Option(
-        "--preprocess-on-device", help="Resize frames on the GPU: faster, but results may differ in the last bits."
+        "--preprocess-on-device/--no-preprocess-on-device",
+        help="Where frames are resized; the results are the same.",
+        show_default="on the device with CUDA",
     ),
 ]
 End = Annotated[
@@ -86,7 +88,7 @@ def track(
     max_frames: MaxFrames = None,
     batch: Batch = 1,
     compile: Compile = False,
-    preprocess_on_device: PreprocessOnDevice = False,
+    preprocess_on_device: PreprocessOnDevice = None,
     no_video: Annotated[bool, typer.Option("--no-video", help="Do not write an annotated video.")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip images that cannot be read.")] = False,
 ) -> None:
@@ -130,7 +132,7 @@ class NetworkOptions:
     precision: vocabulary.Precision = "32"
     kernel: vocabulary.Kernel = "auto"
     compile: bool = False
-    preprocess_on_device: bool = False
+    preprocess_on_device: bool | None = None
     batch: int = 1
 
     def given(self) -> list[str]:

@@ -35,8 +35,8 @@ class Tracker(VideoTracker):
         miss_tolerance: number of consecutive unseen frames after which a track ends.
         min_area: area above which a box is reported, in square pixels of the frame.
         precision: numerical precision of the network: "32" (exact, without TF32), "bf16" or "fp16".
-        preprocess_on_device: resize and normalise frames on the device of the network, which is faster on a GPU;
-            results may differ in the last bits.
+        preprocess_on_device: resize and normalise frames on the device of the network, with the same results in every
+            bit; None: on CUDA, where it is faster.
         network: network to run in place of the model's own, such as a :class:`memotr.tracking.batch.Batch`.
 
         All thresholds default to those of the model's configuration.
@@ -55,7 +55,7 @@ class Tracker(VideoTracker):
         miss_tolerance: int | None = None,
         min_area: float | None = None,
         precision: Precision = "32",
-        preprocess_on_device: bool = False,
+        preprocess_on_device: bool | None = None,
         network: Network | None = None,
     ) -> None:
         super().__init__(model.config, det_thresh, track_thresh, result_thresh, miss_tolerance, min_area)
@@ -107,8 +107,9 @@ class Tracker(VideoTracker):
         return prepared
 
     def _preprocess(self, image: NDArray[np.uint8], short_side: int, longest_side: int) -> Tensor:
-        if self.preprocess_on_device:
-            return preprocess_on(self.model.device, image, short_side, longest_side)
+        device, chosen = self.model.device, self.preprocess_on_device
+        if device.type == "cuda" if chosen is None else chosen:
+            return preprocess_on(device, image, short_side, longest_side)
         return super()._preprocess(image, short_side, longest_side)
 
     def reset(self) -> None:
