@@ -112,7 +112,7 @@ def test_lower_precision_keeps_memory_in_float32(precision):
 
 
 def test_a_misspelt_precision_is_refused():
-    with pytest.raises(UserError, match="no precision 'bf61': take 32, bf16, fp16"):
+    with pytest.raises(UserError, match="no precision 'bf61': take auto, 32, tf32, bf16, fp16"):
         Tracker(tiny_model(), precision="bf61")
 
 

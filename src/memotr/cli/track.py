@@ -74,7 +74,7 @@ def track(
     config: Configuration = None,
     output: Annotated[Path, typer.Option(help="Folder for <source name>.mp4, .txt and .jsonl.")] = Path("outputs"),
     device: Device = "auto",
-    precision: Precision = "32",
+    precision: Precision = "auto",
     kernel: Kernel = "auto",
     engine: Engine = "auto",
     det_thresh: Annotated[float | None, _threshold("Lowest score of a detection that starts a track, 0 to 1.")] = None,
@@ -129,7 +129,7 @@ class NetworkOptions:
 
     config: str | None = None
     set: Sequence[str] = ()
-    precision: vocabulary.Precision = "32"
+    precision: vocabulary.Precision = "auto"
     kernel: vocabulary.Kernel = "auto"
     compile: bool = False
     preprocess_on_device: bool | None = None

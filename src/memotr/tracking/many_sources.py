@@ -153,6 +153,7 @@ class _Work:
                 self.broke_off |= frames.broke_off
                 note(*(f"warning: {warning}" for warning in frames.notes))
                 if progress.frames:
-                    say(*progress.summary(sinks))
+                    totals, files = progress.summary(sinks)
+                    say(f"{totals}, precision {tracker.precision}", files)
                 if progress.frames and not progress.ids:
                     note(tracker.explain_no_tracks())
