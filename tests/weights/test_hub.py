@@ -272,7 +272,8 @@ def test_addresses(text: str, address: HubAddress) -> None:
 
 @pytest.mark.parametrize("text", ["hf://", "hf://a", "hf://a/", "hf://a/b/../../c", "hf://a b/c", "hf://user:pw@a/b"])
 def test_malformed_addresses(text: str) -> None:
-    with pytest.raises(UserError, match="expected hf://OWNER/NAME"):
-        load_model(text)
+    for given in (text, text.replace("//", "/")):  # as a pathlib.Path has it
+        with pytest.raises(UserError, match=r"^hf://.*: expected hf://OWNER/NAME"):
+            load_model(given)
     with pytest.raises(UserError, match="expected"):
         push_to_hub(tiny_model(), text.removeprefix("hf://"))

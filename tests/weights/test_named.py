@@ -368,6 +368,7 @@ def test_a_file_from_elsewhere(
             "dancetrak: no such file, and no weights have this name; did you mean 'dancetrack'?; weights are ",
         ),
         ("DanceTrack", "did you mean 'dancetrack'?"),
+        ("https://me:pw@host/a.pth", "https://host/a.pth: is an address; download the file, and pass its path"),
         ("tiny", "tiny: is a preset for `memotr train tiny`, without weights; weights are dancetrack, mot17, "),
         (
             "zzz",
@@ -462,8 +463,12 @@ def test_a_detector(named: Named, site: Site) -> None:
     _, report = start_model(load_config("tiny"), Path("small"))
     assert "a COCO detector (DAB-Deformable-DETR, 91 classes)" in report
     assert describe("small")["use"] == "memotr train ... --pretrained small"
-    with pytest.raises(UserError, match=r"not a tracker; to train from it use `memotr train \.\.\. --pretrained"):
+    with pytest.raises(
+        UserError, match=r"not a tracker; to train from it use `memotr train \.\.\. --pretrained small`"
+    ):
         load_model("small")
+    with pytest.raises(UserError, match="dab-deformable-detr: is a detector, not a tracker"):  # nor is it fetched
+        load_model("dab-deformable-detr")
 
 
 def test_entries() -> None:

@@ -30,7 +30,7 @@ from memotr.weights.checkpoint import (
 from memotr.weights.named import weights_file
 from memotr.weights.pretrained import describe_detector
 from memotr.weights.published_names import load_published, published_state
-from memotr.weights.registry import domain_of
+from memotr.weights.registry import domain_of, named_weights
 from memotr.weights.tensor_files import cast, write_safetensors
 
 PUBLISHED_CONFIGS = ("config.yaml", "train/config.yaml", "train/train.yaml")
@@ -143,6 +143,9 @@ def choose_device(name: str | torch.device) -> torch.device:
 
 def read_tracker(weights: str | Path) -> Checkpoint:
     """Read a tracker, as :func:`read_weights`. Raises UserError for other weights."""
+    entry = named_weights().get(str(weights))
+    if entry is not None and entry.kind is Kind.DETECTOR and not Path(weights).is_file():  # refused unfetched
+        raise UserError(f"{weights}: is a detector, not a tracker; {use_of_detector(str(weights))}")
     checkpoint = read_weights(weights)
     check_tracker(checkpoint)
     return checkpoint
@@ -157,14 +160,16 @@ def read_weights(weights: str | Path) -> Checkpoint:
     return read_checkpoint(weights_file(weights))
 
 
+def use_of_detector(weights: str) -> str:
+    """Return what to do with a detector, for messages."""
+    return f"to train from it use `memotr train ... --pretrained {shlex.quote(weights)}`"
+
+
 def check_tracker(checkpoint: Checkpoint) -> None:
     """Raise UserError unless a checkpoint is a tracker; the message names the option that accepts it."""
     path = checkpoint.path
     if checkpoint.kind is Kind.DETECTOR:
-        raise UserError(
-            f"{path}: is {describe_detector(checkpoint)}, not a tracker; "
-            f"to train from it use `memotr train ... --pretrained {shlex.quote(str(path))}`"
-        )
+        raise UserError(f"{path}: is {describe_detector(checkpoint)}, not a tracker; {use_of_detector(str(path))}")
     if checkpoint.kind is Kind.BACKBONE:
         raise UserError(f"{path}: is a ResNet alone (of torchvision or timm), not a tracker; pass a MeMOTR checkpoint")
 
