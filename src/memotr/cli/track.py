@@ -46,6 +46,9 @@ Compile = Annotated[
         "--compile", help="Compile the frame step with torch.compile; the first frame of a size takes up to minutes."
     ),
 ]
+Graph = Annotated[
+    vocabulary.GraphMode, typer.Option(help="auto replays the frame step as a CUDA graph; off runs it eagerly.")
+]
 PreprocessOnDevice = Annotated[
     bool | None,
     typer.Option(
@@ -88,6 +91,7 @@ def track(
     max_frames: MaxFrames = None,
     batch: Batch = 1,
     compile: Compile = False,
+    graph: Graph = "auto",
     preprocess_on_device: PreprocessOnDevice = None,
     no_video: Annotated[bool, typer.Option("--no-video", help="Do not write an annotated video.")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip images that cannot be read.")] = False,
@@ -110,7 +114,7 @@ def track(
         "result_thresh": result_thresh,
         "miss_tolerance": miss_tolerance,
     }
-    network = NetworkOptions(config, overrides or (), precision, kernel, compile, preprocess_on_device, batch)
+    network = NetworkOptions(config, overrides or (), precision, kernel, compile, graph, preprocess_on_device, batch)
     load = load_tracker if choose_engine(checkpoint, engine) == "torch" else load_exported
     tracker = load(checkpoint, device, network, thresholds)
     try:
@@ -132,6 +136,7 @@ class NetworkOptions:
     precision: vocabulary.Precision = "auto"
     kernel: vocabulary.Kernel = "auto"
     compile: bool = False
+    graph: vocabulary.GraphMode = "auto"
     preprocess_on_device: bool | None = None
     batch: int = 1
 
@@ -151,7 +156,13 @@ def load_tracker(checkpoint: str, device: str, options: NetworkOptions, threshol
     if options.compile and options.batch > 1:
         raise UserError("a compiled step takes one frame at a time: leave out --compile, or --batch")
     make: Callable[..., VideoTracker] = CompiledTracker if options.compile else Tracker
-    return make(model, **thresholds, precision=options.precision, preprocess_on_device=options.preprocess_on_device)
+    return make(
+        model,
+        **thresholds,
+        precision=options.precision,
+        preprocess_on_device=options.preprocess_on_device,
+        graph=options.graph,
+    )
 
 
 def load_exported(checkpoint: str, device: str, options: NetworkOptions, thresholds: dict[str, Any]) -> VideoTracker:
