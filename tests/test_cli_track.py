@@ -106,7 +106,7 @@ def test_a_video(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         assert video.fps == 25
     assert run.loaded == {"path": "weights.pth", "config": None, "settings": (), "device": "auto", "kernel": "auto"}
     given = {name: value for name, value in run.settings.items() if value is not None}
-    assert given == {"precision": "auto"}, "thresholds that nobody gave are the checkpoint's"
+    assert given == {"precision": "auto", "graph": "auto"}, "thresholds that nobody gave are the checkpoint's"
 
 
 def test_every_option(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,7 +114,7 @@ def test_every_option(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     options = """--checkpoint w.pth --config mot17 --output results/new --device cpu --precision bf16 --kernel reference
         --det-thresh 0.6 --track-thresh 0.4 --result-thresh 0.3 --miss-tolerance 12
         --set input.short_side=480 --set tracking.min_area=0
-        --start 3 --end 29 --stride 4 --max-frames 5 --no-video --skip-bad --preprocess-on-device"""
+        --start 3 --end 29 --stride 4 --max-frames 5 --no-video --skip-bad --preprocess-on-device --graph off"""
     assert call(monkeypatch, "clip.mp4", *options.split()) == 0
     settings = ["input.short_side=480", "tracking.min_area=0"]
     wanted = {"path": "w.pth", "config": "mot17", "settings": settings, "device": "cpu", "kernel": "reference"}
@@ -126,6 +126,7 @@ def test_every_option(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         "miss_tolerance": 12,
         "precision": "bf16",
         "preprocess_on_device": True,
+        "graph": "off",
     }
     assert sorted(path.name for path in Path("results/new").iterdir()) == ["clip.jsonl", "clip.txt"]
     lines = [json.loads(line) for line in Path("results/new/clip.jsonl").read_text().splitlines()]

@@ -22,7 +22,7 @@ from memotr.tracking.compiled import CompiledTracker
 from memotr.tracking.many_sources import check_sources, track_sources
 from memotr.tracking.tracker import Tracker
 from memotr.tracking.video_tracker import VideoTracker
-from memotr.vocabulary import DeviceKind, EngineName, Kernel, Precision, Protocol
+from memotr.vocabulary import DeviceKind, EngineName, GraphMode, Kernel, Precision, Protocol
 from memotr.weights.model_files import open_model
 
 if TYPE_CHECKING:  # needs an extra
@@ -38,6 +38,7 @@ class NetworkOptions:
     precision: Precision = "auto"
     kernel: Kernel = "auto"
     compile: bool = False
+    graph: GraphMode = "auto"
     preprocess_on_device: bool | None = None
     batch: int = 1
 
@@ -65,6 +66,7 @@ def track(
     precision: Precision = "auto",
     kernel: Kernel = "auto",
     compile: bool = False,
+    graph: GraphMode = "auto",
     preprocess_on_device: bool | None = None,
     config: str | None = None,
     settings: Sequence[str] = (),
@@ -89,6 +91,7 @@ def track(
         precision: numerical precision of the network.
         kernel: implementation of deformable attention.
         compile: compile the frame step with ``torch.compile``.
+        graph: capture the frame step as a CUDA graph: "auto" (on CUDA) or "off".
         preprocess_on_device: resize and normalise frames on the device of the network; None: on CUDA.
         config: preset or YAML file, if no configuration is found with the weights.
         settings: settings to override as ``key=value``.
@@ -107,7 +110,7 @@ def track(
     )
     names = check_sources([str(source) for source in given], open_one)
     check_outputs(folder, names.values())
-    network = NetworkOptions(config, settings, precision, kernel, compile, preprocess_on_device, batch)
+    network = NetworkOptions(config, settings, precision, kernel, compile, graph, preprocess_on_device, batch)
     tracker = open_tracker(str(checkpoint), device, engine, network, thresholds)
     if foreign := foreign_domain(tracker.config, list(names)):
         warnings.warn(foreign, stacklevel=2)
@@ -138,7 +141,13 @@ def open_tracker(
         raise UserError("a compiled step takes one frame at a time: leave out --compile, or --batch")
     model = open_model(checkpoint, config=options.config, settings=options.set, device=device, kernel=options.kernel)
     make: Callable[..., VideoTracker] = CompiledTracker if options.compile else Tracker
-    return make(model, **thresholds, precision=options.precision, preprocess_on_device=options.preprocess_on_device)
+    return make(
+        model,
+        **thresholds,
+        precision=options.precision,
+        preprocess_on_device=options.preprocess_on_device,
+        graph=options.graph,
+    )
 
 
 def train(

@@ -12,6 +12,9 @@ Precision = Literal["auto", "32", "tf32", "bf16", "fp16"]
 TrainingPrecision = Literal["32", "bf16", "fp16"]
 """Numerical precision of the network in training; "32" is float32 with PyTorch's settings of TF32."""
 
+GraphMode = Literal["auto", "off"]
+"""Use of CUDA graphs by a tracker; "auto" captures the frame step on CUDA."""
+
 DeviceKind = Literal["auto", "cpu", "cuda", "mps"]
 """Kind of device to compute on; "auto" prefers CUDA."""
 

@@ -41,7 +41,7 @@ def test_the_compiled_step_is_replayed_for_every_size_and_video():
 
 @pytest.mark.cuda
 def test_slots_grow_there(monkeypatch):
-    monkeypatch.setattr("memotr.tracking.compiled.SLOTS", 2)
+    monkeypatch.setattr("memotr.tracking.slots.SLOTS", 2)
     model = small_model().cuda()
     compare(Tracker(model, **EXACT), CompiledTracker(model, **EXACT), video(5))
 

@@ -98,8 +98,9 @@ def time_frames(
     model = make_model(options, size)
     steps = [PreparedStep(model, size, tracks, setup) for setup in setups]
     contenders = [Contender(step.setup.name, step, step.tracker.reset) for step in steps]
-    # The third run of a CUDA graph is the first one that replays it.
-    return steps, alternate(contenders, options.rounds, model.device, warm_up=3 if options.compile else 1)
+    # A step is captured at its second frame; the third run of a compiled one is the first that replays its graph.
+    warm_up = 3 if options.compile or model.device.type == "cuda" else 1
+    return steps, alternate(contenders, options.rounds, model.device, warm_up=warm_up)
 
 
 def make_step(options: Options, size: Size, tracks: int, setup: Setup) -> PreparedStep:

@@ -23,7 +23,7 @@ from memotr.models.deformable_attention import DeformableAttention
 from memotr.models.memotr import MeMOTR
 from memotr.structures import TrackState
 from memotr.tracking.compiled import CompiledTracker
-from memotr.tracking.step import Network, TrackerState
+from memotr.tracking.step import Network
 from memotr.tracking.tracker import Tracker
 from memotr.tracks import Tracks
 from memotr.vocabulary import Kernel, Precision
@@ -104,7 +104,12 @@ class CrowdTracker(Tracker):
         self.first = first
         network = model.eval() if network is None and not prepared else network
         super().__init__(
-            model, precision=precision, preprocess_on_device=preprocess_on_device, network=network, **settings
+            model,
+            precision=precision,
+            preprocess_on_device=preprocess_on_device,
+            graph="auto" if prepared else "off",
+            network=network,
+            **settings,
         )
 
     def another(self, network: Network | None = None) -> CrowdTracker:
@@ -114,10 +119,8 @@ class CrowdTracker(Tracker):
             self.model, self.first, self.precision, preprocess_on_device=self.preprocess_on_device, network=network
         )
 
-    def reset(self) -> None:
-        """Return to the tracks before the first frame."""
-        super().reset()
-        self.state = TrackerState(self.first, len(self.first))
+    def _first_tracks(self) -> TrackState:
+        return self.first
 
 
 class CompiledCrowdTracker(CompiledTracker, CrowdTracker):

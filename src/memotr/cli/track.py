@@ -41,6 +41,9 @@ Compile = Annotated[
         "--compile", help="Compile the frame step with torch.compile; the first frame of a size takes up to minutes."
     ),
 ]
+Graph = Annotated[
+    vocabulary.GraphMode, typer.Option(help="auto replays the frame step as a CUDA graph; off runs it eagerly.")
+]
 PreprocessOnDevice = Annotated[
     bool | None,
     typer.Option(
@@ -95,6 +98,7 @@ def track(
     stream: Stream = None,
     batch: Batch = 1,
     compile: Compile = False,
+    graph: Graph = "auto",
     preprocess_on_device: PreprocessOnDevice = None,
     no_video: Annotated[bool, typer.Option("--no-video", help="Do not write an annotated video.")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip images that cannot be read.")] = False,
@@ -121,7 +125,7 @@ def track(
         "result_thresh": result_thresh,
         "miss_tolerance": miss_tolerance,
     }
-    network = NetworkOptions(config, overrides or (), precision, kernel, compile, preprocess_on_device, batch)
+    network = NetworkOptions(config, overrides or (), precision, kernel, compile, graph, preprocess_on_device, batch)
     tracker = open_tracker(checkpoint, device, engine, network, thresholds)
     if foreign := foreign_domain(tracker.config, sources):
         note(f"note: {foreign}")

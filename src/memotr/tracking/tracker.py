@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from memotr.data.preprocess import preprocess_on
+from memotr.errors import UserError
 from memotr.models.inference import for_inference
 from memotr.models.memotr import MeMOTR
 from memotr.structures import TrackState
+from memotr.tracking.graphs import GraphedStep, capture_on
 from memotr.tracking.precision import autocast_dtype, resolve_precision, tf32_switched
-from memotr.tracking.step import FrameStep, Limits, Network, TrackerState
+from memotr.tracking.slots import Rows, RunSlots, Slots, SlotStep
+from memotr.tracking.step import FrameStep, Limits, Network
 from memotr.tracking.video_tracker import PreparedFrame, VideoTracker
 from memotr.tracks import Tracks
-from memotr.vocabulary import Precision
+from memotr.vocabulary import GraphMode, Precision
 from memotr.weights.model_files import load_model
 
 
@@ -41,7 +45,9 @@ class Tracker(VideoTracker):
             which is "tf32" on CUDA and "32" elsewhere.
         preprocess_on_device: resize and normalise frames on the device of the network, with the same results in every
             bit; None: on CUDA, where it is faster.
-        network: network to run in place of the model's own, such as a :class:`memotr.tracking.batch.Batch`.
+        graph: "auto" captures the frame step on CUDA as a graph, at the second frame of a size; "off" runs it eagerly.
+        network: network to run in place of the model's own, such as a :class:`memotr.tracking.batch.Batch`; only a
+            :class:`memotr.models.memotr.MeMOTR` is captured.
 
         All thresholds default to those of the model's configuration.
 
@@ -61,13 +67,15 @@ class Tracker(VideoTracker):
         min_area: float | None = None,
         precision: Precision = "auto",
         preprocess_on_device: bool | None = None,
+        graph: GraphMode = "auto",
         network: Network | None = None,
     ) -> None:
         if not isinstance(model, MeMOTR):
             model = load_model(model, device=device)
         super().__init__(model.config, det_thresh, track_thresh, result_thresh, miss_tolerance, min_area)
         self.model = model.eval()
-        self.precision, self.preprocess_on_device = resolve_precision(precision, model.device), preprocess_on_device
+        self.device, self.preprocess_on_device, self.graph = model.device, preprocess_on_device, graph
+        self.precision = resolve_precision(precision, self.device)
         self.dtype = autocast_dtype(self.precision)
         self.network: Network = for_inference(model, self.dtype) if network is None else network
         s, motion = self.settings, self.settings.motion
@@ -79,11 +87,23 @@ class Tracker(VideoTracker):
             (motion.min_length, motion.weight) if motion.enabled else None,
         )
         self.frame_step = FrameStep(self.network, limits, self.dtype)
+        self._run_slots = self._make_run_slots()
         self.reset()
+
+    def _make_run_slots(self) -> RunSlots | None:
+        """Return a function that runs the step with slots; None: the step runs eagerly, without slots."""
+        capture = capture_on(self.device) if self.graph == "auto" else None
+        if capture is None or not isinstance(self.network, MeMOTR):
+            return None
+        return GraphedStep(SlotStep(self.frame_step), self.network, capture)
 
     def another(self, network: Network | None = None) -> Tracker:
         """Return a tracker of another video with the same settings, its own memory, and the same or another network."""
         s = self.settings
+        if network is None:
+            network = copy.copy(self.network)
+            if isinstance(network, MeMOTR):
+                network.layouts = {}  # for the sizes of its own video
         return Tracker(
             self.model,
             det_thresh=s.det_thresh,
@@ -93,44 +113,56 @@ class Tracker(VideoTracker):
             min_area=s.min_area,
             precision=self.precision,
             preprocess_on_device=self.preprocess_on_device,
-            network=self.network if network is None else network,
+            graph=self.graph,
+            network=network,
         )
 
     @property
     def tracks(self) -> TrackState:
         """The tracks after the last frame."""
-        return self.state.tracks
+        return self.video.tracks
 
     @property
     def next_id(self) -> int:
         """The id of the next track to start."""
-        return int(self.state.next_id)
+        return self.video.next_id
 
     def prepare(self, frame: NDArray[np.uint8] | Tensor) -> PreparedFrame:
         """Prepare a frame as the base class does, in page-locked memory if the device is CUDA."""
         prepared = super().prepare(frame)
-        if self.model.device.type == "cuda" and prepared.images.pixels.device.type == "cpu":
+        if self.device.type == "cuda" and prepared.images.pixels.device.type == "cpu":
             return replace(prepared, images=prepared.images.pin_memory())
         return prepared
 
     def _preprocess(self, image: NDArray[np.uint8], short_side: int, longest_side: int) -> Tensor:
-        device, chosen = self.model.device, self.preprocess_on_device
-        if device.type == "cuda" if chosen is None else chosen:
-            return preprocess_on(device, image, short_side, longest_side)
+        chosen = self.preprocess_on_device
+        if self.device.type == "cuda" if chosen is None else chosen:
+            return preprocess_on(self.device, image, short_side, longest_side)
         return super()._preprocess(image, short_side, longest_side)
 
     def reset(self) -> None:
         """Reset the memory: the next frame starts a new video, with ids from 0."""
-        motion = self.settings.motion
-        self.state = TrackerState(self.model.no_tracks(history=motion.max_length if motion.enabled else 0), next_id=0)
+        tracks, run = self._first_tracks(), self._run_slots
+        self.video = Rows(self.frame_step, tracks, len(tracks)) if run is None else Slots(run, tracks, len(tracks))
         self.frame = 0
         self.full = False
 
+    def _first_tracks(self) -> TrackState:
+        """Return the tracks before the first frame of a video."""
+        motion = self.settings.motion
+        return self.model.no_tracks(history=motion.max_length if motion.enabled else 0)
+
     @torch.inference_mode()
     def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
-        """Track the next frame."""
+        """Track the next frame.
+
+        Raises:
+            memotr.errors.UserError: the model was moved to another device.
+        """
+        if self.model.device != self.device:
+            raise UserError(f"the model was moved from {self.device} to {self.model.device}: make a new tracker")
         prepared = self._prepared(frame)
         with tf32_switched(self.precision):
-            table, _, self.state = self.frame_step(prepared.images.to(self.model.device), self.state)
+            table = self.video.advance(prepared.images.to(self.device))
         self.frame += 1
-        return self._report(table.cpu().numpy(), prepared)
+        return self._report(table, prepared)
