@@ -1,5 +1,6 @@
 """The captured step gives what the eager one gives, from memory that is worthless between its replays."""
 
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +12,7 @@ from memotr.errors import UserError
 from memotr.tracking import graphs
 from memotr.tracking import slots as slot_module
 from memotr.tracking.batch import batched
-from memotr.tracking.graphs import GraphedStep, capture_on
+from memotr.tracking.graphs import CudaCapture, GraphedStep, capture_on
 from memotr.tracking.slots import Rows, Slots
 from memotr.tracking.tracker import Tracker
 from tests.tracking.tape import TapeCapture
@@ -164,3 +165,77 @@ def test_a_batch_and_by_choice_nothing_is_captured(capture):
     assert isinstance(eager(model).another().video, Rows)
     _, trackers = batched(Tracker(model), 2)
     assert all(isinstance(tracker.video, Rows) for tracker in trackers)
+
+
+def test_how_cuda_is_asked_to_capture(monkeypatch):
+    """In the thread's own mode, on a stream of its own, in one pool while a graph lives, and back on the old stream."""
+    log = []
+
+    class Stream:
+        def __init__(self, name="side"):
+            self.name = name
+
+        def wait_stream(self, other):
+            log.append(f"{self.name} waits for {other.name}")
+
+        def wait_event(self, event):
+            log.append(f"{self.name} waits")
+
+    class Event:
+        def record(self, stream):
+            log.append(f"{stream.name} recorded")
+
+    class Graph:
+        def pool(self):
+            return self.given
+
+        def replay(self):
+            log.append("replay")
+
+    @contextlib.contextmanager
+    def graph(graph, *, pool, stream, capture_error_mode):
+        graph.given = pool
+        log.append(f"capture in {pool} on {stream.name}, {capture_error_mode}")
+        yield
+
+    main, handles = Stream("main"), iter(["first pool", "second pool"])
+    replaced = {
+        "Stream": lambda device: Stream(),
+        "Event": Event,
+        "CUDAGraph": Graph,
+        "graph": graph,
+        "graph_pool_handle": lambda: next(handles),
+        "current_stream": lambda: main,
+        "set_stream": lambda stream: log.append(f"back on {stream.name}"),
+        "stream": lambda stream: contextlib.nullcontext(),
+        "device": lambda device: contextlib.nullcontext(),
+    }
+    for name, value in replaced.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    capture = CudaCapture(torch.device("cuda", 0))
+    with capture.turn():
+        replay, outputs = capture.record(lambda: log.append("run") or (torch.ones(1),))
+        replay()
+    assert log == [
+        "main waits",
+        *("side waits for main", "run", "main waits for side"),
+        *("capture in first pool on side, thread_local", "run", "back on main"),
+        *("replay", "main recorded"),
+    ]
+    assert len(outputs) == 1
+    log.clear()
+    with capture.turn():
+        capture.record(lambda: ())
+    assert "capture in first pool on side, thread_local" in log
+    del replay
+    log.clear()
+    with capture.turn(), pytest.raises(RuntimeError, match="not permitted"):
+        capture.record(lambda: log.append("run") if "run" not in log else refuse())
+    assert "capture in second pool on side, thread_local" in log, "the first one ended with its last graph"
+    assert log[-2:] == ["back on main", "main recorded"]
+    with capture.turn():
+        pass
+
+
+def refuse():
+    raise RuntimeError("operation not permitted when stream is capturing")

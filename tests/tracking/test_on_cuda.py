@@ -1,5 +1,8 @@
 """What only a GPU shows: the same tracks there, and a host that waits once a frame."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +23,8 @@ def test_the_same_tracks_as_on_a_cpu(variant):
     model = small_model(variant=variant)
     on_cpu = Tracker(model, **LIVELY)
     wanted = [on_cpu.update(frame) for frame in video(6)]
-    for on_cuda in (Tracker(model.cuda(), **EXACT), CompiledTracker(model.cuda(), **EXACT)):
+    model.cuda()
+    for on_cuda in (Tracker(model, **EXACT, graph="off"), Tracker(model, **EXACT), CompiledTracker(model, **EXACT)):
         for frame, tracks in zip(video(6), wanted, strict=True):
             found = on_cuda.update(frame)
             assert found.ids.tolist() == tracks.ids.tolist()
@@ -31,7 +35,7 @@ def test_the_same_tracks_as_on_a_cpu(variant):
 @pytest.mark.cuda
 def test_the_compiled_step_is_replayed_for_every_size_and_video():
     model = small_model().cuda()
-    tracker, other = Tracker(model, **EXACT), CompiledTracker(model, **EXACT)
+    tracker, other = Tracker(model, **EXACT, graph="off"), CompiledTracker(model, **EXACT)
     for width in (96, 128, 96):
         tracker.reset()
         other.reset()
@@ -40,15 +44,93 @@ def test_the_compiled_step_is_replayed_for_every_size_and_video():
 
 
 @pytest.mark.cuda
-def test_slots_grow_there(monkeypatch):
+@pytest.mark.parametrize("kind", [Tracker, CompiledTracker])
+def test_slots_grow_there(kind, monkeypatch):
     monkeypatch.setattr("memotr.tracking.slots.SLOTS", 2)
     model = small_model().cuda()
-    compare(Tracker(model, **EXACT), CompiledTracker(model, **EXACT), video(5))
+    compare(Tracker(model, **EXACT, graph="off"), kind(model, **EXACT), video(6))
 
 
 @pytest.mark.cuda
-def test_the_host_waits_for_the_results_alone(monkeypatch):
-    other = CompiledTracker(small_model().cuda(), **LIVELY)
+@pytest.mark.parametrize("precision", ["32", "tf32", "bf16", "fp16"])
+def test_graphs_are_captured_and_replayed_for_every_size_and_video(precision):
+    model, settings = small_model().cuda(), LIVELY | {"precision": precision}
+    tracker, other = Tracker(model, **settings, graph="off"), Tracker(model, **settings)
+    for width in (96, 128, 96):
+        tracker.reset()
+        other.reset()
+        for frame in video(6, width=width):
+            wanted, found = tracker.update(frame), other.update(frame)
+            if precision == "32":
+                assert found.ids.tolist() == wanted.ids.tolist()
+                np.testing.assert_allclose(found.boxes, wanted.boxes, atol=2e-2)
+            assert np.isfinite(found.boxes).all()
+    assert len(other._run_slots._graphs) == 2
+    assert not other._run_slots._failed
+
+
+@pytest.mark.cuda
+def test_graphs_of_two_trackers_interleaved_while_a_thread_allocates():
+    """As the decoder's does: page-locked memory, copies, and memory of the device."""
+    model, stop = small_model().cuda(), threading.Event()
+    one, forth, back = (Tracker(model, **EXACT, graph=mode) for mode in ("off", "auto", "auto"))
+
+    def allocate():
+        while not stop.is_set():
+            for frame in video(3, width=128):
+                one.prepare(frame)
+            torch.empty(1 << 20).pin_memory().to("cuda", non_blocking=True)
+
+    wanted = [[one.update(frame).boxes for frame in frames] for frames in (video(5), video(5)[::-1]) if not one.reset()]
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(allocate)
+        try:
+            for k, (a, b) in enumerate(zip(video(5), video(5)[::-1], strict=True)):
+                np.testing.assert_allclose(forth.update(a).boxes, wanted[0][k], atol=2e-2)
+                np.testing.assert_allclose(back.update(b).boxes, wanted[1][k], atol=2e-2)
+        finally:
+            stop.set()
+        running.result()
+    assert all(tracker._run_slots._graphs for tracker in (forth, back))
+
+
+@pytest.mark.cuda
+def test_graphs_in_threads():
+    model = small_model().cuda()
+    first, widths = Tracker(model, **EXACT), (96, 128, 160)
+
+    def work(tracker, width):
+        return [tracker.update(frame).boxes for frame in video(6, width=width)]
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(work, (first, first.another(), first.another()), widths))
+    for boxes, width in zip(found, widths, strict=True):
+        for a, b in zip(boxes, work(Tracker(model, **EXACT, graph="off"), width), strict=True):
+            np.testing.assert_allclose(a, b, atol=2e-2)
+
+
+@pytest.mark.cuda
+def test_what_cannot_be_captured_runs_eagerly_there_and_harms_no_other():
+    model = small_model().cuda()
+    broken = Tracker(model, **EXACT)
+
+    def wait(module, given):
+        given[0].pixels.sum().item()
+
+    broken.network.register_forward_pre_hook(wait)
+    with pytest.warns(UserWarning, match="cannot be captured as a CUDA graph"):
+        compare(Tracker(model, **EXACT, graph="off"), broken, video(4))
+    for _ in range(2):  # the second time after the pool has lost its last graph
+        other = Tracker(model, **EXACT)
+        compare(Tracker(model, **EXACT, graph="off"), other, video(4))
+        assert other._run_slots._graphs
+        del other
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("kind", [Tracker, CompiledTracker])
+def test_the_host_waits_for_the_results_alone(kind, monkeypatch):
+    other = kind(small_model().cuda(), **LIVELY)
     frames = [other.prepare(frame).images for frame in video(6)]
     for images in frames[:4]:
         other.step(images, 64, 96)

@@ -52,6 +52,8 @@ class CudaCapture:
         device: CUDA device.
     """
 
+    _one_at_a_time = threading.Lock()  # in a process, on all devices
+
     def __init__(self, device: torch.device) -> None:
         self._device, self._lock = device, threading.Lock()
         self._stream, self._done = torch.cuda.Stream(device), torch.cuda.Event()
@@ -78,8 +80,14 @@ class CudaCapture:
             function()  # libraries make their workspaces for this stream
         current.wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"):
-            outputs = function()
+        try:
+            with (
+                self._one_at_a_time,
+                torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"),
+            ):
+                outputs = function()
+        finally:
+            torch.cuda.set_stream(current)  # which PyTorch leaves out after a failure
         self._graphs.add(graph)
         return graph.replay, outputs
 
