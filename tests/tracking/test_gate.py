@@ -88,3 +88,11 @@ def test_scores_at_a_threshold_reach_it(threshold):
     choice = gate(output, tracks, det_thresh=threshold, track_thresh=threshold, miss_tolerance=30, next_id=4)
     assert choice.birth_ids.tolist() == ([4] if threshold == 0.5 else [])
     assert choice.disappear_time.tolist() == ([0] if threshold == 0.5 else [1])
+
+
+def test_of_equal_scores_the_first_queries_are_born():
+    output, tracks = random_output(40, 0), random_tracks(0)
+    output.logits.zero_()
+    output.logits[35] = 1
+    choice = gate(output, tracks, det_thresh=0.5, track_thresh=0.5, miss_tolerance=2, next_id=0, max_tracks=4)
+    assert choice.births.tolist() == [0, 1, 2, 35]

@@ -82,6 +82,21 @@ def test_perturbed_clips_train_and_repeat(runner):
     a.total.backward()
 
 
+def test_auxiliary_weights_scale_the_losses_of_earlier_layers():
+    clip = clip_of([[1, 2], [1]])
+
+    def losses(*weights):
+        return ClipRunner(tiny_model(num_decoder_layers=3), LossConfig(aux=weights))(clip)
+
+    none, first, second, both = losses(0, 0), losses(1, 0), losses(0, 1), losses(0.5, 3)
+    assert none.parts[3:6].tolist() == [0, 0, 0]
+    assert (first.parts[3:6] > 0).all()
+    torch.testing.assert_close(both.parts[3:6], 0.5 * first.parts[3:6] + 3 * second.parts[3:6])
+    torch.testing.assert_close(
+        both.total - none.total, 0.5 * (first.total - none.total) + 3 * (second.total - none.total)
+    )
+
+
 def test_auxiliary_weights_are_one_an_earlier_layer():
     with pytest.raises(ValueError, match="2 auxiliary loss weights for 2 decoder layers"):
         ClipRunner(tiny_model(), LossConfig(aux=(1.0, 1.0)))
