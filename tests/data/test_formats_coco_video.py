@@ -78,7 +78,7 @@ def test_names_of_files(tmp_path: Path) -> None:
     (tmp_path / "annotations" / "train.json").rename(tmp_path / "annotations" / "instances_train.json")
     with pytest.raises(
         UserError,
-        match=r"none of its 8 images is there .*clip0001/img_0.jpg, …\); copy them there, or, .*in dataset.yaml",
+        match=r"none of its 8 images exists .*clip0001/img_0.jpg, …\); copy them there, or, .*in dataset.yaml",
     ):
         load_split(DatasetSpec(tmp_path, "train"))
     write_text(tmp_path / "dataset.yaml", ["images: images/train"])
@@ -167,7 +167,7 @@ def test_results_count_the_frames(tmp_path: Path, step: int, first: int, noted: 
     edit(tmp_path, lambda c: [i.update(frame_id=first + step * i["frame_id"]) for i in c["images"]] and None, "val")
     truth = load_ground_truth(tmp_path, split="val")
     assert list(truth.sequences[0].frames) == list(range(1, 9))
-    numbers = f"numbered {first} to {first + 7 * step} here, and 1 to 8 in results, in this order"
+    numbers = f"numbered {first} to {first + 7 * step} in this file, and 1 to 8 in results, in the same order"
     assert [note.rpartition("frames are ")[2] for note in truth.notes] == [numbers] * noted
 
 
@@ -205,31 +205,31 @@ def first(content):
         (lambda c: c.pop("videos"), "has no list 'videos'; a COCO file of single images has no tracks"),
         (lambda c: c.update(images={}), "has no list 'images'"),
         (lambda c: {"a": [c]}, "has no list 'videos', 'images', 'categories'; a COCO file of single images"),
-        (lambda c: [c], r"is a list of frames \(Scalabel\); BDD100K's are read as"),
-        (lambda c: {"frames": [{"name": "1.jpg"}]}, r"is a list of frames \(Scalabel\); BDD100K's are read as"),
+        (lambda c: [c], r"is a list of frames \(Scalabel\); BDD100K labels belong at"),
+        (lambda c: {"frames": [{"name": "1.jpg"}]}, r"is a list of frames \(Scalabel\); BDD100K labels belong at"),
         (lambda c: c["categories"][0].pop("id"), r'categories\[0\]: has no "id"'),
         (lambda c: c["images"][0].update(video_id=7), r"image \d+: video_id 7 is not in videos"),
-        (lambda c: c["images"][1].update(id=c["images"][0]["id"]), r"images\[1\]: another of the images has the id 17"),
-        (lambda c: c["videos"][1].update(id=1), r"videos\[1\]: another of the videos has the id 1, too"),
-        (lambda c: c["videos"][1].update(name="clip0001"), "video 2: another video is named 'clip0001', too"),
+        (lambda c: c["images"][1].update(id=c["images"][0]["id"]), r"images\[1\]: the id 17 is repeated in images"),
+        (lambda c: c["videos"][1].update(id=1), r"videos\[1\]: the id 1 is repeated in videos"),
+        (lambda c: c["videos"][1].update(name="clip0001"), "video 2: another video is also named 'clip0001'"),
         (
             lambda c: c["videos"][1].update(name="a/../b"),
-            "video 2: the video name '..' names no file",
+            "video 2: the video name '..' is not a file name",
         ),
-        (lambda c: c["videos"][1].update(name=""), "video 2: the video name '' names no file: rename it"),
+        (lambda c: c["videos"][1].update(name=""), "video 2: the video name '' is not a file name: rename it"),
         (lambda c: c["images"][0].pop("frame_id"), r"image \d+: needs file_name \(text\) and frame_id"),
-        (lambda c: c["images"][0].update(frame_id=0), r"image \d+: another image is frame 0 of video 2"),
+        (lambda c: c["images"][0].update(frame_id=0), r"image \d+: another image is also frame 0 of video 2"),
         (lambda c: first(c).update(image_id=999), r"annotations\[0\]: image_id 999 is not in images"),
         (lambda c: first(c).update(category_id=5), r"annotations\[0\]: category_id 5 is not in categories"),
         (lambda c: first(c).pop("track_id"), r"annotations\[0\]: has neither track_id nor instance_id"),
         (lambda c: first(c).update(bbox=[1, 2, 3]), r"annotations\[0\]: bbox is not four numbers"),
         (lambda c: first(c).update(bbox=[1, 2, 3, 10**400]), r"annotations\[0\]: bbox is not four numbers"),
         (lambda c: first(c).update(bbox=[1, float("nan"), 3, 4]), r"annotations\[0\]: a coordinate is NaN"),
-        (lambda c: first(c).update(track_id=-4), r"annotations\[0\]: id -4: is this a file of detections"),
-        (lambda c: c["annotations"].append(first(c)), r"annotations\[82\]: id 1 is in frame 0 already"),
+        (lambda c: first(c).update(track_id=-4), r"annotations\[0\]: id -4 is negative: is this a file of detections"),
+        (lambda c: c["annotations"].append(first(c)), r"annotations\[82\]: id 1 is repeated in frame 0"),
         (
             lambda c: c["annotations"].append(first(c)) or text_ids(c),
-            r"annotations\[82\]: id 't1' is in frame 0 already",
+            r"annotations\[82\]: id 't1' is repeated in frame 0",
         ),
         (
             lambda c: c["images"][1].update(file_name=c["images"][0]["file_name"]),
@@ -262,7 +262,7 @@ def test_missing_images(tmp_path: Path) -> None:
     )
     for file in folder.iterdir():
         file.unlink()
-    with pytest.raises(UserError, match=r"video clip0002: none of its 9 images is there"):
+    with pytest.raises(UserError, match=r"video clip0002: none of its 9 images exists"):
         load_split(DatasetSpec(tmp_path))
 
 

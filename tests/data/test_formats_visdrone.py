@@ -71,7 +71,7 @@ def test_what_is_scored(tmp_path: Path) -> None:
         left_out = "1 boxes of classes that the benchmark does not score: left out"
         assert scores.notes == ((left_out,) if bicycle in extra else ())
     write_text(tmp_path / "results" / "uav01.txt", ["1,9,60,60,20,30,0.9,0,-1,-1"])  # classes counted from 0
-    with pytest.raises(UserError, match=r"uav01.txt:1: class 0 \(column 8\) is none of the ground truth's"):
+    with pytest.raises(UserError, match=r"uav01.txt:1: class 0 \(column 8\) is not a class of the ground truth"):
         evaluate(load_ground_truth(folder), tmp_path / "results")
 
 
@@ -89,15 +89,15 @@ def test_the_same_rows_in_a_gt_txt(tmp_path: Path) -> None:
     assert ours["car"] == (0, 0, 0)
     assert scores.combined == theirs.combined
     assert len(scores.notes) == 1
-    assert "columns 7 to 10 are VisDrone's" in scores.notes[0]
+    assert "columns 7 to 10 are those of VisDrone" in scores.notes[0]
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("1,1,0,0,9,9,1,12,0,0", r"uav01\.txt:1: class 12 is none of the benchmark's \(0 to 11\)"),
+        ("1,1,0,0,9,9,1,12,0,0", r"uav01\.txt:1: class 12 is not a class of the benchmark \(0 to 11\)"),
         ("1,1,0,0,9,9,1,1.5,0,0", r"uav01\.txt:1: category 1\.5 \(column 8\) is not a whole number"),
-        ("1,1,0,0,9,9,1", r"uav01\.txt:1: found 7 columns; VisDrone's annotations have 10"),
+        ("1,1,0,0,9,9,1", r"uav01\.txt:1: found 7 columns; VisDrone annotations have 10"),
     ],
 )
 def test_what_is_wrong(tmp_path: Path, row: str, message: str) -> None:

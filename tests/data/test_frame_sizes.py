@@ -57,7 +57,9 @@ USES = {
 @pytest.mark.parametrize("use", USES)
 def test_all_refuse_what_the_check_refuses(odd: Path, use: str) -> None:
     (problem,) = check(odd.parents[2]).problems.errors
-    assert str(problem).startswith(f"{odd}: is 80×48, its sequence 160×96, and its boxes may be in pixels of either")
+    assert str(problem).startswith(
+        f"{odd}: is 80×48, but its sequence is 160×96, and its boxes may be in pixels of either"
+    )
     (sequence,) = read_dataset(odd.parents[2])
     with pytest.raises(UserError) as error:
         USES[use](sequence)
@@ -69,7 +71,7 @@ def test_a_sequence_of_another_size_than_declared(tmp_path: Path) -> None:
     """Such as COCO video whose images were made smaller: its boxes still count the pixels of the JSON file."""
     write_sequence(tmp_path / "a", Scene(length=3))
     (sequence,) = read_dataset(tmp_path)
-    with pytest.raises(UserError, match=r"000001\.jpg: is 160×96, its sequence 320×192"):
+    with pytest.raises(UserError, match=r"000001\.jpg: is 160×96, but its sequence is 320×192"):
         clips(replace(sequence, size=(192, 320)))[ClipIndex(0, 0)]
 
 

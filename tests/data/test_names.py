@@ -76,7 +76,7 @@ def test_image_names_of_coco_video(tmp_path: Path, name: str) -> None:
     content = json.loads(file.read_text())
     content["images"][0]["file_name"] = name
     write_json(file, content)
-    reason = "a NUL or an unpaired surrogate" if "\0" in name else "leads out of the folder of the images"
+    reason = "a NUL or an unpaired surrogate" if "\0" in name else "leads out of the image folder"
     assert reason in refused(lambda: load_split(DatasetSpec(tmp_path, "val")))
 
 

@@ -67,7 +67,7 @@ def test_options_reach_their_places(memotr: Command, folders: tuple[Path, Path],
         assert "MOT17-04" not in out
     code, out, errors = memotr("score", gt, results, "--allow-missing")
     assert code == 0
-    assert errors == "memotr: note: sequences without results, counted as empty: MOT17-04\n"
+    assert errors == "memotr: note: sequences without results, scored as empty: MOT17-04\n"
 
 
 @pytest.mark.parametrize("options", [[], ["--half"], ["--split", "test"], ["--workers", "0", "--allow-missing"]])

@@ -100,7 +100,7 @@ def test_an_interrupted_run_goes_on(memotr: Command, weights: Path, tmp_path: Pa
     first.write_text("1,7,1,1,20,20,1,-1,-1,-1\n")  # stays as it is: it counts as finished
     second.rename(second.with_name(f".{second.name}.0123456789abcdef.part"))
     code, _, errors = memotr(*arguments)
-    assert (code, errors) == (0, "1 sequences were done before: going on with the others\n")
+    assert (code, errors) == (0, "1 sequences already have results: continuing with the others\n")
     assert results_of(tmp_path / "out") == {**whole, first.name: b"1,7,1,1,20,20,1,-1,-1,-1\n"}
 
 
@@ -201,9 +201,9 @@ def test_class_numbers_follow_names(tmp_path: Path) -> None:
         layouts.write_sequence(tmp_path / "own" / name, scene, with_class=True)
     benchmark = load_benchmark(tmp_path / "own")
     assert benchmark.class_numbers(("class 2", "class 1")) == (2, 1)
-    assert benchmark.unknown_to(("class 2", "class 1")) == []
-    assert benchmark.unknown_to(("class 2",)) == ["class 1"]
-    with pytest.raises(UserError, match=r"classes dog are none of the data's \(class 1, class 2\)"):
+    assert benchmark.missing_classes(("class 2", "class 1")) == []
+    assert benchmark.missing_classes(("class 2",)) == ["class 1"]
+    with pytest.raises(UserError, match=r"classes dog are not in the data, which has class 1, class 2"):
         benchmark.class_numbers(("class 1", "dog"))
     layouts.write_dancetrack(tmp_path)
     assert load_benchmark(tmp_path / "DanceTrack", split="val").class_numbers(("person", "dog")) == (-1, -1)
@@ -215,7 +215,7 @@ def test_missing_images_are_told_before_anything_is_tracked(memotr: Command, wei
     arguments = ["eval", "--checkpoint", weights / "one.safetensors", "--dataset", tmp_path / "DanceTrack"]
     code, _, errors = memotr(*arguments, "--split", "val")
     assert (code, errors.count("\n")) == (2, 1)
-    assert "has 7 images for the 8 frames of dancetrack0001" in errors
+    assert "has 7 images, but 8 frames of dancetrack0001 are scored" in errors
     assert not (tmp_path / "outputs").exists()
 
 
@@ -240,7 +240,7 @@ def test_results_count_as_ground_truth_does_whatever_images_are_numbered_from(tm
     number_images(folder, [0, 1, 2, 3])
     with pytest.raises(
         UserError,
-        match=r"dancetrack0002/img1: the numbers of its images have gaps or do not begin with that of the split",
+        match=r"dancetrack0002/img1: image numbers have gaps or do not begin with the first of the split",
     ):
         load_benchmark(root, split=split)  # one of the split has an image 0, and so has this one to have
     number_images(folder.with_name("dancetrack0002"), [0, 1, 2, 3, 4])
@@ -265,7 +265,7 @@ def test_any_detectors_copy_may_be_asked_for(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         ([], "either --checkpoint FILE or --watch FOLDER"),
-        (["--checkpoint", "{weights}/one.safetensors", "--split", "test"], "test: ground truth is absent"),
+        (["--checkpoint", "{weights}/one.safetensors", "--split", "test"], "test: no ground truth for this split"),
         (["--checkpoint", "{weights}/one.safetensors", "--split", "nothing"], "no split 'nothing'"),
         (["--checkpoint", "{weights}/one.safetensors", "--split", "val", "--sequences", "x*"], "is named x*"),
         (["--checkpoint", "missing.pth", "--split", "val"], "missing.pth"),

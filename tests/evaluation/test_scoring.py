@@ -72,7 +72,7 @@ def test_sequences_in_which_one_side_is_empty(tmp_path: Path) -> None:
     theirs = run_mot(tmp_path / "gt", tmp_path / "results", dict.fromkeys(names, 40), "MOT17")
     scores = evaluate(tmp_path / "gt", tmp_path / "results")
     assert_equal(scores.mean, theirs)
-    no_rows = "no rows: every frame counts as one without objects"
+    no_rows = "no rows: no frame has an object"
     assert scores.notes == (
         *(f"{tmp_path}/gt/{name}/gt/gt.txt: {no_rows}" for name in ("MOT17-05", "MOT17-09")),
         "empty result files: MOT17-04, MOT17-09",
@@ -176,7 +176,7 @@ def test_classes_that_the_results_do_not_name(tmp_path: Path) -> None:
     write_rows(tmp_path / "results" / "a.txt", found)
     scores = evaluate(tmp_path / "gt", tmp_path / "results")
     assert list(scores.classes) == ["object"]
-    assert scores.notes == ("results name no class (column 8): the 6 classes are scored as one",)
+    assert scores.notes == ("results have no classes (column 8): the 6 classes are scored as one",)
     assert_equal(scores.mean, run_mot(tmp_path / "gt", tmp_path / "results", {"a": 40}, "MOT15"))
 
 
@@ -209,10 +209,10 @@ def test_boxes_and_ids_that_seem_to_have_another_meaning_are_noted(tmp_path: Pat
         write_rows(tmp_path / "results" / f"{name}.txt", seen)
     assert evaluate(load_ground_truth(tmp_path / "gt", format="mot17"), tmp_path / "results").notes == (
         "empty result files: f",
-        "results whose boxes seem to be corners, not left, top, width, height: a",
-        "results whose boxes seem to be fractions of the image, not pixels: b",
-        "results whose ids are in one frame each, and seem to number boxes, not tracks: d",
-        "ground truth whose boxes seem to be corners, not left, top, width, height: e",
+        "results with boxes that are probably corners, not left, top, width, height: a",
+        "results with boxes that are probably fractions of the image, not pixels: b",
+        "results with ids that occur in one frame each, and probably number boxes, not tracks: d",
+        "ground truth with boxes that are probably corners, not left, top, width, height: e",
     )
 
 

@@ -385,7 +385,7 @@ def spoilt(run: Path, what: str) -> None:
         ("sequence gone", "not there any more"),
         ("no source", "score the run again"),
         ("no metrics", "no metrics.json"),
-        ("broken", "is not what memotr score writes"),
+        ("broken", "was not written by memotr score or is damaged"),
     ],
 )
 def test_a_run_that_cannot_be_shown(
@@ -400,7 +400,7 @@ def test_a_run_that_cannot_be_shown(
 
 
 def test_no_sequence_of_that_name(run: Path) -> None:
-    with pytest.raises(UserError, match="no sequence is named x; there are MOT17-02, MOT17-04"):
+    with pytest.raises(UserError, match="no sequence is named x; available are MOT17-02, MOT17-04"):
         inspect_run(run, only=["x"])
 
 

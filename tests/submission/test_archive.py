@@ -232,13 +232,13 @@ def test_missing_results(tmp_path: Path) -> None:
 def test_not_one_box(tmp_path: Path) -> None:
     for name in "ab":
         write_rows(tmp_path / "results" / f"{name}.txt", [])
-    refused(tmp_path, "results: no boxes in any of 2 result files")
-    refused(tmp_path, "results: no boxes in any of 0 result files", ())
+    refused(tmp_path, "results: no boxes in any of its 2 result files")
+    refused(tmp_path, "results: no boxes in any of its 0 result files", ())
 
 
 def test_a_wrong_line_in_the_last_file(tmp_path: Path) -> None:
     write_rows(write_results(tmp_path / "results", "a") / "b.txt", [ROW, (5, *ROW[1:])])
-    refused(tmp_path, "b.txt:2: frame 5 is beyond the sequence, which has 4")
+    refused(tmp_path, "b.txt:2: frame 5 is beyond the sequence of 4 frames")
 
 
 def test_archives_that_cannot_be_written(tmp_path: Path) -> None:

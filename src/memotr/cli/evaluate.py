@@ -90,7 +90,7 @@ def evaluate_checkpoint(
         fabric, benchmark, source, [*(settings or []), *(overrides or [])], config, precision, batch
     )
     part = "-".join(filter(None, [dataset.name, split or ("half" if half else "")]))
-    with to_be_continued():
+    with report_resumable():
         if checkpoint is not None:
             scored = evaluation.score(checkpoint, output or Path("outputs", "eval", f"{checkpoint.stem}-{part}"))
             if scored is not None:
@@ -148,7 +148,7 @@ def submit(
     origin = (checkpoint or results or dataset).stem
     output = output or Path("outputs", "submit", "-".join([origin, dataset.name, *splits]))
     if_empty = ""
-    with to_be_continued():
+    with report_resumable():
         if checkpoint is not None:
             fabric = make_fabric(device, devices, num_nodes)
             source = {"dataset": str(dataset.absolute()), "splits": splits}
@@ -171,7 +171,7 @@ def submit(
 
 
 @contextmanager
-def to_be_continued() -> Iterator[None]:
+def report_resumable() -> Iterator[None]:
     """Report that an interrupted run can be continued, and exit with code 130."""
     try:
         yield

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from memotr.cli.application import app
-from memotr.cli.evaluate import Batch, to_be_continued
+from memotr.cli.evaluate import Batch, report_resumable
 from memotr.cli.shared_options import DeviceKind, Devices, Nodes, Precision
 from memotr.terminal import say
 from memotr.vocabulary import Reproduction
@@ -41,7 +41,7 @@ def reproduce_result(
     from memotr.training.devices import leave_process_group, make_fabric
 
     folder = output or Path("outputs", "reproduce", target)
-    with to_be_continued():
+    with report_resumable():
         fabric = make_fabric(device, devices, num_nodes)
         made = reproduce(target, dataset, folder, fabric, precision=precision, batch=batch, partial=partial)
         leave_process_group()

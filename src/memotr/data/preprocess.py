@@ -16,7 +16,10 @@ STD = (0.229, 0.224, 0.225)
 
 
 def target_size(height: int, width: int, short_side: int, longest_side: int) -> tuple[int, int]:
-    """Return height and width with the short side at ``short_side``, unless the long one exceeds ``longest_side``."""
+    """Return (height, width) in pixels, scaled so that the short side is ``short_side``.
+
+    If the long side would exceed ``longest_side``, it becomes ``longest_side``. Both sides are truncated to integers.
+    """
     scale = short_side / min(height, width)
     if max(height, width) * scale > longest_side:
         scale = longest_side / max(height, width)
@@ -24,14 +27,14 @@ def target_size(height: int, width: int, short_side: int, longest_side: int) -> 
 
 
 def normalize(image: NDArray[np.uint8]) -> Tensor:
-    """Normalise RGB (h, w, 3) uint8 to (3, h, w) float32 with ImageNet's mean and standard deviation."""
+    """Normalise RGB (h, w, 3) uint8 to (3, h, w) float32 with the mean and standard deviation of ImageNet."""
     mean, std = torch.tensor(MEAN), torch.tensor(STD)
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)  # (3, h, w)
     return pixels.float().div_(255).sub_(mean[:, None, None]).div_(std[:, None, None])
 
 
 def preprocess(image: NDArray[np.uint8], short_side: int = 800, longest_side: int = 1536) -> Tensor:
-    """Resize (bilinear) and normalise an RGB frame (H, W, 3) uint8: (3, h, w) float32."""
+    """Resize (bilinear) and normalise an RGB frame (H, W, 3) uint8; return (3, h, w) float32."""
     h, w = image.shape[:2]
     height, width = target_size(h, w, short_side, longest_side)
     resized: NDArray[Any] = image if (h, w) == (height, width) else cv2.resize(image, (width, height))
@@ -41,7 +44,7 @@ def preprocess(image: NDArray[np.uint8], short_side: int = 800, longest_side: in
 def preprocess_on(
     device: torch.device, image: NDArray[np.uint8], short_side: int = 800, longest_side: int = 1536
 ) -> Tensor:
-    """Preprocess a frame on the device, without waiting for its copy to arrive there.
+    """Preprocess a frame like :func:`preprocess`, but on the device and without waiting for the copy to finish.
 
     Pixels are those of :func:`preprocess` in every bit: the resize is OpenCV's, in integers, and each of the 256 values
     of a channel is normalised on the host.

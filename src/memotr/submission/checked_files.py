@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from memotr.data.annotations import FAR, AnnotationTable, Floats
+from memotr.data.annotations import MAX_COORDINATE, AnnotationTable, Floats
 from memotr.data.formats.mot_text import CLASS, MARK, TextRows, read_values, results_table
 from memotr.data.formats.scalabel import CORNERS, read_videos
 from memotr.data.problems import Problems
 from memotr.data.protocols import BDD100K_CATEGORIES
 from memotr.data.sequences import Sequence
-from memotr.data.truth import beyond
+from memotr.data.truth import beyond_message
 from memotr.documents import brief
 from memotr.errors import UserError
 from memotr.published import BDD100K_RENAMED
@@ -115,14 +115,14 @@ def _refuse_rows(rows: TextRows, table: AnnotationTable, length: int, problems: 
         expected = f"servers take {MOT_COLUMNS}: frame,id,left,top,width,height,1,-1,-1,-1"
         problems.error(rows.file, f"{columns} columns; {expected}", int(rows.lines[0]))
     table.report(table.frames < 1, "frame {frame}: frames are counted from 1", problems)
-    table.report(table.frames > length, beyond(table.frames, length), problems)
+    table.report(table.frames > length, beyond_message(table.frames, length), problems)
     too_large = "id {id} is too large for the evaluation; number tracks from 1"
     table.report(table.ids >= LARGEST_ID, too_large, problems)
     for column, name in ((4, "width"), (5, "height")):
         message = f"{name} is not above 0; columns 3 to 6 are left,top,width,height"
         table.report(rows.values[:, column] <= 0, message, problems)
     for column in range(MARK, MOT_COLUMNS):
-        wrong = ~(np.abs(rows.values[:, column]) < FAR)
+        wrong = ~(np.abs(rows.values[:, column]) < MAX_COORDINATE)
         table.report(wrong, f"column {column + 1} is not a number to be submitted", problems)
     message = f"column 8 is a class other than {PERSON}, the one scored"
     table.report(rows.values[:, CLASS] > PERSON, message, problems)
@@ -192,6 +192,6 @@ def _label(label: dict[str, Any], place: str) -> dict[str, Any]:
     score = label.get("score")
     if score is None:
         return {"id": number, "category": category, "box2d": box}
-    if isinstance(score, bool) or not isinstance(score, (int, float)) or not abs(score) < FAR:
+    if isinstance(score, bool) or not isinstance(score, (int, float)) or not abs(score) < MAX_COORDINATE:
         raise UserError(f"{place}: score is {brief(score)}, not a number")
     return {"id": number, "category": category, "score": score, "box2d": box}

@@ -1,6 +1,7 @@
 """VisDrone multi-object tracking: ``annotations/<seq>.txt`` and ``sequences/<seq>/*.jpg`` in a folder of each split.
 
-``frame, id, left, top, width, height, score, category, truncation, occlusion``; a score of 0 marks ignored rows.
+Annotations: ``frame, id, left, top, width, height, score, category, truncation, occlusion``; rows with score 0 are
+ignored.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class VisDrone(DatasetFormat):
     def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
         for images in subfolders(request.place / "sequences"):
             file = request.place / "annotations" / f"{images.name}.txt"
-            if not request.wants(images.name) or problems.refuses_name(images.parent, "sequence", images.name):
+            if not request.selects(images.name) or problems.rejects_name(images.parent, "sequence", images.name):
                 continue
             frames = list_frames(images)
             table = request.files.read(file, read_truth, problems) if file.is_file() else None
@@ -63,11 +64,11 @@ def _is_split(folder: Path) -> bool:
 
 
 def read_truth(file: Path, problems: Problems) -> AnnotationTable:
-    """Read ground truth."""
+    """Read ground truth; report rows whose score or category is not a whole number."""
     rows = read_values(file, problems)
     columns = rows.values.shape[1]
     if len(rows) and columns <= CLASS:
-        problems.error(file, f"found {columns} columns; VisDrone's annotations have 10", int(rows.lines[0]))
+        problems.error(file, f"found {columns} columns; VisDrone annotations have 10", int(rows.lines[0]))
         rows = rows[np.zeros(len(rows), np.bool_)]
     for column, name in ((MARK, "score"), (CLASS, "category")):
         if (values := rows.column(column)) is not None:
