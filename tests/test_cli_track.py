@@ -54,6 +54,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
 
     class FakeTracker:
         config = load_config("tiny")
+        precision = "32"
 
         def __init__(self, model: str, **settings: Any) -> None:
             assert model == "model"
@@ -96,6 +97,7 @@ def test_a_video(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     output = capsys.readouterr()
     first, second = output.out.splitlines()
     assert first.startswith("9 frames, 1 ids in ")
+    assert first.endswith("frames/s), precision 32")
     assert second == "wrote outputs/my.clip.txt, outputs/my.clip.jsonl, outputs/my.clip.mp4"
     assert sorted(path.name for path in Path("outputs").iterdir()) == ["my.clip.jsonl", "my.clip.mp4", "my.clip.txt"]
     assert list(read_mot(Path("outputs/my.clip.txt"))) == list(range(1, 10))
@@ -104,9 +106,7 @@ def test_a_video(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         assert video.fps == 25
     assert run.loaded == {"path": "weights.pth", "config": None, "settings": (), "device": "auto", "kernel": "auto"}
     given = {name: value for name, value in run.settings.items() if value is not None}
-    assert given == {"precision": "32", "preprocess_on_device": False}, (
-        "thresholds that nobody gave are the checkpoint's"
-    )
+    assert given == {"precision": "auto"}, "thresholds that nobody gave are the checkpoint's"
 
 
 def test_every_option(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,10 +35,10 @@ class NetworkOptions:
 
     config: str | None = None
     set: Sequence[str] = ()
-    precision: Precision = "32"
+    precision: Precision = "auto"
     kernel: Kernel = "auto"
     compile: bool = False
-    preprocess_on_device: bool = False
+    preprocess_on_device: bool | None = None
     batch: int = 1
 
     def given(self) -> list[str]:
@@ -62,10 +62,10 @@ def track(
     batch: int = 1,
     device: str = "auto",
     engine: EngineName = "auto",
-    precision: Precision = "32",
+    precision: Precision = "auto",
     kernel: Kernel = "auto",
     compile: bool = False,
-    preprocess_on_device: bool = False,
+    preprocess_on_device: bool | None = None,
     config: str | None = None,
     settings: Sequence[str] = (),
     **thresholds: float,
@@ -89,7 +89,7 @@ def track(
         precision: numerical precision of the network.
         kernel: implementation of deformable attention.
         compile: compile the frame step with ``torch.compile``.
-        preprocess_on_device: resize and normalise frames on the device of the network.
+        preprocess_on_device: resize and normalise frames on the device of the network; None: on CUDA.
         config: preset or YAML file, if no configuration is found with the weights.
         settings: settings to override as ``key=value``.
         **thresholds: thresholds of :class:`memotr.Tracker`, such as ``det_thresh=0.4``.
@@ -236,7 +236,7 @@ def evaluate(
     output: str | Path | None = None,
     config: str | None = None,
     settings: Sequence[str] = (),
-    precision: Precision = "32",
+    precision: Precision = "auto",
     batch: int = 1,
     device: DeviceKind = "auto",
 ) -> Scores:

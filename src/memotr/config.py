@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from memotr.documents import DocumentError, brief, check_values, parse_yaml, read_text
 from memotr.errors import UserError
 from memotr.published import read_published_config
-from memotr.vocabulary import ModelPart, Norm, Precision, Variant
+from memotr.vocabulary import ModelPart, Norm, TrainingPrecision, Variant
 
 # Upper bounds are far above any use. They keep a mistaken number from filling the memory or from taking forever.
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -407,7 +407,7 @@ class TrainingConfig(Settings):
     accumulation: Positive = 1
     """Number of batches per step of the optimiser."""
     seed: Seed = 42
-    precision: Precision = "32"
+    precision: TrainingPrecision = "32"
     optimizer: OptimizerConfig = OptimizerConfig()
     loss: LossConfig = LossConfig()
     drop_rate: Probability = 0.0

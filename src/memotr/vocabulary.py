@@ -6,8 +6,11 @@ the command line starts with it.
 
 from typing import Literal
 
-Precision = Literal["32", "bf16", "fp16"]
-"""Numerical precision of the network; "32" is float32."""
+Precision = Literal["auto", "32", "tf32", "bf16", "fp16"]
+"""Numerical precision of a tracker's network; "32" is exact float32, "auto" is "tf32" on CUDA and "32" elsewhere."""
+
+TrainingPrecision = Literal["32", "bf16", "fp16"]
+"""Numerical precision of the network in training; "32" is float32 with PyTorch's settings of TF32."""
 
 DeviceKind = Literal["auto", "cpu", "cuda", "mps"]
 """Kind of device to compute on; "auto" prefers CUDA."""

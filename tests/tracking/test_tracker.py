@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from memotr.data.preprocess import preprocess_on
 from memotr.errors import UserError
 from memotr.tracking.tracker import Tracker
 from tests.builders import tiny_model
@@ -52,12 +53,18 @@ def test_frames_may_be_prepared_ahead():
     assert all(same(tracker.update(frame), expected) for frame, expected in zip(prepared, wanted, strict=True))
 
 
-def test_the_device_may_preprocess():
-    model, (frame,) = tiny_model(), frames(1)
-    one, other = Tracker(model, min_area=0), Tracker(model, min_area=0, preprocess_on_device=True)
-    exact, found = one.prepare(frame).images.pixels, other.prepare(frame).images.pixels
-    assert 0 < (exact - found).abs().max() < 0.02, "another way, and much the same pixels"
-    assert len(other.update(frame))
+def test_the_device_may_preprocess(monkeypatch):
+    model, (frame,), calls = tiny_model(), frames(1), []
+
+    def on_the_device(device, *arguments):
+        calls.append(device.type)
+        return preprocess_on(device, *arguments)
+
+    monkeypatch.setattr("memotr.tracking.tracker.preprocess_on", on_the_device)
+    wanted = Tracker(model, min_area=0).update(frame)
+    assert not calls, "not by default on a CPU"
+    assert same(Tracker(model, min_area=0, preprocess_on_device=True).update(frame), wanted)
+    assert calls == ["cpu"]
 
 
 def test_thresholds_decide_what_is_reported():
@@ -105,7 +112,7 @@ def test_lower_precision_keeps_memory_in_float32(precision):
 
 
 def test_a_misspelt_precision_is_refused():
-    with pytest.raises(UserError, match="no precision 'bf61': take 32, bf16, fp16"):
+    with pytest.raises(UserError, match="no precision 'bf61': take auto, 32, tf32, bf16, fp16"):
         Tracker(tiny_model(), precision="bf61")
 
 

@@ -51,6 +51,7 @@ SETUPS = (
     Setup("prepared, bf16", "reference", "bf16"),
     OURS_BF16,
 )
+TF32 = (Setup("ours, tf32", precision="tf32"),)
 COMPILED = (
     Setup("ours, compiled", tracker="compiled"),
     Setup("ours, bf16, compiled", precision="bf16", tracker="compiled"),
@@ -66,13 +67,13 @@ NOTE = (
 
 def measure(options: Options) -> Iterator[Table]:
     """Yield a table for each size, and one by number of tracks."""
-    compiled = COMPILED if options.compile else ()
+    more = (*(TF32 if options.device.startswith("cuda") else ()), *(COMPILED if options.compile else ()))
     for size in options.sizes:
-        table = compare(options, size, options.crowd, (*SETUPS, *compiled))
+        table = compare(options, size, options.crowd, (*SETUPS, *more))
         yield Table(f"A frame at {size[0]}×{size[1]} with {options.crowd} tracks", table, NOTE)
     size, by_tracks = options.sizes[0], []
     for count in options.tracks:
-        table = compare(options, size, count, (BASELINE, OURS, OURS_BF16, *compiled))
+        table = compare(options, size, count, (BASELINE, OURS, OURS_BF16, *more))
         by_tracks += [{"tracks": count, **row} for row in table]
     yield Table(f"A frame at {size[0]}×{size[1]} by number of tracks", by_tracks, NOTE)
 

@@ -97,7 +97,7 @@ class CrowdTracker(Tracker):
         precision: Precision = "32",
         *,
         prepared: bool = True,
-        preprocess_on_device: bool = False,
+        preprocess_on_device: bool | None = None,
         network: Network | None = None,
         **settings: Any,
     ) -> None:

@@ -45,8 +45,8 @@ def measure(options: Options) -> Iterator[Table]:
             Contender("ours, bf16, two videos at once", partial(track, half, videos, folder), amount=2),
         ]
         if options.compile:
-            compiled = CompiledCrowdTracker(model, first=crowd, precision="bf16", preprocess_on_device=True)
-            name = "ours, bf16, compiled, preprocessed on the device"
+            compiled = CompiledCrowdTracker(model, first=crowd, precision="bf16")
+            name = "ours, bf16, compiled"
             contenders += [
                 Contender(name, partial(track, compiled, [video], folder)),
                 Contender(f"{name}, text only", partial(track, compiled, [video], folder, annotated=False)),

@@ -15,7 +15,7 @@ from memotr.build import build_model
 from memotr.structures import ClipBatch, FrameTargets, ImageBatch
 from memotr.training.clip_runner import ClipRunner
 from memotr.training.optim import make_optimizer
-from memotr.vocabulary import Kernel, ModelPart, Precision
+from memotr.vocabulary import Kernel, ModelPart, TrainingPrecision
 
 PARTS: tuple[ModelPart, ...] = get_args(ModelPart)
 
@@ -33,7 +33,7 @@ class Setup:
 
     name: str
     kernel: Kernel = "auto"
-    precision: Precision = "32"
+    precision: TrainingPrecision = "32"
     recompute: tuple[ModelPart, ...] = ()
 
 

@@ -42,9 +42,11 @@ Compile = Annotated[
     ),
 ]
 PreprocessOnDevice = Annotated[
-    bool,
+    bool | None,
     typer.Option(
-        "--preprocess-on-device", help="Resize frames on the GPU: faster, but results may differ in the last bits."
+        "--preprocess-on-device/--no-preprocess-on-device",
+        help="Where frames are resized; the results are the same.",
+        show_default="on the device with CUDA",
     ),
 ]
 End = Annotated[
@@ -78,7 +80,7 @@ def track(
     config: Configuration = None,
     output: Annotated[Path, typer.Option(help="Folder for <source name>.mp4, .txt and .jsonl.")] = Path("outputs"),
     device: Device = "auto",
-    precision: Precision = "32",
+    precision: Precision = "auto",
     kernel: Kernel = "auto",
     engine: Engine = "auto",
     det_thresh: Annotated[float | None, _threshold("Lowest score of a detection that starts a track, 0 to 1.")] = None,
@@ -93,7 +95,7 @@ def track(
     stream: Stream = None,
     batch: Batch = 1,
     compile: Compile = False,
-    preprocess_on_device: PreprocessOnDevice = False,
+    preprocess_on_device: PreprocessOnDevice = None,
     no_video: Annotated[bool, typer.Option("--no-video", help="Do not write an annotated video.")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip images that cannot be read.")] = False,
 ) -> None:

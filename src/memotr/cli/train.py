@@ -9,7 +9,7 @@ import typer
 
 from memotr.cli.application import app
 from memotr.cli.shared_options import DeviceKind, Devices, Nodes, Overrides
-from memotr.vocabulary import ModelPart, Precision
+from memotr.vocabulary import ModelPart, TrainingPrecision
 
 
 @app.command()
@@ -44,7 +44,7 @@ def train(
     num_nodes: Nodes = None,
     device: DeviceKind = "auto",
     precision: Annotated[
-        Precision | None,
+        TrainingPrecision | None,
         typer.Option(help="Numerical precision of the network; 32 is float32.", show_default="as configured"),
     ] = None,
     checkpoint_activations: Annotated[

@@ -21,7 +21,7 @@ POLL = 0.2  # seconds between two queries of the other ranks' progress
 
 
 def track_benchmark(
-    fabric: Fabric, model: MeMOTR, benchmark: Benchmark, folder: Path, *, precision: Precision = "32", batch: int = 1
+    fabric: Fabric, model: MeMOTR, benchmark: Benchmark, folder: Path, *, precision: Precision = "auto", batch: int = 1
 ) -> str | None:
     """Track every sequence without results in ``folder``. Call it on every rank; all return when all are done.
 

@@ -25,6 +25,7 @@ from memotr.evaluation.scoring import Scores, evaluate
 from memotr.files import hold_run
 from memotr.models.memotr import MeMOTR
 from memotr.tracking.gate import explain_no_tracks
+from memotr.tracking.precision import resolve_precision
 from memotr.training.devices import launch
 from memotr.vocabulary import Precision
 from memotr.weights.model_files import open_model
@@ -54,7 +55,7 @@ class Evaluation:
     source: Mapping[str, Any]
     settings: Sequence[str] = ()
     config: str | None = None
-    precision: Precision = "32"
+    precision: Precision = "auto"
     batch: int = 1
 
     def track(self, checkpoint: Path, folder: Path, *, fleeting: bool = False) -> tuple[Path, Config]:
@@ -104,9 +105,10 @@ class Evaluation:
                 model = (self._load_fleeting if fleeting else self._load)(checkpoint)
                 launch(self.fabric)  # after all checks; does nothing if launched before
                 held.enter_context(hold_run(self.fabric, folder))
-                results = open_results_folder(folder, model, self.source, self.precision)
+                precision = resolve_precision(self.precision, self.fabric.device)
+                results = open_results_folder(folder, model, self.source, precision)
                 failure = track_benchmark(
-                    self.fabric, model, self.benchmark, results, precision=self.precision, batch=self.batch
+                    self.fabric, model, self.benchmark, results, precision=precision, batch=self.batch
                 )
                 if failure is not None:
                     raise UserError(failure)

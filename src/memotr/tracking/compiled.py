@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from memotr.errors import UserError
 from memotr.models.memotr import MeMOTR
 from memotr.structures import ImageBatch, TrackState
-from memotr.tracking.precision import exact_convolutions
+from memotr.tracking.precision import tf32_switched
 from memotr.tracking.step import FrameStep, TrackerState
 from memotr.tracking.tracker import Tracker
 from memotr.tracking.video_tracker import PreparedFrame
@@ -130,7 +130,7 @@ class CompiledTracker(Tracker):
 
     def _take(self, images: ImageBatch) -> tuple[Tensor, ...]:
         try:
-            with exact_convolutions(self.dtype is None):
+            with tf32_switched(self.precision):
                 slots, next_id, vacant = self.state
                 return self._run(images, vacant, next_id, slots)
         except Exception as error:  # PyTorch documents no class for failed compilation

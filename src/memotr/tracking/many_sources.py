@@ -220,6 +220,7 @@ class _Work:
                 if len(sizes) > 1:
                     note(_several_sizes(frames.name, sizes))
                 if progress.frames:
-                    say(*progress.summary(sinks))
+                    totals, files = progress.summary(sinks)
+                    say(f"{totals}, precision {tracker.precision}", files)
                 if progress.frames and not progress.ids:
                     note(tracker.explain_no_tracks())

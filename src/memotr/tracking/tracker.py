@@ -14,7 +14,7 @@ from memotr.data.preprocess import preprocess_on
 from memotr.models.inference import for_inference
 from memotr.models.memotr import MeMOTR
 from memotr.structures import TrackState
-from memotr.tracking.precision import autocast_dtype, exact_convolutions
+from memotr.tracking.precision import autocast_dtype, resolve_precision, tf32_switched
 from memotr.tracking.step import FrameStep, Limits, Network, TrackerState
 from memotr.tracking.video_tracker import PreparedFrame, VideoTracker
 from memotr.tracks import Tracks
@@ -37,15 +37,16 @@ class Tracker(VideoTracker):
         result_thresh: score above which a track is reported, in [0, 1].
         miss_tolerance: number of consecutive unseen frames after which a track ends.
         min_area: area above which a box is reported, in square pixels of the frame.
-        precision: numerical precision of the network: "32" (exact, without TF32), "bf16" or "fp16".
-        preprocess_on_device: resize and normalise frames on the device of the network, which is faster on a GPU;
-            results may differ in the last bits.
+        precision: numerical precision of the network: "32" (exact, without TF32), "tf32", "bf16", "fp16", or "auto",
+            which is "tf32" on CUDA and "32" elsewhere.
+        preprocess_on_device: resize and normalise frames on the device of the network, with the same results in every
+            bit; None: on CUDA, where it is faster.
         network: network to run in place of the model's own, such as a :class:`memotr.tracking.batch.Batch`.
 
         All thresholds default to those of the model's configuration.
 
     Raises:
-        memotr.errors.UserError: a threshold is out of range, or the precision is unknown.
+        memotr.errors.UserError: a threshold is out of range, or the precision is unknown or not available there.
     """
 
     def __init__(
@@ -58,16 +59,16 @@ class Tracker(VideoTracker):
         result_thresh: float | None = None,
         miss_tolerance: int | None = None,
         min_area: float | None = None,
-        precision: Precision = "32",
-        preprocess_on_device: bool = False,
+        precision: Precision = "auto",
+        preprocess_on_device: bool | None = None,
         network: Network | None = None,
     ) -> None:
         if not isinstance(model, MeMOTR):
             model = load_model(model, device=device)
         super().__init__(model.config, det_thresh, track_thresh, result_thresh, miss_tolerance, min_area)
         self.model = model.eval()
-        self.precision, self.preprocess_on_device = precision, preprocess_on_device
-        self.dtype = autocast_dtype(precision)
+        self.precision, self.preprocess_on_device = resolve_precision(precision, model.device), preprocess_on_device
+        self.dtype = autocast_dtype(self.precision)
         self.network: Network = for_inference(model, self.dtype) if network is None else network
         s, motion = self.settings, self.settings.motion
         limits = Limits(
@@ -113,8 +114,9 @@ class Tracker(VideoTracker):
         return prepared
 
     def _preprocess(self, image: NDArray[np.uint8], short_side: int, longest_side: int) -> Tensor:
-        if self.preprocess_on_device:
-            return preprocess_on(self.model.device, image, short_side, longest_side)
+        device, chosen = self.model.device, self.preprocess_on_device
+        if device.type == "cuda" if chosen is None else chosen:
+            return preprocess_on(device, image, short_side, longest_side)
         return super()._preprocess(image, short_side, longest_side)
 
     def reset(self) -> None:
@@ -128,7 +130,7 @@ class Tracker(VideoTracker):
     def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
         """Track the next frame."""
         prepared = self._prepared(frame)
-        with exact_convolutions(self.dtype is None):
+        with tf32_switched(self.precision):
             table, _, self.state = self.frame_step(prepared.images.to(self.model.device), self.state)
         self.frame += 1
         return self._report(table.cpu().numpy(), prepared)

@@ -23,7 +23,7 @@ from memotr.openmp import adapt_waiting
 from memotr.structures import ImageBatch
 from memotr.tracking.gate import explain_no_tracks
 from memotr.tracks import Tracks
-from memotr.vocabulary import Channels
+from memotr.vocabulary import Channels, Precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +80,9 @@ class VideoTracker(ABC):
     def explain_no_tracks(self) -> str:
         """Return a sentence for users that says why no track was reported."""
         return explain_no_tracks(self.config.classes, self.settings)
+
+    precision: Precision = "32"
+    """Numerical precision of the network."""
 
     smallest = 1
     """Smallest side of a padded frame in pixels."""

@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from memotr.errors import UserError
 from memotr.processes import follow_launcher, launching
-from memotr.vocabulary import DeviceKind, Precision
+from memotr.vocabulary import DeviceKind, TrainingPrecision
 
 PATIENCE = timedelta(hours=2)
 """Timeout of ranks that wait for each other, for example while one of them validates."""
@@ -47,7 +47,7 @@ def make_fabric(
     device: DeviceKind = "auto",
     devices: int | None = None,
     num_nodes: int | None = None,
-    precision: Precision = "32",
+    precision: TrainingPrecision = "32",
     *,
     statistics: bool = False,
 ) -> Fabric:
