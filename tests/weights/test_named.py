@@ -404,9 +404,7 @@ def test_commands(named: Named, site: Site, content: bytes, home: Path, memotr: 
     site.put("/w", Reply(content))
     file = home / "weights" / "small" / "small.pth"
     assert memotr("weights", "where") == (0, f"{home}\n", "")
-    assert (
-        memotr("weights", "where", "small")[2] == "memotr: small: not fetched; `memotr weights fetch small` does it\n"
-    )
+    assert memotr("weights", "where", "small")[2] == "memotr: small: not fetched; run `memotr weights fetch small`\n"
     assert "small: tracker; tests; trained on tests; not fetched" in memotr("weights", "list")[1]
     assert describe("small")["file"] == "small (not fetched)"
     code, out, errors = memotr("weights", "fetch", "small")
