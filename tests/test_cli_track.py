@@ -233,7 +233,7 @@ def test_a_full_disk(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
             assert call(monkeypatch, "clip.mp4", "--checkpoint", "c") == 2
         last = capsys.readouterr().err.splitlines()[-1]
         assert last.startswith("memotr: cannot write outputs/clip.")
-        assert "File too large; older results stay as they were" in last
+        assert "File too large; older results are kept" in last
         assert {file.name: file.read_bytes() for file in Path("outputs").iterdir() if file.name in older} == older
         for file in Path("outputs").glob(".clip.*.part"):
             assert str(file) in last

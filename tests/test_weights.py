@@ -262,7 +262,7 @@ def test_single_settings_in_place_of_the_checkpoints(authors, model):
 
 def test_broken_configuration_beside_the_checkpoint(authors):
     (authors.parent / "config.yaml").write_text("modle: {}")
-    with pytest.raises(UserError, match=r"did you mean 'model'\? \(read because it lies with checkpoint_19\.pth"):
+    with pytest.raises(UserError, match=r"did you mean 'model'\? \(read because it is in the folder of checkpoint_19"):
         load_model(authors)
     assert "did you mean 'model'" in describe(authors)["configuration"]
 
@@ -286,7 +286,9 @@ def test_inferred_network(norm, variant, tmp_path):
     torch.save(published_state(model), tmp_path / "weights.pth")
     with pytest.warns(UserWarning, match="no configuration in it or beside it: names of classes, image size"):
         load_model(tmp_path / "weights.pth")
-    with pytest.warns(UserWarning, match="number of attention heads leaves no trace"):  # 2 points are not as published
+    with pytest.warns(
+        UserWarning, match="number of attention heads is not stored in the weights"
+    ):  # 2 points are not as published
         loaded = load_model(tmp_path / "weights.pth").config.model
     frozen = {"backbone": {"frozen_stages"}}  # leaves no trace either
     assert loaded.model_dump(exclude=frozen) == model.config.model.model_dump(exclude=frozen)
@@ -366,7 +368,7 @@ def test_newer_format(model, tmp_path):
     with pytest.raises(UserError, match="header is damaged"):
         load_model(path)
     save_file({"query_updater.x": torch.zeros(1)}, path, {"memotr": "[]"})
-    with pytest.raises(UserError, match="not of a form that memotr ever wrote"):
+    with pytest.raises(UserError, match="it was not written by memotr"):
         load_model(path)
 
 
@@ -391,7 +393,7 @@ def test_devices(authors):
         load_model(authors, device="gpu")
     if torch.cuda.is_available():
         assert load_model(authors).device.type == "cuda"
-        with pytest.raises(UserError, match="device cuda:99: not there; devices are cuda:0"):
+        with pytest.raises(UserError, match="device cuda:99: does not exist; available are cuda:0"):
             load_model(authors, device="cuda:99")
     else:
         assert load_model(authors).device.type == "cpu"
@@ -423,7 +425,7 @@ def test_class_rows(rows, classes, taken, tmp_path):
     for name, tensor in model.class_embed.state_dict().items():
         assert torch.equal(tensor, fresh[name] if taken is None else state[f"class_embed.{name}"][taken])
     assert bool(report.left_out) == (taken is None)
-    assert ("start fresh" if taken is None else "taken") in report.classes
+    assert ("newly initialised" if taken is None else "taken") in report.classes
 
 
 @pytest.mark.parametrize("variant", ["dab", "deformable-detr"])
@@ -700,11 +702,11 @@ def test_convert_there_and_back(authors, model, tmp_path, monkeypatch, capsys):
 def test_of_a_runs_folder_the_best_is_taken(tmp_path):
     convert("synthdance", tmp_path / "last.safetensors")
     (tmp_path / "epoch_0001.pt").touch()
-    with pytest.warns(UserWarning, match=r"is a folder, of which last\.safetensors is taken"):
+    with pytest.warns(UserWarning, match=r"is a folder; last\.safetensors in it is used"):
         load_model(tmp_path)
     (tmp_path / "last.safetensors").rename(tmp_path / "best.safetensors")
     (tmp_path / "last.safetensors").touch()
-    with pytest.warns(UserWarning, match=r"best\.safetensors is taken"):
+    with pytest.warns(UserWarning, match=r"best\.safetensors in it is used"):
         load_model(tmp_path)
 
 
@@ -717,7 +719,7 @@ def test_weights_are_saved_under_an_honest_name_and_exports_are_no_weights(model
     with pytest.raises(UserError, match=r"model\.pth: end the name in \.safetensors"):
         save_model(model, tmp_path / "model.pth")
     (tmp_path / "a.onnx").write_bytes(b"anything")
-    with pytest.raises(UserError, match="is an exported tracker, which `memotr track` runs"):
+    with pytest.raises(UserError, match="is an exported tracker, for `memotr track` only"):
         load_model(tmp_path / "a.onnx")
 
 
@@ -736,7 +738,7 @@ def test_convert_never_overwrites_its_source(authors, detector, tmp_path):
     before = authors.read_bytes()
     (tmp_path / "link.pth").symlink_to(authors)
     for target in (authors, tmp_path / "link.pth"):
-        with pytest.raises(UserError, match="would overwrite what is to be converted"):
+        with pytest.raises(UserError, match="is the source itself; name another file to write"):
             convert(authors, target)
     with pytest.raises(UserError, match=r"end the name in \.safetensors .* or \.pt"):
         convert(authors, tmp_path / "out.onnx")

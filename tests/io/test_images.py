@@ -170,8 +170,8 @@ def test_numbers_that_are_no_pixels(tmp_path: Path) -> None:
     file = tmp_path / "a.tif"
     for pixels, message in (
         (np.full((8, 8), 0.5, np.float32), "its pixels are float32; save it as uint8 or uint16"),
-        (np.full((8, 8, 3), 0.5, np.float32), "its pixels are not uint8 or uint16; save it so"),
-        (np.full((8, 8), 0.5, np.float64), "its pixels are not uint8 or uint16; save it so"),
+        (np.full((8, 8, 3), 0.5, np.float32), "its pixels are not uint8 or uint16; save it as one of these"),
+        (np.full((8, 8), 0.5, np.float64), "its pixels are not uint8 or uint16; save it as one of these"),
         (np.full((8, 8), -5, np.int16), "its pixels are int16"),
         (np.full((8, 8), 70_000, np.int32), "its pixels are int32"),
     ):
@@ -201,11 +201,11 @@ def test_mot_sequence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "indices", "note"),
     [
-        (["1", "2", "4", "5"], [0, 1, 3, 4], "s: its 4 images are numbered 1 to 5; results have these numbers"),
+        (["1", "2", "4", "5"], [0, 1, 3, 4], "s: its 4 images are numbered 1 to 5; results use these numbers"),
         (["000000", "000001"], [0, 1], None),
-        (["0", "2"], [0, 2], "s: its 2 images are numbered 0 to 2; results have these numbers"),
-        (["2", "3"], [1, 2], "s: its 2 images are numbered 2 to 3; results have these numbers"),
-        (["60", "61"], [59, 60], "s: its 2 images are numbered 60 to 61; results have these numbers"),
+        (["0", "2"], [0, 2], "s: its 2 images are numbered 0 to 2; results use these numbers"),
+        (["2", "3"], [1, 2], "s: its 2 images are numbered 2 to 3; results use these numbers"),
+        (["60", "61"], [59, 60], "s: its 2 images are numbered 60 to 61; results use these numbers"),
         (["a", "b2", "b10"], [0, 1, 2], None),  # not all have a number
         (["1_cam1", "3_cam1"], [0, 1], None),  # two have the same
     ],
@@ -224,7 +224,7 @@ def test_frames_of_a_sequence_have_the_numbers_of_its_images(
 
 def test_frames_of_other_folders_are_counted(tmp_path: Path) -> None:
     for names, note in (
-        (["1", "3"], ["1: its 2 images are numbered 1 to 3; results count them without gaps"]),
+        (["1", "3"], ["1: its 2 images are numbered 1 to 3; results number the frames without gaps"]),
         ("57", []),
     ):
         source, frames = read(write_folder(tmp_path / names[0], [f"{name}.png" for name in names]))
@@ -305,7 +305,7 @@ def test_nothing_but_unreadable_images(tmp_path: Path) -> None:
     (folder / "1.png").write_bytes(b"")
     with (
         open_source(folder, skip_bad=True) as source,
-        pytest.raises(UserError, match=r"not one .* in .*f can be read \(1\.png\)"),
+        pytest.raises(UserError, match=r"none of the selected images in .*f can be read \(1\.png\)"),
     ):
         list(source)
     assert not source.notes, "what is wrong is said once"

@@ -104,7 +104,7 @@ def test_joined_segments(tmp_path: Path, suffix: str, codec: str) -> None:
     assert [frame.time for frame in frames] == pytest.approx([i / 25 for i in range(49)], abs=1e-3)
     assert source.frame_count is None, "the time stamps tell no length"
     assert source.notes == [
-        f"{joined}: time stamps do not rise, or leap, at 2 frames (first at frame 24); there the times go on by one "
+        f"{joined}: time stamps do not increase, or jump, at 2 frames (first at frame 24); there times advance by one "
         "frame interval (0.04 s)"
     ]
     with VideoSink(tmp_path / "annotated.mp4", fps=source.fps) as sink:
@@ -159,7 +159,7 @@ def test_equal_time_stamps(tmp_path: Path, codec: str, pix_fmt: str, step: int) 
     assert [frame.time for frame in frames] == pytest.approx([i / 25 for i in range(30)])
     assert source.fps == 25
     (note,) = source.notes
-    assert "time stamps do not rise, or leap, at 29 frames (first at frame 1)" in note
+    assert "time stamps do not increase, or jump, at 29 frames (first at frame 1)" in note
 
 
 @pytest.mark.parametrize("options", [{}, {"movflags": "+faststart"}, {"movflags": "frag_keyframe+empty_moov"}])
@@ -173,8 +173,8 @@ def test_joined_mp4_files(tmp_path: Path, options: dict[str, str]) -> None:
     source, frames = read(joined)
     assert numbers(frames) == list(range(10))
     assert source.notes == [
-        f"{joined} is 3 MP4 files one after another, of which only the first is sure to be read; join them with "
-        "`ffmpeg -f concat`"
+        f"{joined} is 3 MP4 files one after another, and possibly only the first is read; join them "
+        "with `ffmpeg -f concat`"
     ]
 
 
@@ -191,7 +191,7 @@ def test_hdr_is_noted(tmp_path: Path) -> None:
     source, frames = read(video)
     assert len(frames) == 3
     (note,) = source.notes
-    assert note.startswith(f"{video} is HDR video (PQ), and is read without tone mapping")
+    assert note.startswith(f"{video} is HDR video (PQ), read without tone mapping")
 
 
 def test_lost_packets_are_damage(tmp_path: Path) -> None:

@@ -287,7 +287,7 @@ def test_replaced_by_its_authors(named: Named, site: Site, content: bytes, home:
     assert files_in(home) == {"fetched.json"}
     site.put("/w", Reply(checkpoint_bytes(seed=1)))
     record = home / "weights" / "small" / "fetched.json"
-    with pytest.raises(UserError, match=f"not {sha256(content)} as the file fetched on .*remove {record}"):
+    with pytest.raises(UserError, match=f"not {sha256(content)} like the file fetched on .*remove {record}"):
         weights_file("small")
     record.unlink()
     assert weights_file("small").read_bytes() == checkpoint_bytes(seed=1)
@@ -299,7 +299,7 @@ def test_a_damaged_record(named: Named, site: Site, content: bytes, home: Path) 
     weights_file("small")
     for text in ("{", "[]", "{}"):
         (home / "weights" / "small" / "fetched.json").write_text(text)
-        with pytest.raises(UserError, match=r"fetched\.json.*remove it to take"):
+        with pytest.raises(UserError, match=r"fetched\.json.*remove it to record"):
             weights_file("small")
 
 
@@ -396,7 +396,7 @@ def test_a_folder_of_that_name(content: bytes, named: Named, site: Site) -> None
     Path("small").mkdir()
     assert weights_file("small").name == "small.pth"
     (Path("small") / "last.safetensors").touch()
-    with pytest.raises(UserError, match="small: the name of weights, and here a folder that holds some; name the file"):
+    with pytest.raises(UserError, match="small: is both a name of weights and a folder with weights; name the file"):
         weights_file("small")
 
 
@@ -405,9 +405,7 @@ def test_commands(named: Named, site: Site, content: bytes, home: Path, memotr: 
     site.put("/w", Reply(content))
     file = home / "weights" / "small" / "small.pth"
     assert memotr("weights", "where") == (0, f"{home}\n", "")
-    assert (
-        memotr("weights", "where", "small")[2] == "memotr: small: not fetched; `memotr weights fetch small` does it\n"
-    )
+    assert memotr("weights", "where", "small")[2] == "memotr: small: not fetched; run `memotr weights fetch small`\n"
     assert "small: tracker; tests; trained on tests; not fetched" in memotr("weights", "list")[1]
     assert describe("small")["file"] == "small (not fetched)"
     code, out, errors = memotr("weights", "fetch", "small")

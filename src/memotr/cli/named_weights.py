@@ -14,15 +14,15 @@ from memotr.terminal import say
 if TYPE_CHECKING:
     from memotr.weights.registry import NamedWeights
 
-weights_commands = typer.Typer(help="List, fetch and remove weights that are known by name.", no_args_is_help=True)
+weights_commands = typer.Typer(help="List, fetch and remove named weights.", no_args_is_help=True)
 app.add_typer(weights_commands, name="weights")
 
-Name = Annotated[str, typer.Argument(help="Name of weights, as `memotr weights list` shows it, or hf://OWNER/NAME.")]
+Name = Annotated[str, typer.Argument(help="Name of weights (see `memotr weights list`), or hf://OWNER/NAME.")]
 
 
 @weights_commands.command("list")
 def list_weights() -> None:
-    """List all weights that have a name: what they are good for, and whether they are here."""
+    """List all named weights with their use, training data and whether they are fetched."""
     from memotr.cli.weights import show_table
     from memotr.weights.named import present_file
     from memotr.weights.registry import named_weights
@@ -38,32 +38,32 @@ def list_weights() -> None:
 def fetch_weights(
     name: Name,
     file: Annotated[
-        Path | None, typer.Option(help="Take this file, downloaded by other means, in place of a transfer.")
+        Path | None, typer.Option(help="File downloaded by other means, to use instead of a transfer.")
     ] = None,
 ) -> None:
     """Fetch weights into the cache, check them, and print their path.
 
-    An interrupted transfer is continued. Commands that take a checkpoint fetch by themselves what is not here.
+    An interrupted transfer is continued. Commands that take a checkpoint fetch missing weights by themselves.
     """
     from memotr.weights.hub import hub_file, is_hub_address
     from memotr.weights.named import fetch, file_of
 
     if is_hub_address(name):
         if file is not None:
-            raise UserError(f"--file {file}: only for weights that have a name, not for {name}")
+            raise UserError(f"--file {file}: only for named weights, not for {name}")
         say(hub_file(name))
         return
     entry = _entry(name)
     if file is not None and entry.ships:
-        raise UserError(f"--file {file}: {name} ships with memotr")
+        raise UserError(f"--file {file}: {name} ships with memotr; leave out --file")
     say(file_of(entry) if file is None else fetch(entry, file))
 
 
 @weights_commands.command("where")
 def where_weights(
-    name: Annotated[str | None, typer.Argument(help="Name of weights.", show_default="the folder of all")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of weights.", show_default="the cache folder")] = None,
 ) -> None:
-    """Print the path of weights that are here, or of the folder of the cache."""
+    """Print the path of fetched or shipped weights, or of the cache folder."""
     from memotr.weights.cache import home
     from memotr.weights.named import present_file
 
@@ -72,7 +72,7 @@ def where_weights(
         return
     file = present_file(_entry(name))
     if file is None:
-        raise UserError(f"{name}: not fetched; `memotr weights fetch {name}` does it")
+        raise UserError(f"{name}: not fetched; run `memotr weights fetch {name}`")
     say(file)
 
 
@@ -82,7 +82,7 @@ def clear_weights(
         list[str] | None, typer.Argument(help="Names of weights.", show_default="everything in the cache")
     ] = None,
 ) -> None:
-    """Remove fetched weights from the cache. Their hashes stay, so that they are recognised when fetched again."""
+    """Remove fetched weights from the cache. Their hashes are kept, to check them when fetched again."""
     from memotr.weights.named import clear, clear_hub
     from memotr.weights.registry import named_weights
 

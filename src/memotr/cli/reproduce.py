@@ -23,7 +23,7 @@ def reproduce_result(
         Path | None, typer.Option(help="Folder for results and record.", show_default="outputs/reproduce/TARGET")
     ] = None,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Accept sequences that are not the whole split, for trials.")
+        bool, typer.Option("--partial", help="Accept a part of the split's sequences, for trials.")
     ] = False,
     precision: Precision = "32",
     batch: Batch = 1,
@@ -31,11 +31,11 @@ def reproduce_result(
     devices: Devices = None,
     num_nodes: Nodes = None,
 ) -> None:
-    """Reproduce a published result: known weights, published settings, and one JSON file with what came out.
+    """Reproduce a published result with the published weights and settings, and write a JSON record of it.
 
     Weights are fetched by name and checked. A split with ground truth is scored; a test split is packed for the
-    benchmark's server. TARGET.json in the output folder has hashes of weights and data, versions, device, scores and
-    the published values. Repeat the command to continue an interrupted run.
+    benchmark's server. TARGET.json in the output folder contains hashes of weights and data, versions, device, scores
+    and the published values. Repeat the command to continue an interrupted run.
     """
     from memotr.reproduce import reproduce
     from memotr.training.devices import leave_process_group, make_fabric
@@ -43,11 +43,11 @@ def reproduce_result(
     folder = output or Path("outputs", "reproduce", target)
     with report_resumable():
         fabric = make_fabric(device, devices, num_nodes)
-        made = reproduce(target, dataset, folder, fabric, precision=precision, batch=batch, partial=partial)
+        result = reproduce(target, dataset, folder, fabric, precision=precision, batch=batch, partial=partial)
         leave_process_group()
-    if made is None:
+    if result is None:
         return
-    file, record = made
+    file, record = result
     published = record["published"]
     for metric, value in record.get("scores", {}).items():
         shown = f"{value:.1f}" if isinstance(value, float) else f"{value:,}"

@@ -38,7 +38,7 @@ Batch = Annotated[
 Compile = Annotated[
     bool,
     typer.Option(
-        "--compile", help="Compile the frame step with torch.compile; the first frame of a size takes up to minutes."
+        "--compile", help="Compile the frame step with torch.compile; the first frame of each size can take minutes."
     ),
 ]
 Graph = Annotated[
@@ -48,7 +48,7 @@ PreprocessOnDevice = Annotated[
     bool | None,
     typer.Option(
         "--preprocess-on-device/--no-preprocess-on-device",
-        help="Where frames are resized; the results are the same.",
+        help="Resize frames on the device or on the CPU; the results are the same.",
         show_default="on the device with CUDA",
     ),
 ]
@@ -106,7 +106,7 @@ def track(
     """Track the objects in videos and write an annotated video, MOTChallenge text and JSON lines for each.
 
     Frame numbers in the results are those of the source, also with --start and --stride. Ctrl-C ends a run early and
-    leaves complete files of all frames so far. A stream that breaks off does the same, and the exit code is 1.
+    leaves complete files of all frames so far. So does a stream that breaks off; the exit code is then 1.
     """
     from memotr.api import NetworkOptions, open_tracker
     from memotr.data.synth.domain import foreign_domain

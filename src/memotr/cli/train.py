@@ -24,8 +24,8 @@ def train(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Data set of your own, in place of the configured ones; its classes are taken. With --pretrained and "
-            "no preset, all other settings are those of the weights."
+            help="Folder of your own data set; replaces the configured data sets and classes. With --pretrained and no "
+            "preset, all other settings are those of the weights."
         ),
     ] = None,
     data_root: Annotated[
@@ -33,7 +33,7 @@ def train(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder for everything that the run writes.", show_default="runs/NAME, or the resumed run's"),
+        typer.Option(help="Folder for all files of the run.", show_default="runs/NAME, or the resumed run's"),
     ] = None,
     pretrained: Annotated[
         Path | None, typer.Option(help="Weights to start from, by file or name: a COCO detector, or a tracker.")
@@ -50,7 +50,7 @@ def train(
     checkpoint_activations: Annotated[
         str | None,
         typer.Option(
-            help="Parts to recompute in the backward pass to save memory, with commas: "
+            help="Parts to recompute in the backward pass to save memory, separated by commas: "
             f"{', '.join(get_args(ModelPart))}.",
             show_default="as configured",
         ),

@@ -20,7 +20,7 @@ def info(
         typer.Argument(help="A checkpoint, an exported tracker, a name of weights, or a Hugging Face folder."),
     ],
 ) -> None:
-    """Describe a file of weights and the commands that take it."""
+    """Describe a weights file and the commands that accept it."""
     from memotr.export.engines import choose_engine
     from memotr.export.info import describe_export
     from memotr.weights import describe
@@ -35,10 +35,11 @@ def convert(
         Path, typer.Argument(help="File to write: .safetensors (memotr's layout), .pth or .pt (the authors').")
     ],
     config: Annotated[
-        str | None, typer.Option(help="Preset or YAML file, if no configuration is found with the weights.")
+        str | None,
+        typer.Option(help="Preset or YAML file, if none is found in the weights file or its folder."),
     ] = None,
     overrides: Overrides = None,
-    half: Annotated[bool, typer.Option("--half", help="Store tensors as float16, at half the size.")] = False,
+    half: Annotated[bool, typer.Option("--half", help="Store tensors as float16, which halves the file size.")] = False,
 ) -> None:
     """Write weights in another layout; the source is not changed."""
     from memotr.weights import convert as convert_weights
@@ -60,7 +61,7 @@ def export(
     """Export the frame step as ONNX or as a PyTorch program, for images of any size.
 
     The step takes an image and the tracks and returns the new tracks; births, deaths and memory are part of it. Each
-    file is checked against PyTorch on a synthetic video before it gets its name. Run it with
+    file is compared with PyTorch on a synthetic video before it is moved to its place. Run it with
     `memotr track VIDEO --checkpoint FILE.onnx`.
     """
     from memotr.export.export_model import export_model

@@ -31,7 +31,7 @@ from memotr.io.image_files import (
 )
 from memotr.io.orientation import Orientation
 
-SHORTEST, USUAL = 11, 100  # milliseconds: browsers show frames of less than the first for the second
+SHORTEST, DEFAULT_DURATION = 11, 100  # milliseconds; browsers show a frame shorter than SHORTEST for the default
 SUBFILE = 254  # tag of a TIFF page
 SMALLER_OR_MASK = 0b101  # in the tag SUBFILE
 
@@ -39,7 +39,7 @@ Read = Callable[[int], NDArray[np.uint8]]  # number of a frame → (H, W, 3) RGB
 
 
 class AnimationSource(Source):
-    """Source of the frames of a WebP at their own times, or of the pages of a TIFF at 25 frames per second.
+    """Source of the frames of a WebP at their stored times, or of the pages of a TIFF at 25 frames per second.
 
     Previews, masks and pages of other sizes than the first, as in a pyramid, are left out of a TIFF, with a note.
 
@@ -58,7 +58,7 @@ class AnimationSource(Source):
             durations = [1000 / DEFAULT_FPS] * len(pages)
             self._read = _tiff_reader(file, data, header, pages)
         else:
-            durations = [Fraction(d if d >= SHORTEST else USUAL) for d in _webp_durations(data.tobytes())]
+            durations = [Fraction(d if d >= SHORTEST else DEFAULT_DURATION) for d in _webp_durations(data.tobytes())]
             if len(durations) != header.frames:
                 raise ImageError(file, "its frames are damaged; copy it again")
             self._read = _webp_reader(file, data, header)
@@ -76,7 +76,7 @@ class AnimationSource(Source):
 
 
 def _pages(file: Path, data: NDArray[np.uint8]) -> list[int]:
-    """Return the numbers of the pages of a TIFF that have one size, without previews and masks."""
+    """Return the numbers of the TIFF pages with the size of the first, without previews and masks."""
     sizes = {}
     try:
         with parsing(), Image.open(io.BytesIO(data.tobytes()), formats=("TIFF",)) as image:
@@ -94,13 +94,13 @@ def _pages(file: Path, data: NDArray[np.uint8]) -> list[int]:
 
 
 def _tiff_reader(file: Path, data: NDArray[np.uint8], header: ImageHeader, pages: list[int]) -> Read:
-    """Return a reader of pages, which share one scale of brightness."""
+    """Return a reader of TIFF pages; all pages are scaled to 8 bits alike."""
     sample = [decode(file, data, header, pages[k]) for k in spread(len(pages), SAMPLED)]
-    common = used_bits(page for page in sample if page.dtype != np.uint8)
+    shared_bits = used_bits(page for page in sample if page.dtype != np.uint8)
 
     def read(number: int) -> NDArray[np.uint8]:
         page = decode(file, data, header, pages[number])
-        bits = None if page.dtype == np.uint8 else max(common, used_bits([page]))
+        bits = None if page.dtype == np.uint8 else max(shared_bits, used_bits([page]))
         return to_rgb(page, header, bits, upright=True)
 
     return read

@@ -1,4 +1,4 @@
-"""Frames from Python: any iterable of arrays as a source."""
+"""Source of frames from Python: any iterable of arrays."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from memotr.vocabulary import Channels
 
 
 class ArraySource(Source):
-    """Source of frames that a program has or makes: a list, a generator, an array (T, H, W, 3).
+    """Source of frames in memory: a list, a generator or an array (T, H, W, 3).
 
     Args:
         frames: frames (H, W, 3) of uint8.
         fps: frames per second, for :attr:`Frame.time` and annotated video.
-        channels: order of the colours, "rgb" or, as OpenCV has it, "bgr".
+        channels: order of the colours, "rgb", or "bgr" as in OpenCV.
         selection: selection of frames.
         name: name from which the names of output files are made.
     """
@@ -52,5 +52,5 @@ class ArraySource(Source):
 
 
 def as_rgb(image: NDArray[np.uint8], channels: Channels) -> NDArray[np.uint8]:
-    """Return an image in RGB, without a copy if it is RGB already. Anything but an array stays as it is."""
+    """Return an image in RGB, without a copy if it is RGB already. Other types than arrays are returned unchanged."""
     return np.ascontiguousarray(image[..., ::-1]) if channels == "bgr" and isinstance(image, np.ndarray) else image

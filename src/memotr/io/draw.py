@@ -31,7 +31,7 @@ QUARTER = np.linspace(0, np.pi / 2, 5)
 ROUND_CORNERS = np.stack(  # (4, 5, 2) points of a unit circle, clockwise from its leftmost, a quarter for each corner
     [np.stack([-np.cos(QUARTER + k * np.pi / 2), -np.sin(QUARTER + k * np.pi / 2)], axis=1) for k in range(4)]
 )
-CORNER_CENTRES = np.array([[0, 1], [2, 1], [2, 3], [0, 3]])  # where x and y of each corner stand in xyxy
+CORNER_CENTRES = np.array([[0, 1], [2, 1], [2, 3], [0, 3]])  # columns of x and y of each corner in xyxy
 INWARD = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
 
 
@@ -40,14 +40,14 @@ def track_color(track_id: int) -> Color:
     """Return the RGB colour of an identity, which is the same in every video.
 
     Hues step by the golden ratio, which spreads any run of consecutive ids evenly over the colour circle; odd ids are
-    darker, because 13 and 21 steps come almost back to the same hue. Hue and lightness are OKLCh's, where equal steps
-    look equal: in HSV a third of the circle is much the same green.
+    darker, because 13 and 21 steps lead back to almost the same hue. Hue and lightness are those of OKLCh, where equal
+    steps look equal; in HSV a third of the circle looks like the same green.
     """
     hue = 2 * math.pi * ((track_id * GOLDEN_RATIO + 0.08) % 1.0)
     lightness = 0.64 if track_id % 2 else 0.78
     chroma = 0.20
     channels = _oklch_to_linear_rgb(lightness, chroma, hue)
-    while min(channels) < 0 or max(channels) > 1:  # down to the most vivid colour of this hue that a screen can show
+    while min(channels) < 0 or max(channels) > 1:  # until the colour is one that a screen can show
         chroma -= 0.005
         channels = _oklch_to_linear_rgb(lightness, chroma, hue)
     red, green, blue = (round(255 * _gamma(channel)) for channel in channels)
@@ -112,8 +112,8 @@ class _Fading:
 class _Identity:
     """Drawing state of one track."""
 
-    points: deque[tuple[int, float, float]]  # (frames drawn so far, x, y) of its foot, in pixels
-    names_class: bool = field(default=False)  # its label names the class as well
+    points: deque[tuple[int, float, float]]  # (number of the drawn frame, x, y) of the foot point, in pixels
+    names_class: bool = field(default=False)  # the label shows the class, too
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Annotator:
         self._drawn = 0
         self._size: tuple[int, int] | None = None  # (width, height) of the last frame
         self._identities: dict[int, _Identity] = {}
-        self._labels: dict[tuple[str, int, int], _Label] = {}  # the last frame's, by words, identity and font size
+        self._labels: dict[tuple[str, int, int], _Label] = {}  # of the last frame, by text, identity and font size
 
     def annotate(self, image: Pixels, tracks: Tracks) -> Pixels:
         """Return a copy of a frame ((H, W, 3) uint8 RGB) with its tracks, nearer objects over farther ones."""
@@ -180,7 +180,7 @@ class Annotator:
                 self._identities[track_id] = _Identity(deque(maxlen=self.trail_length + 1))
             self._identities[track_id].points.append((self._drawn, (x1 + x2) / 2, y2))
         oldest = self._drawn - self.trail_length
-        self._identities = {i: known for i, known in self._identities.items() if known.points[-1][0] >= oldest}
+        self._identities = {i: identity for i, identity in self._identities.items() if identity.points[-1][0] >= oldest}
 
     def _draw_trail(self, canvas: Pixels, identity: _Identity, color: Color, fading: _Fading) -> None:
         """Draw the trail of a foot point."""
@@ -188,7 +188,7 @@ class Annotator:
         points = np.clip([(x, y) for _, x, y in recent], -FAR, FAR)  # (P, 2) pixels, oldest first
         if len(points) < 2 or np.isnan(points).any():
             return
-        points[1:-1] = (points[:-2] + 2 * points[1:-1] + points[2:]) / 4  # smooths the jumps of each step
+        points[1:-1] = (points[:-2] + 2 * points[1:-1] + points[2:]) / 4  # smooths jumps from frame to frame
         (left, top), (right, bottom) = _window(points, fading.thickness[0], canvas)
         if right <= left or bottom <= top:
             return
@@ -206,7 +206,7 @@ class Annotator:
         window[where] = (window[where] * (255 - alpha) + np.array(color, np.uint16) * alpha + 127) // 255
 
     def _draw_labels(self, canvas: Pixels, boxes: NDArray[np.float32], tracks: Tracks, style: Style) -> None:
-        """Draw the labels on top; those of the nearest objects come last and are placed first."""
+        """Draw the labels over the boxes; those of the nearest objects are placed first and drawn last."""
         before, self._labels = self._labels, {}
         labels = [
             self._label(before, track_id, name, box, style)
@@ -228,7 +228,7 @@ class Annotator:
         box: NDArray[np.float32],
         style: Style,
     ) -> _Label:
-        """Return a label with identity and class if the box is wide enough, otherwise with the identity.
+        """Return a label with identity and class if the box is wide enough, otherwise with the identity only.
 
         Args:
             before: labels of the previous frame, most of which are reused.
@@ -278,9 +278,9 @@ def _head(box: NDArray[np.float32]) -> Area:
 def _place(
     size: tuple[int, int], box: NDArray[np.float32], frame: tuple[int, int], taken: list[Area], heads: list[Area]
 ) -> Area:
-    """Return the area at a box inside the frame for a label of (height, width).
+    """Return the area inside the frame for a label of (height, width) at a corner of its box.
 
-    It is the first that covers neither another label nor a head, or else the first that covers no other label.
+    Prefer the first area that covers neither another label nor a head, then the first that covers no other label.
     """
     height, width = size
     x1, y1, x2, y2 = np.round(box).astype(int).tolist()

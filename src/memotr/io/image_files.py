@@ -36,17 +36,17 @@ JPEG = ("JPEG", "MPO")
 JPEG_END = b"\xff\xd9"
 JPEG_MARK = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]", re.DOTALL)  # of a segment, or the end; not within coded pixels
 SEVERAL_FRAMES = ("WEBP", "PNG", "GIF", "TIFF")  # formats
-SAMPLED = 8  # images of a folder
-MAX_PIXELS = 200_000_000  # the largest cameras'; a few kilobytes can announce any number
+SAMPLED = 8  # images of a folder or pages of a TIFF from which their bits are determined
+MAX_PIXELS = 200_000_000  # as from the largest cameras; a file of a few kilobytes can announce any number
 MAX_BYTES = 1 << 30  # of a file
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000")  # files have wrong suffixes, too
 _LIMIT = Lock()  # guards Pillow's limit, which all threads share
 _NO_IMAGE = "it is damaged, cut short or not an image; copy it again"
-_NO_KNOWN_TIFF = "it is damaged, or its pixels are not uint8 or uint16; save it so"
+_NO_KNOWN_TIFF = "it is damaged, or its pixels are not uint8 or uint16; save it as one of these"
 
 # Messages of Pillow and OpenCV name no file; the errors raised here do. Both settings are process-wide in these
 # libraries, and images are decoded by several threads: a context around each image would restore them while another
-# thread still needs them, so they are made once.
+# thread still needs them, so they are set once.
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about damaged tags, and about sizes, which MAX_PIXELS limits
 if "OPENCV_LOG_LEVEL" not in os.environ:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -79,12 +79,12 @@ class ImageHeader:
 
 
 class LoadedImage(NamedTuple):
-    """Image as (H, W, 3) uint8 RGB, and what is lost in that.
+    """Image as (H, W, 3) uint8 RGB, with the header and bit depth of its file.
 
     Attributes:
         pixels: the image.
         header: header of its file.
-        bits: number of bits of a file of 16 bits that were scaled to 8; None for files of 8 bits.
+        bits: number of used bits, of a file with 16 bits per value, that were scaled to 8; None for 8 bits per value.
     """
 
     pixels: NDArray[np.uint8]
@@ -93,15 +93,15 @@ class LoadedImage(NamedTuple):
 
 
 def read_image(file: Path, *, upright: bool = False) -> NDArray[np.uint8]:
-    """Read an image as :func:`load_image`, and return its pixels only."""
+    """Read the pixels of an image, as :func:`load_image`."""
     return load_image(file, upright=upright).pixels
 
 
 def load_image(file: Path, *, upright: bool = False) -> LoadedImage:
-    """Read an image as (H, W, 3) uint8 RGB: grey is repeated, alpha dropped, only the first frame or page read.
+    """Read an image as (H, W, 3) uint8 RGB: grey is repeated, alpha dropped, and only the first frame or page read.
 
-    Values of 16 bits are scaled to 8 by the bits that the images of the folder use, so that 12 bits in 16 keep their
-    contrast and a dark image its darkness: :func:`used_bits` of a sample of them, or of this one if it needs more.
+    Values of 16 bits are scaled to 8 by the number of bits in use: :func:`used_bits` of a sample of the folder's
+    images, or of this one if it uses more. So 12-bit images keep their contrast, and dark images stay dark.
 
     Args:
         file: image that OpenCV decodes, of up to ``MAX_PIXELS`` pixels.
@@ -180,16 +180,16 @@ def to_rgb(image: Stored, header: ImageHeader, bits: int | None, *, upright: boo
 
 
 def used_bits(images: Iterable[Stored]) -> int:
-    """Return how many bits the values of images of 16 bits use: 8, 10, 12, 14 or 16, as cameras give them."""
+    """Return the number of bits that the values of 16-bit images use, rounded up to 8, 10, 12, 14 or 16."""
     largest = max((int(image.max()) for image in images), default=0)
     return max(8, 2 * math.ceil(largest.bit_length() / 2))
 
 
 @lru_cache(maxsize=4096)
 def _bits_in(folder: Path) -> int:
-    """Return how many bits a sample of the images of a folder use: one rule for all of them, in any order of reading.
+    """Return the number of bits that a sample of a folder's images use.
 
-    Where images were scaled one by one, dark ones would flicker.
+    All images of the folder are scaled alike; if each had its own scale, a sequence would flicker.
     """
     names: list[str] = []
     with suppress(OSError):
@@ -321,7 +321,7 @@ def _last_number(name: str) -> int | None:
 
 
 def _is_complete(jpeg: bytes) -> bool:
-    """Return whether a JPEG reaches its end mark; bytes after it, such as the film of a motion photo, do not matter."""
+    """Return whether a JPEG has its end marker; bytes after it, such as the video of a motion photo, are allowed."""
     position = 2
     while (mark := JPEG_MARK.search(jpeg, position)) is not None:
         if mark.group() == JPEG_END:

@@ -19,7 +19,7 @@ class ImageSource(Source):
     """Source of image files in the given order, one frame each.
 
     Images of a sequence are read as stored, without the rotation in their EXIF data, as in training and evaluation,
-    because ground truth counts stored pixels. Other images are turned upright, as viewers do. A note says either.
+    because ground truth refers to stored pixels. Other images are turned upright, as in viewers. A note reports either.
 
     Args:
         files: the image files.
@@ -27,7 +27,7 @@ class ImageSource(Source):
         kind: see :class:`Source`.
         fps: see :class:`Source`.
         selection: see :class:`Source`.
-        skip_bad: skip files that cannot be read; None raises an error that does not suggest to skip them.
+        skip_bad: skip files that cannot be read; None: raise an error that does not suggest --skip-bad.
         indices: ascending ``Frame.index`` of each file; None: its position. The selection counts positions.
     """
 
@@ -71,7 +71,7 @@ class ImageSource(Source):
             return
         names = _listed(skipped)
         if len(skipped) == len(chosen):
-            raise UserError(f"not one of the images chosen in {self._files[0].parent} can be read ({names})")
+            raise UserError(f"none of the selected images in {self._files[0].parent} can be read ({names})")
         self.notes.append(f"{self.name}: {len(skipped)} of {len(chosen)} images could not be read ({names})")
 
 
@@ -80,7 +80,7 @@ def _listed(names: list[str]) -> str:
 
 
 class _Oddities:
-    """Images of a source that were not read as they are, for its notes."""
+    """Images of a source that were turned, scaled or read in part, for its notes."""
 
     def __init__(self, source: str, upright: bool) -> None:
         self._source, self._upright = source, upright
@@ -126,8 +126,8 @@ def open_image(file: Path, selection: Selection) -> ImageSource:
 def open_folder(folder: Path, selection: Selection, *, skip_bad: bool) -> ImageSource:
     """Open a folder of images, sorted by number (2 before 10), or a MOT sequence folder (``img1/``, ``seqinfo.ini``).
 
-    The frames of a MOT sequence have the numbers in the names of its images, as in its ground truth: where an image is
-    missing, a number is. Those of other folders are counted.
+    Frames of a MOT sequence are numbered by the names of its images, as in its ground truth, so a missing image leaves
+    a gap in the numbers. Frames of other folders are numbered without gaps.
 
     Raises:
         UserError: there is no image in the folder, or ``seqinfo.ini`` cannot be read.
@@ -146,13 +146,13 @@ def open_folder(folder: Path, selection: Selection, *, skip_bad: bool) -> ImageS
             skip_bad=skip_bad,
         )
         if numbers[0] <= 1 and numbers[-1] - numbers[0] >= len(images):
-            _note_numbers(source, numbers, "results count them without gaps")
+            _note_numbers(source, numbers, "results number the frames without gaps")
         return source
     info = read_seqinfo(info_file)
     for key in ("frameRate", "imDir"):
         if key in info.unusable:
             raise UserError(f"{info_file}: {info.unusable[key]}; correct it, or remove the line")
-    # seqLength is not used: in shortened copies of a data set it still is the length of the full sequence.
+    # seqLength is not used: in shortened copies of a data set it is still the full sequence's length.
     images, numbers = _images_in(sequence / info.image_folder)
     first = min(1, numbers[0])  # images are numbered from 0 or 1
     source = ImageSource(
@@ -165,7 +165,7 @@ def open_folder(folder: Path, selection: Selection, *, skip_bad: bool) -> ImageS
         indices=[number - first for number in numbers],
     )
     if numbers[-1] - first >= len(images):
-        _note_numbers(source, numbers, "results have these numbers")
+        _note_numbers(source, numbers, "results use these numbers")
     return source
 
 

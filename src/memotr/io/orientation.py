@@ -20,7 +20,7 @@ class Orientation:
 
     @classmethod
     def of_matrix(cls, matrix: NDArray[np.float64]) -> Orientation:
-        """Read the display matrix of a video; other than quarter turns are ignored.
+        """Read the display matrix of a video; angles other than quarter turns are ignored.
 
         Args:
             matrix: (2, 2) with rows (a, b), (c, d), which maps stored (x, y) to shown (a·x + c·y, b·x + d·y).
@@ -34,7 +34,7 @@ class Orientation:
 
     @classmethod
     def of_exif(cls, number: int) -> Orientation:
-        """Read the tag Orientation of EXIF and TIFF, 1 to 8; other numbers have no meaning."""
+        """Read the orientation tag of EXIF and TIFF, 1 to 8; other numbers mean no transformation."""
         if not 1 <= number <= 8:
             return cls()
         return cls(number >= 5, number in (2, 3, 6, 7), number in (3, 4, 7, 8))

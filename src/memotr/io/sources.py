@@ -1,4 +1,4 @@
-"""Opening of sources by what a user types: files, folders, cameras, addresses."""
+"""Opening of sources by path, camera number or address."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _open_video(path: Path, selection: Selection, stream: int | None) -> VideoSo
     video.file = path
     if path.is_file() and (films := count_films(path)) > 1:
         video.notes.append(
-            f"{path} is {films} MP4 files one after another, of which only the first is sure to be read; join them "
+            f"{path} is {films} MP4 files one after another, and possibly only the first is read; join them "
             "with `ffmpeg -f concat`"
         )
     return video

@@ -37,8 +37,9 @@ LOST_SECONDS_ALLOWED = 0.5
 LOST_SHARE_ALLOWED = 0.05
 # Per frame: twice 8K. A few bytes can announce any size, and each frame in memory has the announced size.
 MAX_PIXELS = 1 << 26
-# Seconds without a frame. In formats that are made to be joined (MPEG-TS, MPEG-PS, HLS) a longer gap is a joint, as
-# FFmpeg sees it. In others, such as a time lapse in an MP4, every gap is one; time stamps beyond LONGEST are invalid.
+# Seconds without a frame. In formats that can be concatenated (MPEG-TS, MPEG-PS, HLS) a longer gap is a joint of
+# segments, as in FFmpeg. In others, such as a time lapse in an MP4, gaps of any length are genuine, and only time
+# stamps beyond LONGEST are invalid.
 LONGEST_WHERE_JOINED, LONGEST = 10.0, 1e9
 TS_DISCONT: Any = av.format.Flags.ts_discont.value  # flag of these formats
 RESOLUTION = 1e-6  # seconds; time stamps that differ by less are equal
@@ -90,9 +91,9 @@ def open_container(
 
 
 def count_films(file: Path) -> int:
-    """Return the number of MP4 films that were written one after another into a file, as ``cat`` does; else 0 or 1.
+    """Return the number of MP4 files that a file joins, as ``cat`` does: 1 for an ordinary MP4, 0 for other formats.
 
-    FFmpeg skips all but the first without a word, or of fragmented ones some segments.
+    FFmpeg silently skips all but the first, or some segments of fragmented ones.
     """
     films = 0
     with file.open("rb") as stream:
@@ -112,11 +113,11 @@ def count_films(file: Path) -> int:
 
 
 class VideoSource(Source):
-    """Source of video that FFmpeg can decode, without audio, upright; damage is skipped and noted.
+    """Source of the frames of a video that FFmpeg can decode, upright; damage is skipped and noted.
 
     With irregular time stamps, every frame is used: ``Frame.time`` is its true time and ``fps`` the average rate. Where
-    time stamps do not rise, or segments were joined, times go on by one frame interval, and a note says so. Frames
-    before the start are decoded and dropped, because seeking does not count frames.
+    time stamps do not increase, or segments were joined, times advance by one frame interval, and a note reports it.
+    Frames before the start are decoded and dropped, because seeking does not count frames.
 
     Args:
         container: open container.
@@ -166,8 +167,8 @@ class VideoSource(Source):
         longest_gap = LONGEST_WHERE_JOINED if container.format.flags & TS_DISCONT else LONGEST
         self._times = _Times(self._rate, self._stream.time_base, longest_gap)
         self._joints = _Joints(self._stream.time_base, longest_gap)
-        self._harmed = False  # something in the container could not be decoded
-        self._damaged = 0  # frames that could be decoded in part
+        self._undecodable = False  # some packet could not be decoded
+        self._damaged = 0  # number of frames that were decoded in part
         self._error: av.error.FFmpegError | None = None  # error that ended the reading
         self._decoded = self._decode()
         self._first = next(self._decoded, None)
@@ -178,7 +179,7 @@ class VideoSource(Source):
             raise UserError(f"no frame of {place} can be decoded: {reason}")
         if codec.color_trc == PQ:
             self.notes.append(
-                f"{place} is HDR video (PQ), and is read without tone mapping: it looks pale, and less may be found; "
+                f"{place} is HDR video (PQ), read without tone mapping: it looks pale, and objects may be missed; "
                 "convert it to SDR"
             )
         self._orientation = Orientation.of_matrix(_display_matrix(self._first))
@@ -188,7 +189,7 @@ class VideoSource(Source):
 
     def __iter__(self) -> Generator[Frame, None, None]:
         if self._first is None:
-            raise RuntimeError("a video is read once; open it again to read it again")
+            raise RuntimeError("a video can be read only once; open it again")
         frames = enumerate(chain([self._first], self._decoded))
         self._first, times = None, self._times
         index, end = 0, 0.0
@@ -203,7 +204,7 @@ class VideoSource(Source):
                 yield Frame(index, self._orientation.apply(self._pixels(index, frame)), seconds)
         if times.broken:
             self.notes.append(times.note(self._place))
-        self._look_for_loss(index + 1, end)
+        self._note_loss(index + 1, end)
         if index < self.selection.start:
             raise UserError(
                 f"{self._place} ends after {index + 1} frames; start {self.selection.start} is behind the last"
@@ -238,7 +239,7 @@ class VideoSource(Source):
         try:
             frames = self._stream.decode(packet)
         except av.error.FFmpegError:
-            self._harmed = True
+            self._undecodable = True
             return []
         self._damaged += sum(frame.is_corrupt for frame in frames)
         return frames
@@ -248,7 +249,7 @@ class VideoSource(Source):
         try:
             return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
         except (av.error.FFmpegError, ValueError):
-            reason = f"there is no way from {frame.format.name} pixels to RGB; convert the video"
+            reason = f"its {frame.format.name} pixels cannot be converted to RGB; convert the video"
             raise UserError(f"cannot read frame {index} of {self._place}: {reason}") from None
 
     def _count(self) -> int | None:
@@ -277,7 +278,7 @@ class VideoSource(Source):
             return float(stream.start_time * stream.time_base)
         return (self._container.start_time or 0) / av.time_base
 
-    def _look_for_loss(self, read: int, end: float) -> None:
+    def _note_loss(self, read: int, end: float) -> None:
         """Add a note if reading stopped before the announced end or frames were damaged."""
         announced = self._count() if self._stream.frames and not self.live else None
         seconds = None if self.live or self._times.broken else self._seconds()
@@ -287,27 +288,27 @@ class VideoSource(Source):
         else:
             allowed = max(LOST_SECONDS_ALLOWED, LOST_SHARE_ALLOWED * (seconds or 0.0))
             lost = seconds is not None and seconds - end > (LOST_FRAMES_ALLOWED / self._rate if closed else allowed)
-        harmed = lost or self._harmed or self._joints.damaged or self._damaged > 0
-        self.broke_off = self._error is not None and (harmed or not closed)
-        if not self.broke_off and (self.live or not harmed):
+        damaged = lost or self._undecodable or self._joints.damaged or self._damaged > 0
+        self.broke_off = self._error is not None and (damaged or not closed)
+        if not self.broke_off and (self.live or not damaged):
             return
         total = f" of {announced}" if announced is not None else ""
         span = f", {end:.1f} of {seconds:.1f} seconds" if lost and announced is None else ""
-        harm = f", {self._damaged} of them damaged" if self._damaged else ""
+        partly = f", {self._damaged} of them damaged" if self._damaged else ""
         state = f"broke off ({self._reason()})" if self.broke_off else "is damaged or cut short"
-        self.notes.append(f"{self._place} {state}: {read}{total} frames could be read{span}{harm}")
+        self.notes.append(f"{self._place} {state}: {read}{total} frames could be read{span}{partly}")
 
     def _reason(self) -> str:
-        """Return why reading stopped, in words."""
+        """Return the reason why reading stopped, for messages."""
         error = self._error
-        if isinstance(error, av.error.ExitError):  # how a network timeout shows
+        if isinstance(error, av.error.ExitError):  # a network timeout
             return "no more data came"
         if self.kind == "stream" and error is not None and error.errno == errno.EIO:
             return "the connection was closed"
         return "" if error is None else error.strerror or str(error.errno)
 
     def _closed_by_server(self) -> bool:
-        """Return whether reading stopped because a connection was closed that had announced no length.
+        """Return whether reading stopped because the server closed a connection of unknown length.
 
         FFmpeg reports an error, but a complete response of HTTP/1.0 ends in the same way.
         """
@@ -319,18 +320,18 @@ class VideoSource(Source):
 class _Times:
     """Times of a video's frames in seconds since the first, always finite and increasing.
 
-    A frame without a time stamp follows one frame interval after the one before. So does one whose time stamp does not
-    rise, rises by a single tick of a clock that is much faster than the frames (which writers do to stamps that do not
-    rise), or leaps. If the next stamp, too, does not fit those before, but fits this one, segments were joined here,
-    and it counts from here on.
+    A frame without a time stamp follows one frame interval after the previous one. So does one whose time stamp does
+    not increase, jumps ahead, or increases by a single tick of a clock much faster than the frames (some writers
+    correct equal stamps in this way). If the next stamp does not fit the earlier ones either, but fits this one,
+    segments were joined here, and times follow the new stamps.
 
     Args:
         rate: frames per second.
         tick: unit of the time stamps in seconds.
-        longest_gap: seconds; a time stamp this far ahead leaps.
+        longest_gap: seconds; a time stamp this far ahead is a jump.
 
     Attributes:
-        broken: number of frames with such a time stamp.
+        broken: number of frames with a time stamp that does not fit.
     """
 
     def __init__(self, rate: Fraction, tick: Fraction | None, longest_gap: float) -> None:
@@ -361,17 +362,17 @@ class _Times:
         """Return a sentence about the broken time stamps."""
         frames = f"{self.broken} frame{'s' * (self.broken > 1)} (first at frame {self._first_broken})"
         interval = f"one frame interval ({float(1 / self._rate):.3g} s)"
-        return f"{place}: time stamps do not rise, or leap, at {frames}; there the times go on by {interval}"
+        return f"{place}: time stamps do not increase, or jump, at {frames}; there times advance by {interval}"
 
     def _fits(self, time: float) -> bool:
         return self._last is None or self._shortest < time - self._last < self._longest
 
 
 class _Joints:
-    """Search for packets that are marked as incomplete where no segments were joined.
+    """Search for lost packets that are not explained by joined segments.
 
-    MPEG-TS counts its packets. Where a number is missing, something was lost, or another segment begins: with a key
-    frame, and often with time stamps that begin anew.
+    MPEG-TS numbers its packets, and one after a gap is marked as incomplete. Either data was lost, or another segment
+    begins: with a key frame, and often with new time stamps.
 
     Args:
         tick: unit of the time stamps in seconds.
@@ -381,14 +382,14 @@ class _Joints:
     def __init__(self, tick: Fraction | None, longest_gap: float) -> None:
         self._tick = float(tick or 0)
         self._longest = longest_gap
-        self._last: int | None = None  # time stamp of the packet before
-        self._since: int | None = None  # packets since the one that is marked
-        self._key = False  # the marked one is a key frame
+        self._last: int | None = None  # time stamp of the previous packet
+        self._since: int | None = None  # number of packets since the marked one
+        self._key = False  # the marked packet is a key frame
         self._lost = False
 
     @property
     def damaged(self) -> bool:
-        """Something was lost in the packets so far."""
+        """True if data was lost in the packets so far."""
         return self._lost or self._since is not None
 
     def add(self, packet: Packet[av.video.stream.VideoStream]) -> None:
@@ -422,7 +423,7 @@ def _display_matrix(frame: av.video.frame.VideoFrame) -> NDArray[np.float64]:
 
 
 def _frame_rate(stream: av.video.stream.VideoStream) -> Fraction:
-    """Return the average frame rate; containers without one give 0 or the rate of their clock, such as 90,000."""
+    """Return the average frame rate; containers without one have 0 or the rate of their clock, such as 90,000."""
     clock = 1 / stream.time_base if stream.time_base else None
     guesses = [rate for rate in (stream.guessed_rate, stream.base_rate) if rate != clock]
     for rate in (stream.average_rate, *guesses, stream.codec_context.framerate):
@@ -434,9 +435,10 @@ def _frame_rate(stream: av.video.stream.VideoStream) -> Fraction:
 def _choose_stream(
     container: av.container.InputContainer, place: str, number: int | None
 ) -> tuple[av.video.stream.VideoStream, list[str]]:
-    """Return the stream with a number, or the main one with a note about others.
+    """Return the stream of a number, or the main one, with notes about others.
 
-    The main one is FFmpeg's choice, but no cover picture or thumbnail; those of an MP4 may be known by a single frame.
+    The main stream is FFmpeg's choice, except for cover pictures and thumbnails, which in an MP4 may only show by their
+    single frame.
     """
     streams = container.streams.video
     films = [stream for stream in streams if not stream.disposition & NO_FILM]

@@ -1,4 +1,4 @@
-"""Cache of fetched weights: its folder, its locks, and whether anything may be fetched."""
+"""Cache of fetched weights: folder, locks and offline mode."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from memotr.terminal import log
 
 
 def home() -> Path:
-    """Return the folder that ``MEMOTR_HOME`` names, else the platform's folder for caches."""
+    """Return the cache folder: ``MEMOTR_HOME`` if set, otherwise the platform's cache folder."""
     given = os.environ.get("MEMOTR_HOME")
     return Path(given).expanduser().absolute() if given else user_cache_path("memotr", appauthor=False)
 
 
 def is_offline() -> bool:
-    """Return whether ``MEMOTR_OFFLINE`` forbids transfers."""
+    """Return whether ``MEMOTR_OFFLINE`` disables downloads."""
     return os.environ.get("MEMOTR_OFFLINE", "").lower() not in ("", "0", "false", "no", "off")
 
 
 @contextmanager
 def hold(folder: Path, name: str) -> Iterator[None]:
-    """Hold a folder of the cache within the context; wait while another process holds it.
+    """Lock a folder of the cache within the context; wait while another process holds the lock.
 
     Args:
         folder: folder, created if it does not exist.
-        name: name of the weights in it, for the message to those who wait.
+        name: name of the weights in it, for the message while waiting.
 
     Raises:
         UserError: the folder cannot be written.

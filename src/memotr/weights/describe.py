@@ -1,4 +1,4 @@
-"""What ``memotr info`` says of a file of weights."""
+"""Description of weights files for ``memotr info``."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def describe(path: str | Path) -> dict[str, str]:
     """Return topic → text about kind, content and use of a weights file, in the order of display.
 
     Args:
-        path: of the file, a name of weights, which is not fetched for this, or a ``hf://owner/name``.
+        path: path of the file, name of weights (which are not fetched for this), or ``hf://owner/name``.
 
     Raises:
-        UserError: missing, damaged, or nothing that is known here.
+        UserError: the file is missing, damaged or of an unknown kind.
     """
     entry = None if Path(path).is_file() else named_weights().get(str(path))
     if entry is not None and present_file(entry) is None:
@@ -63,7 +63,7 @@ def describe(path: str | Path) -> dict[str, str]:
 
 
 def about(entry: NamedWeights) -> dict[str, str]:
-    """Return what the registry knows of some weights as texts by topic."""
+    """Return topic → text about an entry of the registry."""
     published = (
         f"{target}: {', '.join(f'{metric} {value}' for metric, value in scores.items())}"
         for target, scores in entry.published.items()
@@ -81,18 +81,18 @@ def _tracker(checkpoint: Checkpoint, path: str) -> dict[str, str]:
     inferred = infer_config(checkpoint.state, path)
     try:
         config, origin = find_config(checkpoint)
-        apart = differences(inferred, config)
+        differing = differences(inferred, config)
     except UserError as error:
-        config, origin, apart = inferred, str(error), {}
-    if apart:
-        origin += f"; it does not fit: {in_words(apart)}"
+        config, origin, differing = inferred, str(error), {}
+    if differing:
+        origin += f"; it does not fit: {in_words(differing)}"
     quoted = shlex.quote(path)
     use = f"memotr track SOURCE --checkpoint {quoted}"
     if checkpoint.kind is Kind.TRAINING:
         use += f", or to go on training: memotr train ... --resume {quoted}"
     return {
-        **_network(inferred if apart else config),
-        "classes": in_short(inferred if "classes" in apart else config)["classes"],
+        **_network(inferred if differing else config),
+        "classes": in_short(inferred if "classes" in differing else config)["classes"],
         **_tensors(checkpoint),
         **{topic: text for topic, text in in_short(config).items() if topic in ("tracking", "domain")},
         "configuration": origin,
@@ -110,12 +110,12 @@ def _backbone(checkpoint: Checkpoint) -> dict[str, str]:
     shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.state.items()}
     use = f"memotr train ... model.backbone.weights={shlex.quote(str(checkpoint.path))}"
     if "layer1.0.conv3.weight" not in shapes:
-        use = "nothing takes it: memotr's ResNet has blocks of three convolutions (ResNet-50 and larger)"
+        use = "none: memotr's ResNet has blocks of three convolutions (ResNet-50 and larger)"
     return {"backbone": _resnet(shapes, ""), **_tensors(checkpoint), "use": use}
 
 
 def in_short(config: Config) -> dict[str, str]:
-    """Return topic → text about a tracker, from its configuration."""
+    """Return topic → text about a tracker's configuration."""
     t = config.tracking
     domain = domain_of(config)
     return {

@@ -1,4 +1,4 @@
-"""Weights in repositories of the Hugging Face Hub, by addresses such as ``hf://owner/name``."""
+"""Download of weights from the Hugging Face Hub by addresses such as ``hf://owner/name``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from memotr.weights.cache import home, is_offline
 from memotr.weights.huggingface import CONFIG
 
 HUB = "hub"
-"""Folder of the cache that the Hub's library keeps."""
+"""Folder of the cache that huggingface_hub manages."""
 
 WEIGHTS = "model.safetensors"
 LARGEST = 8 * 10**9
-"""Size in bytes beyond which nothing is fetched, whatever a server offers."""
+"""Largest size in bytes of a file to fetch."""
 
 # One slash where an address has passed through a pathlib.Path.
 ADDRESS = re.compile(r"hf:/{1,2}(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?(/(?P<file>[\w./-]+))?")
@@ -32,12 +32,12 @@ class HubAddress(NamedTuple):
 
 
 def is_hub_address(text: str) -> bool:
-    """Return whether a text is meant as an address on the Hub."""
+    """Return whether a text is an address on the Hub, valid or not."""
     return text.startswith("hf:/")
 
 
 def parse_address(text: str) -> HubAddress:
-    """Return the parts of an address. Raises UserError if it has another form."""
+    """Return the parts of an address. Raises UserError if it is malformed."""
     found = ADDRESS.fullmatch(text)
     if found is None or ".." in text:
         raise UserError(f"{_shown(text)}: expected hf://OWNER/NAME, hf://OWNER/NAME@REVISION or hf://OWNER/NAME/FILE")
@@ -47,11 +47,11 @@ def parse_address(text: str) -> HubAddress:
 def hub_file(text: str, largest: int = LARGEST) -> Path:
     """Fetch a file of a repository into the cache unless the cache has it, and return its path.
 
-    The Hub's own library does the transfer: it resumes, holds locks, and asks each time whether the file has changed.
+    huggingface_hub does the transfer: it resumes, locks, and checks each time for a newer version of the file.
 
     Args:
         text: ``hf://owner/name``, whose file is model.safetensors, or ``hf://owner/name/file``.
-        largest: most bytes to accept.
+        largest: largest accepted size in bytes.
 
     Raises:
         UserError: the address is malformed, there is no such repository or file, it cannot be reached and is not in
@@ -60,7 +60,7 @@ def hub_file(text: str, largest: int = LARGEST) -> Path:
     address, text = parse_address(text), _shown(text)
     path = _fetch(text, address, largest)
     if address.file == WEIGHTS:
-        with suppress(UserError):  # only a detector of transformers has settings, and needs them beside its weights
+        with suppress(UserError):  # only detectors of transformers have and need a config.json
             _fetch(text, address._replace(file=CONFIG), largest)
     return path
 

@@ -1,4 +1,4 @@
-"""Names and shapes that a file of named weights must have: those of the network of its preset."""
+"""Check of downloaded weights: names and shapes of the tensors must be those of the preset's network."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def check_manifest(entry: NamedWeights, file: Path) -> None:
 
 
 def manifest_of(entry: NamedWeights) -> Shapes:
-    """Return name → shape of all tensors; those of a detector by the names that they have in a tracker."""
+    """Return name → shape of all tensors of an entry; a detector's tensors have their names in a tracker."""
     config = load_config(entry.preset)
     if entry.kind is Kind.TRACKER:
         return _shapes(published_state(build_model(config)))

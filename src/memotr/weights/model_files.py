@@ -34,9 +34,9 @@ from memotr.weights.registry import domain_of, named_weights
 from memotr.weights.tensor_files import cast, write_safetensors
 
 PUBLISHED_CONFIGS = ("config.yaml", "train/config.yaml", "train/train.yaml")
-"""Places of the configuration beside a checkpoint; versions of the authors' code wrote the last two."""
+"""Paths of the configuration relative to a checkpoint's folder; versions of the authors' code wrote the last two."""
 
-SMALL = 10_000_000  # number of parameters that a network may have for any file
+SMALL = 10_000_000  # number of parameters up to which a network is not compared with the size of the file
 
 INFERRED = "inferred from the weights"
 """Origin of a configuration that was not found, for messages."""
@@ -55,7 +55,7 @@ def load_model(
     Args:
         weights: a checkpoint (the authors' files, ours, or a bare state dict of either), a name of weights
             ("dancetrack"; ``memotr weights list`` shows all), or a repository of the Hugging Face Hub
-            ("hf://owner/name"). What is not here is fetched once.
+            ("hf://owner/name"). Named weights and repositories are downloaded at first use.
         config: configuration, path of its YAML file, or name of a preset. None: the configuration in the file; else
             in ``<checkpoint>.yaml``, ``config.yaml`` or ``train/config.yaml`` beside it (where the authors' code
             writes it); else inferred from names and shapes, with published values for the rest.
@@ -81,8 +81,8 @@ def open_model(
     device: str | torch.device = "auto",
     kernel: Kernel = "auto",
 ) -> MeMOTR:
-    """Load a tracker as :func:`load_model`, for callers that know what it will track."""
-    place = choose_device(device)
+    """Load a tracker as :func:`load_model`, but without the warning about its training data."""
+    target = choose_device(device)
     checkpoint = read_tracker(weights)
     found, origin = find_config(checkpoint, config, settings)
     if origin == INFERRED:
@@ -91,15 +91,15 @@ def open_model(
             "guessed (memotr info shows them); --config gives others",
             stacklevel=3,
         )
-    return fill_model(checkpoint, found, origin).to(place).eval().set_kernel(kernel)
+    return fill_model(checkpoint, found, origin).to(target).eval().set_kernel(kernel)
 
 
 def save_model(model: MeMOTR, path: str | Path, *, epoch: int | None = None, dtype: torch.dtype | None = None) -> None:
-    """Write a tracker and its configuration into one safetensors file that :func:`load_model` takes.
+    """Write a tracker and its configuration into one safetensors file for :func:`load_model`.
 
     Args:
         model: model on any device.
-        path: file to write; its folder is made, and the file appears once it is complete.
+        path: file to write; its folder is created, and the file appears once it is complete.
         epoch: number of trained epochs, for ``memotr info``.
         dtype: type of the tensors in the file, ``torch.float16`` for half the size; they are loaded as float32.
 
@@ -125,7 +125,7 @@ def model_state(model: MeMOTR, dtype: torch.dtype | None, path: Path) -> dict[st
 
 
 def choose_device(name: str | torch.device) -> torch.device:
-    """Return the device with a name; "auto" is CUDA if available, otherwise the CPU.
+    """Return the device of a name; "auto" is CUDA if available, otherwise the CPU.
 
     Raises:
         UserError: the device is not available.
@@ -155,7 +155,7 @@ def read_weights(weights: str | Path) -> Checkpoint:
     """Read weights of any kind: a file or folder, weights known by name, or ``hf://owner/name``.
 
     Raises:
-        UserError: there are none, or they cannot be fetched.
+        UserError: the weights do not exist or cannot be fetched.
     """
     return read_checkpoint(weights_file(weights))
 
@@ -180,7 +180,7 @@ def find_config(
     """Return the configuration of a tracker's checkpoint, with settings (``key=value``) replaced, and its origin.
 
     Raises:
-        UserError: it is invalid, or becomes invalid by a setting.
+        UserError: the configuration or a setting is invalid.
     """
     found, origin = _find_config(checkpoint, given)
     return (make_config(found.model_dump(mode="json"), origin, list(settings)) if settings else found), origin
@@ -215,7 +215,7 @@ def fill_model(checkpoint: Checkpoint, config: Config, origin: str) -> MeMOTR:
     load_published(model, state)
     if checkpoint.settings is None and heads_are_a_guess(config.model) and origin == INFERRED:
         warnings.warn(
-            f"{checkpoint.path}: the number of attention heads leaves no trace in the weights and was taken to be "
+            f"{checkpoint.path}: the number of attention heads is not stored in the weights and was guessed as "
             f"{config.model.num_heads}; give the configuration if that is wrong",
             stacklevel=4,
         )
@@ -226,7 +226,9 @@ def _load_neighbour(candidate: Path, checkpoint: Path) -> Config:
     try:
         return load_config(candidate)
     except UserError as error:
-        raise UserError(f"{error} (read because it lies with {checkpoint.name}; name another configuration)") from None
+        raise UserError(
+            f"{error} (read because it is in the folder of {checkpoint.name}; name another configuration)"
+        ) from None
 
 
 def _check_available(device: torch.device) -> None:
@@ -237,15 +239,15 @@ def _check_available(device: torch.device) -> None:
     if count == 0:
         raise UserError(f"device {device}: PyTorch finds none on this machine; take cpu or auto")
     if (device.index or 0) >= count:
-        there = ", ".join(f"{device.type}:{i}" for i in range(count))
-        raise UserError(f"device {device}: not there; devices are {there}")
+        available = ", ".join(f"{device.type}:{i}" for i in range(count))
+        raise UserError(f"device {device}: does not exist; available are {available}")
 
 
 def _check_size(checkpoint: Checkpoint, config: Config, origin: str) -> None:
     """Raise UserError if a network would be far larger than the file, before memory is allocated."""
-    wanted, there = expected_parameters(config), count_parameters(checkpoint.state)
-    if wanted > 2 * there + SMALL:
-        sizes = f"about {wanted:,} parameters, of which it has {there:,}"
+    expected, found = expected_parameters(config), count_parameters(checkpoint.state)
+    if expected > 2 * found + SMALL:
+        sizes = f"the network has about {expected:,} parameters, the file {found:,}"
         raise _misfit(checkpoint.state, checkpoint, config, origin, sizes)
 
 
@@ -271,6 +273,6 @@ def _misfit(state: Mapping[str, Tensor], checkpoint: Checkpoint, config: Config,
     except UserError:
         cause = ""
     if not cause and origin == INFERRED and config.model.backbone.transformers_type is not None:
-        cause = "names and shapes do not show the config of its backbone; give the configuration of its training"
+        cause = "names and shapes do not determine the backbone's settings; give the configuration of its training"
     cause = cause or f"the file is incomplete or of a modified network; {found}"
     return UserError(f"{checkpoint.path}: does not fit the configuration ({origin}): {cause}")

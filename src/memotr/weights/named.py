@@ -1,4 +1,4 @@
-"""Weights by name: found where they ship, else fetched once into a cache and checked at each use."""
+"""Named weights: files of the package or downloads in a cache, checked at each use."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from memotr.weights.tensor_files import check_file
 from memotr.weights.transfer import host_of, page_of, transfer
 
 RECORD = "fetched.json"
-"""File beside fetched weights with their hash. It outlives them, so that other bytes of the same name are noticed."""
+"""File with the hash of fetched weights. It is kept when they are removed, so that a changed file is detected."""
 
 AGAIN = "the next use fetches it again"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 
 
 def weights_file(given: str | Path) -> Path:
-    """Return the file of weights that a user names; fetch it if it is known by name and not here.
+    """Return the weights file that a user names; fetch named weights that are not in the cache.
 
     Args:
         given: path of a file or folder; else a name of the registry, or an address ``hf://owner/name``.
 
     Raises:
-        UserError: no weights have this name, they cannot be fetched, or the fetched file is not the known one.
+        UserError: no weights have this name, they cannot be fetched, or the fetched file has another hash.
     """
     text, path = str(given), Path(given)
     if is_hub_address(text):
@@ -54,14 +54,14 @@ def weights_file(given: str | Path) -> Path:
         return path
     if path.is_dir() and any(file.suffix in SUFFIXES for file in path.iterdir()):
         raise UserError(
-            f"{text}: the name of weights, and here a folder that holds some; name the file in the folder, or for the "
-            f"others the path that `memotr weights where {text}` prints"
+            f"{text}: is both a name of weights and a folder with weights; name the file in the folder, or for the "
+            f"named weights the path that `memotr weights where {text}` prints"
         )
     return file_of(entry)
 
 
 def file_of(entry: NamedWeights) -> Path:
-    """Return the file of an entry, checked; fetch it if it is not here."""
+    """Return the checked file of an entry; fetch it if it is not in the cache."""
     file = present_file(entry)
     if file is None:
         return fetch(entry)
@@ -90,10 +90,10 @@ def fetch(entry: NamedWeights, given: Path | None = None) -> Path:
 
     Args:
         entry: weights that do not ship.
-        given: copy this file, which was downloaded by other means.
+        given: file downloaded by other means, to copy instead; None downloads.
 
     Raises:
-        UserError: no place sends the file, or it is not the known one.
+        UserError: no address sends the file, or it has another hash.
     """
     target = folder_of(entry) / entry.file
     with hold(target.parent, entry.name):
@@ -109,7 +109,7 @@ def fetch(entry: NamedWeights, given: Path | None = None) -> Path:
 
 
 def clear(entry: NamedWeights) -> int:
-    """Remove what was fetched of an entry, but not its hash; return the number of bytes that were freed."""
+    """Remove the fetched files of an entry except its hash; return the number of bytes freed."""
     folder = folder_of(entry)
     if not folder.is_dir():
         return 0
@@ -122,7 +122,7 @@ def clear(entry: NamedWeights) -> int:
 
 
 def clear_hub() -> int:
-    """Remove what was fetched from the Hugging Face Hub; return the number of bytes that were freed."""
+    """Remove all files from the Hugging Face Hub; return the number of bytes freed."""
     folder = home() / HUB
     files = [file for file in folder.rglob("*") if file.is_file() and not file.is_symlink()]
     freed = sum(file.stat().st_size for file in files)
@@ -132,7 +132,7 @@ def clear_hub() -> int:
 
 
 def _fetch(entry: NamedWeights, target: Path) -> None:
-    """Fetch the file from the first place that sends the right one."""
+    """Fetch the file from the first address that sends the expected one."""
     if is_offline():
         by_hand = _by_hand(entry, entry.places[0])
         raise UserError(f"{entry.name}: not fetched yet, and MEMOTR_OFFLINE is set; unset it, or {by_hand}")
@@ -153,7 +153,7 @@ def _by_hand(entry: NamedWeights, place: str) -> str:
 
 
 def _accept(entry: NamedWeights, draft: Path, target: Path, origin: str) -> None:
-    """Give a new file its name if it is the known one, or else remove it and raise UserError."""
+    """Move a new file to its place if it is the expected one, otherwise remove it and raise UserError."""
     try:
         if reason := _refusal(entry, draft):
             raise UserError(f"{origin} {reason}")
@@ -164,7 +164,7 @@ def _accept(entry: NamedWeights, draft: Path, target: Path, origin: str) -> None
 
 
 def _refusal(entry: NamedWeights, file: Path) -> str | None:
-    """Return why a file is not that of an entry, None if it is. The first file that fits becomes the known one."""
+    """Return why a file is not the expected one, or None; without a known hash, record that of the first that fits."""
     record = folder_of(entry) / RECORD
     before = _read_record(record)
     try:
@@ -188,28 +188,26 @@ def _refusal(entry: NamedWeights, file: Path) -> str | None:
     if digest == before["sha256"]:
         return None
     return (
-        f"has the SHA-256 {digest}, not {before['sha256']} as the file fetched on {before['fetched']}; "
+        f"has the SHA-256 {digest}, not {before['sha256']} like the file fetched on {before['fetched']}; "
         f"if its authors have replaced it, remove {record}"
     )
 
 
 def _read_record(file: Path) -> Mapping[str, Any] | None:
-    """Return the record of the first file that was fetched, None without one."""
+    """Return the record of the file that was fetched first; None if there is none."""
     if not file.is_file():
         return None
     try:
         record = read_json(file)
     except DocumentError as error:
-        raise UserError(f"{error}; remove it to take the next file that fits as the known one") from None
+        raise UserError(f"{error}; remove it to record the hash of the next fetched file") from None
     if not isinstance(record, dict) or not {"sha256", "fetched"} <= record.keys():
-        raise UserError(
-            f"{file}: has no sha256 and fetched; remove it to take the next file that fits as the known one"
-        )
+        raise UserError(f"{file}: has no sha256 and fetched; remove it to record the hash of the next fetched file")
     return record
 
 
 def _write_settings(entry: NamedWeights, file: Path) -> None:
-    """Write a tracker's published settings beside its file, where every reader of weights finds them."""
+    """Write a tracker's published settings next to its file, where :func:`load_model` finds them."""
     beside, settings = file.with_suffix(".yaml"), preset_text(entry.preset)
     if entry.kind is Kind.TRACKER and not (beside.is_file() and beside.read_text(encoding="utf-8") == settings):
         with replacing(beside) as draft:

@@ -1,4 +1,4 @@
-"""Publishing of trackers on the Hugging Face Hub, and loading of published ones."""
+"""Upload of trackers to the Hugging Face Hub and loading of published ones."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def push_to_hub(
         licence: identifier of the licence for the card, such as ``apache-2.0``.
         private: create the repository as a private one.
         epoch: number of trained epochs, for ``memotr info``.
-        token: access token with the right to write; None: that of the login.
+        token: access token with write permission; None: that of the login.
 
     Raises:
-        UserError: the Hub refuses, cannot be reached, or ``MEMOTR_OFFLINE`` is set.
+        UserError: the Hub refuses or cannot be reached, or ``MEMOTR_OFFLINE`` is set.
     """
     address = f"hf://{repo}"
     if parse_address(address).repo != repo:
@@ -70,7 +70,7 @@ def push_to_hub(
 
 
 def from_pretrained(repo: str, **options: Any) -> MeMOTR:
-    """Load a tracker that :func:`push_to_hub` has published.
+    """Load a tracker from the Hugging Face Hub, as :func:`push_to_hub` publishes it.
 
     Args:
         repo: ``owner/name``, or ``owner/name@revision``.
@@ -83,7 +83,7 @@ def from_pretrained(repo: str, **options: Any) -> MeMOTR:
 
 
 def model_card(model: MeMOTR, repo: str, licence: str | None = None) -> str:
-    """Return a model card in Markdown: what the tracker is, what it was trained on, and how to use it."""
+    """Return a model card in Markdown: description, training data and usage of the tracker."""
     head = {"library_name": "memotr", "tags": ["multi-object-tracking", "memotr"]} | (
         {"license": licence} if licence else {}
     )

@@ -1,4 +1,4 @@
-"""Registry of the weights that are known by name."""
+"""Registry of named weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from memotr.weights.checkpoint import Kind
 
 REGISTRY = "registry.yaml"
 SYNTHDANCE = "SynthDance"
-"""Name of the generated data set in the settings of a training."""
+"""Folder name of the generated data set in training settings."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class NamedWeights:
         kind: tracker or detector.
         preset: preset with the published settings; the file must fit its network exactly.
         file: file name, in the cache or in the package.
-        trained_on: training data, in words.
-        good_for: what to use the weights for, in words.
-        licence: licence of the file, in words.
-        source: page or document that says where the weights come from.
+        trained_on: description of the training data.
+        good_for: description of suitable uses.
+        licence: description of the licence of the file.
+        source: page or document on the origin of the weights.
         places: addresses to fetch the file from, the best first: ``gdrive://ID``, ``hf://OWNER/NAME/FILE`` or
             ``https://…``; empty if the file ships with the package.
         published: name of a benchmark split → published metrics, in percent except counts.
@@ -70,14 +70,14 @@ def named_weights() -> Mapping[str, NamedWeights]:
 
 
 def domain_of(config: Config) -> str | None:
-    """Return what weights with these settings are limited to, in words; None unless all training data was generated."""
+    """Return a warning text for weights trained on generated data only; None for others."""
     if all(PurePath(source.path).name == SYNTHDANCE for source in config.data.train):
         return f"generated dancers only ({SYNTHDANCE}); for people in real video: memotr weights fetch dancetrack"
     return None
 
 
 def unknown_name(name: str) -> UserError:
-    """Return the error for a text that is neither a file nor a name of weights; it names the nearest name."""
+    """Return the error for a text that is neither a file nor a name of weights; it suggests the nearest name."""
     known = named_weights()
     near = difflib.get_close_matches(name.lower(), known, n=1)
     if name in preset_names():

@@ -21,7 +21,7 @@ from torch import Tensor
 from memotr.errors import UserError, first_line
 from memotr.files import replacing
 
-_MISTAKEN = {
+_NOT_WEIGHTS = {
     b"<": "is a web page, not a checkpoint: the link led to a login or confirmation page; download it in a browser",
     b"version https://git-lfs": "is a Git LFS pointer, not the file itself: fetch it with `git lfs pull`",
     b"\x1f\x8b": "is compressed (gzip): unpack it and pass the file inside",
@@ -44,7 +44,7 @@ _NUMBERS = _INTEGERS | {"f2": "<e", "f4": "<f", "f8": "<d"}
 
 
 class _Dropped:
-    """Stand-in for a value that nothing needs, such as a path: its content is dropped."""
+    """Stand-in for a value that is not used, such as a path: its content is dropped."""
 
     def __init__(self, *_: object) -> None:
         pass
@@ -77,16 +77,18 @@ _STAND_INS: list[Any] = [
     *((_Dropped, f"numpy.{core}.multiarray._reconstruct") for core in ("_core", "core")),
     *((_Dropped, f"pathlib.{name}") for name in ("PosixPath", "WindowsPath", "_local.PosixPath", "_local.WindowsPath")),
 ]
-"""Classes and functions that a file may name besides PyTorch's, and what is called in their place.
+"""Classes and functions that a file may name besides PyTorch's, with their replacements.
 
 NumPy's own functions would take sizes and memory layouts from the file unchecked.
 """
 
 
 def check_file(path: Path) -> None:
-    """Raise UserError for files that are not weights; the message says what they are."""
+    """Raise UserError for files that are not weights; the message names their kind."""
     if path.suffix in EXPORTED and path.is_file():
-        raise UserError(f"{path}: is an exported tracker, which `memotr track` runs; give the weights it was made from")
+        raise UserError(
+            f"{path}: is an exported tracker, for `memotr track` only; give the weights that it was exported from"
+        )
     try:
         with path.open("rb") as file:
             head = file.read(256)
@@ -96,9 +98,9 @@ def check_file(path: Path) -> None:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if not head:
         raise UserError(f"{path}: is empty; download it again")
-    for beginning, what in _MISTAKEN.items():
+    for beginning, description in _NOT_WEIGHTS.items():
         if head.lstrip().startswith(beginning):
-            raise UserError(f"{path}: {what}")
+            raise UserError(f"{path}: {description}")
     if head.startswith(b"PK"):
         _check_zip(path)
 
@@ -150,7 +152,7 @@ def read_torch(path: Path) -> Any:
 
 
 def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
-    """Raise UserError if values of a tensor are NaN or infinite: a tracker with them finds nothing."""
+    """Raise UserError if values of a tensor are NaN or infinite, because such a tracker detects nothing."""
     broken = [name for name, t in state.items() if t.is_floating_point() and t.itemsize > 1 and not t.isfinite().all()]
     if broken:
         listed = ", ".join(broken[:2]) + (", ..." if len(broken) > 2 else "")
@@ -181,8 +183,8 @@ def write_torch(path: Path, payload: Any) -> None:
         try:
             torch.save(payload, file)
         except RuntimeError as error:
-            # PyTorch reports its incomplete archive instead of what interrupted it: a full disk, or an error or
-            # KeyboardInterrupt from a signal handler.
+            # PyTorch reports an incomplete archive instead of the cause: a full disk, or an error or KeyboardInterrupt
+            # from a signal handler.
             raise error.__context__ or error from None
 
 
@@ -217,7 +219,7 @@ def _check_zip(path: Path) -> None:
                 raise UserError(f"{path}: is an ordinary zip archive; unpack it and pass the checkpoint inside")
             if "constants.pkl" in pickles:
                 raise UserError(
-                    f"{path}: is a TorchScript program, not a checkpoint; pass the weights that it was made of"
+                    f"{path}: is a TorchScript program, not a checkpoint; pass the weights that it was made from"
                 )
             member = stored_members(archive)[pickles["data.pkl"]]
             if member.file_size > _LARGEST_PICKLE:

@@ -1,4 +1,4 @@
-"""Transfer of a file of weights from Google Drive, a web address or the Hugging Face Hub; interrupted ones go on."""
+"""Resumable download of weights files from Google Drive, a web address or the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from memotr.weights.hub import LARGEST, hub_file, is_hub_address
 
 RETRIES, TIMEOUT = 4, 60  # seconds without data
 NOT_RESUMED = "byte range"
-"""Part of gdown's message about a server that does not send the missing rest of a file."""
+"""Part of gdown's message about a server that cannot resume a download."""
 
 
 def page_of(place: str) -> str:
-    """Return the address at which a browser gets the file of a place."""
+    """Return the web address of a place, for a browser."""
     scheme, _, rest = place.partition("://")
     return f"https://drive.google.com/uc?id={rest}" if scheme == "gdrive" else place
 
@@ -28,15 +28,15 @@ def host_of(place: str) -> str:
 
 
 def transfer(place: str, target: Path, title: str, largest: int = LARGEST) -> None:
-    """Fetch a file with a progress bar. Bytes of an earlier, interrupted transfer are kept and the rest is requested.
+    """Download a file with a progress bar, resuming an earlier transfer that was interrupted.
 
-    No credentials are sent, but to the Hugging Face Hub its user's token.
+    No credentials are sent, except the user's token to the Hugging Face Hub.
 
     Args:
         place: ``gdrive://ID``, ``hf://OWNER/NAME/FILE`` or the address of a file.
         target: file that appears once it is complete, in an existing folder that no other process uses.
         title: text before the progress bar.
-        largest: most bytes to accept.
+        largest: largest accepted size in bytes.
 
     Raises:
         UserError: a library is missing, the server cannot be reached or sends no file, or the file is too large.
@@ -87,6 +87,6 @@ def transfer(place: str, target: Path, title: str, largest: int = LARGEST) -> No
 
 
 def drop_parts(target: Path) -> None:
-    """Remove what unfinished transfers left beside a target."""
+    """Remove the partial files of unfinished transfers to a target."""
     for part in target.parent.glob(f"{target.name}*.part"):
         part.unlink()
