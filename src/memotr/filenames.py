@@ -48,6 +48,6 @@ def is_inside(path: str) -> bool:
 
 def clean_filename(name: str) -> str:
     """Return the name of a source as a usable file name, with ``_`` in place of unusable characters."""
-    clean = re.sub(r"[/\\]", "_", UNPRINTABLE.sub("_", name)).strip()
+    clean = re.sub(r"[/\\]|(?<=^[A-Za-z]):", "_", UNPRINTABLE.sub("_", name)).strip()
     clean = clean.encode()[:LONGEST].decode(errors="ignore")
     return "_" if unusable(clean) else clean

@@ -42,6 +42,9 @@ Protocol = Literal["auto", "mot", "mot15", "mot16", "mot17", "mot20", "bdd100k"]
 SubmissionFormat = Literal["dancetrack", "sportsmot", "mot16", "mot17", "mot20", "bdd100k"]
 """Benchmark whose server takes an archive of results."""
 
+Reproduction = Literal["dancetrack-val", "dancetrack-test", "mot17-test", "synthdance-test"]
+"""Published result that ``memotr reproduce`` makes again."""
+
 Detector = Literal["DPM", "FRCNN", "SDP"]
 """Detector in the name of each of MOT17's three copies of a video."""
 

@@ -153,13 +153,14 @@ def test_sizes_that_differ(tmp_path: Path) -> None:
 
 def test_rotated_images_are_noted(tmp_path: Path) -> None:
     write_sequence(tmp_path / "a", Scene(length=3))
-    file = tmp_path / "a" / "img1" / "000001.jpg"
+    folder = tmp_path / "a" / "img1"
     exif = Image.Exif()
     exif[0x0112] = 8
-    Image.fromarray(read_image(file)).save(file, exif=exif)
+    for name in ("000002.jpg", "000003.jpg"):
+        Image.fromarray(read_image(folder / name)).save(folder / name, exif=exif)
     (note,) = check(tmp_path).problems.notes
-    assert note.file == file
-    assert "EXIF" in note.message
+    assert str(note).startswith(f"{folder}: 000002.jpg: has an EXIF rotation, which training ignores")
+    assert str(note).endswith("(also 000003.jpg; 2 in all)")
 
 
 def test_tracks_that_change_their_class(tmp_path: Path) -> None:

@@ -104,6 +104,15 @@ def test_trail_follows_the_foot_and_fades() -> None:
     assert not changed(image)[100:145, 20:180].any()
 
 
+def test_trail_scales_with_the_frames() -> None:
+    """A person who stands still leaves no trail, also where the frames grow, as in joined segments."""
+    annotator = Annotator()
+    annotator.annotate(grey(), make_tracks([[50, 40, 90, 150]]))
+    drawn = annotator.annotate(grey(2 * HEIGHT, 2 * WIDTH), make_tracks([[100, 80, 180, 300]]))
+    assert not changed(drawn)[310:].any()
+    assert not changed(drawn)[100:290, 110:170].any()
+
+
 def test_trail_of_a_lost_track_fades_away() -> None:
     annotator = Annotator(trail_length=10)
     for x in range(0, 100, 10):

@@ -79,3 +79,20 @@ def test_the_explanation_names_thresholds_and_classes():
         "the model may not know what is seen here (its classes: person, car) or need more training, or the thresholds "
         "are too high"
     )
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.50001])
+def test_scores_at_a_threshold_reach_it(threshold):
+    output, tracks = random_output(1, 1), random_tracks(1).replace(disappear_time=torch.tensor([0]))
+    output.logits.zero_()  # scores of exactly 0.5
+    choice = gate(output, tracks, det_thresh=threshold, track_thresh=threshold, miss_tolerance=30, next_id=4)
+    assert choice.birth_ids.tolist() == ([4] if threshold == 0.5 else [])
+    assert choice.disappear_time.tolist() == ([0] if threshold == 0.5 else [1])
+
+
+def test_of_equal_scores_the_first_queries_are_born():
+    output, tracks = random_output(40, 0), random_tracks(0)
+    output.logits.zero_()
+    output.logits[35] = 1
+    choice = gate(output, tracks, det_thresh=0.5, track_thresh=0.5, miss_tolerance=2, next_id=0, max_tracks=4)
+    assert choice.births.tolist() == [0, 1, 2, 35]

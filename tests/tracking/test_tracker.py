@@ -172,3 +172,14 @@ def test_what_is_no_source(source, error, words):
     for channels in ("rgb", "bgr"):
         with pytest.raises(error, match=words):
             list(Tracker(tiny_model()).track(source, channels=channels))
+
+
+def test_what_is_reported_exceeds_its_limits():
+    """A box of exactly ``min_area``, or with a score of exactly ``result_thresh``, is not reported."""
+    tracker = Tracker(tiny_model(), min_area=256, result_thresh=0.5)
+    prepared = tracker.prepare(np.zeros((64, 64, 3), np.uint8))
+    pairs = [(0.25, 0.9), (0.26, 0.5), (0.26, 0.51), (0.24, 0.9)]  # height and score; the width is 16 pixels
+    table = np.array([[0, 0, 0.25, height, score, k, 0] for k, (height, score) in enumerate(pairs)])
+    found = tracker._report(table, prepared)
+    assert found.ids.tolist() == [2]
+    np.testing.assert_array_equal(found.boxes, np.array([[0, 0, 16, 64 * 0.26]], np.float32))

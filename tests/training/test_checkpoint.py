@@ -190,6 +190,28 @@ def test_other_files_are_told_what_takes_them(tmp_path):
         read_state(tmp_path)
 
 
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), RuntimeError("DataLoader worker (pid 7) is killed")])
+def test_what_interrupts_the_writing_of_a_checkpoint_is_raised(tmp_path, monkeypatch, interruption):
+    """PyTorch raises another error when it closes the incomplete archive."""
+    model = tiny_model()
+    write_state(tmp_path / LAST, state_of(model, steps=1))
+
+    def save(_payload, file):
+        file.write(b"PK")
+        try:
+            raise interruption
+        finally:
+            raise RuntimeError("unexpected pos 1683520 vs 1683408")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(type(interruption)) as error:
+        write_state(tmp_path / LAST, state_of(model, steps=2))
+    assert error.value is interruption
+    monkeypatch.undo()
+    assert read_state(tmp_path).progress.steps == 1
+    assert [path.name for path in tmp_path.iterdir()] == [LAST]
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -219,6 +241,20 @@ class TestMovingAverage:
             decay = min(0.6, (1 + n) / (10 + n))
             expected = decay * expected + (1 - decay) * model.weight.detach()
         torch.testing.assert_close(average.average["weight"], expected)
+
+    def test_follows_statistics_too(self):
+        model = torch.nn.BatchNorm1d(3)
+        average = MovingAverage(model, 0.5)
+        for n in range(1, 5):
+            model.running_mean.fill_(n)
+            average.update(model)
+        expected = 0.0
+        for n in range(1, 5):
+            decay = min(0.5, (1 + n) / (10 + n))
+            expected = decay * expected + (1 - decay) * n
+        with average.applied(model):
+            torch.testing.assert_close(model.running_mean, torch.full((3,), expected))
+        assert model.running_mean.tolist() == [4, 4, 4]
 
     def test_is_applied_and_taken_off_again(self):
         model = tiny_model()

@@ -38,14 +38,14 @@ def cheapest(layer, n, targets, objects):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("num_classes", [1, 3])
-@pytest.mark.parametrize("merge_layer", [0, 1, 2])
+@pytest.mark.parametrize("merge_layer", [0, 1, 2, 3])  # with 3, all layers only detect; the last one decides
 def test_matching_equals_trying_everything(seed, num_classes, merge_layer):
     output = layered_output(5, 3, num_classes, layers=3, seed=seed)
     targets = targets_of([12, 10, 15, 11], num_classes, seed)
     tracks = random_tracks(3, num_classes).replace(ids=torch.tensor([10, 99, 15]))  # 99 is not in the frame
     matching = match(output, tracks, targets, merge_layer, COSTS)
     for i, layer in enumerate([*output.aux, output]):
-        if i < merge_layer:
+        if i < min(merge_layer, 2):
             expected = [*cheapest(layer, 5, targets, [0, 1, 2, 3]), -1, -1, -1]
         else:
             expected = [*cheapest(layer, 5, targets, [0, 3]), 1, -1, 2]
@@ -103,3 +103,23 @@ def test_what_is_carried_on():
     assert choice.birth_ids.tolist() == [22, -1, -1]
     assert choice.birth_from_initial.tolist() == [False, False, True]
     assert choice.birth_iou.tolist() == pytest.approx([1.0, 0.3, 0.0], abs=1e-5)
+
+
+@pytest.mark.parametrize(("overlap", "kept"), [(0.5, True), (0.4999, False)])
+def test_an_overlap_of_one_half_keeps_the_id(overlap, kept):
+    output, tracks, targets = frame_to_assign()
+    matching = match(output, tracks, targets, 1, COSTS)
+    matching = replace(matching, iou=torch.full_like(matching.iou, overlap))
+    choice = assign(output, tracks, matching, targets, keep=0.5)
+    assert choice.track_ids.tolist()[:2] == ([20, 21] if kept else [-1, -1])
+    assert choice.birth_ids.tolist() == ([22, 23, -1] if kept else [-1, -1, -1])
+
+
+@pytest.mark.parametrize(("keep", "carried"), [(0.5, False), (0.4999, True)])
+def test_false_positives_go_on_with_scores_above_the_threshold(keep, carried):
+    output, tracks, targets = frame_to_assign()
+    matching = match(output, tracks, targets, 1, COSTS)
+    output = replace(output, logits=torch.zeros_like(output.logits))  # scores of exactly 0.5
+    choice = assign(output, tracks, matching, targets, keep=keep)
+    assert choice.track_keep.tolist() == [True, True, True, carried, carried]
+    assert choice.births.tolist() == ([1, 2, 0, 3] if carried else [1, 2])

@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import pytest
 import torch
 
 from memotr.boxes import box_iou, cxcywh_to_xyxy
@@ -70,3 +73,29 @@ def test_strays_may_go_on_and_are_never_inserted_twice():
     births = choice.births.tolist()
     assert births[:2] == [3, 9]
     assert len(set(births)) == len(births) > 2
+
+
+def test_an_overlap_of_one_half_carries_no_object():
+    choice = replace(
+        a_choice(), track_iou=torch.tensor([0.5, 0.51, 0.0, 0.7, 0.45]), birth_iou=torch.tensor([0.5, 0.2, 0])
+    )
+    choice = perturb(choice, layered_output(12, 5), 0.0, 0.0, torch.Generator())
+    assert choice.track_keep.tolist() == [False, True, False, True, False]
+    assert len(choice.births) == 0
+
+
+def test_false_positives_have_the_class_of_their_highest_score():
+    output = layered_output(12, 5, num_classes=4)
+    choice = perturb(a_choice(), output, 0.0, 1.0, torch.Generator().manual_seed(0))
+    inserted = choice.births[choice.birth_from_initial]
+    assert choice.birth_labels[choice.birth_from_initial].tolist() == output.logits[inserted].argmax(dim=1).tolist()
+    assert len(set(choice.birth_labels.tolist())) > 1
+
+
+@pytest.mark.parametrize("drawn", [0.0, 1 - 2**-24])  # the smallest and the largest number that can be drawn
+def test_rates_of_0_and_1_are_certain(monkeypatch, drawn):
+    monkeypatch.setattr(torch, "rand", lambda n, **_: torch.full((n,), drawn))
+    assert run(drop=0.0, insert=0.0).track_keep.tolist() == [True, True, False, True, False]
+    assert run(drop=0.0, insert=0.0).births.tolist() == [3]
+    assert len(run(drop=0.0, insert=1.0).births) > 1
+    assert not run(drop=1.0, insert=1.0).track_keep.any()

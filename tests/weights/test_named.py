@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import random
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,9 @@ def test_fetched_once(named: Named, site: Site, content: bytes, home: Path, recw
 
 def test_redirected(named: Named, site: Site, content: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Cookies of a browser and of earlier downloads stay at home."""
-    cookies = tmp_path / ".cache" / "gdown" / "cookies.txt"
-    cookies.parent.mkdir(parents=True)
+    cookies = tmp_path / "cookies.txt"
     cookies.write_text("# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t4102444800\tsession\tsecret\n")
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(sys.modules["gdown.download"], "DEFAULT_COOKIES_FILE", str(cookies))
     named()
     site.put("/w", Reply(status=302, headers={"Location": "/elsewhere", "Set-Cookie": "a=b; Path=/nowhere"}))
     site.put("/elsewhere", Reply(content))
@@ -251,6 +251,9 @@ def test_a_known_hash(named: Named, site: Site, content: bytes, home: Path) -> N
     with pytest.raises(UserError, match=f"has the SHA-256 {sha256(other)}, not {sha256(content)}"):
         weights_file("small")
     assert files_in(home) == set()
+    site.put("/w", Reply(QUOTA.encode()))
+    with pytest.raises(UserError, match=r"what 127\.0\.0\.1 sent is a web page, not a checkpoint"):
+        weights_file("small")
     site.put("/w", Reply(content))
     assert weights_file("small").read_bytes() == content
 
@@ -365,6 +368,7 @@ def test_a_file_from_elsewhere(
             "dancetrak: no such file, and no weights have this name; did you mean 'dancetrack'?; weights are ",
         ),
         ("DanceTrack", "did you mean 'dancetrack'?"),
+        ("https://me:pw@host/a.pth", "https://host/a.pth: is an address; download the file, and pass its path"),
         ("tiny", "tiny: is a preset for `memotr train tiny`, without weights; weights are dancetrack, mot17, "),
         (
             "zzz",
@@ -459,8 +463,12 @@ def test_a_detector(named: Named, site: Site) -> None:
     _, report = start_model(load_config("tiny"), Path("small"))
     assert "a COCO detector (DAB-Deformable-DETR, 91 classes)" in report
     assert describe("small")["use"] == "memotr train ... --pretrained small"
-    with pytest.raises(UserError, match=r"not a tracker; to train from it use `memotr train \.\.\. --pretrained"):
+    with pytest.raises(
+        UserError, match=r"not a tracker; to train from it use `memotr train \.\.\. --pretrained small`"
+    ):
         load_model("small")
+    with pytest.raises(UserError, match="dab-deformable-detr: is a detector, not a tracker"):  # nor is it fetched
+        load_model("dab-deformable-detr")
 
 
 def test_entries() -> None:

@@ -15,6 +15,7 @@ import torch
 
 import memotr
 from memotr.addresses import without_secrets
+from memotr.terminal import printable
 
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16")
 """Instruction sets that affect the speed of matrix products, by their names in Linux."""
@@ -30,7 +31,7 @@ def describe_machine(device: torch.device) -> dict[str, str]:
         "load at the start": f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "not known",
         "software": ", ".join(_software()),
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "command": shlex.join(["memotr", *map(without_secrets, sys.argv[1:])]),
+        "command": printable(shlex.join(["memotr", *map(without_secrets, sys.argv[1:])])),
     }
     return ({"GPU": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}) | found
 

@@ -14,7 +14,7 @@ from memotr.terminal import note, say
 MOST_FRAMES = 10**9
 """Upper limit of options that count frames: about a year of video."""
 
-USE = ("demo", "track", "train", "eval", "score", "compare", "errors", "submit")
+USE = ("demo", "track", "train", "eval", "score", "compare", "errors", "submit", "reproduce")
 TOOLS = ("data", "weights", "info", "convert", "export", "bench")
 
 

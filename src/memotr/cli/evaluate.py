@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from memotr.cli.application import app
-from memotr.cli.score import describe_truth, show_scores
+from memotr.cli.score import show_scores
 from memotr.cli.shared_options import (
     Configuration,
     DeviceKind,
@@ -76,6 +76,7 @@ def evaluate_checkpoint(
     """
     from memotr.evaluation.benchmark import load_benchmark
     from memotr.evaluation.checkpoints import Evaluation
+    from memotr.evaluation.ground_truth import describe_truth
     from memotr.evaluation.watch import watch_training
     from memotr.training.devices import leave_process_group, make_fabric
 

@@ -9,7 +9,6 @@ import typer
 
 from memotr.cli.application import app
 from memotr.cli.shared_options import DeviceKind, Devices, Nodes, Overrides
-from memotr.errors import UserError
 from memotr.vocabulary import ModelPart, TrainingPrecision
 
 
@@ -21,6 +20,13 @@ def train(
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Argument(help="Settings as key=value, such as training.epochs=10.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Data set of your own, in place of the configured ones; its classes are taken. With --pretrained and "
+            "no preset, all other settings are those of the weights."
+        ),
     ] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of the data sets.", show_default="as configured")
@@ -63,11 +69,7 @@ def train(
     SIGHUP (a closed terminal) and SIGUSR1 end a run after the current step, with a checkpoint; the exit code is then
     128 + the signal's number. torchrun and SLURM work, too.
     """
-    from memotr.data.formats.dataset_format import AnnotationFiles
-    from memotr.evaluation.validation import make_validation
-    from memotr.training.inputs import with_validation
-    from memotr.training.resume import resolve_run
-    from memotr.training.train import train as run
+    from memotr.api import run_training
 
     given = {
         "data.root": None if data_root is None else str(data_root),
@@ -75,25 +77,7 @@ def train(
         "training.checkpoint_activations": checkpoint_activations and checkpoint_activations.split(","),
         "training.output.val_every": val_every,
     }
-    if resume is not None and pretrained is not None:
-        raise UserError(
-            f"--resume {resume} goes on with a run, which has weights; --pretrained {pretrained} begins another one: "
-            "leave one of them out"
-        )
-    chosen, folder, state = resolve_run(config, [*(settings or []), *(overrides or [])], given, output, resume)
-    chosen = with_validation(chosen)
-    wanted = chosen.training.output.val_every > 0
-    files = AnnotationFiles()
-    code = run(
-        chosen,
-        folder,
-        validate=make_validation(chosen, folder / "validation", files) if wanted else None,
-        state=state,
-        pretrained=pretrained,
-        device=device,
-        devices=devices,
-        num_nodes=num_nodes,
-        files=files,
-    )
+    chosen = [*(settings or []), *(overrides or [])]
+    _, code = run_training(config, chosen, given, output, resume, data, pretrained, device, devices, num_nodes)
     if code:
         raise typer.Exit(code)

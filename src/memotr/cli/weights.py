@@ -64,9 +64,9 @@ def export(
     `memotr track VIDEO --checkpoint FILE.onnx`.
     """
     from memotr.export.export_model import export_model
-    from memotr.weights.model_files import load_model
+    from memotr.weights.model_files import open_model
 
-    model = load_model(checkpoint, config=config, settings=overrides or (), device="cpu", kernel="reference")
+    model = open_model(checkpoint, config=config, settings=overrides or (), device="cpu", kernel="reference")
     export_model(model, files, say)
 
 

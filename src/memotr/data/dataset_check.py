@@ -22,7 +22,7 @@ from memotr.data.formats.dataset_format import AnnotationFiles
 from memotr.data.layouts import recognise
 from memotr.data.problems import Problems
 from memotr.data.sequences import BoxTable, Sequence, size_problem
-from memotr.io.image_files import ImageError, image_size, is_rotated, read_image
+from memotr.io.image_files import ImageError, ImageHeader, load_image, read_header
 
 DECODED_AT_MOST = 300  # images, spread over the data set, unless all are asked for
 
@@ -89,33 +89,45 @@ def _check_images(report: Report, full: bool, bar: Progress) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(lambda n: _image(frames[n][0].frames[frames[n][1]], n in decoded), range(len(frames)))
         usual: dict[int, tuple[int, int]] = {}
-        for (sequence, k), size in zip(frames, found, strict=True):
+        for (sequence, k), image in zip(frames, found, strict=True):
             bar.advance(task)
-            if isinstance(size, ImageError):
-                report.problems.error(size.file, f"cannot be read: {size.reason}")
+            if isinstance(image, ImageError):
+                report.problems.error(image.file, f"cannot be read: {image.reason}")
                 continue
+            header, bits = image
+            size = header.size
+            _note_oddities(sequence.frames[k], header, bits, report.problems)
             report.sizes[size] += 1
             _compare(sequence, k, size, usual.setdefault(id(sequence), sequence.size or size), report.problems)
 
 
-def _image(file: Path, decode: bool) -> tuple[int, int] | ImageError:
-    """Return (height, width), or the error: raised, it would end the work of all threads."""
+def _image(file: Path, decode: bool) -> tuple[ImageHeader, int | None] | ImageError:
+    """Return header and ``LoadedImage.bits``, or the error: raised, it would end the work of all threads."""
     try:
         if decode:
-            height, width = read_image(file).shape[:2]
-            return height, width
-        return image_size(file)
+            _, header, bits = load_image(file)
+            return header, bits
+        return read_header(file), None
     except ImageError as error:
         return error
 
 
+def _note_oddities(file: Path, header: ImageHeader, bits: int | None, problems: Problems) -> None:
+    """Report images that are not read as they are, all those of a folder with one note."""
+    if header.orientation != 1:
+        message = "has an EXIF rotation, which training ignores: boxes must fit the image as stored"
+        problems.note(file.parent, message, file.name)
+    if header.frames > 1:
+        problems.note(file.parent, "has several frames or pages, of which only the first is read", file.name)
+    if bits is not None and bits < 16:
+        problems.note(file.parent, f"has 16 bits per channel and uses {bits}: {(1 << bits) - 1} is white", file.name)
+
+
 def _compare(sequence: Sequence, k: int, size: tuple[int, int], usual: tuple[int, int], problems: Problems) -> None:
-    """Compare the size of frame k with its sequence and its boxes, and report EXIF rotation."""
+    """Compare the size of frame k with its sequence and its boxes."""
     file = sequence.frames[k]
     if problem := size_problem(size, usual):
         problems.error(file, problem)
-    if k == 0 and is_rotated(file):
-        problems.note(file, "has an EXIF rotation, which training ignores: boxes must fit the image as stored")
     if sequence.still and sequence.boxes is not None:
         x1, y1, x2, y2 = sequence.boxes[k].boxes.T
         outside = (x1 >= size[1]) | (y1 >= size[0]) | (x2 <= 0) | (y2 <= 0)

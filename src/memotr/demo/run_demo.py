@@ -23,7 +23,7 @@ from memotr.tracking.pipeline import track_source
 from memotr.tracking.tracker import Tracker
 from memotr.tracks import Tracks
 from memotr.vocabulary import DeviceKind
-from memotr.weights.model_files import load_model
+from memotr.weights.model_files import open_model
 
 PRESET, SPLIT = "synthdance", "demo"
 EASY: dict[str, Any] = {"figures": (2, 4), "difficulty": "easy"}
@@ -62,7 +62,7 @@ def run_demo(
             loaded.
     """
     clip = make_clip(output / "clip", num_frames, easy=easy)
-    tracker = Tracker(load_model(checkpoint, settings=settings, device=device))
+    tracker = Tracker(open_model(checkpoint, settings=settings, device=device))
     missing = [package for package in COMPARISON_PACKAGES if find_spec(package) is None]
     if missing:
         track_clip(tracker, clip, output / "tracked")

@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 
 from memotr.config import Config
 from memotr.data.sequences import list_names
+from memotr.data.synth.domain import foreign_domain
 from memotr.errors import UserError
 from memotr.evaluation.benchmark import Benchmark
 from memotr.evaluation.benchmark_run import track_benchmark
@@ -27,7 +28,8 @@ from memotr.tracking.gate import explain_no_tracks
 from memotr.tracking.precision import resolve_precision
 from memotr.training.devices import launch
 from memotr.vocabulary import Precision
-from memotr.weights.model_files import load_model
+from memotr.weights.model_files import open_model
+from memotr.weights.named import weights_file
 
 
 class CheckpointDeletedError(UserError):
@@ -91,7 +93,8 @@ class Evaluation:
             with ScoringProgress() as progress:
                 if_empty = explain_no_tracks(config.classes, config.tracking)
                 scores = evaluate(self.benchmark.truth, results, workers=None, progress=progress, if_empty=if_empty)
-            source = {**self.source, "results": str(results.absolute()), "checkpoint": str(checkpoint.absolute())}
+            file = weights_file(checkpoint)
+            source = {**self.source, "results": str(results.absolute()), "checkpoint": str(file.absolute())}
             return scores, write_scores(folder, scores, title=folder.name, source=source)
 
     @contextmanager
@@ -118,10 +121,14 @@ class Evaluation:
             yield results, model.config
 
     def _load(self, checkpoint: Path) -> MeMOTR:
-        model = load_model(checkpoint, config=self.config, settings=self.settings, device="cpu")
+        model = open_model(checkpoint, config=self.config, settings=self.settings, device="cpu")
         self.benchmark.class_numbers(model.config.classes)
         if unknown := self.benchmark.unknown_to(model.config.classes):
             warnings.warn(f"{checkpoint}: has no class {list_names(unknown)}: scored as not found", stacklevel=2)
+        if foreign := foreign_domain(
+            model.config, [sequence.frames[0].parent for sequence in self.benchmark.sequences]
+        ):
+            warnings.warn(foreign, stacklevel=2)
         return model
 
     def _load_fleeting(self, checkpoint: Path) -> MeMOTR:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from memotr.config import DataFormat
 from memotr.data.datasets import Split, find_truth
@@ -158,3 +159,17 @@ def _none_named(path: Path, split: Split) -> str:
     if not split.request.only:
         return f"{path}: no sequences here"
     return f"{path}: no sequence is named {' or '.join(split.request.only)}; there are {list_names(available)}"
+
+
+def describe_truth(
+    path: Path, format: str, split: str | None, seqmap: Path | None, sequences: list[str] | None, half: bool
+) -> dict[str, Any]:
+    """Return the options that select the ground truth, as values for JSON."""
+    return {
+        "ground_truth": str(path.absolute()),
+        "format": format,
+        "split": split,
+        "seqmap": str(seqmap.absolute()) if seqmap else None,
+        "sequences": sequences,
+        "half": half,
+    }

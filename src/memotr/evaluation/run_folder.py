@@ -21,6 +21,7 @@ from memotr.metrics.fields import CURVES, SUMS
 from memotr.metrics.hota import ALPHAS
 from memotr.metrics.preprocessing import Fields
 from memotr.metrics.teta_scores import TetaCounts
+from memotr.terminal import ESCAPED_IN_JSON
 
 METRICS, COUNTS = "metrics.json", "counts.json"
 
@@ -77,8 +78,7 @@ def read_run(folder: Path) -> Run:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    # Bytes of paths that are not UTF-8 become \udcff and the like, which JSON reads back as the same path.
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    path.write_text(text, encoding="utf-8", errors=ESCAPED_IN_JSON)
 
 
 def _metrics(scores: Scores) -> dict[str, Any]:

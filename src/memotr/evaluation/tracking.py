@@ -68,5 +68,4 @@ def _source(sequence: Sequence) -> ImageSource:
         fps=DEFAULT_FPS if sequence.fps is None else Fraction(sequence.fps).limit_denominator(1001),
         selection=Selection(),
         skip_bad=None,
-        upright=False,
     )

@@ -13,6 +13,7 @@ from memotr.inspection.frame_images import find_images
 from memotr.inspection.inspect_run import Inspection
 from memotr.inspection.page import write_html
 from memotr.inspection.pictures import Picture, take_pictures
+from memotr.terminal import ESCAPED
 
 PAGE = "errors.html"
 MAX_BYTES = 2_400_000
@@ -60,7 +61,7 @@ def write_page(
     notes = [*inspection.notes, *notes]
     with replacing(path) as draft:
         html = write_html(inspection, chosen, pictures, notes)
-        draft.write_text(html, encoding="utf-8", errors="backslashreplace")
+        draft.write_text(html, encoding="utf-8", errors=ESCAPED)
     return notes
 
 

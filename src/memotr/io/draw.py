@@ -137,6 +137,7 @@ class Annotator:
     def __init__(self, *, trail_length: int = 30) -> None:
         self.trail_length = trail_length
         self._drawn = 0
+        self._size: tuple[int, int] | None = None  # (width, height) of the last frame
         self._identities: dict[int, _Identity] = {}
         self._labels: dict[tuple[str, int, int], _Label] = {}  # the last frame's, by words, identity and font size
 
@@ -145,6 +146,7 @@ class Annotator:
         canvas = np.array(image, order="C")
         height, width = canvas.shape[:2]
         style = Style.of(canvas)
+        self._scale_trails(width, height)
         self._remember(tracks)
         fading = _Fading.over(self.trail_length, style.trail)
         for track_id, identity in self._identities.items():
@@ -159,6 +161,16 @@ class Annotator:
             _draw_box(canvas, box, track_color(track_id), style)
         self._draw_labels(canvas, boxes, tracks, style)
         return canvas
+
+    def _scale_trails(self, width: int, height: int) -> None:
+        """Scale the foot points of earlier frames if this one has another size, as in joined segments."""
+        before, self._size = self._size or (width, height), (width, height)
+        if before == self._size:
+            return
+        x_scale, y_scale = width / before[0], height / before[1]
+        for identity in self._identities.values():
+            scaled = [(drawn, x * x_scale, y * y_scale) for drawn, x, y in identity.points]
+            identity.points = deque(scaled, identity.points.maxlen)
 
     def _remember(self, tracks: Tracks) -> None:
         """Add the foot points of this frame and forget identities whose trails have faded."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from memotr.errors import UserError
 from memotr.filenames import unusable
 from memotr.io.frames import DEFAULT_FPS, Frame, Selection, Source
-from memotr.io.image_files import IMAGE_SUFFIXES, in_order, read_image
+from memotr.io.image_files import IMAGE_SUFFIXES, LoadedImage, in_order, load_image
 from memotr.io.seqinfo import read_seqinfo
 
 NAMED_AT_MOST = 5  # skipped files that a closing note lists by name
@@ -18,6 +18,9 @@ NAMED_AT_MOST = 5  # skipped files that a closing note lists by name
 class ImageSource(Source):
     """Source of image files in the given order, one frame each.
 
+    Images of a sequence are read as stored, without the rotation in their EXIF data, as in training and evaluation,
+    because ground truth counts stored pixels. Other images are turned upright, as viewers do. A note says either.
+
     Args:
         files: the image files.
         name: see :class:`Source`.
@@ -25,7 +28,6 @@ class ImageSource(Source):
         fps: see :class:`Source`.
         selection: see :class:`Source`.
         skip_bad: skip files that cannot be read; None raises an error that does not suggest to skip them.
-        upright: apply the rotation in a file's EXIF data.
         indices: ascending ``Frame.index`` of each file; None: its position. The selection counts positions.
     """
 
@@ -38,23 +40,23 @@ class ImageSource(Source):
         fps: Fraction,
         selection: Selection,
         skip_bad: bool | None,
-        upright: bool = True,
         indices: Sequence[int] | None = None,
     ) -> None:
         super().__init__(name, kind, fps, len(files), selection)
         self._indices = range(len(files)) if indices is None else indices
-        self._upright = upright
+        self._upright = kind != "sequence"
         self._files = files
         self._native_fps = fps
         self._skip_bad = skip_bad
 
     def __iter__(self) -> Generator[Frame, None, None]:
         skipped: list[str] = []
+        oddities = _Oddities(self.name, self._upright)
         chosen = self.selection.indices(len(self._files))
         for position in chosen:
             file, index = self._files[position], self._indices[position]
             try:
-                image = read_image(file, upright=self._upright)
+                image = load_image(file, upright=self._upright)
             except UserError as error:
                 if not self._skip_bad:
                     can_skip = self._skip_bad is not None and len(chosen) > 1
@@ -62,13 +64,56 @@ class ImageSource(Source):
                     raise UserError(f"{error}{remedy}") from error
                 skipped.append(file.name)
                 continue
-            yield Frame(index, image, float((index - self._indices[0]) / self._native_fps), file.name)
+            oddities.add(file.name, image)
+            yield Frame(index, image.pixels, float((index - self._indices[0]) / self._native_fps), file.name)
+        self.notes += oddities.notes()
         if not skipped:
             return
-        names = ", ".join(skipped[:NAMED_AT_MOST]) + (", …" if len(skipped) > NAMED_AT_MOST else "")
+        names = _listed(skipped)
         if len(skipped) == len(chosen):
             raise UserError(f"not one of the images chosen in {self._files[0].parent} can be read ({names})")
         self.notes.append(f"{self.name}: {len(skipped)} of {len(chosen)} images could not be read ({names})")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:NAMED_AT_MOST]) + (", …" if len(names) > NAMED_AT_MOST else "")
+
+
+class _Oddities:
+    """Images of a source that were not read as they are, for its notes."""
+
+    def __init__(self, source: str, upright: bool) -> None:
+        self._source, self._upright = source, upright
+        self._turned: list[str] = []
+        self._several: list[str] = []
+        self._deep: dict[int, list[str]] = {}  # by the number of bits
+
+    def add(self, name: str, image: LoadedImage) -> None:
+        if image.header.orientation != 1:
+            self._turned.append(name)
+        if image.header.frames > 1:
+            self._several.append(name)
+        if image.bits is not None and image.bits < 16:
+            self._deep.setdefault(image.bits, []).append(name)
+
+    def notes(self) -> list[str]:
+        """Return a sentence for each kind of oddity."""
+        found = []
+        if self._turned:
+            outcome = "applied, and boxes are in the turned images" if self._upright else "ignored, as in data sets"
+            found.append(
+                f"the EXIF rotation of {len(self._turned)} of its images is {outcome} ({_listed(self._turned)})"
+            )
+        if self._several:
+            found.append(
+                f"{len(self._several)} of its images have several frames or pages, and only the first is read; give "
+                f"such a file alone to track all of it ({_listed(self._several)})"
+            )
+        for bits, names in self._deep.items():
+            found.append(
+                f"{len(names)} of its images of 16 bits use {bits}, so {(1 << bits) - 1} is white ({_listed(names)})"
+            )
+        return [f"{self._source}: {sentence}" for sentence in found]
 
 
 def open_image(file: Path, selection: Selection) -> ImageSource:

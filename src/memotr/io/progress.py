@@ -56,6 +56,7 @@ class TrackingProgress:
         self.ids: set[int] = set()
         self._began = time.monotonic()
         self._bars = bars
+        self._source = source
         self._task = bars.add_task(shortened(source.name), total=source.frame_count, speed=pace(0.0), now=0, ids=0)
 
     def __call__(self, frame: Frame, tracks: Tracks) -> None:
@@ -63,7 +64,8 @@ class TrackingProgress:
         self.frames += 1
         self.ids.update(tracks.ids.tolist())
         speed = self.frames / max(time.monotonic() - self._began, 1e-9)
-        self._bars.update(self._task, advance=1, speed=pace(speed), now=len(tracks), ids=len(self.ids))
+        total = self._source.frame_count  # an estimate may turn out to be wrong
+        self._bars.update(self._task, advance=1, total=total, speed=pace(speed), now=len(tracks), ids=len(self.ids))
 
     def summary(self, sinks: Sequence[Sink]) -> tuple[str, str]:
         """Return two lines: frames, identities, time and speed; and the written files, once the sinks are closed."""

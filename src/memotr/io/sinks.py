@@ -13,6 +13,7 @@ from typing import ClassVar, Self, TextIO
 from memotr.errors import UserError
 from memotr.files import Draft, hold_file, reported
 from memotr.io.frames import Frame
+from memotr.terminal import ESCAPED_IN_JSON
 from memotr.tracks import Tracks
 
 LONGEST_RECORD = 2**24  # bytes at the end of a file that are searched for the last complete record
@@ -137,7 +138,7 @@ class Sink(ABC):
 
 
 class TextSink(Sink):
-    """Base class of text files in UTF-8, with line feeds on every platform.
+    """Base class of text files in UTF-8, with line feeds on every platform; names only in JSON.
 
     Attributes:
         separator: bytes between two records.
@@ -150,9 +151,8 @@ class TextSink(Sink):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         assert self._draft.handle is not None
-        # Bytes of file names that are not UTF-8 are written as \udcff, for example, which JSON reads as the same name.
         self.file: TextIO = os.fdopen(
-            self._draft.handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n", closefd=False
+            self._draft.handle, "w", encoding="utf-8", errors=ESCAPED_IN_JSON, newline="\n", closefd=False
         )
 
     def _finish(self) -> None:

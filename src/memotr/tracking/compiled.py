@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ class CompiledTracker(Tracker):
             on this machine.
     """
 
-    def __init__(self, model: MeMOTR, *, compile: Compile | None = None, **settings: Any) -> None:
+    def __init__(self, model: MeMOTR | str | Path, *, compile: Compile | None = None, **settings: Any) -> None:
         self._compile = compile
         super().__init__(model, **settings)
 

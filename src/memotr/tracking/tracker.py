@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from memotr.tracking.step import FrameStep, Limits, Network
 from memotr.tracking.video_tracker import PreparedFrame, VideoTracker
 from memotr.tracks import Tracks
 from memotr.vocabulary import GraphMode, Precision
+from memotr.weights.model_files import load_model
 
 
 class Tracker(VideoTracker):
@@ -32,7 +34,8 @@ class Tracker(VideoTracker):
 
     Args:
         model: model from :func:`memotr.load_model`; put in evaluation mode, left on its device. Later changes of its
-            weights or kernel may have no effect.
+            weights or kernel may have no effect. Or what that function takes: a name of weights or a file.
+        device: device of weights that are loaded here; not used with a model.
         det_thresh: lowest score of a detection that starts a track, in [0, 1].
         track_thresh: score below which a track counts as unseen, in [0, 1].
         result_thresh: score above which a track is reported, in [0, 1].
@@ -54,8 +57,9 @@ class Tracker(VideoTracker):
 
     def __init__(
         self,
-        model: MeMOTR,
+        model: MeMOTR | str | Path,
         *,
+        device: str | torch.device = "auto",
         det_thresh: float | None = None,
         track_thresh: float | None = None,
         result_thresh: float | None = None,
@@ -66,6 +70,8 @@ class Tracker(VideoTracker):
         graph: GraphMode = "auto",
         network: Network | None = None,
     ) -> None:
+        if not isinstance(model, MeMOTR):
+            model = load_model(model, device=device)
         super().__init__(model.config, det_thresh, track_thresh, result_thresh, miss_tolerance, min_area)
         self.model = model.eval()
         self.device, self.preprocess_on_device, self.graph = model.device, preprocess_on_device, graph

@@ -141,6 +141,7 @@ class VideoTracker(ABC):
         stride: int = 1,
         max_frames: int | None = None,
         skip_bad: bool = False,
+        stream: int | None = None,
         channels: Channels = "rgb",
     ) -> Iterator[Tracks]:
         """Track the objects of a whole source frame by frame, after a reset.
@@ -153,6 +154,7 @@ class VideoTracker(ABC):
             stride: take every ``stride``-th frame.
             max_frames: largest number of frames to take.
             skip_bad: skip images of a folder that cannot be read.
+            stream: number of the video stream in a file that has several; None: the main one.
             channels: order of the colours of an iterable's frames, "rgb" or, as OpenCV has it, "bgr".
 
         Yields:
@@ -165,7 +167,13 @@ class VideoTracker(ABC):
         self.reset()
         if isinstance(source, str | Path | int):
             opened = open_source(
-                str(source), start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad
+                str(source),
+                start=start,
+                end=end,
+                stride=stride,
+                max_frames=max_frames,
+                skip_bad=skip_bad,
+                stream=stream,
             )
         else:
             opened = ArraySource(source, selection=Selection(start, end, stride, max_frames), channels=channels)

@@ -21,7 +21,13 @@ def read_split(
     data: DataConfig, split: SplitConfig, files: AnnotationFiles, problems: Problems | None = None
 ) -> list[Sequence]:
     """Return annotated sequences. Raises UserError for what is missing or wrong in them, with file and line."""
-    spec = DatasetSpec(Path(data.root) / split.path, split.split, split.format)
+    root = Path(data.root) / split.path
+    if not root.exists() and split.path != ".":
+        raise UserError(
+            f"{root}: no such folder; --data-root is the folder that holds {split.path}. Data of your own: "
+            "memotr train --data FOLDER --pretrained NAME"
+        )
+    spec = DatasetSpec(root, split.split, split.format)
     return load_split(spec, files=files, problems=problems)
 
 

@@ -219,7 +219,11 @@ def start_model(config: Config, pretrained: Path | None) -> tuple[MeMOTR, str]:
     if checkpoint.kind in (Kind.TRACKER, Kind.TRAINING):
         known, _ = find_config(checkpoint)
         fitting, what = for_classes(checkpoint, known.classes, config.classes, build_model(anywhere))
-        return fill_model(fitting, anywhere, config.name).train(), f"starting from {pretrained}: a tracker, {what}"
+        try:
+            return fill_model(fitting, anywhere, config.name).train(), f"starting from {pretrained}: a tracker, {what}"
+        except UserError as error:
+            remedy = f"its own settings are used without a preset: memotr train --data FOLDER --pretrained {pretrained}"
+            raise UserError(f"{error}; {remedy}") from None
     model = build_model(anywhere)
     return model, str(load_detector(model, checkpoint.path))
 

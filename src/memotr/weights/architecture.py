@@ -19,6 +19,9 @@ _FFN = "transformer.decoder.layers.0.linear1.weight"
 _ENCODER_ATTENTION = "transformer.encoder.layers.0.self_attn.attention_weights.bias"
 _DECODER_ATTENTION = "transformer.decoder.layers.0.cross_attn.attention_weights.bias"
 
+MOST_DIFFERENCES = 3
+"""Number of differences that a message names."""
+
 
 def infer_config(state: Mapping[str, Tensor], origin: str, name: str = "memotr") -> Config:
     """Infer the configuration from a tracker's tensors (published names; those of the memory may be missing).
@@ -75,7 +78,8 @@ def in_words(apart: Mapping[str, tuple[Any, Any]]) -> str:
             words.append(f"the checkpoint has {there} {'class' if there == 1 else 'classes'}, the configuration {here}")
         else:
             words.append(f"{key} is {there} in the checkpoint, {here} in the configuration")
-    return "; ".join(words)
+    more = len(words) - MOST_DIFFERENCES
+    return "; ".join([*words[:MOST_DIFFERENCES], *([f"and {more} more settings differ"] if more > 0 else [])])
 
 
 def count_parameters(state: Mapping[str, Tensor]) -> int:

@@ -15,7 +15,7 @@ from memotr.weights.checkpoint import Checkpoint, Kind
 from memotr.weights.model_files import find_config, read_weights
 from memotr.weights.named import present_file
 from memotr.weights.pretrained import describe_detector, tracker_names
-from memotr.weights.registry import NamedWeights, named_weights
+from memotr.weights.registry import NamedWeights, domain_of, named_weights
 
 _RESNETS = {
     (2, 2, 2, 2): "ResNet-18",
@@ -94,7 +94,7 @@ def _tracker(checkpoint: Checkpoint, path: str) -> dict[str, str]:
         **_network(inferred if apart else config),
         "classes": in_short(inferred if "classes" in apart else config)["classes"],
         **_tensors(checkpoint),
-        "tracking": in_short(config)["tracking"],
+        **{topic: text for topic, text in in_short(config).items() if topic in ("tracking", "domain")},
         "configuration": origin,
         "use": use,
     }
@@ -117,8 +117,10 @@ def _backbone(checkpoint: Checkpoint) -> dict[str, str]:
 def in_short(config: Config) -> dict[str, str]:
     """Return topic → text about a tracker, from its configuration."""
     t = config.tracking
+    domain = domain_of(config)
     return {
         **_network(config),
+        **({} if domain is None else {"domain": domain}),
         "classes": f"{len(config.classes)}: {', '.join(config.classes)}",
         "tracking": f"detections from {t.det_thresh}, tracks from {t.track_thresh}, results above {t.result_thresh}, "
         f"ended after {t.miss_tolerance} frames unseen",

@@ -40,7 +40,7 @@ def parse_address(text: str) -> HubAddress:
     """Return the parts of an address. Raises UserError if it has another form."""
     found = ADDRESS.fullmatch(text)
     if found is None or ".." in text:
-        raise UserError(f"{text}: expected hf://OWNER/NAME, hf://OWNER/NAME@REVISION or hf://OWNER/NAME/FILE")
+        raise UserError(f"{_shown(text)}: expected hf://OWNER/NAME, hf://OWNER/NAME@REVISION or hf://OWNER/NAME/FILE")
     return HubAddress(found["repo"], found["revision"], found["file"] or WEIGHTS)
 
 
@@ -57,12 +57,17 @@ def hub_file(text: str, largest: int = LARGEST) -> Path:
         UserError: the address is malformed, there is no such repository or file, it cannot be reached and is not in
             the cache, or the file is too large.
     """
-    address = parse_address(text)
+    address, text = parse_address(text), _shown(text)
     path = _fetch(text, address, largest)
     if address.file == WEIGHTS:
         with suppress(UserError):  # only a detector of transformers has settings, and needs them beside its weights
             _fetch(text, address._replace(file=CONFIG), largest)
     return path
+
+
+def _shown(text: str) -> str:
+    """Return an address with both slashes, one of which a pathlib.Path takes away."""
+    return re.sub(r"^hf:/+", "hf://", text)
 
 
 def _fetch(text: str, address: HubAddress, largest: int) -> Path:

@@ -30,6 +30,7 @@ from memotr.weights.checkpoint import (
 from memotr.weights.named import weights_file
 from memotr.weights.pretrained import describe_detector
 from memotr.weights.published_names import load_published, published_state
+from memotr.weights.registry import domain_of, named_weights
 from memotr.weights.tensor_files import cast, write_safetensors
 
 PUBLISHED_CONFIGS = ("config.yaml", "train/config.yaml", "train/train.yaml")
@@ -49,7 +50,7 @@ def load_model(
     device: str | torch.device = "auto",
     kernel: Kernel = "auto",
 ) -> MeMOTR:
-    """Load a tracker in evaluation mode, in float32.
+    """Load a tracker in evaluation mode, in float32; warn if it was trained on generated data only.
 
     Args:
         weights: a checkpoint (the authors' files, ours, or a bare state dict of either), a name of weights
@@ -66,6 +67,21 @@ def load_model(
         UserError: the weights do not exist or cannot be fetched, the file is damaged, not a tracker, or does not fit
             the configuration (loading is strict), or the device is not available.
     """
+    model = open_model(weights, config=config, settings=settings, device=device, kernel=kernel)
+    if domain := domain_of(model.config):
+        warnings.warn(f"{weights}: trained on {domain}", stacklevel=2)
+    return model
+
+
+def open_model(
+    weights: str | Path,
+    *,
+    config: str | Path | Config | None = None,
+    settings: Sequence[str] = (),
+    device: str | torch.device = "auto",
+    kernel: Kernel = "auto",
+) -> MeMOTR:
+    """Load a tracker as :func:`load_model`, for callers that know what it will track."""
     place = choose_device(device)
     checkpoint = read_tracker(weights)
     found, origin = find_config(checkpoint, config, settings)
@@ -73,7 +89,7 @@ def load_model(
         warnings.warn(
             f"{checkpoint.path}: no configuration in it or beside it: names of classes, image size and thresholds are "
             "guessed (memotr info shows them); --config gives others",
-            stacklevel=2,
+            stacklevel=3,
         )
     return fill_model(checkpoint, found, origin).to(place).eval().set_kernel(kernel)
 
@@ -127,6 +143,9 @@ def choose_device(name: str | torch.device) -> torch.device:
 
 def read_tracker(weights: str | Path) -> Checkpoint:
     """Read a tracker, as :func:`read_weights`. Raises UserError for other weights."""
+    entry = named_weights().get(str(weights))
+    if entry is not None and entry.kind is Kind.DETECTOR and not Path(weights).is_file():  # refused unfetched
+        raise UserError(f"{weights}: is a detector, not a tracker; {use_of_detector(str(weights))}")
     checkpoint = read_weights(weights)
     check_tracker(checkpoint)
     return checkpoint
@@ -141,14 +160,16 @@ def read_weights(weights: str | Path) -> Checkpoint:
     return read_checkpoint(weights_file(weights))
 
 
+def use_of_detector(weights: str) -> str:
+    """Return what to do with a detector, for messages."""
+    return f"to train from it use `memotr train ... --pretrained {shlex.quote(weights)}`"
+
+
 def check_tracker(checkpoint: Checkpoint) -> None:
     """Raise UserError unless a checkpoint is a tracker; the message names the option that accepts it."""
     path = checkpoint.path
     if checkpoint.kind is Kind.DETECTOR:
-        raise UserError(
-            f"{path}: is {describe_detector(checkpoint)}, not a tracker; "
-            f"to train from it use `memotr train ... --pretrained {shlex.quote(str(path))}`"
-        )
+        raise UserError(f"{path}: is {describe_detector(checkpoint)}, not a tracker; {use_of_detector(str(path))}")
     if checkpoint.kind is Kind.BACKBONE:
         raise UserError(f"{path}: is a ResNet alone (of torchvision or timm), not a tracker; pass a MeMOTR checkpoint")
 
@@ -196,7 +217,7 @@ def fill_model(checkpoint: Checkpoint, config: Config, origin: str) -> MeMOTR:
         warnings.warn(
             f"{checkpoint.path}: the number of attention heads leaves no trace in the weights and was taken to be "
             f"{config.model.num_heads}; give the configuration if that is wrong",
-            stacklevel=3,
+            stacklevel=4,
         )
     return model
 
@@ -251,5 +272,5 @@ def _misfit(state: Mapping[str, Tensor], checkpoint: Checkpoint, config: Config,
         cause = ""
     if not cause and origin == INFERRED and config.model.backbone.transformers_type is not None:
         cause = "names and shapes do not show the config of its backbone; give the configuration of its training"
-    cause = cause or "the file is incomplete or of a modified network"
-    return UserError(f"{checkpoint.path}: does not fit the configuration ({origin}): {cause}; {found}")
+    cause = cause or f"the file is incomplete or of a modified network; {found}"
+    return UserError(f"{checkpoint.path}: does not fit the configuration ({origin}): {cause}")

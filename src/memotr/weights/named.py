@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from memotr.addresses import is_address, without_secrets
 from memotr.config import preset_text
 from memotr.documents import DocumentError, read_json
 from memotr.errors import UserError
@@ -44,6 +45,8 @@ def weights_file(given: str | Path) -> Path:
         return hub_file(text)
     entry = named_weights().get(text)
     if entry is None:
+        if is_address(text) and not path.exists():
+            raise UserError(f"{without_secrets(text)}: is an address; download the file, and pass its path")
         if not path.exists() and not path.suffix:
             raise unknown_name(text)
         return path

@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from pathlib import PurePath
 
-from memotr.config import preset_names
+from memotr.config import Config, preset_names
 from memotr.documents import parse_yaml
 from memotr.errors import UserError
 from memotr.weights.checkpoint import Kind
 
 REGISTRY = "registry.yaml"
+SYNTHDANCE = "SynthDance"
+"""Name of the generated data set in the settings of a training."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class NamedWeights:
 
     @property
     def ships(self) -> bool:
+        """Whether the file comes with the package."""
         return not self.places
 
 
@@ -63,6 +67,13 @@ def named_weights() -> Mapping[str, NamedWeights]:
         kind, places = Kind(values.pop("kind")), tuple(values.pop("places", ()))
         entries[name] = NamedWeights(name, kind, places=places, **values)
     return entries
+
+
+def domain_of(config: Config) -> str | None:
+    """Return what weights with these settings are limited to, in words; None unless all training data was generated."""
+    if all(PurePath(source.path).name == SYNTHDANCE for source in config.data.train):
+        return f"generated dancers only ({SYNTHDANCE}); for people in real video: memotr weights fetch dancetrack"
+    return None
 
 
 def unknown_name(name: str) -> UserError:

@@ -181,9 +181,9 @@ def write_torch(path: Path, payload: Any) -> None:
         try:
             torch.save(payload, file)
         except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # PyTorch reports its incomplete archive instead of the disk
-                raise error.__context__ from None
-            raise
+            # PyTorch reports its incomplete archive instead of what interrupted it: a full disk, or an error or
+            # KeyboardInterrupt from a signal handler.
+            raise error.__context__ or error from None
 
 
 def stored_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:

@@ -24,6 +24,8 @@ from memotr.files import LOCK, hold_folder, replacing, replacing_folder
 from memotr.processes import process_pool, uninterrupted
 
 SETTINGS_FILE = "synthdance.yaml"
+SEQUENCE = "synthdance_"
+"""Beginning of the name of every sequence."""
 GENERATOR = 2
 """Version of the generator. Increase it whenever the same settings give different pictures."""
 JPEG_QUALITY = 90
@@ -64,7 +66,7 @@ def generate(
 
 def sequence_name(split: str, index: int) -> str:
     """Return the name of sequence ``index``, from 0, of a split, such as ``synthdance_train_0001``."""
-    return f"synthdance_{split}_{index + 1:04d}"
+    return f"{SEQUENCE}{split}_{index + 1:04d}"
 
 
 def write_sequence(output: Path, settings: SynthSettings, split: str, index: int) -> None:
