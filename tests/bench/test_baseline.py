@@ -40,8 +40,8 @@ def test_a_crowd_is_there_from_the_first_frame_on():
     for tracker in (PlainTracker(model, first), CrowdTracker(model, first), compiled):
         tracker.reset()
         assert tracker.next_id == 3
-    assert compiled.state.tracks.ids[:3].tolist() == [0, 1, 2]
-    assert compiled.state.vacant.tolist() == [False] * 3 + [True] * 64
+    assert compiled.video.state.tracks.ids[:3].tolist() == [0, 1, 2]
+    assert compiled.video.state.vacant.tolist() == [False] * 3 + [True] * 64
 
 
 def test_the_plain_tracker_leaves_the_kernel_of_the_model_alone():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch._functorch._aot_autograd import autograd_cache
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from memotr.errors import UserError
@@ -194,3 +195,24 @@ def test_as_many_tracks_as_are_allowed_and_one_warning_a_video(monkeypatch):
         assert (max(counts), len(told)) == (25, 2), "each says it once"
         for tracker in trackers:
             tracker.reset()
+
+
+def test_the_compiled_step_can_be_cached(monkeypatch):
+    """AOTAutograd's cache takes no graph with a function that it does not know; autocast is one."""
+    checked = []
+
+    def check(graph, inputs):
+        with pytest.raises(autograd_cache.BypassAOTAutogradCache, match="autocast"), no_further_functions():
+            autograd_cache.check_cacheable(graph)
+        autograd_cache.check_cacheable(graph)
+        checked.append(graph)
+        return graph
+
+    def no_further_functions():
+        return torch._inductor.config.patch(unsafe_marked_cacheable_functions={})
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda step, fullgraph, dynamic, mode: real(step, backend=check))
+    CompiledTracker(small_model(), **LIVELY, precision="bf16").update(video(1)[0])
+    torch._dynamo.reset()
+    assert len(checked) == 1

@@ -16,6 +16,8 @@ from memotr.tracking.slots import RunSlots, SlotStep
 from memotr.tracking.tracker import Tracker
 
 MOST_SIZES = 64  # largest number of sizes of frames and slots that one process compiles for
+CACHEABLE = {f"torch.amp.autocast_mode.{name}": "1" for name in ("_enter_autocast", "_exit_autocast")}
+"""Functions that AOTAutograd does not know, so that it would not cache the step. Their arguments are in the key."""
 
 Compile = Callable[[SlotStep], Callable[..., tuple[Tensor, ...]]]
 
@@ -65,7 +67,10 @@ def _compiled(step: SlotStep, device: torch.device) -> Callable[..., tuple[Tenso
     compiled = torch.compile(step, fullgraph=True, dynamic=False, mode=mode)
 
     def run(*inputs: Any) -> tuple[Tensor, ...]:
-        with torch._dynamo.config.patch(recompile_limit=MOST_SIZES):
+        with (
+            torch._dynamo.config.patch(recompile_limit=MOST_SIZES),
+            torch._inductor.config.patch(unsafe_marked_cacheable_functions=CACHEABLE),
+        ):
             return compiled(*inputs)  # type: ignore[no-any-return]
 
     return run
