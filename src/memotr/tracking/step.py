@@ -23,7 +23,7 @@ Memory = Callable[[TrackState, Tensor | None], TrackState]
 
 
 class Network(Protocol):
-    """What a tracker needs of a network; :class:`memotr.models.memotr.MeMOTR` has it."""
+    """Interface of a network for a tracker; :class:`memotr.models.memotr.MeMOTR` has it."""
 
     def __call__(
         self, images: ImageBatch, tracks: Sequence[TrackState], *, vacant: Tensor | None = None
@@ -35,7 +35,7 @@ class Network(Protocol):
 
 
 class TrackerState(NamedTuple):
-    """Everything that a tracker remembers of one video.
+    """State of a tracker between two frames of one video.
 
     Attributes:
         tracks: N tracks, or S slots of which the first hold tracks.

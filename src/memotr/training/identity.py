@@ -1,4 +1,4 @@
-"""What it costs that a clip's outputs do not tell who is who (not in the paper): for trackers trained from nothing.
+"""Contrastive identity loss over a clip (not in the paper), for trackers trained from scratch.
 
 The paper's losses teach identity by way of boxes alone: a track that took up somebody else is shown where its own
 object is. With little data that is a slow way to learn what people look like. This loss asks for it outright: what
@@ -33,7 +33,7 @@ class Sightings:
 def sightings(
     output: FrameOutput, matching: Matching, targets: FrameTargets, merge_layer: int, frame: int
 ) -> Sightings:
-    """Objects as they appear on the way through the network, to be alike all along.
+    """Return the embeddings of the objects of a frame at each place in the network where the loss compares them.
 
     First what the encoder has in their middle: there the loss finds colours and shapes at once, where the decoder's
     outputs alone find nothing but places for a long time. Then what was matched to them and covers more than half of
@@ -60,7 +60,7 @@ def sightings(
 
 
 def identity_loss(clip: list[Sightings]) -> Tensor:
-    """Supervised contrastive loss of one video's clip, the mean over what was seen in two frames at least; scalar.
+    """Return the supervised contrastive loss of a clip: the mean over objects seen in two or more frames; scalar.
 
     Only the first half of the channels takes part: the rest is free to tell box and class. Two sightings of an object
     in one frame are no pair.

@@ -1,4 +1,4 @@
-"""From the settings to the clips that a run sees."""
+"""Training data of a run: sequences, clips and batches from the settings."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def make_dataset(config: Config, sources: list[Source]) -> ClipDataset:
 def make_loader(
     dataset: ClipDataset, config: Config, rank: int, world_size: int, device: torch.device
 ) -> tuple[ClipLoader, EpochSampler]:
-    """Batches for one of ``world_size`` ranks, and the sampler that decides which."""
+    """Return the loader of batches for one of ``world_size`` ranks, and its sampler."""
     sampler = EpochSampler(
         dataset.size, batch_size=config.batch_size, rank=rank, world_size=world_size, seed=config.training.seed
     )

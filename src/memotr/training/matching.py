@@ -1,4 +1,4 @@
-"""The decider of training: ground truth says which query is which object (section 3.4 of the paper, after MOTR)."""
+"""Matching of queries with ground truth, which decides for training what scores decide for inference (after MOTR)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from memotr.structures import Assignment, FrameOutput, FrameTargets, LayerOutput
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """Which object every query of one frame and video should be.
+    """Ground-truth object of every query of one frame of one video.
 
     Attributes:
         targets: (Ld, Q) int64, for every decoder layer (the last one last) the index of each query's ground truth box;
@@ -32,12 +32,12 @@ class Matching:
 
     @property
     def of_detections(self) -> Tensor:
-        """(Nd,) ground truth index of each detection query in the last layer, or -1."""
+        """Ground-truth index (Nd,) of each detection query in the last layer, or -1."""
         return self.targets[-1, : self.num_detections]
 
     @property
     def of_tracks(self) -> Tensor:
-        """(N,) ground truth index of each track, or -1 where its object is not in the frame."""
+        """Ground-truth index (N,) of each track, or -1 if its object is not in the frame."""
         return self.targets[-1, self.num_detections :]
 
 
@@ -77,7 +77,7 @@ def match(
 
 
 def index_of_ids(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Position of each id (N,) among the known ones (G,), -1 where it is not."""
+    """Return the position of each id (N,) among the known ids (G,), -1 for unknown ids."""
     order = np.argsort(known)
     if len(known) == 0:
         return np.full(len(ids), -1)
@@ -122,7 +122,7 @@ def assign(
 def _detection_costs(
     layers: list[LayerOutput | FrameOutput], n: int, targets: FrameTargets, weights: LossConfig
 ) -> NDArray[np.float32]:
-    """(Ld, Nd, G) cost of every detection query being every object, in every layer: one copy to the host."""
+    """Return the costs (Ld, Nd, G) of matching each detection query with each object, with one copy to the host."""
     logits = torch.stack([layer.logits[:n] for layer in layers]).float()  # (Ld, Nd, K)
     boxes = torch.stack([layer.boxes[:n] for layer in layers]).float()  # (Ld, Nd, 4)
     p = logits.sigmoid()[..., targets.labels]  # (Ld, Nd, G)
@@ -137,7 +137,7 @@ def _detection_costs(
 
 
 def _matched_iou(boxes: Tensor, target_boxes: Tensor, matched: Tensor) -> Tensor:
-    """(Q,) overlap of every box with its ground truth, 0 on background."""
+    """Return the IoU (Q,) of every box with its ground truth, 0 on background."""
     if len(target_boxes) == 0:
         return boxes.new_zeros(len(matched), dtype=torch.float32)
     iou, _ = paired_iou(boxes.detach().float(), target_boxes[matched.clamp(min=0)])

@@ -1,4 +1,4 @@
-"""Making training harder: dropped tracks and inserted false positives (section 3.5 of the paper, after MOTR)."""
+"""Perturbation of training: dropped tracks and inserted false positives (section 3.5 of the paper, after MOTR)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def perturb(
     generator: torch.Generator,
     keep_strays: bool = False,
 ) -> Assignment:
-    """Drop tracks and insert false positives beside the others.
+    """Drop tracks at random, and insert false positives that overlap the remaining ones.
 
     Only tracks and births that carry an object (id >= 0, overlap above one half) go on, each dropped with
     ``drop_rate``. Each that remains brings in, with ``insert_rate``, the unmatched detection that overlaps it most: all
@@ -61,7 +61,7 @@ def _carries(ids: Tensor, iou: Tensor) -> Tensor:
 
 
 def _overlapping(boxes: Tensor, detections: Tensor, matched: Tensor) -> Tensor:
-    """Unmatched detection queries that overlap ``boxes`` (F, 4) most, each once; all if there are not more than F."""
+    """Return the unmatched detection queries that overlap ``boxes`` (F, 4) most, each once; at most F."""
     unmatched = torch.ones(len(detections), dtype=torch.bool, device=detections.device)
     unmatched[matched] = False
     candidates = unmatched.nonzero()[:, 0]

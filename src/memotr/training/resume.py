@@ -1,4 +1,4 @@
-"""Configuration, folder and state of a run: of a new one, or of one that is resumed."""
+"""Configuration, folder and state of a new or resumed run."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def resolve_run(
 
 
 def settings_of(pretrained: str | Path) -> tuple[Config, str]:
-    """Return the configuration to train pretrained weights on with, and what it is the configuration of."""
+    """Return the configuration to train pretrained weights on with, and its origin in words."""
     checkpoint = read_weights(pretrained)
     if checkpoint.kind in (Kind.TRACKER, Kind.TRAINING):
         return find_config(checkpoint)[0], str(pretrained)

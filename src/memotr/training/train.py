@@ -1,4 +1,4 @@
-"""A training run from its data and first weights to its last checkpoint."""
+"""Training run, from its data and initial weights to its last checkpoint."""
 
 from __future__ import annotations
 
