@@ -301,7 +301,7 @@ def test_results_for_what_is_not_there(tmp_path: Path, labels: list[dict]) -> No
     assert score(tmp_path, labels, [*labels, frame(0, video="c000"), frame(0, video="d000")]) == 1
     results = read_results(tmp_path / "results.json", truth_of(tmp_path / "gt.json"))
     assert results.notes == ("results of videos that are not scored: c000, d000",)
-    with pytest.raises(UserError, match=r"video 'b1c6' has frameIndex 3, the ground truth has not; .* counts from 0"):
+    with pytest.raises(UserError, match=r"video 'b1c6' has frameIndex 3, unlike the ground truth; .* count from 0"):
         score(tmp_path, labels, [*labels, frame(3)])
 
 
@@ -318,7 +318,7 @@ def test_results_that_are_missing(tmp_path: Path, labels: list[dict]) -> None:
 
 
 def test_ground_truth_without_objects(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no object of an evaluated category"):
+    with pytest.raises(UserError, match="no objects of an evaluated category"):
         score(tmp_path, [frame(0), frame(1, label(crowd=True))], [frame(0), frame(1)])
 
 

@@ -123,7 +123,7 @@ def test_the_data_sets_own_layout(folders: tuple[Path, Path], tmp_path: Path) ->
         load_ground_truth(tmp_path / "BDD100K")
     with pytest.raises(UserError, match="no sequence is named x; available are b1c6-01, b1c6-02"):
         load_ground_truth(labels, only=["x"])
-    with pytest.raises(UserError, match="--half is for MOTChallenge text and COCO video, not for BDD100K"):
+    with pytest.raises(UserError, match="--half does not apply to BDD100K, only to MOTChallenge text and COCO video"):
         load_ground_truth(labels, half=True)
     (tmp_path / "seqmap.txt").write_text("b1c6-01\n")
     with pytest.raises(UserError, match="the format bdd100k does not support 'seqmap'"):

@@ -167,8 +167,8 @@ def refused(message: str, *runs: Run, resamples: int = 1000) -> None:
 
 def test_what_cannot_be_compared(runs: tuple[Run, Run]) -> None:
     base, other = runs
-    refused("two runs or more", base)
-    refused("is given more than once", base, base)
+    refused("at least two runs", base)
+    refused("given more than once", base, base)
     refused("5 resamples", base, other, resamples=5)
     counts = other.counts["object"]
     refused("no sequence in common", base, replace(other, counts={"object": {"x": counts["s0"]}}))

@@ -247,9 +247,9 @@ def test_results_count_as_ground_truth_does_whatever_images_are_numbered_from(tm
     found = load_benchmark(root, split=split)
     assert [len(s) for s in found.sequences] == [len(s) for s in expected.sequences]
     number_images(folder, [0, 1, 3, 4])
-    with pytest.raises(UserError, match=r"dancetrack0001/img1: the numbers of its images have gaps"):
+    with pytest.raises(UserError, match=r"dancetrack0001/img1: image numbers have gaps"):
         load_benchmark(root, split=split)
-    with pytest.raises(UserError, match=r"dancetrack0001/img1: the numbers of its images have gaps"):
+    with pytest.raises(UserError, match=r"dancetrack0001/img1: image numbers have gaps"):
         load_benchmark(root, split=split, scored=False)
 
 

@@ -162,11 +162,11 @@ def test_what_is_not_there(dancetrack: Path, tmp_path: Path) -> None:
         "no split 'valid'; use one of test, train, val, or train_half or val_half of train", dancetrack, split="valid"
     )
     refused("no split 'val'; use one of all, or train_half or val_half of train", dancetrack / "train", split="val")
-    refused("no sequence is named x\\*; there are d4, d6", dancetrack / "val", only=["x*"])
-    refused(r"test: no ground truth for this split for this split", dancetrack, split="test")
+    refused("no sequence is named x\\*; available are d4, d6", dancetrack / "val", only=["x*"])
+    refused(r"test: no ground truth for this split", dancetrack, split="test")
     shutil.rmtree(dancetrack / "val" / "d4" / "gt")
     (dancetrack / "val_seqmap.txt").unlink()
-    refused(r"no gt/gt.txt for 1 of 3 sequences \(d4\); copy them", dancetrack / "val")
+    refused(r"no gt/gt.txt for 1 of 3 sequences \(d4\); copy these files", dancetrack / "val")
     assert load_ground_truth(dancetrack / "val", only=["d5", "d6"]).names == ("d5", "d6")
 
 
@@ -177,7 +177,7 @@ def test_bad_seqmaps(dancetrack: Path, tmp_path: Path) -> None:
     refused("no sequence names", dancetrack / "val", seqmap=seqmap)
     seqmap.write_text("videos\nd4\n")  # a heading only if it says so: it might be a name that is mistyped
     refused(
-        "mine.txt:1: sequence videos is not in .*/val: copy it there or remove this line",
+        "mine.txt:1: sequence videos is not in .*/val: copy it there, or remove this line",
         dancetrack / "val",
         seqmap=seqmap,
     )

@@ -112,7 +112,7 @@ def test_one_class_has_results_of_that_class_only(tmp_path: Path, own: int, know
         write_rows(file, [(*FOUND[:7], number, -1, -1)])
         assert read_results(file, there).boxes["dancetrack0001"].labels.tolist() == [0]
     write_rows(file, [(*FOUND[:7], 2, -1, -1)])
-    refused(f"dancetrack0001.txt:1: column 8 is a class other than {known}, the one scored", file, there)
+    refused(f"dancetrack0001.txt:1: column 8 has another class than {known}, the only scored class", file, there)
 
 
 def test_numbers_of_frames_that_do_not_begin_at_1(tmp_path: Path) -> None:

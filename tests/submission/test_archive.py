@@ -232,8 +232,8 @@ def test_missing_results(tmp_path: Path) -> None:
 def test_not_one_box(tmp_path: Path) -> None:
     for name in "ab":
         write_rows(tmp_path / "results" / f"{name}.txt", [])
-    refused(tmp_path, "results: no boxes in any of its 2 result files")
-    refused(tmp_path, "results: no boxes in any of its 0 result files", ())
+    refused(tmp_path, "results: no boxes in any of 2 result files")
+    refused(tmp_path, "results: no boxes in any of 0 result files", ())
 
 
 def test_a_wrong_line_in_the_last_file(tmp_path: Path) -> None:

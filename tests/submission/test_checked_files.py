@@ -43,7 +43,7 @@ BAD_LINES = {
     "1,1,5,5,9,9,1": "1: 7 columns; servers take 10",
     "1,1,5,5,9,9,1,-1,-1,-1,-1": "1: 11 columns; servers take 10",
     "1,1,5,5,9,9,1,-1,-1,-1\n2,1,5,5,9,9": "2: found 6 values, but line 1 has 10",
-    "0,1,5,5,9,9,1,-1,-1,-1": "1: frame 0: frames are numbered from 1",
+    "0,1,5,5,9,9,1,-1,-1,-1": "1: frame 0: frames are counted from 1",
     "1,1,5,5,9,9,1,-1,-1,-1\n3,1,5,5,9,9,1,-1,-1,-1": "2: frame 3 is beyond the sequence of 2 frames",
     "1.5,1,5,5,9,9,1,-1,-1,-1": "1: frame 1.5 is not a whole number",
     "1,1.5,5,5,9,9,1,-1,-1,-1": "1: id 1.5 is not a whole number",
@@ -148,7 +148,7 @@ def test_what_the_reader_of_results_refuses_is_refused(tmp_path: Path) -> None:
     for wrong, message in (
         ([frame(0, label("1"), label("01")), frame(1)], "two of its ids are the same number"),
         ([frame(0, label("1"), label("1")), frame(1)], "label 1: id '1' is repeated in frame 0"),
-        ([frame(0, label(box=(9, 0, 5, 5))), frame(1)], "box2d ends before it begins"),
+        ([frame(0, label(box=(9, 0, 5, 5))), frame(1)], "box2d has x2 < x1 or y2 < y1"),
         ([frame(0, label(box=(0, 0, float("nan"), 5))), frame(1)], "x2 of box2d is nan"),
         ([frame(0, label(category="tram")), frame(1)], "category 'tram' is not evaluated"),
     ):

@@ -183,7 +183,7 @@ def _refusal(entry: NamedWeights, file: Path) -> str | None:
             "fetched": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         with replacing(record) as beside:
-            beside.write_text(json.dumps({"name": entry.name} | content, indent=1) + "\n")
+            beside.write_text(json.dumps({"name": entry.name} | content, indent=1, allow_nan=False) + "\n")
         return None
     if digest == before["sha256"]:
         return None
