@@ -515,6 +515,19 @@ def test_numbers_of_numpy_have_their_value(tmp_path, code):
     assert type(read) is type(number.item())
 
 
+def test_numbers_of_a_big_endian_machine_are_not_misread(tmp_path):
+    class Scalar:
+        def __reduce__(self):
+            return np.float64(0).__reduce__()[0], (BigEndian(), np.array(113.0, ">f8").tobytes())
+
+    class BigEndian:
+        def __reduce__(self):
+            return np.dtype, ("f8", False, True), (3, ">", None, None, None, -1, -1, 0)
+
+    torch.save([Scalar()], tmp_path / "file.pth")
+    assert read_torch(tmp_path / "file.pth") == [None]
+
+
 def test_two_stage_detector(tmp_path, model):
     state = detector_state(variant="deformable-detr")
     del state["query_embed.weight"]

@@ -75,6 +75,16 @@ def test_a_sequence_of_another_size_than_declared(tmp_path: Path) -> None:
         clips(replace(sequence, size=(192, 320)))[ClipIndex(0, 0)]
 
 
+def test_sequences_may_differ_in_size(tmp_path: Path) -> None:
+    sizes = [(96, 160), (48, 80), (72, 72)]
+    for k, size in enumerate(sizes):
+        write_sequence(tmp_path / f"s{k}", Scene(length=4, size=size))
+    dataset = ClipDataset(
+        [Source(read_dataset(tmp_path), AUGMENTATION)], SamplingConfig(lengths=(2,), steps=(), interval=1), seed=0
+    )
+    assert len([dataset[ClipIndex(0, k)] for k in range(dataset.size(0))]) == 9
+
+
 def test_frames_of_one_size_keep_their_boxes(tmp_path: Path) -> None:
     write_sequence(tmp_path / "a", scene := Scene(length=3))
     (sequence,) = read_dataset(tmp_path)

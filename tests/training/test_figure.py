@@ -41,6 +41,14 @@ def test_a_figure_without_tracks_says_why(tmp_path):
     )
 
 
+def test_a_figure_with_tracks_in_one_frame_says_nothing(tmp_path):
+    clip = clip_of(tmp_path)
+    truth = clip.truths[0]
+    found = Tracks(truth.ids, truth.boxes, np.ones(len(truth), np.float32), truth.labels, 0, ("person",))
+    none = [Tracks.empty(frame, ("person",)) for frame in (1, 2)]
+    assert draw(clip, [found, *none], "title").get_supxlabel() == ""
+
+
 def test_the_figure_of_a_run_explains_that_nothing_was_tracked(data, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(engine, "draw", lambda *arguments: drawn.append(draw(*arguments)) or drawn[-1])
