@@ -111,6 +111,17 @@ def test_lower_precision_keeps_memory_in_float32(precision):
     assert tracker.tracks.logits.dtype == torch.float32
 
 
+@pytest.mark.parametrize("name", ["transformer.encoder.layers.0.linear1.weight", "class_embed.1.bias"])
+def test_weights_beyond_half_precision_are_refused(name):
+    """They would become infinite, and the tracker would find nothing."""
+    model = tiny_model()
+    model.get_parameter(name).data.view(-1)[0] = 1e5
+    with pytest.raises(UserError, match=rf"{name} has values beyond the range of torch.float16; .* bf16 or 32"):
+        Tracker(model, precision="fp16")
+    for precision in ("bf16", "32"):
+        assert Tracker(model, precision=precision).update(frames(1)[0]).boxes.shape[1] == 4
+
+
 def test_a_misspelt_precision_is_refused():
     with pytest.raises(UserError, match="no precision 'bf61': take auto, 32, tf32, bf16, fp16"):
         Tracker(tiny_model(), precision="bf61")
