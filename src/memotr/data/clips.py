@@ -12,6 +12,7 @@ import multiprocessing.queues
 import multiprocessing.util
 import os
 import signal
+import socket
 import sys
 import traceback
 import warnings
@@ -19,6 +20,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from multiprocessing.connection import arbitrary_address  # type: ignore[attr-defined]
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -476,7 +478,7 @@ class ClipLoader(DataLoader[Clip]):
             return super().__iter__()
         needed = OPEN_FILES + OPEN_FILES_PER_WORKER * self.num_workers
         allow_open_files(needed, "data.workers")
-        multiprocessing.util.get_temp_dir()  # creates it for the workers' sockets; removed when this process ends
+        _check_socket_path()
         before = multiprocessing.active_children()
         assert isinstance(self.dataset, ClipDataset)
         self.dataset.share_unreadable()
@@ -491,6 +493,23 @@ class ClipLoader(DataLoader[Clip]):
         except OSError as error:
             _discard_iterator(error)
             raise
+
+
+def _check_socket_path() -> None:
+    """Raise UserError if workers cannot send batches, because the path of their sockets would be too long."""
+    folder = multiprocessing.util.get_temp_dir()  # creates it for the sockets; removed when this process ends
+    if not hasattr(socket, "AF_UNIX"):
+        return
+    path = Path(arbitrary_address("AF_UNIX"))  # as workers choose it
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.bind(str(path))
+            path.unlink()
+        except OSError as error:
+            raise UserError(
+                f"{folder}: loader workers cannot open sockets in this folder for temporary files ({error}); set the "
+                "environment variable TMPDIR to a short path on a local disk, or data.workers=0"
+            ) from None
 
 
 def _discard_iterator(error: Exception) -> None:
