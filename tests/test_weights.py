@@ -716,7 +716,7 @@ def test_a_setting_that_is_wrong_is_named_as_it_was_given():
 
 
 def test_weights_are_saved_under_an_honest_name_and_exports_are_no_weights(model, tmp_path):
-    with pytest.raises(UserError, match=r"model\.pth: end the name in \.safetensors"):
+    with pytest.raises(UserError, match=r"model\.pth: the name must end in \.safetensors"):
         save_model(model, tmp_path / "model.pth")
     (tmp_path / "a.onnx").write_bytes(b"anything")
     with pytest.raises(UserError, match="is an exported tracker, for `memotr track` only"):
@@ -740,7 +740,7 @@ def test_convert_never_overwrites_its_source(authors, detector, tmp_path):
     for target in (authors, tmp_path / "link.pth"):
         with pytest.raises(UserError, match="is the source itself; name another file to write"):
             convert(authors, target)
-    with pytest.raises(UserError, match=r"end the name in \.safetensors .* or \.pt"):
+    with pytest.raises(UserError, match=r"the name must end in \.safetensors .* or \.pt"):
         convert(authors, tmp_path / "out.onnx")
     (tmp_path / "folder.pth").mkdir()
     with pytest.raises(UserError, match="is a folder; name the file to write"):

@@ -102,7 +102,7 @@ class Tracks:
         try:
             import supervision  # slow to import, and an optional extra
         except ModuleNotFoundError as error:
-            raise UserError(f"this needs the package {error.name}: pip install 'memotr[supervision]'") from error
+            raise UserError(f"{error.name} is required but not installed: pip install 'memotr[supervision]'") from error
 
         return supervision.Detections(
             xyxy=self.boxes.astype(np.float32),

@@ -16,7 +16,7 @@ HUB = "hub"
 """Folder of the cache that huggingface_hub manages."""
 
 WEIGHTS = "model.safetensors"
-LARGEST = 8 * 10**9
+MAX_BYTES = 8 * 10**9
 """Largest size in bytes of a file to fetch."""
 
 # One slash where an address has passed through a pathlib.Path.
@@ -44,7 +44,7 @@ def parse_address(text: str) -> HubAddress:
     return HubAddress(found["repo"], found["revision"], found["file"] or WEIGHTS)
 
 
-def hub_file(text: str, largest: int = LARGEST) -> Path:
+def hub_file(text: str, largest: int = MAX_BYTES) -> Path:
     """Fetch a file of a repository into the cache unless the cache has it, and return its path.
 
     huggingface_hub does the transfer: it resumes, locks, and checks each time for a newer version of the file.
@@ -72,7 +72,7 @@ def _shown(text: str) -> str:
 
 def _fetch(text: str, address: HubAddress, largest: int) -> Path:
     if find_spec("huggingface_hub") is None:
-        raise UserError(f"{text}: this needs huggingface_hub, which is not installed: pip install 'memotr[hub]'")
+        raise UserError(f"{text}: huggingface_hub is required but not installed: pip install 'memotr[hub]'")
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

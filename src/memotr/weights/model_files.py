@@ -108,7 +108,7 @@ def save_model(model: MeMOTR, path: str | Path, *, epoch: int | None = None, dty
     """
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise UserError(f"{path}: end the name in .safetensors; memotr convert makes other layouts of it")
+        raise UserError(f"{path}: the name must end in .safetensors; memotr convert writes other layouts")
     state = {k: v for k, v in model_state(model, dtype, path).items() if not k.startswith(SHARED_BOX_HEADS)}
     header = make_header(model.config.model_dump(mode="json"), epoch)
     write_safetensors(path, state, {"format": "pt", HEADER: json.dumps(header, allow_nan=False)})

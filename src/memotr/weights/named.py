@@ -18,7 +18,7 @@ from memotr.files import LOCK, replacing, reported
 from memotr.terminal import log
 from memotr.weights.cache import digest_of, hold, home, is_offline
 from memotr.weights.checkpoint import Kind
-from memotr.weights.hub import HUB, LARGEST, hub_file, is_hub_address
+from memotr.weights.hub import HUB, MAX_BYTES, hub_file, is_hub_address
 from memotr.weights.manifest import check_manifest
 from memotr.weights.registry import NamedWeights, named_weights, unknown_name
 from memotr.weights.tensor_files import check_file
@@ -141,7 +141,7 @@ def _fetch(entry: NamedWeights, target: Path) -> None:
         draft = target.with_name(f"{target.name}.{number}")
         log(f"fetching {entry.name} from {host_of(place)} to {target}")
         try:
-            transfer(place, draft, entry.name, entry.size or LARGEST)
+            transfer(place, draft, entry.name, entry.size or MAX_BYTES)
             return _accept(entry, draft, target, f"what {host_of(place)} sent")
         except UserError as error:
             errors.append(f"{error}; {_by_hand(entry, place)}")

@@ -51,7 +51,7 @@ def push_to_hub(
     if is_offline():
         raise UserError(f"{address}: MEMOTR_OFFLINE is set; unset it to publish")
     if find_spec("huggingface_hub") is None:
-        raise UserError(f"{address}: this needs huggingface_hub, which is not installed: pip install 'memotr[hub]'")
+        raise UserError(f"{address}: huggingface_hub is required but not installed: pip install 'memotr[hub]'")
     from huggingface_hub import HfApi
 
     api = HfApi(token=token)

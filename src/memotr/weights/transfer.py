@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from memotr.consoles import console, progress_bar
 from memotr.errors import UserError
-from memotr.weights.hub import LARGEST, hub_file, is_hub_address
+from memotr.weights.hub import MAX_BYTES, hub_file, is_hub_address
 
 RETRIES, TIMEOUT = 4, 60  # seconds without data
 NOT_RESUMED = "byte range"
@@ -27,7 +27,7 @@ def host_of(place: str) -> str:
     return "the Hugging Face Hub" if is_hub_address(place) else str(urlsplit(page_of(place)).hostname)
 
 
-def transfer(place: str, target: Path, title: str, largest: int = LARGEST) -> None:
+def transfer(place: str, target: Path, title: str, largest: int = MAX_BYTES) -> None:
     """Download a file with a progress bar, resuming an earlier transfer that was interrupted.
 
     No credentials are sent, except the user's token to the Hugging Face Hub.
@@ -45,7 +45,7 @@ def transfer(place: str, target: Path, title: str, largest: int = LARGEST) -> No
         shutil.copyfile(hub_file(place, largest), target)
         return
     if find_spec("gdown") is None:
-        raise UserError("this needs gdown, which is not installed: pip install 'memotr[hub]'")
+        raise UserError("gdown is required but not installed: pip install 'memotr[hub]'")
     import gdown
     import requests
 
