@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from memotr import openmp
-from memotr.bench.machine import num_cores
 from memotr.build import build_model
 from memotr.config import load_config
 from memotr.openmp import BUSY, CALM, CALM_INTERVALS, Adaptation, Load, WaitPolicy, adapt_waiting, openmp_library
+from memotr.processes import available_processors
 from memotr.tracking.tracker import Tracker
 
 CHILD = """
@@ -57,7 +57,7 @@ print(watching, most, all(torch.equal(results[0], other) for other in results), 
 """
 libgomp = pytest.mark.skipif(
     not openmp.CPU_TIMES.is_file()
-    or num_cores() < 2
+    or available_processors() < 2
     or openmp_library() is None
     or hasattr(openmp_library(), "kmp_set_blocktime"),
     reason="of libgomp on Linux, with two processors",

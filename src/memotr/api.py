@@ -82,7 +82,7 @@ def track(
         start: number of the first frame, from 0.
         end: number of the first frame to leave out; None for the source's end.
         stride: take every ``stride``-th frame.
-        max_frames: largest number of frames to take.
+        max_frames: maximum number of frames to take.
         skip_bad: skip images of a folder that cannot be read.
         stream: number of the video stream in files that have several; None: the main one.
         batch: number of sources to track at once, with one forward pass for all.

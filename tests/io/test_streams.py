@@ -14,7 +14,7 @@ import pytest
 from memotr.errors import UserError
 from memotr.io.frames import Frame, Source
 from memotr.io.sources import open_source
-from memotr.io.video import LONGEST, _Times
+from memotr.io.video import MAX_GAP, _Times
 from tests.io.streams import Answer, serving
 from tests.io.videos import numbered_video, write_video
 
@@ -158,7 +158,7 @@ def test_a_stream_too_short_for_one_frame(video: Callable[[str], bytes]) -> None
     ],
 )
 def test_times(stamps: list[float | None], times: list[float]) -> None:
-    clock = _Times(Fraction(25), Fraction(1, 90_000), LONGEST)
+    clock = _Times(Fraction(25), Fraction(1, 90_000), MAX_GAP)
     assert [clock.of(i, stamp) for i, stamp in enumerate(stamps)] == pytest.approx(times)
 
 

@@ -60,7 +60,7 @@ def test_images_of_alternating_sizes_are_not_captured(capture):
 
 
 def test_the_least_recently_used_graph_is_dropped(capture, monkeypatch):
-    monkeypatch.setattr(graphs, "MOST_GRAPHS", 2)
+    monkeypatch.setattr(graphs, "MAX_GRAPHS", 2)
     model = small_model()
     other = Tracker(model, **LIVELY)
 

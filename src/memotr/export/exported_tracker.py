@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from memotr.export.engines import Engine
-from memotr.export.frame_step import SMALLEST, STATE, empty_state, thresholds
+from memotr.export.frame_step import MIN_SIDE, STATE, empty_state, thresholds
 from memotr.tracking.step import as_table
 from memotr.tracking.video_tracker import PreparedFrame, VideoTracker
 from memotr.tracks import Tracks
@@ -29,7 +29,7 @@ class ExportedTracker(VideoTracker):
         memotr.errors.UserError: a threshold is out of range.
     """
 
-    smallest = SMALLEST
+    smallest = MIN_SIDE
 
     def __init__(
         self,

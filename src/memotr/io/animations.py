@@ -31,7 +31,7 @@ from memotr.io.image_files import (
 )
 from memotr.io.orientation import Orientation
 
-SHORTEST, DEFAULT_DURATION = 11, 100  # milliseconds; browsers show a frame shorter than SHORTEST for the default
+MIN_DURATION, DEFAULT_DURATION = 11, 100  # milliseconds; browsers show shorter frames for the default duration
 SUBFILE = 254  # tag of a TIFF page
 SMALLER_OR_MASK = 0b101  # in the tag SUBFILE
 
@@ -58,7 +58,8 @@ class AnimationSource(Source):
             durations = [1000 / DEFAULT_FPS] * len(pages)
             self._read = _tiff_reader(file, data, header, pages)
         else:
-            durations = [Fraction(d if d >= SHORTEST else DEFAULT_DURATION) for d in _webp_durations(data.tobytes())]
+            stored = _webp_durations(data.tobytes())
+            durations = [Fraction(d if d >= MIN_DURATION else DEFAULT_DURATION) for d in stored]
             if len(durations) != header.frames:
                 raise ImageError(file, "its frames are damaged; copy it again")
             self._read = _webp_reader(file, data, header)

@@ -12,7 +12,7 @@ from memotr.io.frames import DEFAULT_FPS, Frame, Selection, Source
 from memotr.io.image_files import IMAGE_SUFFIXES, LoadedImage, in_order, load_image
 from memotr.io.seqinfo import read_seqinfo
 
-NAMED_AT_MOST = 5  # skipped files that a closing note lists by name
+MAX_NAMED = 5  # skipped files that a closing note lists by name
 
 
 class ImageSource(Source):
@@ -76,7 +76,7 @@ class ImageSource(Source):
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(names[:NAMED_AT_MOST]) + (", …" if len(names) > NAMED_AT_MOST else "")
+    return ", ".join(names[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
 
 
 class _Oddities:

@@ -38,7 +38,7 @@ def open_source(
         start: number of the first frame, from 0.
         end: number of the first frame to leave out; None for the source's end.
         stride: take every ``stride``-th frame.
-        max_frames: largest number of frames to take.
+        max_frames: maximum number of frames to take.
         skip_bad: skip images that cannot be read (folders only; damage in a video is always skipped).
         stream: number of the video stream in a file or stream that has several; None for the main one.
 

@@ -39,13 +39,13 @@ LOST_SHARE_ALLOWED = 0.05
 MAX_PIXELS = 1 << 26
 # Seconds without a frame. In formats that can be concatenated (MPEG-TS, MPEG-PS, HLS) a longer gap is a joint of
 # segments, as in FFmpeg. In others, such as a time lapse in an MP4, gaps of any length are genuine, and only time
-# stamps beyond LONGEST are invalid.
-LONGEST_WHERE_JOINED, LONGEST = 10.0, 1e9
+# stamps beyond MAX_GAP are invalid.
+MAX_GAP_WHERE_JOINED, MAX_GAP = 10.0, 1e9
 TS_DISCONT: Any = av.format.Flags.ts_discont.value  # flag of these formats
 RESOLUTION = 1e-6  # seconds; time stamps that differ by less are equal
 # Packets between the one that MPEG-TS marks as incomplete at a joint, and the first one after it.
 JOINT = 2
-FASTEST = 1000  # frames per second
+MAX_FPS = 1000  # frames per second
 MP4_BEGINNINGS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")  # first box of a file
 PQ = 16  # H.273's number of the transfer function of HDR10 and Dolby Vision
 NO_FILM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
@@ -164,7 +164,7 @@ class VideoSource(Source):
         self.live = live
         self.notes += others
         self._place = place
-        longest_gap = LONGEST_WHERE_JOINED if container.format.flags & TS_DISCONT else LONGEST
+        longest_gap = MAX_GAP_WHERE_JOINED if container.format.flags & TS_DISCONT else MAX_GAP
         self._times = _Times(self._rate, self._stream.time_base, longest_gap)
         self._joints = _Joints(self._stream.time_base, longest_gap)
         self._undecodable = False  # some packet could not be decoded
@@ -427,7 +427,7 @@ def _frame_rate(stream: av.video.stream.VideoStream) -> Fraction:
     clock = 1 / stream.time_base if stream.time_base else None
     guesses = [rate for rate in (stream.guessed_rate, stream.base_rate) if rate != clock]
     for rate in (stream.average_rate, *guesses, stream.codec_context.framerate):
-        if rate and 0 < rate <= FASTEST:
+        if rate and 0 < rate <= MAX_FPS:
             return Fraction(rate).limit_denominator(1001) or Fraction(rate)  # keeps 30000/1001
     return DEFAULT_FPS
 

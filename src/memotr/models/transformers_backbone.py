@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from memotr.config import MOST_PARAMETERS
+from memotr.config import MAX_PARAMETERS
 from memotr.errors import UserError
 from memotr.models.layers import call
 
@@ -151,10 +151,10 @@ def _measure(kind: str, config: Any) -> Shape:
     with torch.inference_mode(False), torch.enable_grad(), torch.device("meta"):
         network = _build(kind, config).eval()
         parameters = sum(parameter.numel() for parameter in network.parameters())
-        if parameters > MOST_PARAMETERS:
+        if parameters > MAX_PARAMETERS:
             raise UserError(
                 f"model.backbone: {kind} of this config has {parameters:,} parameters, more than the "
-                f"{MOST_PARAMETERS:,} that can be built"
+                f"{MAX_PARAMETERS:,} that can be built"
             )
         with _library_errors(kind, f"; it must take images of any size that is a multiple of 32, such as {PROBE_SIZE}"):
             maps = network(torch.zeros(1, 3, *PROBE_SIZE)).feature_maps  # each (1, C, H, W)

@@ -15,7 +15,7 @@ from memotr.structures import ImageBatch
 from memotr.tracking.slots import RunSlots, SlotStep
 from memotr.tracking.tracker import Tracker
 
-MOST_SIZES = 64  # largest number of sizes of frames and slots that one process compiles for
+MAX_SIZES = 64  # maximum number of sizes of frames and slots that one process compiles for
 CACHEABLE = {f"torch.amp.autocast_mode.{name}": "1" for name in ("_enter_autocast", "_exit_autocast")}
 """Functions that AOTAutograd does not know, so that it would not cache the step. Their arguments are in the key."""
 
@@ -68,7 +68,7 @@ def _compiled(step: SlotStep, device: torch.device) -> Callable[..., tuple[Tenso
 
     def run(*inputs: Any) -> tuple[Tensor, ...]:
         with (
-            torch._dynamo.config.patch(recompile_limit=MOST_SIZES),
+            torch._dynamo.config.patch(recompile_limit=MAX_SIZES),
             torch._inductor.config.patch(unsafe_marked_cacheable_functions=CACHEABLE),
         ):
             return compiled(*inputs)  # type: ignore[no-any-return]

@@ -34,7 +34,7 @@ def gate(
         track_thresh: score of a track's own class below which it is unseen.
         miss_tolerance: number of consecutive unseen frames after which a track ends.
         next_id: id of the first birth; the others follow in query order.
-        max_tracks: largest number of tracks after the frame; the births with the highest scores are kept. None: no
+        max_tracks: maximum number of tracks after the frame; the births with the highest scores are kept. None: no
             limit.
         vacant: (N,) True on rows that are no tracks. Shapes are fixed then: every detection is a birth, and those that
             start no track have the id -1. None: every row is a track.
@@ -67,7 +67,7 @@ def limit_births(max_tracks: int | None, born: Tensor, score: Tensor, stays: Ten
     """Return the detections (Nd,) that start tracks within the limit: those with the highest scores.
 
     Args:
-        max_tracks: largest number of tracks; None: no limit.
+        max_tracks: maximum number of tracks; None: no limit.
         born: (Nd,) detections that would start tracks.
         score: (Nd,) their scores.
         stays: (N,) tracks that continue.

@@ -23,7 +23,7 @@ from memotr.models.memotr import MeMOTR
 from memotr.structures import ImageBatch, TrackState
 from memotr.tracking.slots import FIELDS, SlotStep
 
-MOST_GRAPHS = 8  # of a tracker, by sizes of frames and slots; the least recently used one is dropped
+MAX_GRAPHS = 8  # of a tracker, by sizes of frames and slots; the least recently used one is dropped
 
 Outputs = tuple[Tensor, ...]
 
@@ -164,7 +164,7 @@ class GraphedStep:
         self, key: object, sizes: tuple[tuple[int, int], ...] | None, inputs: tuple[Tensor, ...]
     ) -> _Graph | None:
         """Capture the step and keep its graph; None if it cannot be captured."""
-        while len(self._graphs) >= MOST_GRAPHS:
+        while len(self._graphs) >= MAX_GRAPHS:
             self._graphs.popitem(last=False)
         static = tuple(tensor.clone() for tensor in inputs)
         self._network.prepare_layout(ImageBatch(static[0], static[1], sizes))  # may wait for the host's copies

@@ -23,7 +23,7 @@ from memotr.tracking.tracker import Tracker
 from memotr.tracking.video_tracker import VideoTracker
 from memotr.tracks import Tracks
 
-SIZES_AT_MOST = 5
+MAX_LISTED = 5
 """Number of frame sizes that a note lists."""
 
 Open = Callable[[str], Source]
@@ -154,8 +154,8 @@ def track_sources(
 def _several_sizes(name: str, sizes: Mapping[tuple[int, ...], int]) -> str:
     """Return a note about frames of different sizes: (height, width) → number of its first frame."""
     listed = [f"{width} x {height} (from frame {first})" for (height, width), first in sizes.items()]
-    more = ", …" if len(listed) > SIZES_AT_MOST else ""
-    return f"{name}: frames have several sizes, {', '.join(listed[:SIZES_AT_MOST])}{more}; boxes are in pixels of each"
+    more = ", …" if len(listed) > MAX_LISTED else ""
+    return f"{name}: frames have several sizes, {', '.join(listed[:MAX_LISTED])}{more}; boxes are in pixels of each"
 
 
 class _Work:

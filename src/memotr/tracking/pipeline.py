@@ -18,7 +18,7 @@ from memotr.io.sinks import Sink, close_all
 from memotr.tracks import Tracks
 
 AHEAD = 3  # number of frames decoded ahead of the tracker
-BEHIND = 4  # largest number of frames that are tracked but not yet written
+BEHIND = 4  # maximum number of frames that are tracked but not yet written
 
 
 Prepared = Generator[tuple[Frame, Any], None, None]

@@ -56,7 +56,7 @@ class Limits:
         det_thresh: lowest score of a detection that starts a track.
         track_thresh: score below which a track counts as unseen.
         miss_tolerance: number of consecutive unseen frames after which a track ends.
-        max_tracks: largest number of tracks; None: no limit.
+        max_tracks: maximum number of tracks; None: no limit.
         motion: smallest number of seen boxes and weight of :func:`memotr.tracking.lifecycle.extrapolate`; None: off.
     """
 

@@ -152,7 +152,7 @@ class VideoTracker(ABC):
             start: number of the first frame, from 0.
             end: number of the first frame to leave out; None for the source's end.
             stride: take every ``stride``-th frame.
-            max_frames: largest number of frames to take.
+            max_frames: maximum number of frames to take.
             skip_bad: skip images of a folder that cannot be read.
             stream: number of the video stream in a file that has several; None: the main one.
             channels: order of the colours of an iterable's frames, "rgb" or, as OpenCV has it, "bgr".

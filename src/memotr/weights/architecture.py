@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from memotr.config import MOST_CLASSES, Config, ModelConfig, make_config
+from memotr.config import MAX_CLASSES, Config, ModelConfig, make_config
 from memotr.errors import UserError
 from memotr.published import BDD100K_CLASSES
 from memotr.weights.checkpoint import SHARED_BOX_HEADS
@@ -19,8 +19,8 @@ _FFN = "transformer.decoder.layers.0.linear1.weight"
 _ENCODER_ATTENTION = "transformer.encoder.layers.0.self_attn.attention_weights.bias"
 _DECODER_ATTENTION = "transformer.decoder.layers.0.cross_attn.attention_weights.bias"
 
-MOST_DIFFERENCES = 3
-"""Largest number of differences that a message names."""
+MAX_DIFFERENCES = 3
+"""Maximum number of differences that a message names."""
 
 
 def infer_config(state: Mapping[str, Tensor], origin: str, name: str = "memotr") -> Config:
@@ -34,7 +34,7 @@ def infer_config(state: Mapping[str, Tensor], origin: str, name: str = "memotr")
     """
     try:
         model = _model_settings({key: tuple(tensor.shape) for key, tensor in state.items()})
-        classes = class_names(min(len(state["class_embed.0.bias"]), MOST_CLASSES + 1))
+        classes = class_names(min(len(state["class_embed.0.bias"]), MAX_CLASSES + 1))
     except KeyError as error:
         raise UserError(f"{origin}: incomplete: it has no tensor {error}") from None
     except (IndexError, TypeError, ValueError, ZeroDivisionError):
@@ -78,8 +78,8 @@ def in_words(differing: Mapping[str, tuple[Any, Any]]) -> str:
             words.append(f"the checkpoint has {there} {'class' if there == 1 else 'classes'}, the configuration {here}")
         else:
             words.append(f"{key} is {there} in the checkpoint, {here} in the configuration")
-    more = len(words) - MOST_DIFFERENCES
-    return "; ".join([*words[:MOST_DIFFERENCES], *([f"and {more} more settings differ"] if more > 0 else [])])
+    more = len(words) - MAX_DIFFERENCES
+    return "; ".join([*words[:MAX_DIFFERENCES], *([f"and {more} more settings differ"] if more > 0 else [])])
 
 
 def count_parameters(state: Mapping[str, Tensor]) -> int:

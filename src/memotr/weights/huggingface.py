@@ -18,7 +18,7 @@ from memotr.errors import UserError
 
 LAYOUT = "Hugging Face transformers"
 CONFIG = "config.json"
-MOST_LAYERS = 100
+MAX_LAYERS = 100
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 _BODY, _CONV = "backbone.0.body.", "model.backbone.conv_encoder.model."
@@ -145,8 +145,8 @@ def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
     if position != "sine":
         raise UserError(f"{path}: position_embedding_type is {brief(position)}; only 'sine' fits")
     layers = settings.get("decoder_layers", 6)
-    if type(layers) is not int or not 1 <= layers <= MOST_LAYERS:
-        raise UserError(f"{path}: decoder_layers is {brief(layers)}, not a number from 1 to {MOST_LAYERS}")
+    if type(layers) is not int or not 1 <= layers <= MAX_LAYERS:
+        raise UserError(f"{path}: decoder_layers is {brief(layers)}, not a number from 1 to {MAX_LAYERS}")
     backbone = settings.get("backbone_config") or {}
     if not isinstance(backbone, dict):
         raise UserError(f"{path}: backbone_config is {brief(backbone)}, not settings of a backbone")

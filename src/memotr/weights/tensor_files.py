@@ -33,7 +33,7 @@ _DAMAGED = "it is of another kind, damaged, or its download did not finish"
 _ALLOCATES = re.compile(rb"builtin(?:s|__)\nbytearray\n")
 """Pickle of a bytearray of any size. PyTorch allows it, and no checkpoint has one."""
 
-_LARGEST_PICKLE = 8 * 2**20
+MAX_PICKLE_BYTES = 8 * 2**20
 """Largest size in bytes of the pickle in a zip archive; our training checkpoints have less than a million."""
 
 EXPORTED = (".onnx", ".pt2")
@@ -222,7 +222,7 @@ def _check_zip(path: Path) -> None:
                     f"{path}: is a TorchScript program, not a checkpoint; pass the weights that it was made from"
                 )
             member = stored_members(archive)[pickles["data.pkl"]]
-            if member.file_size > _LARGEST_PICKLE:
+            if member.file_size > MAX_PICKLE_BYTES:
                 raise zipfile.BadZipFile(f"its data.pkl has {member.file_size:,} bytes")
             _check_pickle(path, archive.read(member))
     except (UserError, MemoryError):

@@ -43,7 +43,7 @@ def _clamp(locations: Tensor) -> Tensor:
     return locations.nan_to_num(nan=-1.0, posinf=2.0, neginf=-1.0).clamp(-1.0, 2.0)
 
 
-LARGEST_SIZE = 2**24
+MAX_SIZE = 2**24
 """Largest width or height of a map: float32 represents all integers up to it."""
 
 
@@ -59,7 +59,7 @@ def check_shapes(
         )
     B, S, M, D = value.shape
     Lq, L, P = sampling_locations.shape[1], len(spatial_shapes), sampling_locations.shape[4]
-    if M < 1 or D < 1 or any(not 1 <= size <= LARGEST_SIZE for shape in spatial_shapes for size in shape):
+    if M < 1 or D < 1 or any(not 1 <= size <= MAX_SIZE for shape in spatial_shapes for size in shape):
         raise ValueError(
             f"no heads, channels or pixels, or too many: {M=}, {D=}, spatial_shapes {list(spatial_shapes)}"
         )
