@@ -67,7 +67,7 @@ class VideoSink(Sink):
         self.annotator = annotator or Annotator()
         if not any(name in av.codecs_available for name in ENCODERS):
             raise UserError(
-                f"this build of PyAV has no H.264 encoder to write {path} with; leave the video out (--no-video)"
+                f"this build of PyAV has no H.264 encoder to write {path}; leave out the video (--no-video)"
             )
         super().__init__(path)
         self._container: av.container.OutputContainer | None = None

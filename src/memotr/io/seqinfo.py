@@ -19,7 +19,7 @@ MAX_FPS = 1000  # frames per second
 
 @dataclass(frozen=True)
 class SeqInfo:
-    """Content of the file; each key is optional.
+    """Content of a ``seqinfo.ini``; each key is optional.
 
     Attributes:
         name: name of the sequence.

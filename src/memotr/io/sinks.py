@@ -1,4 +1,4 @@
-"""Base classes of output files, which are valid after any interruption."""
+"""Base classes of output files, which are readable even after an interruption."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Sink(ABC):
         frames: number of frames written.
         replaces: an older file existed.
         finished: the final file is complete.
-        failure: the first error of a write; nothing is written after it.
+        failure: first error of a write, after which nothing more is written; None without error.
 
     Raises:
         UserError: the file cannot be written (also from ``write`` and ``close``), or another process writes it.
