@@ -221,7 +221,7 @@ def test_incomplete_folder(folder):
     with pytest.raises(UserError, match="cannot be read as a model's settings"):
         read_checkpoint(folder)
     (folder / "config.json").unlink()
-    with pytest.raises(UserError, match="is a folder; name the checkpoint file in it"):
+    with pytest.raises(UserError, match="is a folder; pass the checkpoint file in it"):
         read_checkpoint(folder)
 
 

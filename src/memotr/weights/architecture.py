@@ -26,8 +26,8 @@ MAX_DIFFERENCES = 3
 def infer_config(state: Mapping[str, Tensor], origin: str, name: str = "memotr") -> Config:
     """Infer the configuration from a tracker's tensors (published names; those of the memory may be missing).
 
-    Settings that do not affect shapes get published values: 8 attention heads, thresholds, position temperature, merge
-    layer, and the tracking settings of DanceTrack, or of BDD100K for 8 classes.
+    Settings that do not affect shapes get the published values: 8 attention heads, position temperature, merge layer,
+    and thresholds and other tracking settings of DanceTrack, or of BDD100K for 8 classes.
 
     Raises:
         UserError: a required tensor is missing, or the shapes fit no valid configuration.
@@ -38,13 +38,13 @@ def infer_config(state: Mapping[str, Tensor], origin: str, name: str = "memotr")
     except KeyError as error:
         raise UserError(f"{origin}: incomplete: it has no tensor {error}") from None
     except (IndexError, TypeError, ValueError, ZeroDivisionError):
-        raise UserError(f"{origin}: its tensors have shapes that no tracker's have") from None
+        raise UserError(f"{origin}: its tensors do not have the shapes of a tracker") from None
     tracking = {"miss_tolerance": 10} if classes == BDD100K_CLASSES else {}
     return make_config({"name": name, "classes": classes, "model": model, "tracking": tracking}, origin)
 
 
 def class_names(count: int) -> tuple[str, ...]:
-    """Return the class names of the published models with this number of classes, or numbered names."""
+    """Return the class names of the published model with this number of classes; otherwise "class 0", "class 1", …."""
     published = {1: ("person",), len(BDD100K_CLASSES): BDD100K_CLASSES}
     return published.get(count, tuple(f"class {i}" for i in range(count)))
 
@@ -61,7 +61,7 @@ def differences(there: Config, here: Config) -> dict[str, tuple[Any, Any]]:
     keys = ["variant", "hidden_dim", "ffn_dim", "num_levels", "num_encoder_layers", "num_decoder_layers", "num_queries"]
     pairs: dict[str, tuple[Any, Any]] = {"classes": (len(there.classes), len(here.classes))}
     pairs |= {f"model.{key}": (getattr(a, key), getattr(b, key)) for key in keys}
-    for key in ("num_encoder_points", "num_decoder_points"):  # shapes show only their product with the heads
+    for key in ("num_encoder_points", "num_decoder_points"):  # shapes only determine the product of points and heads
         pairs[f"model.num_heads x {key}"] = a.num_heads * getattr(a, key), b.num_heads * getattr(b, key)
     pairs["model.backbone.name"] = a.backbone.name, b.backbone.name
     if a.backbone.name == b.backbone.name == "resnet":

@@ -27,7 +27,7 @@ def convert(
     settings: Sequence[str] = (),
     half: bool = False,
 ) -> str:
-    """Rewrite a tracker in the other layout, or a Hugging Face detector in the official one.
+    """Write a tracker in another layout, or a Hugging Face detector in the official one.
 
     Args:
         source: a tracker's checkpoint, the name of a preset that ships with weights, or a Hugging Face model folder;
@@ -48,9 +48,9 @@ def convert(
     if target.suffix not in (*PYTORCH, ".safetensors"):
         raise UserError(f"{target}: the name must end in .safetensors (memotr's layout), .pth or .pt (the authors')")
     if target.is_dir():
-        raise UserError(f"{target}: is a folder; name the file to write")
+        raise UserError(f"{target}: is a folder; pass the file to write")
     if target.exists() and source.exists() and target.samefile(source):
-        raise UserError(f"{target}: is the source itself; name another file to write")
+        raise UserError(f"{target}: is the source itself; choose another file to write")
     checkpoint = read_weights(source)
     if checkpoint.layout == huggingface.LAYOUT:
         if settings:

@@ -19,7 +19,7 @@ WEIGHTS = "model.safetensors"
 MAX_BYTES = 8 * 10**9
 """Largest size in bytes of a file to fetch."""
 
-# One slash where an address has passed through a pathlib.Path.
+# One slash if an address was converted to a pathlib.Path.
 ADDRESS = re.compile(r"hf:/{1,2}(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?(/(?P<file>[\w./-]+))?")
 
 
@@ -45,17 +45,17 @@ def parse_address(text: str) -> HubAddress:
 
 
 def hub_file(text: str, largest: int = MAX_BYTES) -> Path:
-    """Fetch a file of a repository into the cache unless the cache has it, and return its path.
+    """Fetch a file of a repository into the cache if it is not there, and return its path.
 
-    huggingface_hub does the transfer: it resumes, locks, and checks each time for a newer version of the file.
+    huggingface_hub does the transfer, which it can resume; it checks for a newer version of the file at each call.
 
     Args:
         text: ``hf://owner/name``, whose file is model.safetensors, or ``hf://owner/name/file``.
         largest: largest accepted size in bytes.
 
     Raises:
-        UserError: the address is malformed, there is no such repository or file, it cannot be reached and is not in
-            the cache, or the file is too large.
+        UserError: the address is malformed, the repository or file does not exist, the Hub cannot be reached and the
+            file is not in the cache, or the file is too large.
     """
     address, text = parse_address(text), _shown(text)
     path = _fetch(text, address, largest)
@@ -66,7 +66,7 @@ def hub_file(text: str, largest: int = MAX_BYTES) -> Path:
 
 
 def _shown(text: str) -> str:
-    """Return an address with both slashes, one of which a pathlib.Path takes away."""
+    """Return an address with both slashes, of which a pathlib.Path keeps one."""
     return re.sub(r"^hf:/+", "hf://", text)
 
 

@@ -55,7 +55,7 @@ PREFIXES = [
 """Official and Hugging Face prefixes of names, # for a number. The first match applies; other names are equal."""
 
 _NEWER = [(r"^model\.backbone\.model\.", _CONV), (r"\.mlp\.fc", ".fc"), (r"self_attn\.o_proj", "self_attn.out_proj")]
-"""Names that transformers 5 uses in memory → names in files, as in earlier versions."""
+"""Patterns of names that transformers 5 uses in memory → names in files and in earlier versions."""
 
 _QKV = ("q_proj", "k_proj", "v_proj")
 
@@ -98,7 +98,7 @@ def to_official(state: Mapping[str, Tensor], num_layers: int) -> dict[str, Tenso
 
     Args:
         state: state dict, as saved or as in memory.
-        num_layers: number of decoder layers. Heads that files omit because layers share them are added.
+        num_layers: number of decoder layers. Heads that layers share, and files therefore omit, are added.
     """
     for pattern, older in _NEWER:
         state = {re.sub(pattern, older, name): tensor for name, tensor in state.items()}

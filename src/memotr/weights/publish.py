@@ -38,9 +38,9 @@ def push_to_hub(
         model: model on any device.
         repo: ``owner/name``.
         licence: identifier of the licence for the card, such as ``apache-2.0``.
-        private: create the repository as a private one.
+        private: create a private repository.
         epoch: number of trained epochs, for ``memotr info``.
-        token: access token with write permission; None: that of the login.
+        token: access token with write permission; None: the token of the login.
 
     Raises:
         UserError: the Hub refuses or cannot be reached, or ``MEMOTR_OFFLINE`` is set.

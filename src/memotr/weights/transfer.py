@@ -39,7 +39,8 @@ def transfer(place: str, target: Path, title: str, largest: int = MAX_BYTES) -> 
         largest: largest accepted size in bytes.
 
     Raises:
-        UserError: a library is missing, the server cannot be reached or sends no file, or the file is too large.
+        UserError: a library is missing, the server cannot be reached or does not send the file, or the file is too
+            large.
     """
     if is_hub_address(place):
         shutil.copyfile(hub_file(place, largest), target)
@@ -83,7 +84,7 @@ def transfer(place: str, target: Path, title: str, largest: int = MAX_BYTES) -> 
         # KeyError: an answer lacks a header that Google Drive always sends.
         except (gdown.exceptions.DownloadError, requests.RequestException, KeyError) as error:
             reason = " ".join(str(error).split())
-            raise UserError(f"{host_of(place)} did not send it: {reason:.400}") from error
+            raise UserError(f"{host_of(place)} did not send the file: {reason:.400}") from error
 
 
 def drop_parts(target: Path) -> None:
