@@ -94,7 +94,7 @@ def run(
         (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), "out of memory; "),
     ],
 )
-def test_what_the_operating_system_refuses(
+def test_errors_of_the_operating_system_are_one_line(
     error: Exception, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(entry, "app", raising(error))
@@ -161,7 +161,7 @@ def test_signals_stop_every_command(
         *("eval --watch {} --dataset .", "submit --results {} --dataset ."),
     ],
 )
-def test_paths_that_cannot_be_looked_at(
+def test_inaccessible_paths_are_one_line(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A name that is too long fails where other paths merely do not exist, as folders do that may not be entered."""

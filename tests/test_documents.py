@@ -74,7 +74,7 @@ def test_hostile_json(text: str) -> None:
     assert one_line("some.json", error.value)
 
 
-def test_what_is_good_is_read_as_it_was() -> None:
+def test_valid_documents_are_read_unchanged() -> None:
     base = "base: &base {a: 1}\nmore: {<<: *base, b: [2001-01-01, 1_000, .5]}"
     assert parse_yaml(base, "x")["more"].keys() == {"a", "b"}
     pair = r'["😀", "\\ud800", "[[[", "\"[", "\n"]'

@@ -120,7 +120,7 @@ def test_threads_sleep_at_once_and_spin_after_a_while():
 
 
 @pytest.mark.skipif(not openmp.CPU_TIMES.is_file(), reason="of Linux")
-def test_the_load_is_what_others_do_on_these_processors(tmp_path, monkeypatch):
+def test_the_load_counts_other_programs_on_these_processors(tmp_path, monkeypatch):
     file, second = tmp_path / "stat", os.sysconf("SC_CLK_TCK")
 
     def look(time, own, user, steal):
@@ -139,7 +139,7 @@ def test_the_load_is_what_others_do_on_these_processors(tmp_path, monkeypatch):
     assert load.of_others() == pytest.approx(1.25)
 
 
-def test_what_cannot_be_adapted_is_said_once(monkeypatch):
+def test_an_unsupported_library_gives_one_warning(monkeypatch):
     library = type("Library", (), {"GOMP_parallel": None, "kmp_set_blocktime": None})()
     monkeypatch.setattr(openmp, "openmp_library", lambda: library)
     monkeypatch.setattr(openmp, "INTERVAL", 0)

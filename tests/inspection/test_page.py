@@ -236,7 +236,7 @@ def test_a_picture_keeps_to_its_limit(run: Path) -> None:
     assert max(sizes[:2]) > 12_000 >= max(sizes[2:])
 
 
-def test_broken_images_are_told(run: Path) -> None:
+def test_broken_images_are_noted(run: Path) -> None:
     for file in (run.parent / "gt" / NAMES[0] / "img1").iterdir():
         file.write_bytes(b"no image")
     page, notes = page_of(run)
@@ -404,6 +404,6 @@ def test_no_sequence_of_that_name(run: Path) -> None:
         inspect_run(run, only=["x"])
 
 
-def test_sequences_are_ranked_by_what_they_lose(run: Path) -> None:
+def test_sequences_are_ranked_by_lost_boxes(run: Path) -> None:
     inspection: Inspection = inspect_run(run)
     assert [one.lost for one in inspection.errors] == sorted((one.lost for one in inspection.errors), reverse=True)

@@ -69,7 +69,7 @@ def test_bad_lines(tmp_path: Path, text: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_what_is_no_text(tmp_path: Path) -> None:
+def test_binary_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b1c6.txt").write_bytes(b"\xff\xfe1\x00")
     for check in (check_mot, check_bdd):
         with pytest.raises(UserError, match=r"not .*text"):
@@ -144,7 +144,7 @@ def test_bad_labels(tmp_path: Path, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_what_the_reader_of_results_refuses_is_refused(tmp_path: Path) -> None:
+def test_errors_of_the_results_reader_are_errors(tmp_path: Path) -> None:
     for wrong, message in (
         ([frame(0, label("1"), label("01")), frame(1)], "two of its ids are the same number"),
         ([frame(0, label("1"), label("1")), frame(1)], "label 1: id '1' is repeated in frame 0"),
