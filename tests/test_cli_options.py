@@ -190,7 +190,7 @@ def test_a_setting_that_does_not_exist(
     assert not target.exists()
 
 
-def test_converted_weights_keep_what_was_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_converted_weights_keep_overridden_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "a.safetensors"
     assert (
         run(monkeypatch, "convert", "synthdance", target, "--set", f"{SETTING}=0.25", "--set", "classes=[dancer]") == 0

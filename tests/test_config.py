@@ -137,7 +137,7 @@ def test_the_authors_other_trainings_are_our_presets(tmp_path):
         assert theirs.data == ours.data.model_copy(update={"val": None}), dataset
 
 
-def test_a_schedule_that_is_not_offered_is_said(tmp_path):
+def test_an_unsupported_schedule_gives_a_warning(tmp_path):
     with pytest.warns(UserWarning, match="LR_SCHEDULER is 'Cosine'; training would use 'MultiStep'"):
         read_published(tmp_path, LR_SCHEDULER="Cosine")
 

@@ -87,9 +87,10 @@ def test_tracks_become_supervision_detections():
     assert len(Tracks.empty(0, ("person",)).to_supervision()) == 0
 
 
-def test_without_supervision_one_line_says_what_to_install(monkeypatch):
+def test_without_supervision_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
-    with pytest.raises(UserError, match=r"needs the package supervision: pip install 'memotr\[supervision\]'"):
+    message = r"supervision is required but not installed: pip install 'memotr\[supervision\]'"
+    with pytest.raises(UserError, match=message):
         tracks_of_three().to_supervision()
 
 

@@ -75,7 +75,7 @@ def test_no_pickle_runs_code(tmp_path, state, index, form):
     else:
         torch.save({"model": dict(state), "extra": payload}, path, _use_new_zipfile_serialization=form == "zip")
     for read in (load_model, describe):
-        with pytest.raises(UserError, match=rf"refused, because besides tensors it holds {name}, .* run code"):
+        with pytest.raises(UserError, match=rf"refused, because besides tensors it contains {name}, .* run code"):
             read(path)
     assert not marker.exists()
 

@@ -1,4 +1,4 @@
-"""What the commands do, as functions: track sources into files, train, evaluate."""
+"""Python functions of the main commands: track sources into files, train, evaluate."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # needs an extra
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """Options that an exported tracker does not take, with their defaults."""
+    """Options of trackers that are not exported, with their defaults. In an exported tracker they are fixed."""
 
     config: str | None = None
     set: Sequence[str] = ()
@@ -75,19 +75,19 @@ def track(
     """Track videos, image folders or streams and write results for each, as ``memotr track`` does.
 
     Args:
-        sources: one source or several: video files, folders of images, MOT sequence folders, addresses.
-        checkpoint: weights file or name of weights, such as "dancetrack"; or a file of ``memotr export``.
+        sources: one or several sources: video files, folders of images, MOT sequence folders, or addresses of streams.
+        checkpoint: weights file, name of weights such as "dancetrack", or a file written by ``memotr export``.
         output: folder for ``<name>.mp4``, ``.txt`` (MOTChallenge) and ``.jsonl`` of each source.
         video: write annotated videos.
         start: number of the first frame, from 0.
         end: number of the first frame to leave out; None for the source's end.
         stride: take every ``stride``-th frame.
-        max_frames: largest number of frames to take.
+        max_frames: maximum number of frames to take.
         skip_bad: skip images of a folder that cannot be read.
         stream: number of the video stream in files that have several; None: the main one.
         batch: number of sources to track at once, with one forward pass for all.
-        device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        engine: runtime of the network; "auto" chooses it by the name of the checkpoint's file.
+        device: device to compute on: "auto", "cpu", "cuda", "mps", or one such as "cuda:1".
+        engine: runtime of the network; "auto" decides by the suffix of the checkpoint.
         precision: numerical precision of the network.
         kernel: implementation of deformable attention.
         compile: compile the frame step with ``torch.compile``.
@@ -135,10 +135,10 @@ def open_tracker(
     """
     if choose_engine(checkpoint, engine) != "torch":
         if given := options.given():
-            raise UserError(f"{checkpoint}: is an export, in which this is fixed: leave out {', '.join(given)}")
+            raise UserError(f"{checkpoint}: is exported, which fixes some options: leave out {', '.join(given)}")
         return ExportedTracker(open_engine(checkpoint, device), **thresholds)
     if options.compile and options.batch > 1:
-        raise UserError("a compiled step takes one frame at a time: leave out --compile, or --batch")
+        raise UserError("--compile does not work with --batch: leave out one of them")
     model = open_model(checkpoint, config=options.config, settings=options.set, device=device, kernel=options.kernel)
     make: Callable[..., VideoTracker] = CompiledTracker if options.compile else Tracker
     return make(
@@ -165,20 +165,20 @@ def train(
 
     Args:
         config: preset or YAML file; None: the settings of the pretrained weights, or of the resumed run.
-        data: data set of your own, in place of the configured ones.
+        data: folder of your own data set, in place of the configured ones.
         pretrained: weights to start from: a file or a name.
         resume: folder or checkpoint of a run to continue.
         output: folder for everything that the run writes; None: ``runs/`` and the name of the configuration.
         settings: settings to override as ``key=value``, such as ``"training.epochs=10"``.
         device: kind of device to compute on.
-        devices: number of processes; None: one for each GPU. More than one need an importable main module
+        devices: number of processes; None: one per GPU. More than one require an importable main module
             (``if __name__ == "__main__":``).
 
     Returns:
         The folder of the run; ``last.safetensors`` in it has the weights.
 
     Raises:
-        memotr.errors.UserError: bad data, weights or settings, or a folder that cannot be written.
+        memotr.errors.UserError: the data, the weights or a setting cannot be used, or the folder cannot be written.
     """
     source = None if config is None else str(config)
     run = None if resume is None else Path(resume)
@@ -213,8 +213,8 @@ def run_training(
 
     if resume is not None and pretrained is not None:
         raise UserError(
-            f"--resume {resume} goes on with a run, which has weights; --pretrained {pretrained} begins another one: "
-            "leave one of them out"
+            f"--resume {resume} continues a run with its own weights; --pretrained {pretrained} starts a new one: "
+            "leave out one of them"
         )
     chosen, folder, state = resolve_run(config, settings, options, output, resume, data, pretrained)
     chosen = with_validation(chosen)
@@ -254,11 +254,11 @@ def evaluate(
     Args:
         checkpoint: weights file or name of weights.
         dataset: folder of the data set.
-        split: split of the data set, such as "val"; needed where there are several.
+        split: split of the data set, such as "val"; required if there are several.
         half: use the second half of every sequence.
         sequences: patterns of the names of sequences; empty: all.
         format: benchmark whose rules decide what is scored.
-        output: folder for results and scores, where a later call continues; None: ``outputs/eval/…``.
+        output: folder for results and scores; a repeated call continues there. None: ``outputs/eval/…``.
         config: preset or YAML file, if no configuration is found with the weights.
         settings: settings to override as ``key=value``.
         precision: numerical precision of the network.
@@ -266,7 +266,8 @@ def evaluate(
         device: kind of device to compute on.
 
     Returns:
-        Metrics: ``scores.combined["HOTA"]`` is a fraction, ``scores.sequences`` has those of each sequence.
+        Metrics: ``scores.combined["HOTA"]`` is HOTA over all sequences as a fraction in [0, 1]; ``scores.sequences``
+            contains the metrics of each sequence.
 
     Raises:
         memotr.errors.UserError: the weights, the data or a setting cannot be used.

@@ -38,10 +38,10 @@ Counts = Annotated[tuple[Count, ...], Field(max_length=1000)]
 Sides = Annotated[tuple[Width, ...], Field(min_length=1, max_length=1000)]
 ClipLength = Annotated[int, Field(ge=1, le=1000)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-MOST_CLASSES = 10_000
+MAX_CLASSES = 10_000
 PathText = Annotated[str, Field(max_length=4096)]
-MOST_KEYS = 1000
-MOST_PARAMETERS = 300_000_000  # the published networks have 40 million
+MAX_KEYS = 1000
+MAX_PARAMETERS = 300_000_000  # the published networks have 40 million
 
 RESNETS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3), "resnet152": (3, 8, 36, 3)}
 """Depths of ResNets by name."""
@@ -103,7 +103,7 @@ class BackboneConfig(Settings):
     @field_validator("config")
     @classmethod
     def _bounded(cls, config: dict[str, Any]) -> dict[str, Any]:
-        if len(config) > MOST_KEYS:
+        if len(config) > MAX_KEYS:
             raise ValueError(f"{len(config):,} keys are not settings of a backbone")
         for key, value in config.items():
             largest = 100 if "depth" in key or "layers" in key else 10_000  # number of layers, number of channels
@@ -235,7 +235,7 @@ class TrackingConfig(Settings):
     min_area: Annotated[float, Field(ge=0, le=1e12)] = 100.0
     """Box area in square pixels of the original frame above which a track is reported."""
     max_tracks: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    """Largest number of tracks at a time. If births exceed it, those with the highest scores are kept."""
+    """Maximum number of tracks at a time. If births exceed it, those with the highest scores are kept."""
     motion: MotionConfig = MotionConfig()
 
     def override(self, values: dict[str, Any]) -> TrackingConfig:
@@ -444,7 +444,7 @@ class Config(Settings):
 
     name: Annotated[str, Field(max_length=200)] = "memotr"
     """Name of the default output folder of a training in ``runs/``."""
-    classes: Annotated[tuple[Name, ...], Field(min_length=1, max_length=MOST_CLASSES)] = ("person",)
+    classes: Annotated[tuple[Name, ...], Field(min_length=1, max_length=MAX_CLASSES)] = ("person",)
     model: ModelConfig = ModelConfig()
     input: InputConfig = InputConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -472,9 +472,9 @@ class Config(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         parameters = self.model.count_parameters(len(self.classes))
-        if parameters > MOST_PARAMETERS:
+        if parameters > MAX_PARAMETERS:
             raise ValueError(
-                f"model has about {parameters:,} parameters, more than the {MOST_PARAMETERS:,} that can be built; use "
+                f"model has about {parameters:,} parameters, more than the {MAX_PARAMETERS:,} that can be built; use "
                 "fewer or narrower layers"
             )
         if "backbone" in self.training.checkpoint_activations and self.model.backbone.norm == "batch":
@@ -533,7 +533,7 @@ def load_config(source: str | Path, overrides: list[str] | None = None) -> Confi
     raw = parse_yaml(text, origin) or {}
     if not isinstance(raw, dict):
         raise UserError(f"{origin}: expected settings as 'key: value' lines, found {type(raw).__name__}")
-    if len(raw) > MOST_KEYS:
+    if len(raw) > MAX_KEYS:
         raise UserError(f"{origin}: {len(raw):,} keys are not settings of a tracker")
     if any(str(key).isupper() for key in raw):
         raw = read_published_config(raw, origin)

@@ -23,12 +23,12 @@ class Tracks:
         ids: (N,) int64, from 0. A track keeps its id for the whole video.
         boxes: (N, 4) float32, xyxy in pixels of the original frame, not clipped to it.
         scores: (N,) float32 in [0, 1], score of the best class.
-        labels: (N,) int64, class at the birth of the track, an index into ``class_names``.
+        labels: (N,) int64, class at the start of the track, an index into ``class_names``.
         frame: number of the frame in its source, from 0.
         class_names: names of all classes of the model.
         time: seconds since the first frame of the source; 0 for frames that are not from a source.
-        image: (H, W, 3) uint8 RGB frame; None if the tracks are not from :meth:`memotr.Tracker.track`. A list of all
-            tracks of a video keeps all of its frames in memory: keep ``dataclasses.replace(tracks, image=None)``.
+        image: (H, W, 3) uint8 RGB frame; None if the tracks are not from :meth:`memotr.Tracker.track`. To keep
+            the tracks of many frames without their images, store ``dataclasses.replace(tracks, image=None)``.
 
     ``len(tracks)`` is N, ``tracks[0]``, ``tracks[:3]`` and ``tracks[tracks.scores > 0.7]`` select tracks, and iteration
     yields a dict for each (see :meth:`to_dicts`).
@@ -55,7 +55,7 @@ class Tracks:
 
     @classmethod
     def empty(cls, frame: int, class_names: tuple[str, ...]) -> Tracks:
-        """Return the result of a frame without tracks."""
+        """Return the result of a frame without any track."""
         return cls(
             ids=np.zeros(0, np.int64),
             boxes=np.zeros((0, 4), np.float32),
@@ -102,7 +102,7 @@ class Tracks:
         try:
             import supervision  # slow to import, and an optional extra
         except ModuleNotFoundError as error:
-            raise UserError(f"this needs the package {error.name}: pip install 'memotr[supervision]'") from error
+            raise UserError(f"{error.name} is required but not installed: pip install 'memotr[supervision]'") from error
 
         return supervision.Detections(
             xyxy=self.boxes.astype(np.float32),

@@ -55,7 +55,7 @@ USES = {
 
 
 @pytest.mark.parametrize("use", USES)
-def test_all_refuse_what_the_check_refuses(odd: Path, use: str) -> None:
+def test_training_and_evaluation_refuse_sizes_that_the_check_refuses(odd: Path, use: str) -> None:
     (problem,) = check(odd.parents[2]).problems.errors
     assert str(problem).startswith(
         f"{odd}: is 80×48, but its sequence is 160×96, and its boxes may be in pixels of either"

@@ -137,7 +137,7 @@ def test_no_code_of_a_program_runs(genuine, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", sorted(ignored(Path())))
-def test_what_is_not_needed_is_not_evaluated(genuine, model, tmp_path, monkeypatch, name):
+def test_unneeded_members_are_not_evaluated(genuine, model, tmp_path, monkeypatch, name):
     marker, path = tmp_path / "marker", tmp_path / "tracker.pt2"
     (tmp_path / "marker.py").write_text(f"import os; os.mkdir({str(marker)!r})")
     monkeypatch.syspath_prepend(tmp_path)
@@ -224,7 +224,7 @@ def test_a_step_that_fails_or_returns_something_else_is_one_line(genuine, model,
         open_engine(path).run(inputs)
 
 
-def test_what_is_written_has_no_pickle_and_is_a_program_of_pytorch(genuine):
+def test_written_files_have_no_pickle_and_load_in_pytorch(genuine):
     path = genuine.with_name("tracker.pt2")
     with zipfile.ZipFile(path) as archive:
         assert archive.read("archive/data/sample_inputs/model.pt") == b""

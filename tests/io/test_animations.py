@@ -66,7 +66,7 @@ def test_previews_and_levels_of_a_pyramid_are_no_frames(tmp_path: Path) -> None:
     pages[0].save(file, save_all=True, append_images=pages[1:])
     source, frames = read(file)
     assert [number_of(frame.image) for frame in frames] == [0, 1]
-    assert source.notes == [f"{file}: 1 of its 3 pages are previews, masks or of another size and left out"]
+    assert source.notes == [f"{file}: 1 of its 3 pages are left out: previews, masks, or of another size"]
 
 
 def test_pages_behind_a_preview_may_not_be_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

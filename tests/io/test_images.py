@@ -273,7 +273,7 @@ def test_incomplete_seqinfo(tmp_path: Path, info: str | None, images: str, name:
         ("[Sequence]\nframeRate=0\n", r"seqinfo\.ini: frameRate=0 is not"),
         ("frameRate=20\n", r"cannot read .*seqinfo\.ini: File contains no section headers"),
         ("[Other]\nframeRate=20\n", r"cannot read .*seqinfo\.ini: no section 'Sequence'"),
-        ("[Sequence]\nimDir=elsewhere\n", r"no image folder .*elsewhere; imDir in seqinfo\.ini"),
+        ("[Sequence]\nimDir=elsewhere\n", r"no image folder .*elsewhere; set imDir in seqinfo\.ini"),
     ],
 )
 def test_broken_seqinfo(tmp_path: Path, info: str, message: str) -> None:
@@ -287,7 +287,7 @@ def test_unreadable_image_is_named(tmp_path: Path) -> None:
     with open_source(folder) as source:
         frames = iter(source)
         assert next(frames).index == 0
-        with pytest.raises(UserError, match=r"2\.png: it is damaged, .*go on without such files: --skip-bad"):
+        with pytest.raises(UserError, match=r"2\.png: it is damaged, .*skip such files with --skip-bad"):
             next(frames)
 
 
@@ -313,9 +313,9 @@ def test_nothing_but_unreadable_images(tmp_path: Path) -> None:
 
 def test_folders_without_images(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"")
-    with pytest.raises(UserError, match="there is no image in"):
+    with pytest.raises(UserError, match="no image in"):
         read(tmp_path)
     for name in ("seq2", "seq1"):
         write_sequence(tmp_path / name, 1)
-    with pytest.raises(UserError, match=r"holds 2 sequences \(seq1, …\); name one of them"):
+    with pytest.raises(UserError, match=r"contains 2 sequences \(seq1, …\); pass one of them"):
         read(tmp_path)

@@ -36,7 +36,7 @@ def test_http_address(tmp_path: Path, server: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "rtsp"])
-def test_nobody_at_the_address(scheme: str) -> None:
+def test_an_unreachable_address_is_refused(scheme: str) -> None:
     """The message does not tell the password."""
     with pytest.raises(UserError, match=rf"^cannot open {scheme}://127\.0\.0\.1:9/x: ") as error:
         open_source(f"{scheme}://user:secret@127.0.0.1:9/x?key=secret")
@@ -98,7 +98,7 @@ def test_cameras_of_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
     assert camera.camera_device(1, "linux") == camera.Device("/dev/video1", "v4l2")
     assert camera.camera_device(1, "win32") == camera.Device("video=Back", "dshow")
     assert camera.camera_device(1, "darwin").driver == "avfoundation"
-    with pytest.raises(UserError, match="no camera 2; there is Front, Back"):
+    with pytest.raises(UserError, match="camera 2 does not exist; available are Front, Back"):
         camera.camera_device(2, "win32")
     with pytest.raises(UserError, match="cannot be opened on aix"):
         camera.camera_device(0, "aix")

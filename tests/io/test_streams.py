@@ -14,7 +14,7 @@ import pytest
 from memotr.errors import UserError
 from memotr.io.frames import Frame, Source
 from memotr.io.sources import open_source
-from memotr.io.video import LONGEST, _Times
+from memotr.io.video import MAX_GAP, _Times
 from tests.io.streams import Answer, serving
 from tests.io.videos import numbered_video, write_video
 
@@ -114,14 +114,14 @@ def test_a_camera_of_single_images() -> None:
     [
         (Answer(b"", status=404), "404"),
         (Answer(b"", status=500), "5XX"),
-        (Answer(b""), "closed at once"),
+        (Answer(b""), "closed the connection at once"),
         (Answer(b"<html><body>Please sign in</body></html>" * 2000, length="true"), "not a video"),
         (Answer(b"#EXTM3U\n#EXTINF:4,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n", length="true"), ""),
         (Answer(b"", status=302, headers={"Location": "http://u:s3cr3t@127.0.0.1:9/x?s3cr3t"}), "refused"),
         (Answer(b"", status=302, headers={"Location": "file:///etc/hostname"}), ""),
     ],
 )
-def test_what_is_no_video(answer: Answer, message: str) -> None:
+def test_answers_without_video_are_refused(answer: Answer, message: str) -> None:
     with serving(answer) as host, pytest.raises(UserError, match=message) as refused:
         read(f"http://user:s3cr3t@{host}/x.ts?token=s3cr3t")
     shown = f"{refused.value!r} {refused.value.__cause__!r}"
@@ -158,7 +158,7 @@ def test_a_stream_too_short_for_one_frame(video: Callable[[str], bytes]) -> None
     ],
 )
 def test_times(stamps: list[float | None], times: list[float]) -> None:
-    clock = _Times(Fraction(25), Fraction(1, 90_000), LONGEST)
+    clock = _Times(Fraction(25), Fraction(1, 90_000), MAX_GAP)
     assert [clock.of(i, stamp) for i, stamp in enumerate(stamps)] == pytest.approx(times)
 
 

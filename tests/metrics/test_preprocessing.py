@@ -61,7 +61,7 @@ def test_objects_and_distractors_compete_for_predictions() -> None:
     assert data["num_tracker_dets"] == 1
 
 
-def test_what_is_not_scored_is_gone_but_its_predictions_stay() -> None:
+def test_unscored_objects_are_removed_but_their_predictions_stay() -> None:
     truth = SequenceTruth(
         "a",
         range(1, 2),

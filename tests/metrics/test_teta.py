@@ -188,7 +188,7 @@ def test_random_videos_are_counted_as_the_slow_version_counts(seed: int) -> None
         np.testing.assert_allclose(getattr(fast, name), slow[name], rtol=1e-12, atol=1e-12, err_msg=name)
 
 
-def test_random_videos_contain_what_they_are_to_test() -> None:
+def test_random_videos_cover_all_cases() -> None:
     seen: Counter[str] = Counter()
     for seed in range(60):
         gt, pred = random_video(seed, 1 + seed % 4)
@@ -539,7 +539,7 @@ def test_real_sequence() -> None:
 
 
 @needs_real
-def test_real_sequence_beside_its_published_clear_metrics() -> None:
+def test_real_sequence_agrees_with_its_published_clear_metrics() -> None:
     # 3109 objects, of which CLEAR matches 2167 (FN 942) within their class at IoU 0.5 and finds 126 FP.
     (counts,) = teta_by_video(REAL / "track_sample_anns.json", REAL / "track_predictions.json").values()
     at_half = 10

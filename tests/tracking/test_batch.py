@@ -76,7 +76,7 @@ def test_frames_go_through_the_network_together():
     assert all(found[k].equal(images[k][0]) for k in range(3))
 
 
-def test_what_one_raises_ends_all_of_them():
+def test_an_error_in_one_thread_ends_all():
     tracker, stopped = small_tracker(), threading.Event()
     first = threading.Lock()
 

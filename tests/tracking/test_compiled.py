@@ -163,19 +163,21 @@ def test_many_sizes_are_compiled_for(monkeypatch):
     assert count == 10
 
 
-def test_where_compiling_fails_the_reason_is_said():
+def test_a_failed_compilation_is_one_line_with_the_reason():
     def broken(graph, inputs):
         raise RuntimeError("no C++ compiler")
 
     def compile_badly(step):
         return torch.compile(step, fullgraph=True, backend=broken)
 
-    with pytest.raises(UserError, match=r"torch.compile does not work here \(.*no C\+\+ compiler.*track without"):
+    with pytest.raises(
+        UserError, match=r"torch.compile does not work on this machine \(.*no C\+\+ compiler.*track without"
+    ):
         CompiledTracker(small_model(), compile=compile_badly).update(video(1)[0])
 
 
 def test_bad_settings_are_named():
-    with pytest.raises(UserError, match="there is no precision"):
+    with pytest.raises(UserError, match="unknown precision"):
         CompiledTracker(small_model(), precision="bf61", compile=eager)
     with pytest.raises(UserError, match="det_thresh"):
         CompiledTracker(small_model(), det_thresh=2.0, compile=eager)
@@ -190,7 +192,7 @@ def test_as_many_tracks_as_are_allowed_and_one_warning_a_video(monkeypatch):
     model.config = model.config.model_copy(update={"tracking": tracking})
     trackers = Tracker(model, **endless), CompiledTracker(model, **endless, compile=eager)
     for _ in range(2):
-        with pytest.warns(UserWarning, match=r"25 tracks are followed, as many as tracking\.max_tracks allows") as told:
+        with pytest.warns(UserWarning, match=r"25 tracks, the limit set by tracking\.max_tracks") as told:
             counts = compare(*trackers, video(5))
         assert (max(counts), len(told)) == (25, 2), "each says it once"
         for tracker in trackers:

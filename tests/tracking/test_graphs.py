@@ -60,7 +60,7 @@ def test_images_of_alternating_sizes_are_not_captured(capture):
 
 
 def test_the_least_recently_used_graph_is_dropped(capture, monkeypatch):
-    monkeypatch.setattr(graphs, "MOST_GRAPHS", 2)
+    monkeypatch.setattr(graphs, "MAX_GRAPHS", 2)
     model = small_model()
     other = Tracker(model, **LIVELY)
 
@@ -85,7 +85,7 @@ def test_slots_grow(capture, monkeypatch):
     assert capture.replays
 
 
-def test_what_a_video_returned_stays(capture):
+def test_returned_tensors_are_not_overwritten(capture):
     other = Tracker(small_model(), **LIVELY)
     for frame in video(3):
         other.update(frame)
@@ -143,11 +143,11 @@ def test_a_moved_model_is_refused(capture):
     model = small_model()
     tracker = Tracker(model)
     model.to("meta")
-    with pytest.raises(UserError, match="the model was moved from cpu to meta: make a new tracker"):
+    with pytest.raises(UserError, match="the model was moved from cpu to meta: create a new tracker"):
         tracker.update(video(1)[0])
 
 
-def test_what_cannot_be_captured_runs_eagerly_with_one_note(capture):
+def test_a_failed_capture_runs_eagerly_with_one_warning(capture):
     capture.refuse = "operation not permitted when stream is capturing\nand more"
     model = small_model()
     other = Tracker(model, **LIVELY)

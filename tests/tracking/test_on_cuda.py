@@ -110,7 +110,7 @@ def test_graphs_in_threads():
 
 
 @pytest.mark.cuda
-def test_what_cannot_be_captured_runs_eagerly_there_and_harms_no_other():
+def test_a_failed_capture_runs_eagerly_and_does_not_affect_other_trackers():
     model = small_model().cuda()
     broken = Tracker(model, **EXACT)
 

@@ -38,9 +38,9 @@ def test_auto_is_tf32_where_the_device_has_it(monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_tf32_supported", lambda has=has: has)
         assert resolve_precision("auto", CUDA) == wanted
         assert resolve_precision("fp16", CUDA) == "fp16"
-    with pytest.raises(UserError, match="tf32 needs an NVIDIA GPU of 2020 or later, this is cuda:0: take 32"):
+    with pytest.raises(UserError, match="NVIDIA GPU of 2020 or later, and the device is cuda:0: choose 32"):
         resolve_precision("tf32", CUDA)
-    with pytest.raises(UserError, match="this is cpu"):
+    with pytest.raises(UserError, match="the device is cpu"):
         Tracker(tiny_model(), precision="tf32")
 
 
@@ -78,7 +78,7 @@ def test_threads_do_not_take_exactness_from_each_other():
     rounded.__exit__(None, None, None)
 
 
-def test_settings_that_somebody_made_separately_stay(monkeypatch):
+def test_settings_per_operation_are_not_changed(monkeypatch):
     class Mixed:
         @property
         def allow_tf32(self):

@@ -67,7 +67,7 @@ def test_the_device_may_preprocess(monkeypatch):
     assert calls == ["cpu"]
 
 
-def test_thresholds_decide_what_is_reported():
+def test_thresholds_select_the_reported_tracks():
     model, video = tiny_model(), frames(4)
     everything = Tracker(model, det_thresh=0, track_thresh=0, result_thresh=0, min_area=0).update(video[0])
     assert len(everything) == model.num_queries
@@ -123,7 +123,7 @@ def test_weights_beyond_half_precision_are_refused(name):
 
 
 def test_a_misspelt_precision_is_refused():
-    with pytest.raises(UserError, match="no precision 'bf61': take auto, 32, tf32, bf16, fp16"):
+    with pytest.raises(UserError, match="unknown precision 'bf61': choose from auto, 32, tf32, bf16, fp16"):
         Tracker(tiny_model(), precision="bf61")
 
 
@@ -139,13 +139,13 @@ def test_a_misspelt_precision_is_refused():
     ],
     ids=str,
 )
-def test_what_is_not_an_rgb_frame_is_refused(frame):
+def test_frames_other_than_rgb_are_refused(frame):
     with pytest.raises(ValueError, match="expected an RGB frame"):
         Tracker(tiny_model()).update(frame)
 
 
-def test_what_opencv_gives_at_the_end_of_a_video_is_said():
-    with pytest.raises(ValueError, match="got NoneType; OpenCV gives None where a video has ended"):
+def test_none_from_opencv_is_explained():
+    with pytest.raises(ValueError, match="got NoneType; OpenCV returns None at the end of a video"):
         Tracker(tiny_model()).update(None)
 
 
@@ -174,18 +174,18 @@ def test_frames_from_python_are_a_source(tmp_path):
 @pytest.mark.parametrize(
     ("source", "error", "words"),
     [
-        ([], UserError, "there are no frames"),
-        ([None], ValueError, "expected an RGB frame .* got NoneType; OpenCV gives None"),
+        ([], UserError, "no frames; pass at least one"),
+        ([None], ValueError, "expected an RGB frame .* got NoneType; OpenCV returns None"),
         (np.zeros((4, 4, 3), np.uint8), ValueError, r"expected an RGB frame .* got uint8 \(4, 3\)"),
     ],
 )
-def test_what_is_no_source(source, error, words):
+def test_wrong_sources_are_refused(source, error, words):
     for channels in ("rgb", "bgr"):
         with pytest.raises(error, match=words):
             list(Tracker(tiny_model()).track(source, channels=channels))
 
 
-def test_what_is_reported_exceeds_its_limits():
+def test_reported_tracks_exceed_the_thresholds():
     """A box of exactly ``min_area``, or with a score of exactly ``result_thresh``, is not reported."""
     tracker = Tracker(tiny_model(), min_area=256, result_thresh=0.5)
     prepared = tracker.prepare(np.zeros((64, 64, 3), np.uint8))

@@ -222,7 +222,7 @@ def test_a_detector_of_transformers(server: Hub) -> None:
     assert "Hugging Face transformers" in describe("hf://them/detector")["layout"]
 
 
-def test_what_is_not_there(server: Hub) -> None:
+def test_missing_repositories_and_files_are_refused(server: Hub) -> None:
     with pytest.raises(
         UserError, match=r"hf://me/nothing: the Hugging Face Hub did not send model\.safetensors: .*404"
     ):

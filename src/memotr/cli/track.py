@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from memotr import vocabulary
-from memotr.cli.application import MOST_FRAMES, app
+from memotr.cli.application import MAX_FRAMES, app
 from memotr.cli.shared_options import Configuration, Device, DeviceKind, Overrides, Precision
 from memotr.terminal import note
 
@@ -30,7 +30,7 @@ Kernel = Annotated[
 ]
 Engine = Annotated[
     vocabulary.EngineName,
-    typer.Option(help="Runtime of the network; auto chooses it by the checkpoint's file name."),
+    typer.Option(help="Runtime of the network; auto decides by the suffix of the checkpoint."),
 ]
 Batch = Annotated[
     int, typer.Option(min=1, max=1000, help="Number of sources to track at once, with one forward pass for all.")
@@ -54,10 +54,12 @@ PreprocessOnDevice = Annotated[
 ]
 End = Annotated[
     int | None,
-    typer.Option(max=MOST_FRAMES, help="Number of the first frame to leave out.", show_default="the source's end"),
+    typer.Option(
+        max=MAX_FRAMES, help="Number of the frame to stop before, counted from 0.", show_default="the source's end"
+    ),
 ]
 MaxFrames = Annotated[
-    int | None, typer.Option(max=MOST_FRAMES, help="Stop after this number of frames.", show_default="all")
+    int | None, typer.Option(max=MAX_FRAMES, help="Stop after this number of frames.", show_default="all")
 ]
 
 
@@ -91,9 +93,9 @@ def track(
     result_thresh: Annotated[float | None, _threshold("Score above which a track is reported, 0 to 1.")] = None,
     miss_tolerance: Annotated[int | None, _threshold("Number of unseen frames after which a track ends.")] = None,
     overrides: Overrides = None,
-    start: Annotated[int, typer.Option(max=MOST_FRAMES, help="Number of the first frame, counted from 0.")] = 0,
+    start: Annotated[int, typer.Option(max=MAX_FRAMES, help="Number of the first frame to track, counted from 0.")] = 0,
     end: End = None,
-    stride: Annotated[int, typer.Option(max=MOST_FRAMES, help="Take every n-th frame.")] = 1,
+    stride: Annotated[int, typer.Option(max=MAX_FRAMES, help="Take every n-th frame.")] = 1,
     max_frames: MaxFrames = None,
     stream: Stream = None,
     batch: Batch = 1,
@@ -105,8 +107,8 @@ def track(
 ) -> None:
     """Track the objects in videos and write an annotated video, MOTChallenge text and JSON lines for each.
 
-    Frame numbers in the results are those of the source, also with --start and --stride. Ctrl-C ends a run early and
-    leaves complete files of all frames so far. So does a stream that breaks off; the exit code is then 1.
+    Frame numbers in the results are those of the source, also with --start and --stride. Ctrl-C ends a run early, with
+    complete files of all frames so far. A stream that breaks off leaves complete files, too; the exit code is then 1.
     """
     from memotr.api import NetworkOptions, open_tracker
     from memotr.data.synth.domain import foreign_domain
@@ -151,7 +153,7 @@ def demo(
     device: DeviceKind = "auto",
     overrides: Overrides = None,
 ) -> None:
-    """Track a generated clip with the weights that ship and compare the result with a tracker without memory.
+    """Track a generated clip with the weights in the package, and compare the result with a tracker without memory.
 
     Needs no download. An interrupted --train continues where it stopped.
     """

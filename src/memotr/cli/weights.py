@@ -36,7 +36,9 @@ def convert(
     ],
     config: Annotated[
         str | None,
-        typer.Option(help="Preset or YAML file, if none is found in the weights file or its folder."),
+        typer.Option(
+            help="Preset or YAML file with the configuration, if none is found in the weights file or its folder."
+        ),
     ] = None,
     overrides: Overrides = None,
     half: Annotated[bool, typer.Option("--half", help="Store tensors as float16, which halves the file size.")] = False,
@@ -61,7 +63,7 @@ def export(
     """Export the frame step as ONNX or as a PyTorch program, for images of any size.
 
     The step takes an image and the tracks and returns the new tracks; births, deaths and memory are part of it. Each
-    file is compared with PyTorch on a synthetic video before it is moved to its place. Run it with
+    file is compared with PyTorch on a synthetic video before it is written to its final name. Run it with
     `memotr track VIDEO --checkpoint FILE.onnx`.
     """
     from memotr.export.export_model import export_model

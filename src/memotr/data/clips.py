@@ -1,4 +1,4 @@
-"""Training clips: selection of frames, reading, augmentation, and order within an epoch.
+"""Training clips: choice of frames, reading, augmentation, and order within an epoch.
 
 The random numbers of a clip depend only on (seed, epoch, number of the clip in the epoch). Clips and their order are
 therefore the same with any number of workers or devices, and after a restart.
@@ -42,17 +42,17 @@ from memotr.processes import allow_open_files, begin_worker
 from memotr.structures import ClipBatch, FrameTargets, ImageBatch
 
 MAX_REPLACEMENTS = 20
-"""Number of consecutive clips with an unreadable image that may be replaced before training stops."""
+"""Maximum number of replacements for a clip with an unreadable image; if all are unreadable, training stops."""
 
-# File handles that a loader with workers needs. Measured: 20, and 12 per worker, independent of the batch size.
+# Open files that a loader with workers needs. Measured: 20, and 12 per worker, independent of the batch size.
 OPEN_FILES, OPEN_FILES_PER_WORKER = 64, 16
 
 RESOURCE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""Error numbers for a lack of file handles or memory, which are not errors of the file that was opened."""
+"""Error numbers for a lack of open files or memory, which are not caused by the file that was read."""
 
 _ANY_LENGTH = np.iinfo(np.int32).max
 
-# Purposes of random streams. Streams for different purposes are independent.
+# Purposes of random number streams, which are independent of each other.
 _CLIP, _SUBSET, _SHUFFLE = range(3)
 
 
@@ -61,7 +61,7 @@ def _random(seed: int, purpose: int, *key: int) -> np.random.Generator:
 
 
 def draw_interval(rng: np.random.Generator, largest: int, length: int, following: int) -> int:
-    """Draw the interval between the frames of a clip from 1…``largest``, limited so that the clip fits in the sequence.
+    """Draw the interval between the frames of a clip from 1…``largest``, and limit it so that the clip fits.
 
     Args:
         rng: random generator.
@@ -76,7 +76,7 @@ def draw_interval(rng: np.random.Generator, largest: int, length: int, following
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Sequences of one data set with their share in training.
+    """Sequences of one data set, and how they are used in training.
 
     Attributes:
         sequences: sequences with ground truth; still images (``Sequence.still``) become clips by shifting.
@@ -97,7 +97,7 @@ class Source:
 
 
 class ClipIndex(NamedTuple):
-    """Epoch and number of a clip. It includes the epoch so that workers need no state."""
+    """Epoch and number of a clip in it. With the epoch in the index, workers need no state."""
 
     epoch: int
     number: int
@@ -222,8 +222,8 @@ class ClipDataset(Dataset[Clip]):
         """Read and augment a clip.
 
         Raises:
-            UserError: a clip and ``MAX_REPLACEMENTS`` replacements have unreadable images, or the size of a frame
-                differs from that of its sequence.
+            UserError: the clip and ``MAX_REPLACEMENTS`` replacements have unreadable images, or the size of a frame
+                differs from the size of its sequence.
         """
         epoch, number = index
         starts = self.starts(epoch)
@@ -277,7 +277,7 @@ class ClipDataset(Dataset[Clip]):
             raise
 
     def _check_lengths(self, sequences: list[Sequence], epochs: int | None) -> None:
-        """Raise UserError for an epoch without clips; warn about sequences too short for the longest clips."""
+        """Raise UserError for an epoch without clips; warn about sequences that are too short for the longest clips."""
         stages = [e for e in {0, *self._sampling.steps, *self._join_epochs} if epochs is None or e < epochs]
         longest = max(self._sampling.length(epoch) for epoch in stages)
         for epoch in sorted(stages):
@@ -312,8 +312,8 @@ def _check_annotated(sequences: list[Sequence]) -> None:
 class EpochSampler(Sampler[list[ClipIndex]]):
     """Batch sampler: shuffles the clips of every epoch, and splits them evenly among the ranks.
 
-    The batches of B clips on ``world_size`` ranks consist together of the same clips as a batch of ``world_size`` · B
-    clips on one rank. Clips that do not fill such a batch at the end of the shuffle are left out of the epoch.
+    Together, the batches of B clips on ``world_size`` ranks contain the same clips as a batch of ``world_size`` · B
+    clips on one rank. The last clips of a shuffle that do not fill such a batch are left out of the epoch.
     """
 
     def __init__(
@@ -342,7 +342,7 @@ class EpochSampler(Sampler[list[ClipIndex]]):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next iteration, and start at its first batch."""
+        """Set the epoch of the next iteration, which starts at the first batch."""
         self._epoch = epoch
         self._skipped = 0
 
@@ -397,7 +397,7 @@ def collate(clips: list[Clip]) -> ClipBatch:
 
 
 def _pack(targets: list[FrameTargets]) -> list[FrameTargets]:
-    """Return the targets packed into three storages, because each storage sent from a worker needs a file handle."""
+    """Return the targets packed into three storages, because each storage sent by a worker needs an open file."""
     counts = [len(target) for target in targets]
     ids = torch.cat([target.ids for target in targets]).split(counts)
     labels = torch.cat([target.labels for target in targets]).split(counts)
@@ -406,7 +406,7 @@ def _pack(targets: list[FrameTargets]) -> list[FrameTargets]:
 
 
 def _zeros(*shape: int) -> Tensor:
-    """Return float32 zeros; in a worker they are in shared memory, which saves a copy when they are sent."""
+    """Return float32 zeros; in a worker they are in shared memory, which saves a copy when the batch is sent."""
     if get_worker_info() is None:
         return torch.zeros(shape)
     # As in PyTorch's default collate function. New pages of shared memory are zero.
@@ -469,7 +469,7 @@ class ClipLoader(DataLoader[Clip]):
             self._processes.clear()
 
     def lacked_shared_memory(self) -> bool:
-        """Return whether a worker process was killed because shared memory was full."""
+        """Return whether a worker process was killed because shared memory was exhausted."""
         bus_error = getattr(signal, "SIGBUS", None)  # sent on writing to a page that cannot be allocated
         return bus_error is not None and any(process.exitcode == -bus_error for process in self._processes)
 
@@ -513,7 +513,7 @@ def _check_socket_path() -> None:
 
 
 def _discard_iterator(error: Exception) -> None:
-    """Delete PyTorch's incomplete iterator, which the error refers to, without the error that its deletion prints."""
+    """Delete PyTorch's incomplete iterator, which the traceback holds, without the error that its deletion prints."""
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         traceback.clear_frames(error.__traceback__)
@@ -531,5 +531,5 @@ def _begin_worker(_worker: int) -> None:
 
 
 def _send_error(queue: multiprocessing.queues.Queue[Any], _error: Exception, item: tuple[Any, ClipBatch]) -> None:
-    """Send the current error in place of a batch that cannot be sent, for which training would wait forever."""
+    """Send the current error in place of a batch that cannot be sent; otherwise training would wait forever."""
     queue.put((item[0], ExceptionWrapper(where="in a worker that could not send a batch")))

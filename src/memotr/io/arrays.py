@@ -18,7 +18,7 @@ class ArraySource(Source):
     """Source of frames in memory: a list, a generator or an array (T, H, W, 3).
 
     Args:
-        frames: frames (H, W, 3) of uint8.
+        frames: frames (H, W, 3) uint8.
         fps: frames per second, for :attr:`Frame.time` and annotated video.
         channels: order of the colours, "rgb", or "bgr" as in OpenCV.
         selection: selection of frames.
@@ -43,7 +43,7 @@ class ArraySource(Source):
         """Yield the selected frames, in RGB."""
         frames = enumerate(self.frames)
         if (first := next(frames, None)) is None:
-            raise UserError(f"{self.name}: there are no frames")
+            raise UserError(f"{self.name}: no frames; pass at least one")
         for index, image in chain([first], frames):
             if self.selection.passed(index):
                 return
@@ -52,5 +52,5 @@ class ArraySource(Source):
 
 
 def as_rgb(image: NDArray[np.uint8], channels: Channels) -> NDArray[np.uint8]:
-    """Return an image in RGB, without a copy if it is RGB already. Other types than arrays are returned unchanged."""
+    """Return an image in RGB, without a copy if it is RGB already. Objects other than arrays are returned unchanged."""
     return np.ascontiguousarray(image[..., ::-1]) if channels == "bgr" and isinstance(image, np.ndarray) else image

@@ -60,7 +60,7 @@ class Selection:
             raise UserError(f"max-frames is {self.max_frames}; at least 1 frame is needed")
         if self.end is not None and self.end <= self.start:
             raise UserError(
-                f"end is {self.end} and start {self.start}; end is the first frame left out, so make it larger"
+                f"end is {self.end} and start {self.start}; end is the frame to stop before, so it must be larger"
             )
 
     @property
@@ -87,7 +87,7 @@ class Source(ABC):
     """Iterable of frames, to be read once inside a ``with`` statement.
 
     Args:
-        name: name from which the names of output files are made.
+        name: name of the source, from which names of output files are derived.
         kind: "video", "stream", "camera", "images" or "sequence".
         fps: frame rate of the source.
         frame_count: number of all frames; None if it is not known.
@@ -97,11 +97,11 @@ class Source(ABC):
     Attributes:
         name: name of the output files, without suffix.
         kind: "video", "stream", "camera", "images" or "sequence".
-        fps: selected frames per second of the source's time (the source's rate divided by the stride).
+        fps: number of selected frames per second: the rate of the source divided by the stride.
         frame_count: number of selected frames; None for cameras and live streams, and an estimate for containers that
             only know their duration.
         live: frames arrive in real time and are lost if they are not read in time.
-        file: the file that is read; None for other sources.
+        file: video file that is read; None for other sources.
         pixel_aspect: width of a pixel divided by its height; None if they are equal. Boxes are in stored pixels.
         broke_off: reading ended in an error before the source's end; set after the last frame, with a note.
         notes: sentences about problems that are not errors (damage, skipped files); complete after the last frame.
@@ -130,7 +130,7 @@ class Source(ABC):
         self.notes: list[str] = []
         if exact and selection.start and frame_count is not None and selection.start >= frame_count:
             raise UserError(
-                f"{name} has {frame_count} frames, numbered from 0; start {selection.start} is behind the last"
+                f"{name} has {frame_count} frames, numbered from 0; start {selection.start} is beyond the last one"
             )
 
     @abstractmethod

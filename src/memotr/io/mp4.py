@@ -30,7 +30,7 @@ ENCODERS = {
     "h264_mf": {},
 }
 TICKS = 16  # time steps per frame at the average rate
-SLOWEST = Fraction(1, 1000)  # frames per second
+MIN_FPS = Fraction(1, 1000)  # frames per second
 BITS_PER_PIXEL = 0.15  # for encoders with a bit rate instead of a quality setting
 BT709 = 1  # H.264's number of the HD colour space, which browsers assume
 LIMITED_RANGE = 1
@@ -62,12 +62,12 @@ class VideoSink(Sink):
         pixel_aspect: Fraction | None = None,
         annotator: Annotator | None = None,
     ) -> None:
-        self.fps = max(SLOWEST, fps.limit_denominator(100_000))  # H.264's clock has 32 bits
+        self.fps = max(MIN_FPS, fps.limit_denominator(100_000))  # H.264's clock has 32 bits
         self.pixel_aspect = pixel_aspect
         self.annotator = annotator or Annotator()
         if not any(name in av.codecs_available for name in ENCODERS):
             raise UserError(
-                f"this build of PyAV has no H.264 encoder to write {path} with; leave the video out (--no-video)"
+                f"this build of PyAV has no H.264 encoder to write {path}; leave out the video (--no-video)"
             )
         super().__init__(path)
         self._container: av.container.OutputContainer | None = None

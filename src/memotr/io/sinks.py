@@ -1,4 +1,4 @@
-"""Base classes of output files, which are valid after any interruption."""
+"""Base classes of output files, which are readable even after an interruption."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from memotr.io.frames import Frame
 from memotr.terminal import ESCAPED_IN_JSON
 from memotr.tracks import Tracks
 
-LONGEST_RECORD = 2**24  # bytes at the end of a file that are searched for the last complete record
+MAX_RECORD_BYTES = 2**24  # bytes at the end of a file that are searched for the last complete record
 
 
 class Sink(ABC):
@@ -32,7 +32,7 @@ class Sink(ABC):
         frames: number of frames written.
         replaces: an older file existed.
         finished: the final file is complete.
-        failure: the first error of a write; nothing is written after it.
+        failure: first error of a write, after which nothing more is written; None without error.
 
     Raises:
         UserError: the file cannot be written (also from ``write`` and ``close``), or another process writes it.
@@ -163,7 +163,7 @@ class TextSink(Sink):
         with suppress(OSError):
             self.file.close()
         with self.part.open("r+b") as file:
-            beginning = max(0, file.seek(0, os.SEEK_END) - LONGEST_RECORD)
+            beginning = max(0, file.seek(0, os.SEEK_END) - MAX_RECORD_BYTES)
             file.seek(beginning)
             data = file.read()
             if data.endswith(self.ending):

@@ -38,9 +38,9 @@ def open_source(
         start: number of the first frame, from 0.
         end: number of the first frame to leave out; None for the source's end.
         stride: take every ``stride``-th frame.
-        max_frames: largest number of frames to take.
+        max_frames: maximum number of frames to take.
         skip_bad: skip images that cannot be read (folders only; damage in a video is always skipped).
-        stream: number of the video stream in a file or stream that has several; None for the main one.
+        stream: number of the video stream in a file or address with several; None: the main one.
 
     Returns:
         A source, to be used in a ``with`` statement.
@@ -59,7 +59,7 @@ def open_source(
         raise UserError(f"cannot open {shown}: {error.strerror}") from None
     is_image = path.suffix.lower() in IMAGE_SUFFIXES
     if stream is not None and (path.is_dir() or (exists and is_image)):
-        raise UserError(f"{shown} is no video and has no streams; leave out --stream")
+        raise UserError(f"{shown} is not a video and has no streams; leave out --stream")
     if path.is_dir():
         return open_folder(path, selection, skip_bad=skip_bad)
     if exists:
@@ -71,7 +71,7 @@ def open_source(
     if is_address(text):
         known = ", ".join(f"{scheme}://" for scheme in sorted(SCHEMES))
         raise UserError(f"cannot open {shown}: an address begins with one of {known}")
-    raise UserError(f"there is no file or folder {shown}, nor is it a camera number or the address of a stream")
+    raise UserError(f"no file or folder {shown}; it is not a camera number or the address of a stream either")
 
 
 def is_live(source: str) -> bool:

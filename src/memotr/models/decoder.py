@@ -111,7 +111,7 @@ class Decoder(nn.Module):
         """Decode Q queries: Nd detection queries, then track queries.
 
         Args:
-            queries: query variant, which computes positions and references.
+            queries: query variant, which computes position embeddings and references.
             embed: (B, Q, C or 2C) query embeddings, [Q_det, E_tck].
             reference: (B, Q, 4) cxcywh in [0, 1].
             memory: (B, S, C) encoder output.

@@ -50,7 +50,7 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, levels: Levels) -> Tensor:
-        """Return the memory (B, S, C) of flattened feature maps (B, S, C)."""
+        """Encode flattened feature maps (B, S, C) to features of the same shape, which the decoder attends to."""
         centres = None  # the same for all layers
         for layer in self.layers:
             assert isinstance(layer, EncoderLayer)

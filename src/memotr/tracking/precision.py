@@ -1,4 +1,4 @@
-"""Numerical precision of a tracker, and PyTorch's switches of TF32, which the whole process shares."""
+"""Numerical precision of a tracker, and PyTorch's process-wide TF32 settings."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
         UserError: the precision is unknown, or the device does not have it.
     """
     if precision not in get_args(Precision):
-        raise UserError(f"there is no precision {precision!r}: take {', '.join(get_args(Precision))}")
+        raise UserError(f"unknown precision {precision!r}: choose from {', '.join(get_args(Precision))}")
     if precision == "auto":
         return "tf32" if _has_tf32(device) else "32"
     if precision == "tf32" and not _has_tf32(device):
-        raise UserError(f"precision tf32 needs an NVIDIA GPU of 2020 or later, this is {device}: take 32")
+        raise UserError(f"precision tf32 needs an NVIDIA GPU of 2020 or later, and the device is {device}: choose 32")
     if precision == "bf16" and device.type == "cpu" and not _cpu_has_bf16():
         _warn_of_slow_bf16()
     return precision
 
 
 def autocast_dtype(precision: Precision) -> torch.dtype | None:
-    """Return the dtype of heavy operations at a resolved precision; None for float32."""
+    """Return the autocast dtype of a resolved precision; None for float32 without autocast."""
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
 
 
@@ -46,7 +46,7 @@ def _has_tf32(device: torch.device) -> bool:
 
 
 def _cpu_has_bf16() -> bool:
-    """Return whether the processor multiplies bf16, or this is unknown."""
+    """Return whether the processor has instructions for bf16; True if this is unknown."""
     names = ["_is_avx512_bf16_supported", "_is_amx_tile_supported"]  # private, so they may be missing
     known = [getattr(torch.cpu, name) for name in names if hasattr(torch.cpu, name)]
     return platform.machine().lower() not in {"x86_64", "amd64"} or not known or any(ask() for ask in known)
@@ -58,14 +58,14 @@ def _warn_of_slow_bf16() -> None:
 
 
 class _Tf32Switches:
-    """Switches of TF32 in matrix products and convolutions while any thread tracks; the last to leave restores them.
+    """TF32 settings of matrix products and convolutions while any thread tracks; the last thread restores them.
 
-    "32" has precedence over "tf32": an exact tracker stays exact whatever other threads track.
+    "32" has precedence over "tf32": an exact tracker stays exact, whatever precision other threads use.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.users = {False: 0, True: 0}  # rounded → number of threads
+        self.users = {False: 0, True: 0}  # rounded to TF32 → number of threads
         self.before: tuple[str | None, bool | None] = (None, None)
 
     def enter(self, rounded: bool) -> None:
@@ -94,7 +94,7 @@ class _Tf32Switches:
 def _read() -> tuple[str | None, bool | None]:
     """Return the settings of products and of convolutions.
 
-    They are None, and stay as they are, where somebody set backends or operations separately by PyTorch's newer names.
+    A setting is None, and is not changed, if the program uses PyTorch's newer settings per backend or operation.
     """
     products = convolutions = None
     with suppress(RuntimeError):

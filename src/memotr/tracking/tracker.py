@@ -34,8 +34,8 @@ class Tracker(VideoTracker):
 
     Args:
         model: model from :func:`memotr.load_model`; put in evaluation mode, left on its device. Later changes of its
-            weights or kernel may have no effect. Or what that function takes: a name of weights or a file.
-        device: device of weights that are loaded here; not used with a model.
+            weights or kernel may have no effect. Or an argument of that function: a name of weights, or a file.
+        device: device for weights given by name or file; not used if ``model`` is a model.
         det_thresh: lowest score of a detection that starts a track, in [0, 1].
         track_thresh: score below which a track counts as unseen, in [0, 1].
         result_thresh: score above which a track is reported, in [0, 1].
@@ -43,16 +43,18 @@ class Tracker(VideoTracker):
         min_area: area above which a box is reported, in square pixels of the frame.
         precision: numerical precision of the network: "32" (exact, without TF32), "tf32", "bf16", "fp16", or "auto",
             which is "tf32" on CUDA and "32" elsewhere.
-        preprocess_on_device: resize and normalise frames on the device of the network, with the same results in every
-            bit; None: on CUDA, where it is faster.
-        graph: "auto" captures the frame step on CUDA as a graph, at the second frame of a size; "off" runs it eagerly.
+        preprocess_on_device: resize and normalise frames on the device of the network, with bitwise equal results;
+            None: only on CUDA, where it is faster.
+        graph: "auto" captures the frame step on CUDA as a graph when two consecutive frames have the same size; "off"
+            runs it eagerly.
         network: network to run in place of the model's own, such as a :class:`memotr.tracking.batch.Batch`; only a
             :class:`memotr.models.memotr.MeMOTR` is captured.
 
         All thresholds default to those of the model's configuration.
 
     Raises:
-        memotr.errors.UserError: a threshold is out of range, or the precision is unknown or not available there.
+        memotr.errors.UserError: a threshold is out of range, or the precision is unknown or not available on the
+            device.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class Tracker(VideoTracker):
         if network is None:
             network = copy.copy(self.network)
             if isinstance(network, MeMOTR):
-                network.layouts = {}  # for the sizes of its own video
+                network.layouts = {}  # separate cache, for the frame size of its own video
         return Tracker(
             self.model,
             det_thresh=s.det_thresh,
@@ -160,7 +162,7 @@ class Tracker(VideoTracker):
             memotr.errors.UserError: the model was moved to another device.
         """
         if self.model.device != self.device:
-            raise UserError(f"the model was moved from {self.device} to {self.model.device}: make a new tracker")
+            raise UserError(f"the model was moved from {self.device} to {self.model.device}: create a new tracker")
         prepared = self._prepared(frame)
         with tf32_switched(self.precision):
             table = self.video.advance(prepared.images.to(self.device))

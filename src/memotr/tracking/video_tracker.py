@@ -40,11 +40,11 @@ class VideoTracker(ABC):
 
     Args:
         config: configuration of the model.
-        det_thresh: replaces the setting of the configuration; None: not replaced.
-        track_thresh: likewise.
-        result_thresh: likewise.
-        miss_tolerance: likewise.
-        min_area: likewise.
+        det_thresh: see :class:`memotr.Tracker`; None: as in the configuration, also for the next arguments.
+        track_thresh: see :class:`memotr.Tracker`.
+        result_thresh: see :class:`memotr.Tracker`.
+        miss_tolerance: see :class:`memotr.Tracker`.
+        min_area: see :class:`memotr.Tracker`.
 
     Raises:
         memotr.errors.UserError: a threshold is out of range.
@@ -74,11 +74,11 @@ class VideoTracker(ABC):
 
     @property
     def settings(self) -> TrackingConfig:
-        """Thresholds and other settings of the tracker, which are fixed."""
+        """Thresholds and other settings of the tracker, which cannot be changed."""
         return self._settings
 
     def explain_no_tracks(self) -> str:
-        """Return a sentence for users that says why no track was reported."""
+        """Return an explanation for users why no track may have been reported."""
         return explain_no_tracks(self.config.classes, self.settings)
 
     precision: Precision = "32"
@@ -96,10 +96,10 @@ class VideoTracker(ABC):
         """Process the next frame of the video.
 
         Args:
-            frame: RGB, (H, W, 3), uint8; or the result of :meth:`prepare`.
+            frame: (H, W, 3) uint8 RGB, or the result of :meth:`prepare`.
 
         Returns:
-            The tracks of the frame, boxes in pixels of the frame.
+            The reported tracks, with xyxy boxes in pixels of the frame.
 
         Raises:
             ValueError: the frame has another shape or type.
@@ -152,10 +152,10 @@ class VideoTracker(ABC):
             start: number of the first frame, from 0.
             end: number of the first frame to leave out; None for the source's end.
             stride: take every ``stride``-th frame.
-            max_frames: largest number of frames to take.
+            max_frames: maximum number of frames to take.
             skip_bad: skip images of a folder that cannot be read.
-            stream: number of the video stream in a file that has several; None: the main one.
-            channels: order of the colours of an iterable's frames, "rgb" or, as OpenCV has it, "bgr".
+            stream: number of the video stream in a file with several; None: the main one.
+            channels: order of the colours in frames of an iterable: "rgb", or "bgr" as in OpenCV.
 
         Yields:
             The tracks of each frame, with its ``image`` (RGB), its ``time`` in seconds and its number in the source.
@@ -185,18 +185,18 @@ class VideoTracker(ABC):
                 warnings.warn(note, stacklevel=2)
 
     def _report(self, table: NDArray[np.float64], frame: PreparedFrame) -> Tracks:
-        """Return the tracks of a frame that are reported.
+        """Return the tracks to report: score above ``result_thresh``, area above ``min_area``, finite box.
 
         Args:
             table: (N, 7) from :func:`memotr.tracking.step.as_table`.
-            frame: the frame that it is of.
+            frame: the frame of the table.
         """
-        most = self.settings.max_tracks
-        if len(table) >= most and not self.full:
+        max_tracks = self.settings.max_tracks
+        if len(table) >= max_tracks and not self.full:
             self.full = True  # warn once per video
             warnings.warn(
-                f"frame {self.frame - 1}: {most:,} tracks are followed, as many as tracking.max_tracks allows: of "
-                "detections only the best begin a track from here on (are the thresholds too low?)",
+                f"frame {self.frame - 1}: there are {max_tracks:,} tracks, the limit set by tracking.max_tracks: from "
+                "here on, only the detections with the highest scores start tracks (are the thresholds too low?)",
                 stacklevel=2,
             )
         boxes = table[:, :4].astype(np.float32) * np.array([frame.width, frame.height] * 2, np.float32)
@@ -218,7 +218,7 @@ def _as_image(frame: Any) -> NDArray[np.uint8]:
         frame = frame.cpu().numpy()
     if not isinstance(frame, np.ndarray):
         found = f"a tensor of {frame.dtype}" if isinstance(frame, Tensor) else type(frame).__name__
-        ended = "; OpenCV gives None where a video has ended or a file is not there" if frame is None else ""
+        ended = "; OpenCV returns None at the end of a video and for a missing file" if frame is None else ""
         raise ValueError(f"expected an RGB frame (H, W, 3) of uint8, got {found}{ended}")
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
         raise ValueError(f"expected an RGB frame (H, W, 3) of uint8, got {frame.dtype} {tuple(frame.shape)}")

@@ -38,9 +38,9 @@ def push_to_hub(
         model: model on any device.
         repo: ``owner/name``.
         licence: identifier of the licence for the card, such as ``apache-2.0``.
-        private: create the repository as a private one.
+        private: create a private repository.
         epoch: number of trained epochs, for ``memotr info``.
-        token: access token with write permission; None: that of the login.
+        token: access token with write permission; None: the token of the login.
 
     Raises:
         UserError: the Hub refuses or cannot be reached, or ``MEMOTR_OFFLINE`` is set.
@@ -51,7 +51,7 @@ def push_to_hub(
     if is_offline():
         raise UserError(f"{address}: MEMOTR_OFFLINE is set; unset it to publish")
     if find_spec("huggingface_hub") is None:
-        raise UserError(f"{address}: this needs huggingface_hub, which is not installed: pip install 'memotr[hub]'")
+        raise UserError(f"{address}: huggingface_hub is required but not installed: pip install 'memotr[hub]'")
     from huggingface_hub import HfApi
 
     api = HfApi(token=token)
