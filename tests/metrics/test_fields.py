@@ -69,6 +69,24 @@ def test_sequences(data: MetricInput) -> None:
     assert_same(score(data), theirs(data))
 
 
+def test_shares_of_exactly_80_and_20_percent_are_partly_tracked() -> None:
+    frames = np.array([4, 1, 5, 0])  # of five, in which each of four objects is found
+    ids = [np.arange(4)] * 5
+    overlaps = [np.diag(np.where(frames > t, 0.6, 0)) for t in range(5)]
+    data = MetricInput(
+        num_timesteps=5,
+        num_gt_ids=4,
+        num_tracker_ids=4,
+        num_gt_dets=20,
+        num_tracker_dets=20,
+        gt_ids=ids,
+        tracker_ids=ids,
+        similarity_scores=overlaps,
+    )
+    assert_same(score(data), theirs(data))
+    assert [score(data)[name] for name in ("MT", "PT", "ML")] == [1, 2, 1]
+
+
 def test_sequences_and_classes_together() -> None:
     parts = [score(data) for data in INPUTS]
     for some in (parts, parts[:7], parts[30:], parts[31:32]):
