@@ -13,6 +13,7 @@ import trackeval
 from memotr.metrics.clear import clear_matching
 from memotr.metrics.fields import METRICS, class_mean, combine, score, summary
 from memotr.metrics.hota import ALPHAS
+from memotr.metrics.overlaps import EPS
 from memotr.metrics.preprocessing import Fields, MetricInput
 
 
@@ -41,7 +42,7 @@ def random_input(seed: int, *, objects: int = 6, tracks: int = 9, frames: int = 
         gt_ids.append(rng.permutation(objects)[: rng.choice([0, 1, 3, 6])])
         tracker_ids.append(rng.permutation(tracks)[: rng.choice([0, 1, 4, 9])])
         shape = (len(gt_ids[-1]), len(tracker_ids[-1]))
-        ties = rng.choice([0, 0.3, 0.4999999, 0.5, 0.6, 0.8], shape)
+        ties = rng.choice([0, 0.3, 0.4999999, 0.5 - EPS, 0.5, 0.6, 0.8], shape)
         overlaps.append(ties if seed % 2 else np.where(ties > 0, rng.random(shape), 0))
     return MetricInput(
         num_timesteps=frames,
