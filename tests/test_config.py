@@ -46,6 +46,15 @@ def test_overrides():
     assert build_model(config).class_embed[0].out_features == 2
 
 
+def test_lengths_intervals_and_batches_change_at_the_steps():
+    stages = ["data.sampling={lengths: [2, 3, 4], steps: [2, 5], intervals: [9, 7, 5]}", "training.batch_sizes=[8, 4, 2]"]
+    config = load_config("tiny", stages)
+    sampling = config.data.sampling
+    assert [sampling.length(epoch) for epoch in range(7)] == [2, 2, 3, 3, 3, 4, 4]
+    assert [sampling.largest_interval(epoch) for epoch in range(7)] == [9, 9, 7, 7, 7, 5, 5]
+    assert [config.batch_size(epoch) for epoch in range(7)] == [8, 8, 4, 4, 4, 2, 2]
+
+
 def test_precision_may_be_a_number():
     assert load_config("tiny", ["training.precision=32"]).training.precision == "32"
 
