@@ -79,6 +79,7 @@ def test_selection_against_slicing(start: int, stride: int, stop: dict[str, int]
     assert [index for index in range(30) if index in selection] == expected
     assert not any(selection.passed(index) for index in range(expected[-1] + 1))
     assert not stop or selection.passed(expected[-1] + stride)
+    assert "max_frames" not in stop or selection.stop == expected[-1] + 1, "no frame is read in vain"
 
 
 def test_a_folder_with_the_name_of_a_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

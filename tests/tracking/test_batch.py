@@ -76,6 +76,29 @@ def test_frames_go_through_the_network_together():
     assert all(found[k].equal(images[k][0]) for k in range(3))
 
 
+def test_those_who_wait_go_on_when_the_last_one_leaves():
+    batch = Batch(lambda images, tracks: [images.pixels[0]])
+    waiting, found = threading.Event(), []
+
+    class Announcing(threading.Condition):
+        def wait_for(self, predicate, timeout=None):
+            waiting.set()
+            return super().wait_for(predicate, timeout=10)
+
+    batch._changed = Announcing()
+
+    def member():
+        with batch.taking_part():
+            found.extend(batch(random_images([(32, 32)]), [None]))
+
+    with batch.taking_part():
+        thread = threading.Thread(target=member)
+        thread.start()
+        assert waiting.wait(timeout=30)
+    thread.join(timeout=30)
+    assert len(found) == 1
+
+
 def test_an_error_in_one_thread_ends_all():
     tracker, stopped = small_tracker(), threading.Event()
     first = threading.Lock()

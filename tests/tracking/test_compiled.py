@@ -87,11 +87,16 @@ def test_a_new_video_begins_anew():
 
 
 def test_the_motion_model_moves_with_it():
-    model = small_model()
-    motion = model.config.tracking.motion.model_copy(update={"enabled": True})
+    model, limits = small_model(), LIVELY | {"track_thresh": 0.9, "miss_tolerance": 5}
+    still = Tracker(model, **limits)
+    motion = model.config.tracking.motion.model_copy(update={"enabled": True, "min_length": 2, "weight": 5.0})
     tracking = model.config.tracking.model_copy(update={"motion": motion})
     model.config = model.config.model_copy(update={"tracking": tracking})
-    compare(Tracker(model, **LIVELY), CompiledTracker(model, **LIVELY, compile=eager), video(5))
+    tracker, other = Tracker(model, **limits), CompiledTracker(model, **limits, compile=eager)
+    compare(tracker, other, video(5))
+    for frame in video(5):
+        still.update(frame)
+    assert not still.tracks.boxes.equal(tracker.tracks.boxes), "some track was moved"
 
 
 def test_it_is_one_graph_without_a_break():
