@@ -119,23 +119,41 @@ def test_a_misspelt_precision_is_refused():
 @pytest.mark.parametrize(
     "frame",
     [
-        np.zeros((4, 4), np.uint8),
-        np.zeros((4, 4, 4), np.uint8),
-        np.zeros((4, 4, 3), np.float32),
-        np.zeros((0, 4, 3), np.uint8),
-        [[[0, 0, 0]]],
-        torch.zeros(4, 4, 3, dtype=torch.bfloat16),
+        (np.zeros((4, 4), np.uint8), r"uint8 (4, 4); make a grey image coloured: np.stack([frame] * 3, axis=-1)"),
+        (np.zeros((4, 4, 4), np.uint8), "uint8 (4, 4, 4); leave the opacity out: frame[..., :3]"),
+        (np.zeros((3, 4, 5), np.uint8), "uint8 (3, 4, 5); put the colours last: frame.transpose(1, 2, 0)"),
+        (np.zeros((2, 4, 4, 3), np.uint8), "uint8 (2, 4, 4, 3); these are several frames: update() takes one"),
+        (np.zeros((4, 4, 3), np.float32), "float32 (4, 4, 3); pixels count from 0 to 255"),
+        (np.zeros((0, 4, 3), np.uint8), "uint8 (0, 4, 3)"),
+        ([[[0, 0, 0]]], "list"),
+        ("clip.mp4", "str; track(...) takes files and folders"),
+        (None, "NoneType; OpenCV gives None where a video has ended"),
+        (Image.new("RGB", (4, 4)), "Image; np.asarray(frame) makes an array of an image of Pillow"),
+        (torch.zeros(4, 4, 3, dtype=torch.bfloat16), "a tensor of torch.bfloat16"),
     ],
     ids=str,
 )
-def test_what_is_not_an_rgb_frame_is_refused(frame):
-    with pytest.raises(ValueError, match="expected an RGB frame"):
-        Tracker(tiny_model()).update(frame)
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+def test_what_is_not_a_frame_is_refused(frame, words, channels):
+    with pytest.raises(ValueError, match=re.escape(f"expected a frame (H, W, 3) of uint8, got {words}")):
+        Tracker(tiny_model()).update(frame, channels)
 
 
-def test_what_opencv_gives_at_the_end_of_a_video_is_said():
-    with pytest.raises(ValueError, match="got NoneType; OpenCV gives None where a video has ended"):
-        Tracker(tiny_model()).update(None)
+def test_frames_as_opencv_has_them(tmp_path):
+    model, video = tiny_model(), frames(3)
+    one, other = Tracker(model, min_area=0), Tracker(model, min_area=0)
+    expected = [one.update(frame) for frame in video]
+    assert all(same(other.update(f[..., ::-1], channels="bgr"), e) for f, e in zip(video, expected, strict=True))
+    other.reset()
+    tensors = [torch.from_numpy(f[..., ::-1].copy()) for f in video]
+    assert all(same(other.update(f, channels="bgr"), e) for f, e in zip(tensors, expected, strict=True))
+    assert not same(expected[0], Tracker(model, min_area=0).update(video[0][..., ::-1]))
+    with pytest.raises(UserError, match="no order of colours 'brg': take rgb or bgr"):
+        other.update(video[0], channels="brg")
+    with pytest.raises(ValueError, match=r"pass channels to prepare\(\)"):
+        other.update(other.prepare(video[0]), channels="bgr")
+    other.reset()
+    assert same(other.update(other.prepare(video[0][..., ::-1], "bgr")), expected[0])
 
 
 def test_frames_from_python_are_a_source(tmp_path):
@@ -164,8 +182,8 @@ def test_frames_from_python_are_a_source(tmp_path):
     ("source", "error", "words"),
     [
         ([], UserError, "there are no frames"),
-        ([None], ValueError, "expected an RGB frame .* got NoneType; OpenCV gives None"),
-        (np.zeros((4, 4, 3), np.uint8), ValueError, r"expected an RGB frame .* got uint8 \(4, 3\)"),
+        ([None], ValueError, "expected a frame .* got NoneType; OpenCV gives None"),
+        (np.zeros((4, 4, 3), np.uint8), ValueError, r"expected a frame .* got uint8 \(4, 3\)"),
     ],
 )
 def test_what_is_no_source(source, error, words):

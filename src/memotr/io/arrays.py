@@ -52,5 +52,11 @@ class ArraySource(Source):
 
 
 def as_rgb(image: NDArray[np.uint8], channels: Channels) -> NDArray[np.uint8]:
-    """Return an image in RGB, without a copy if it is RGB already. Other types than arrays are returned unchanged."""
+    """Return an image in RGB, without a copy if it is RGB already. Other types than arrays are returned unchanged.
+
+    Raises:
+        UserError: there is no such order of colours.
+    """
+    if channels not in get_args(Channels):
+        raise UserError(f"no order of colours {channels!r}: take {' or '.join(get_args(Channels))}")
     return np.ascontiguousarray(image[..., ::-1]) if channels == "bgr" and isinstance(image, np.ndarray) else image

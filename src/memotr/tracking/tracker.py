@@ -22,7 +22,7 @@ from memotr.tracking.slots import Rows, RunSlots, Slots, SlotStep
 from memotr.tracking.step import FrameStep, Limits, Network
 from memotr.tracking.video_tracker import PreparedFrame, VideoTracker
 from memotr.tracks import Tracks
-from memotr.vocabulary import GraphMode, Precision
+from memotr.vocabulary import Channels, GraphMode, Precision
 from memotr.weights.model_files import load_model
 
 
@@ -127,9 +127,9 @@ class Tracker(VideoTracker):
         """The id of the next track to start."""
         return self.video.next_id
 
-    def prepare(self, frame: NDArray[np.uint8] | Tensor) -> PreparedFrame:
+    def prepare(self, frame: NDArray[np.uint8] | Tensor, channels: Channels = "rgb") -> PreparedFrame:
         """Prepare a frame as the base class does, in page-locked memory if the device is CUDA."""
-        prepared = super().prepare(frame)
+        prepared = super().prepare(frame, channels)
         if self.device.type == "cuda" and prepared.images.pixels.device.type == "cpu":
             return replace(prepared, images=prepared.images.pin_memory())
         return prepared
@@ -153,15 +153,20 @@ class Tracker(VideoTracker):
         return self.model.no_tracks(history=motion.max_length if motion.enabled else 0)
 
     @torch.inference_mode()
-    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
+    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame, channels: Channels = "rgb") -> Tracks:
         """Track the next frame.
 
+        Args:
+            frame: (H, W, 3), uint8; or the result of :meth:`prepare`.
+            channels: order of the colours of the frame, "rgb" or, as OpenCV has it, "bgr".
+
         Raises:
+            ValueError: the frame has another shape or type.
             memotr.errors.UserError: the model was moved to another device.
         """
         if self.model.device != self.device:
             raise UserError(f"the model was moved from {self.device} to {self.model.device}: make a new tracker")
-        prepared = self._prepared(frame)
+        prepared = self._prepared(frame, channels)
         with tf32_switched(self.precision):
             table = self.video.advance(prepared.images.to(self.device))
         self.frame += 1

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from memotr.config import Config, TrackingConfig
 from memotr.data.preprocess import preprocess
-from memotr.io.arrays import ArraySource
-from memotr.io.frames import Selection
+from memotr.io.arrays import ArraySource, as_rgb
+from memotr.io.frames import DEFAULT_FPS, Selection
 from memotr.io.sources import open_source
 from memotr.openmp import adapt_waiting
 from memotr.structures import ImageBatch
@@ -92,11 +92,12 @@ class VideoTracker(ABC):
         """Reset the memory: the next frame starts a new video, with ids from 0."""
 
     @abstractmethod
-    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
+    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame, channels: Channels = "rgb") -> Tracks:
         """Process the next frame of the video.
 
         Args:
-            frame: RGB, (H, W, 3), uint8; or the result of :meth:`prepare`.
+            frame: (H, W, 3), uint8; or the result of :meth:`prepare`.
+            channels: order of the colours of the frame, "rgb" or, as OpenCV has it, "bgr".
 
         Returns:
             The tracks of the frame, boxes in pixels of the frame.
@@ -115,16 +116,20 @@ class VideoTracker(ABC):
         """
         return self.update(PreparedFrame(images, height, width))
 
-    def _prepared(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> PreparedFrame:
-        return frame if isinstance(frame, PreparedFrame) else self.prepare(frame)
+    def _prepared(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame, channels: Channels) -> PreparedFrame:
+        if not isinstance(frame, PreparedFrame):
+            return self.prepare(frame, channels)
+        if channels != "rgb":
+            raise ValueError("a prepared frame is RGB: pass channels to prepare() instead")
+        return frame
 
-    def prepare(self, frame: NDArray[np.uint8] | Tensor) -> PreparedFrame:
+    def prepare(self, frame: NDArray[np.uint8] | Tensor, channels: Channels = "rgb") -> PreparedFrame:
         """Resize, normalise and pad a frame. Another thread may do this ahead of :meth:`update`.
 
         Raises:
             ValueError: the frame has another shape or type.
         """
-        image = _as_image(frame)
+        image = as_rgb(_as_image(frame), channels)
         size = self.config.input
         pixels = self._preprocess(image, size.short_side, size.longest_side)
         return PreparedFrame(ImageBatch.from_images([pixels], smallest=self.smallest), image.shape[0], image.shape[1])
@@ -176,7 +181,8 @@ class VideoTracker(ABC):
                 stream=stream,
             )
         else:
-            opened = ArraySource(source, selection=Selection(start, end, stride, max_frames), channels=channels)
+            chosen = Selection(start, end, stride, max_frames)
+            opened = ArraySource(source, fps=DEFAULT_FPS if fps is None else fps, selection=chosen, channels=channels)
         with opened as frames:
             for frame in frames:
                 tracks = self.update(frame.image)
@@ -218,8 +224,30 @@ def _as_image(frame: Any) -> NDArray[np.uint8]:
         frame = frame.cpu().numpy()
     if not isinstance(frame, np.ndarray):
         found = f"a tensor of {frame.dtype}" if isinstance(frame, Tensor) else type(frame).__name__
-        ended = "; OpenCV gives None where a video has ended or a file is not there" if frame is None else ""
-        raise ValueError(f"expected an RGB frame (H, W, 3) of uint8, got {found}{ended}")
+        raise ValueError(f"expected a frame (H, W, 3) of uint8, got {found}{_remedy(frame)}")
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
-        raise ValueError(f"expected an RGB frame (H, W, 3) of uint8, got {frame.dtype} {tuple(frame.shape)}")
+        found = f"{frame.dtype} {tuple(frame.shape)}"
+        raise ValueError(f"expected a frame (H, W, 3) of uint8, got {found}{_remedy(frame)}")
     return frame
+
+
+def _remedy(frame: Any) -> str:
+    """Return what makes a frame of something that is none, as the end of a message; "" if that is not known."""
+    if frame is None:
+        return "; OpenCV gives None where a video has ended or a file is not there"
+    if isinstance(frame, str | Path):
+        return "; track(...) takes files and folders"
+    if not isinstance(frame, np.ndarray):
+        return "; np.asarray(frame) makes an array of an image of Pillow" if hasattr(frame, "getbands") else ""
+    if frame.dtype != np.uint8:
+        return "; pixels count from 0 to 255: of values from 0 to 1 make (255 * frame).astype(np.uint8)"
+    match frame.shape:
+        case (_, _):
+            return "; make a grey image coloured: np.stack([frame] * 3, axis=-1)"
+        case (_, _, 4):
+            return "; leave the opacity out: frame[..., :3]"
+        case (3, _, _):
+            return "; put the colours last: frame.transpose(1, 2, 0)"
+        case (_, _, _, 3):
+            return "; these are several frames: update() takes one at a time, track(...) all"
+    return ""
