@@ -60,6 +60,8 @@ def track(
     max_frames: int | None = None,
     skip_bad: bool = False,
     stream: int | None = None,
+    fps: float | None = None,
+    audio: bool = True,
     batch: int = 1,
     device: str = "auto",
     engine: EngineName = "auto",
@@ -85,6 +87,8 @@ def track(
         max_frames: largest number of frames to take.
         skip_bad: skip images of a folder that cannot be read.
         stream: number of the video stream in files that have several; None: the main one.
+        fps: frames per second of folders of images; None: 25, or what ``seqinfo.ini`` says.
+        audio: keep the sound of video files in annotated videos, if all of their frames are taken.
         batch: number of sources to track at once, with one forward pass for all.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         engine: runtime of the network; "auto" chooses it by the name of the checkpoint's file.
@@ -117,7 +121,7 @@ def track(
     sinks: list[Sink] = []
 
     def open_files(source: Source) -> list[Sink]:
-        opened = open_outputs(source, folder, video=video)
+        opened = open_outputs(source, folder, video=video, audio=audio)
         sinks.extend(opened)
         return opened
 

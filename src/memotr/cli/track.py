@@ -113,6 +113,9 @@ def track(
     from memotr.io.outputs import check_outputs, open_outputs
     from memotr.io.sources import open_source
     from memotr.tracking.many_sources import check_sources, track_sources
+    no_audio: Annotated[
+        bool, typer.Option("--no-audio", help="Do not copy the sound of video files into the annotated videos.")
+    ] = False,
 
     open_one = partial(
         open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad, stream=stream
@@ -131,7 +134,11 @@ def track(
         note(f"note: {foreign}")
     try:
         complete = track_sources(
-            tracker, names, open_one, lambda source: open_outputs(source, output, video=not no_video), batch
+            tracker,
+            names,
+            open_one,
+            lambda source: open_outputs(source, output, video=not no_video, audio=not no_audio),
+            batch,
         )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from memotr.errors import UserError
 from memotr.filenames import clean_filename
 
+if TYPE_CHECKING:
+    from memotr.io.sound import Sound
+
 DEFAULT_FPS = Fraction(25)  # for sources without a rate: folders of images, some streams
 
 
@@ -111,6 +114,7 @@ class Source(ABC):
     broke_off = False
     file: Path | None = None
     pixel_aspect: Fraction | None = None
+        sound: sound that belongs to the frames; None for sources without, and where frames are left out.
 
     def __init__(
         self,
@@ -119,6 +123,7 @@ class Source(ABC):
         fps: Fraction,
         frame_count: int | None,
         selection: Selection,
+    sound: Sound | None = None
         *,
         exact: bool = True,
     ) -> None:

@@ -33,6 +33,7 @@ class Sink(ABC):
         replaces: an older file existed.
         finished: the final file is complete.
         failure: the first error of a write; nothing is written after it.
+        notes: sentences about problems that are not errors; complete once the sink is closed.
 
     Raises:
         UserError: the file cannot be written (also from ``write`` and ``close``), or another process writes it.
@@ -44,6 +45,7 @@ class Sink(ABC):
         self.replaces = path.exists()
         self.finished = False
         self.failure: Exception | None = None
+        self.notes: list[str] = []
         self._complete = False
         with ExitStack() as opened:
             opened.enter_context(hold_file(path))

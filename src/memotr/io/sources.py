@@ -14,6 +14,7 @@ from memotr.io.frames import Selection, Source
 from memotr.io.image_files import IMAGE_SUFFIXES, read_header
 from memotr.io.images import open_folder, open_image
 from memotr.io.video import VideoSource, count_films, open_container
+from memotr.io.sound import Sound
 
 NETWORK_TIMEOUT = 10  # seconds without an answer or data after which reading a stream fails
 LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "srt", "tcp"})
@@ -129,6 +130,9 @@ def _open_stream(text: str, selection: Selection, stream: int | None) -> VideoSo
     except ValueError:  # brackets, or a port that is no number
         raise UserError(
             f"cannot open {place}: expected {scheme}://host/path or {scheme}://user:password@host/path; in a user name "
+    sound = container.streams.best("audio")
+    if sound is not None and selection == Selection():
+        video.sound = Sound(path, sound.index)
             "or password write / as %2F, ? as %3F, # as %23"
         ) from None
     options = {}

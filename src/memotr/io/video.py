@@ -196,11 +196,15 @@ class VideoSource(Source):
         for index, frame in frames:
             if self.selection.passed(index):
                 return
+            if self.sound is not None:
+                self.sound.beginning, self.sound.limit = times.beginning, times.jump
             seconds = times.of(index, frame.time)
             if times.broken and not self._stream.frames:
                 self.frame_count = None  # the estimate is from the same time stamps
             end = seconds + float(frame.duration * frame.time_base if frame.time_base else 0)
             if index in self.selection:
+        if self.sound is not None:
+            self.sound.complete = True
                 yield Frame(index, self._orientation.apply(self._pixels(index, frame)), seconds)
         if times.broken:
             self.notes.append(times.note(self._place))
@@ -331,10 +335,13 @@ class _Times:
         longest_gap: seconds; a time stamp this far ahead is a jump.
 
     Attributes:
+        beginning: time stamp of the first frame in seconds.
+        jump: time from which on times follow other time stamps, because segments were joined; infinity: never.
         broken: number of frames with a time stamp that does not fit.
     """
 
     def __init__(self, rate: Fraction, tick: Fraction | None, longest_gap: float) -> None:
+        self.beginning, self.jump = 0.0, math.inf
         self.broken = 0
         self._first_broken = 0
         self._rate = rate
@@ -348,10 +355,14 @@ class _Times:
         time = 0.0 if self._last is None else self._last + float(1 / self._rate)
         if stamp is not None and math.isfinite(stamp):
             fitting = [offset for offset in self._offsets if self._fits(stamp + offset)]
+                if self._last is not None and fitting[0] != self._offsets[0]:
+                    self.jump = min(self.jump, self._last)
             if fitting:
                 self._offsets, time = fitting[:1], stamp + fitting[0]
             elif self._offsets:
                 self._first_broken = self._first_broken if self.broken else index
+            else:
+                self.beginning = stamp - time
                 self.broken += 1
             if not fitting:
                 self._offsets = [*self._offsets[:1], time - stamp]
