@@ -418,6 +418,7 @@ def error_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["clip.mp4", "--output", "."], "memotr: the annotated video would replace the source clip.mp4"),
         (["clip.mp4", "--output", "noise.mp4"], "memotr: cannot write noise.mp4/clip.txt: "),
         (["97"], "memotr: "),
+        (["clip.mp4", "--fps", "10"], "memotr: clip.mp4 has time stamps of its own; --fps is for folders of images"),
     ],
 )
 def test_errors_are_one_line(
@@ -467,7 +468,6 @@ def test_sources_of_one_name(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: 
         assert len(list(source)) == 4
 
 
-def test_the_stream_of_a_file(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
 def test_sound_is_kept_unless_it_is_left_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     numbered_video(Path("a.mp4"), 30, audio=True)
     numbered_video(Path("b.mp4"), 30)
@@ -505,6 +505,7 @@ def test_the_rate_of_images(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         assert [frame.time for frame in video] == pytest.approx([0, 0.25, 0.5])
 
 
+def test_the_stream_of_a_file(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     two_streams(Path("clip.mkv"), ("libx264", 5, 32), ("libx264", 9, 64))
     for arguments, size, frames in (([], 32, 5), (["--stream", "1"], 64, 9)):
         assert call(monkeypatch, "clip.mkv", "--checkpoint", "c", *arguments) == 0

@@ -110,7 +110,14 @@ def track(
     given = [sources] if isinstance(sources, str | os.PathLike) else sources
     folder = Path(output)
     open_one = partial(
-        open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad, stream=stream
+        open_source,
+        start=start,
+        end=end,
+        stride=stride,
+        max_frames=max_frames,
+        skip_bad=skip_bad,
+        stream=stream,
+        fps=fps,
     )
     names = check_sources([str(source) for source in given], open_one)
     check_outputs(folder, names.values())

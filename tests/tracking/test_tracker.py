@@ -1,7 +1,10 @@
+import re
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from memotr.data.preprocess import preprocess_on
 from memotr.errors import UserError
@@ -117,7 +120,7 @@ def test_a_misspelt_precision_is_refused():
 
 
 @pytest.mark.parametrize(
-    "frame",
+    ("frame", "words"),
     [
         (np.zeros((4, 4), np.uint8), r"uint8 (4, 4); make a grey image coloured: np.stack([frame] * 3, axis=-1)"),
         (np.zeros((4, 4, 4), np.uint8), "uint8 (4, 4, 4); leave the opacity out: frame[..., :3]"),
@@ -131,7 +134,7 @@ def test_a_misspelt_precision_is_refused():
         (Image.new("RGB", (4, 4)), "Image; np.asarray(frame) makes an array of an image of Pillow"),
         (torch.zeros(4, 4, 3, dtype=torch.bfloat16), "a tensor of torch.bfloat16"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 @pytest.mark.parametrize("channels", ["rgb", "bgr"])
 def test_what_is_not_a_frame_is_refused(frame, words, channels):
@@ -169,6 +172,8 @@ def test_frames_from_python_are_a_source(tmp_path):
     assert all(same(x, y) for x, y in zip(swapped, expected, strict=True))
     assert np.array_equal(swapped[0].image, video[0])
 
+    assert [t.time for t in tracker.track(video, fps=2)] == [0, 0.5, 1, 1.5, 2]
+
     for k, image in enumerate(video):
         cv2.imwrite(str(tmp_path / f"{k}.png"), image[..., ::-1])
     for source in (video, tmp_path):
@@ -176,6 +181,7 @@ def test_frames_from_python_are_a_source(tmp_path):
         assert [t.frame for t in chosen] == [1, 3]
         assert [t.time for t in chosen] == pytest.approx([0.04, 0.12])
         assert np.array_equal(chosen[1].image, video[3])
+        assert [t.time for t in tracker.track(source, fps=2, start=3)] == [1.5, 2]
 
 
 @pytest.mark.parametrize(

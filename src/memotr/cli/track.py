@@ -72,6 +72,17 @@ Stream = Annotated[
 ]
 
 
+Fps = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        max=1000,
+        help="Frames per second of folders of images.",
+        show_default="25, or frameRate of seqinfo.ini",
+    ),
+]
+
+
 def _threshold(help: str) -> Any:
     return typer.Option(help=help, show_default="the checkpoint's")
 
@@ -96,11 +107,15 @@ def track(
     stride: Annotated[int, typer.Option(max=MOST_FRAMES, help="Take every n-th frame.")] = 1,
     max_frames: MaxFrames = None,
     stream: Stream = None,
+    fps: Fps = None,
     batch: Batch = 1,
     compile: Compile = False,
     graph: Graph = "auto",
     preprocess_on_device: PreprocessOnDevice = None,
     no_video: Annotated[bool, typer.Option("--no-video", help="Do not write an annotated video.")] = False,
+    no_audio: Annotated[
+        bool, typer.Option("--no-audio", help="Do not copy the sound of video files into the annotated videos.")
+    ] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip images that cannot be read.")] = False,
 ) -> None:
     """Track the objects in videos and write an annotated video, MOTChallenge text and JSON lines for each.
@@ -113,12 +128,16 @@ def track(
     from memotr.io.outputs import check_outputs, open_outputs
     from memotr.io.sources import open_source
     from memotr.tracking.many_sources import check_sources, track_sources
-    no_audio: Annotated[
-        bool, typer.Option("--no-audio", help="Do not copy the sound of video files into the annotated videos.")
-    ] = False,
 
     open_one = partial(
-        open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad, stream=stream
+        open_source,
+        start=start,
+        end=end,
+        stride=stride,
+        max_frames=max_frames,
+        skip_bad=skip_bad,
+        stream=stream,
+        fps=fps,
     )
     names = check_sources(sources, open_one)
     check_outputs(output, names.values())

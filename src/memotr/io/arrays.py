@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from fractions import Fraction
 from itertools import chain
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memotr.errors import UserError
-from memotr.io.frames import DEFAULT_FPS, Frame, Selection, Source
+from memotr.io.frames import DEFAULT_FPS, Frame, Selection, Source, frame_rate
 from memotr.vocabulary import Channels
 
 
@@ -35,7 +36,7 @@ class ArraySource(Source):
         name: str = "frames",
     ) -> None:
         count = len(frames) if isinstance(frames, list | tuple | np.ndarray) else None
-        rate = Fraction(fps).limit_denominator(100_000)
+        rate = frame_rate(fps)
         super().__init__(name, "images", rate, count, selection or Selection())
         self.frames, self.rate, self.channels = frames, rate, channels
 

@@ -27,7 +27,7 @@ from av.sidedata.sidedata import Type as SideData
 from numpy.typing import NDArray
 
 from memotr.errors import UserError
-from memotr.io.frames import DEFAULT_FPS, Frame, Selection, Source
+from memotr.io.frames import DEFAULT_FPS, FASTEST, Frame, Selection, Source
 from memotr.io.orientation import Orientation
 
 # Intact files may also count a frame or two that is never shown (placeholders of packed B-frames).
@@ -45,7 +45,6 @@ TS_DISCONT: Any = av.format.Flags.ts_discont.value  # flag of these formats
 RESOLUTION = 1e-6  # seconds; time stamps that differ by less are equal
 # Packets between the one that MPEG-TS marks as incomplete at a joint, and the first one after it.
 JOINT = 2
-FASTEST = 1000  # frames per second
 MP4_BEGINNINGS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")  # first box of a file
 PQ = 16  # H.273's number of the transfer function of HDR10 and Dolby Vision
 NO_FILM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
@@ -196,16 +195,16 @@ class VideoSource(Source):
         for index, frame in frames:
             if self.selection.passed(index):
                 return
+            seconds = times.of(index, frame.time)
             if self.sound is not None:
                 self.sound.beginning, self.sound.limit = times.beginning, times.jump
-            seconds = times.of(index, frame.time)
             if times.broken and not self._stream.frames:
                 self.frame_count = None  # the estimate is from the same time stamps
             end = seconds + float(frame.duration * frame.time_base if frame.time_base else 0)
             if index in self.selection:
+                yield Frame(index, self._orientation.apply(self._pixels(index, frame)), seconds)
         if self.sound is not None:
             self.sound.complete = True
-                yield Frame(index, self._orientation.apply(self._pixels(index, frame)), seconds)
         if times.broken:
             self.notes.append(times.note(self._place))
         self._note_loss(index + 1, end)
@@ -335,14 +334,14 @@ class _Times:
         longest_gap: seconds; a time stamp this far ahead is a jump.
 
     Attributes:
+        broken: number of frames with a time stamp that does not fit.
         beginning: time stamp of the first frame in seconds.
         jump: time from which on times follow other time stamps, because segments were joined; infinity: never.
-        broken: number of frames with a time stamp that does not fit.
     """
 
     def __init__(self, rate: Fraction, tick: Fraction | None, longest_gap: float) -> None:
-        self.beginning, self.jump = 0.0, math.inf
         self.broken = 0
+        self.beginning, self.jump = 0.0, math.inf
         self._first_broken = 0
         self._rate = rate
         self._shortest = 1.5 * float(tick) if tick and 1 / rate > 2 * tick else RESOLUTION
@@ -355,15 +354,15 @@ class _Times:
         time = 0.0 if self._last is None else self._last + float(1 / self._rate)
         if stamp is not None and math.isfinite(stamp):
             fitting = [offset for offset in self._offsets if self._fits(stamp + offset)]
+            if fitting:
                 if self._last is not None and fitting[0] != self._offsets[0]:
                     self.jump = min(self.jump, self._last)
-            if fitting:
                 self._offsets, time = fitting[:1], stamp + fitting[0]
             elif self._offsets:
                 self._first_broken = self._first_broken if self.broken else index
+                self.broken += 1
             else:
                 self.beginning = stamp - time
-                self.broken += 1
             if not fitting:
                 self._offsets = [*self._offsets[:1], time - stamp]
         self._last = time

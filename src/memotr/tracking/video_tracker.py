@@ -147,6 +147,7 @@ class VideoTracker(ABC):
         max_frames: int | None = None,
         skip_bad: bool = False,
         stream: int | None = None,
+        fps: float | None = None,
         channels: Channels = "rgb",
     ) -> Iterator[Tracks]:
         """Track the objects of a whole source frame by frame, after a reset.
@@ -160,6 +161,7 @@ class VideoTracker(ABC):
             max_frames: largest number of frames to take.
             skip_bad: skip images of a folder that cannot be read.
             stream: number of the video stream in a file that has several; None: the main one.
+            fps: frames per second of a folder of images or an iterable; None: 25, or what ``seqinfo.ini`` says.
             channels: order of the colours of an iterable's frames, "rgb" or, as OpenCV has it, "bgr".
 
         Yields:
@@ -179,6 +181,7 @@ class VideoTracker(ABC):
                 max_frames=max_frames,
                 skip_bad=skip_bad,
                 stream=stream,
+                fps=fps,
             )
         else:
             chosen = Selection(start, end, stride, max_frames)
@@ -219,7 +222,7 @@ class VideoTracker(ABC):
 
 
 def _as_image(frame: Any) -> NDArray[np.uint8]:
-    """Return a frame as an array. Raises ValueError for anything but an RGB frame."""
+    """Return a frame as an array. Raises ValueError for anything but a frame (H, W, 3) of uint8."""
     if isinstance(frame, Tensor) and frame.dtype == torch.uint8:
         frame = frame.cpu().numpy()
     if not isinstance(frame, np.ndarray):
