@@ -99,15 +99,24 @@ class Tracks:
         Raises:
             UserError: the package ``supervision`` is not installed.
         """
-        try:
-            import supervision  # slow to import, and an optional extra
-        except ModuleNotFoundError as error:
-            raise UserError(f"this needs the package {error.name}: pip install 'memotr[supervision]'") from error
-
-        return supervision.Detections(
+        detections: supervision.Detections = import_supervision().Detections(
             xyxy=self.boxes.astype(np.float32),
             confidence=self.scores,
             class_id=self.labels,
             tracker_id=self.ids,
             data={"class_name": np.array(self.names, dtype=np.str_)},
         )
+        return detections
+
+
+def import_supervision() -> Any:
+    """Return the package ``supervision``, which is slow to import and an optional extra.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import supervision
+    except ModuleNotFoundError as error:
+        raise UserError(f"this needs the package {error.name}: pip install 'memotr[supervision]'") from error
+    return supervision
