@@ -132,7 +132,7 @@ def test_a_misspelt_precision_is_refused():
         ("clip.mp4", "str; track(...) takes files and folders"),
         (None, "NoneType; OpenCV gives None where a video has ended"),
         (Image.new("RGB", (4, 4)), "Image; np.asarray(frame) makes an array of an image of Pillow"),
-        (torch.zeros(4, 4, 3, dtype=torch.bfloat16), "a tensor of torch.bfloat16"),
+        (torch.zeros(4, 4, 3, dtype=torch.bfloat16), "Tensor of torch.bfloat16"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -151,7 +151,7 @@ def test_frames_as_opencv_has_them(tmp_path):
     tensors = [torch.from_numpy(f[..., ::-1].copy()) for f in video]
     assert all(same(other.update(f, channels="bgr"), e) for f, e in zip(tensors, expected, strict=True))
     assert not same(expected[0], Tracker(model, min_area=0).update(video[0][..., ::-1]))
-    with pytest.raises(UserError, match="no order of colours 'brg': take rgb or bgr"):
+    with pytest.raises(UserError, match="no order of colours 'brg': take rgb, bgr"):
         other.update(video[0], channels="brg")
     with pytest.raises(ValueError, match=r"pass channels to prepare\(\)"):
         other.update(other.prepare(video[0]), channels="bgr")
@@ -189,7 +189,9 @@ def test_frames_from_python_are_a_source(tmp_path):
     [
         ([], UserError, "there are no frames"),
         ([None], ValueError, "expected a frame .* got NoneType; OpenCV gives None"),
-        (np.zeros((4, 4, 3), np.uint8), ValueError, r"expected a frame .* got uint8 \(4, 3\)"),
+        (np.zeros((4, 4, 3), np.uint8), ValueError, r"got one frame \(4, 4, 3\); update\(frame\) takes it"),
+        (None, TypeError, "expected a file, folder, camera number or address, or frames, got NoneType"),
+        (3.5, TypeError, "got float"),
     ],
 )
 def test_what_is_no_source(source, error, words):

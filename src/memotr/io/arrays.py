@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from fractions import Fraction
 from itertools import chain
-from typing import get_args
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,5 +60,38 @@ def as_rgb(image: NDArray[np.uint8], channels: Channels) -> NDArray[np.uint8]:
         UserError: there is no such order of colours.
     """
     if channels not in get_args(Channels):
-        raise UserError(f"no order of colours {channels!r}: take {' or '.join(get_args(Channels))}")
+        raise UserError(f"there is no order of colours {channels!r}: take {', '.join(get_args(Channels))}")
     return np.ascontiguousarray(image[..., ::-1]) if channels == "bgr" and isinstance(image, np.ndarray) else image
+
+
+def check_frame(frame: Any) -> NDArray[np.uint8]:
+    """Return a frame unchanged. Raises ValueError for anything but an array (H, W, 3) of uint8, with the remedy."""
+    if isinstance(frame, np.ndarray):
+        if frame.ndim == 3 and frame.shape[2] == 3 and frame.dtype == np.uint8 and 0 not in frame.shape:
+            return frame
+        found = f"{frame.dtype} {tuple(frame.shape)}"
+    else:
+        found = f"{type(frame).__name__} of {frame.dtype}" if hasattr(frame, "dtype") else type(frame).__name__
+    raise ValueError(f"expected a frame (H, W, 3) of uint8, got {found}{_remedy(frame)}")
+
+
+def _remedy(frame: Any) -> str:
+    """Return what makes a frame of something that is none, as the end of a message; "" if that is not known."""
+    if frame is None:
+        return "; OpenCV gives None where a video has ended or a file is not there"
+    if isinstance(frame, str | Path):
+        return "; track(...) takes files and folders"
+    if not isinstance(frame, np.ndarray):
+        return "; np.asarray(frame) makes an array of an image of Pillow" if hasattr(frame, "getbands") else ""
+    if frame.dtype != np.uint8:
+        return "; pixels count from 0 to 255: of values from 0 to 1 make (255 * frame).astype(np.uint8)"
+    match frame.shape:
+        case (_, _):
+            return "; make a grey image coloured: np.stack([frame] * 3, axis=-1)"
+        case (_, _, 4):
+            return "; leave the opacity out: frame[..., :3]"
+        case (3, _, _):
+            return "; put the colours last: frame.transpose(1, 2, 0)"
+        case (_, _, _, 3):
+            return "; these are several frames: update() takes one at a time, track(...) all"
+    return ""

@@ -62,14 +62,16 @@ class VideoSink(Sink):
 
     def __init__(
         self,
-        path: Path,
+        path: str | Path,
         *,
-        fps: Fraction,
+        fps: float | Fraction,
         pixel_aspect: Fraction | None = None,
         annotator: Annotator | None = None,
         sound: Sound | None = None,
     ) -> None:
-        self.fps = max(SLOWEST, fps.limit_denominator(100_000))  # H.264's clock has 32 bits
+        if not 0 < fps < math.inf:
+            raise UserError(f"fps is {fps}; expected a number of frames per second above 0")
+        self.fps = max(SLOWEST, Fraction(fps).limit_denominator(100_000))  # H.264's clock has 32 bits
         self.pixel_aspect = pixel_aspect
         self.annotator = annotator or Annotator()
         self.sound = sound

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from fractions import Fraction
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
+
 from memotr.addresses import is_address, without_secrets
-from memotr.errors import UserError
+from memotr.errors import UserError, wrong_type
 from memotr.io.animations import AnimationSource
 from memotr.io.camera import open_camera
 from memotr.io.frames import DEFAULT_FPS, Selection, Source, frame_rate
@@ -23,7 +26,7 @@ SCHEMES = LIVE_SCHEMES | {"http", "https"}
 
 
 def open_source(
-    source: str | Path,
+    source: str | os.PathLike[str] | int,
     *,
     start: int = 0,
     end: int | None = None,
@@ -37,7 +40,7 @@ def open_source(
 
     Args:
         source: video file, image, folder of images, MOT sequence folder (``img1/``, ``seqinfo.ini``), camera number
-            ("0", unless a file or folder has that name), or rtsp, rtmp, udp, srt or http address.
+            (0, or "0" unless a file or folder has that name), or rtsp, rtmp, udp, srt or http address.
         start: number of the first frame, from 0.
         end: number of the first frame to leave out; None for the source's end.
         stride: take every ``stride``-th frame.
@@ -50,11 +53,14 @@ def open_source(
         A source, to be used in a ``with`` statement.
 
     Raises:
+        TypeError: the source is of another type, such as an array: :meth:`memotr.Tracker.track` takes frames.
         UserError: there is no such source, it has no frames, or the selection of frames is empty.
     """
     selection = Selection(start, end, stride, max_frames)
     rate = None if fps is None else frame_rate(fps)
-    text, path = str(source), Path(source)
+    if not isinstance(source, str | os.PathLike | int | np.integer):
+        raise wrong_type("a file, folder, camera number or address (Tracker.track takes frames, too)", source)
+    text, path = str(source), Path(str(source))
     shown = without_secrets(text)
     if rate is not None and is_live(text):
         raise _own_times(shown)

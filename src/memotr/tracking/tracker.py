@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -70,6 +71,8 @@ class Tracker(VideoTracker):
         graph: GraphMode = "auto",
         network: Network | None = None,
     ) -> None:
+        if graph not in get_args(GraphMode):
+            raise UserError(f"there is no graph mode {graph!r}: take {', '.join(get_args(GraphMode))}")
         if not isinstance(model, MeMOTR):
             model = load_model(model, device=device)
         super().__init__(model.config, det_thresh, track_thresh, result_thresh, miss_tolerance, min_area)

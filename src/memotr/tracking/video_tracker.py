@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,8 @@ from torch import Tensor
 
 from memotr.config import Config, TrackingConfig
 from memotr.data.preprocess import preprocess
-from memotr.io.arrays import ArraySource, as_rgb
+from memotr.errors import wrong_type
+from memotr.io.arrays import ArraySource, as_rgb, check_frame
 from memotr.io.frames import DEFAULT_FPS, Selection
 from memotr.io.sources import open_source
 from memotr.openmp import adapt_waiting
@@ -129,7 +129,7 @@ class VideoTracker(ABC):
         Raises:
             ValueError: the frame has another shape or type.
         """
-        image = as_rgb(_as_image(frame), channels)
+        image = as_rgb(check_frame(_to_numpy(frame)), channels)
         size = self.config.input
         pixels = self._preprocess(image, size.short_side, size.longest_side)
         return PreparedFrame(ImageBatch.from_images([pixels], smallest=self.smallest), image.shape[0], image.shape[1])
@@ -139,7 +139,7 @@ class VideoTracker(ABC):
 
     def track(
         self,
-        source: str | Path | int | Iterable[NDArray[np.uint8]],
+        source: str | os.PathLike[str] | int | Iterable[NDArray[np.uint8]],
         *,
         start: int = 0,
         end: int | None = None,
@@ -172,9 +172,11 @@ class VideoTracker(ABC):
             ValueError: a frame of an iterable has another shape or type.
         """
         self.reset()
-        if isinstance(source, str | Path | int):
+        if isinstance(source, np.ndarray) and source.ndim == 3 and source.shape[2] == 3:
+            raise ValueError(f"expected frames (T, H, W, 3), got one frame {source.shape}; update(frame) takes it")
+        if isinstance(source, str | os.PathLike | int | np.integer):
             opened = open_source(
-                str(source),
+                source,
                 start=start,
                 end=end,
                 stride=stride,
@@ -183,13 +185,15 @@ class VideoTracker(ABC):
                 stream=stream,
                 fps=fps,
             )
+        elif not isinstance(source, Iterable):
+            raise wrong_type("a file, folder, camera number or address, or frames", source)
         else:
             chosen = Selection(start, end, stride, max_frames)
             opened = ArraySource(source, fps=DEFAULT_FPS if fps is None else fps, selection=chosen, channels=channels)
         with opened as frames:
             for frame in frames:
                 tracks = self.update(frame.image)
-                yield replace(tracks, frame=frame.index, time=frame.time, image=frame.image)
+                yield replace(tracks, frame=frame.index, time=frame.time, file_name=frame.file_name, image=frame.image)
             for note in frames.notes:
                 warnings.warn(note, stacklevel=2)
 
@@ -221,36 +225,5 @@ class VideoTracker(ABC):
         )
 
 
-def _as_image(frame: Any) -> NDArray[np.uint8]:
-    """Return a frame as an array. Raises ValueError for anything but a frame (H, W, 3) of uint8."""
-    if isinstance(frame, Tensor) and frame.dtype == torch.uint8:
-        frame = frame.cpu().numpy()
-    if not isinstance(frame, np.ndarray):
-        found = f"a tensor of {frame.dtype}" if isinstance(frame, Tensor) else type(frame).__name__
-        raise ValueError(f"expected a frame (H, W, 3) of uint8, got {found}{_remedy(frame)}")
-    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
-        found = f"{frame.dtype} {tuple(frame.shape)}"
-        raise ValueError(f"expected a frame (H, W, 3) of uint8, got {found}{_remedy(frame)}")
-    return frame
-
-
-def _remedy(frame: Any) -> str:
-    """Return what makes a frame of something that is none, as the end of a message; "" if that is not known."""
-    if frame is None:
-        return "; OpenCV gives None where a video has ended or a file is not there"
-    if isinstance(frame, str | Path):
-        return "; track(...) takes files and folders"
-    if not isinstance(frame, np.ndarray):
-        return "; np.asarray(frame) makes an array of an image of Pillow" if hasattr(frame, "getbands") else ""
-    if frame.dtype != np.uint8:
-        return "; pixels count from 0 to 255: of values from 0 to 1 make (255 * frame).astype(np.uint8)"
-    match frame.shape:
-        case (_, _):
-            return "; make a grey image coloured: np.stack([frame] * 3, axis=-1)"
-        case (_, _, 4):
-            return "; leave the opacity out: frame[..., :3]"
-        case (3, _, _):
-            return "; put the colours last: frame.transpose(1, 2, 0)"
-        case (_, _, _, 3):
-            return "; these are several frames: update() takes one at a time, track(...) all"
-    return ""
+def _to_numpy(frame: NDArray[np.uint8] | Tensor) -> NDArray[np.uint8] | Tensor:
+    return frame.cpu().numpy() if isinstance(frame, Tensor) and frame.dtype == torch.uint8 else frame
