@@ -171,7 +171,9 @@ def demo(
     train: Annotated[
         bool,
         typer.Option(
-            "--train", help="First train a tiny tracker from scratch (a few minutes) and track an easier clip with it."
+            "--train",
+            help="First train a tiny tracker from scratch (about ten minutes on two CPU cores) and track an easier clip "
+            "with it. After an interruption the same command continues.",
         ),
     ] = False,
     device: DeviceKind = "auto",
@@ -179,7 +181,7 @@ def demo(
 ) -> None:
     """Track a generated clip with the weights that ship and compare the result with a tracker without memory.
 
-    Needs no download. An interrupted --train continues where it stopped.
+    Needs no download.
     """
     from memotr.demo.run_demo import run_demo
 
@@ -189,6 +191,7 @@ def demo(
 
         weights, code = train_for_demo(output / "training", device, settings)
         if code:
+            note("the same `memotr demo --train` continues the training")
             raise typer.Exit(code)
         run_demo(output / "trained", str(weights), easy=True, device=device, settings=settings)
     else:

@@ -27,7 +27,7 @@ from memotr.weights.model_files import open_model
 
 PRESET, SPLIT = "synthdance", "demo"
 EASY: dict[str, Any] = {"figures": (2, 4), "difficulty": "easy"}
-"""Settings of clips that can be learned in a few minutes."""
+"""Settings of clips that can be learned in about ten minutes."""
 COMPARISON_PACKAGES = ("scipy", "trackers")
 """Packages that only the comparison needs."""
 NOTICE = (
