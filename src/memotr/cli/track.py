@@ -172,8 +172,8 @@ def demo(
         bool,
         typer.Option(
             "--train",
-            help="First train a tiny tracker from scratch (about ten minutes on two CPU cores) and track an easier clip "
-            "with it. After an interruption the same command continues.",
+            help="First train a tiny tracker from scratch (about ten minutes on two CPU cores), and track an easier "
+            "clip with it. After an interruption the same command continues.",
         ),
     ] = False,
     device: DeviceKind = "auto",
