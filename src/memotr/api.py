@@ -103,7 +103,7 @@ def track(
         **thresholds: thresholds of :class:`memotr.Tracker`, such as ``det_thresh=0.4``.
 
     Returns:
-        The files that were written.
+        The files that were written, in the order of the sources.
 
     Raises:
         memotr.errors.UserError: the weights or a source cannot be used, or a file cannot be written.
@@ -132,15 +132,14 @@ def track(
     tracker = open_tracker(str(checkpoint), device, engine, network, thresholds)
     if foreign := foreign_domain(tracker.config, list(names)):
         warnings.warn(foreign, stacklevel=2)
-    sinks: list[Sink] = []
+    sinks: dict[str, list[Sink]] = {}  # by the name of the source
 
     def open_files(source: Source) -> list[Sink]:
-        opened = open_outputs(source, folder, video=video, audio=audio)
-        sinks.extend(opened)
-        return opened
+        sinks[source.name] = open_outputs(source, folder, video=video, audio=audio)
+        return sinks[source.name]
 
     track_sources(tracker, names, open_one, open_files, batch)
-    return [sink.path for sink in sinks if sink.finished]
+    return [sink.path for name in names.values() for sink in sinks[name] if sink.finished]
 
 
 def open_tracker(
