@@ -32,7 +32,7 @@ COMPARISON_PACKAGES = ("scipy", "trackers")
 """Packages that only the comparison needs."""
 NOTICE = (
     "A single clip is no benchmark: docs/synthdance.md has the scores of 20 clips, and how the tracker was trained.",
-    "To track your own video: memotr track VIDEO --checkpoint FILE",
+    "To track your own video with the authors' weights: memotr track VIDEO --checkpoint dancetrack",
 )
 
 
