@@ -418,6 +418,7 @@ def error_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["clip.mp4", "--output", "."], "memotr: the annotated video would replace the source clip.mp4"),
         (["clip.mp4", "--output", "noise.mp4"], "memotr: cannot write noise.mp4/clip.txt: "),
         (["97"], "memotr: "),
+        (["clip.mp4", "--fps", "10"], "memotr: clip.mp4 has time stamps of its own; --fps is for folders of images"),
     ],
 )
 def test_errors_are_one_line(
@@ -465,6 +466,43 @@ def test_sources_of_one_name(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert len(Path("outputs/b_clip.jsonl").read_text().splitlines()) == 4
     with open_source(Path("outputs/b_clip.mp4")) as source:
         assert len(list(source)) == 4
+
+
+def test_sound_is_kept_unless_it_is_left_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbered_video(Path("a.mp4"), 30, audio=True)
+    numbered_video(Path("b.mp4"), 30)
+    heard = {}
+    for name, options in (("kept", []), ("silent", ["--no-audio"]), ("part", ["--end", "20"])):
+        assert call(monkeypatch, "a.mp4", "b.mp4", "--checkpoint", "c", "--output", name, *options) == 0
+        for source in "ab":
+            with av.open(f"{name}/{source}.mp4") as container:
+                heard[name, source] = len(container.streams.audio)
+    assert {key for key, count in heard.items() if count} == {("kept", "a")}
+
+
+def test_sound_that_cannot_be_kept_is_noted(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbered_video(Path("a.mp4"), 3, audio=True)
+    monkeypatch.setattr("memotr.io.mp4.copy_with_sound", broken_copy)
+    assert call(monkeypatch, "a.mp4", "--checkpoint", "c") == 0
+    assert "memotr: warning: outputs/a.mp4 is without the sound of a.mp4: why" in capsys.readouterr().err.splitlines()
+
+
+def broken_copy(*arguments: object) -> None:
+    raise UserError("why")
+
+
+def test_the_rate_of_images(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("frames").mkdir()
+    for k in range(3):
+        cv2.imwrite(f"frames/{k}.png", numbered(k, 24, 32))
+    assert call(monkeypatch, "frames", "--checkpoint", "c", "--fps", "4") == 0
+    lines = Path("outputs/frames.jsonl").read_text().splitlines()
+    assert [json.loads(line)["time"] for line in lines] == [0, 0.25, 0.5]
+    with open_source("outputs/frames.mp4") as video:
+        assert video.fps == 4
+        assert [frame.time for frame in video] == pytest.approx([0, 0.25, 0.5])
 
 
 def test_the_stream_of_a_file(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

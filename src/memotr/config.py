@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from importlib import resources
 from itertools import pairwise
@@ -17,7 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from memotr.documents import DocumentError, brief, check_values, parse_yaml, read_text
-from memotr.errors import UserError
+from memotr.errors import UserError, wrong_type
 from memotr.published import read_published_config
 from memotr.vocabulary import ModelPart, Norm, TrainingPrecision, Variant
 
@@ -529,6 +531,8 @@ def load_config(source: str | Path, overrides: list[str] | None = None) -> Confi
     Raises:
         UserError: no such preset or file, broken YAML, unknown key, value out of range.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise wrong_type("a preset or a YAML file", source)
     text, origin = _read(source)
     raw = parse_yaml(text, origin) or {}
     if not isinstance(raw, dict):
@@ -544,7 +548,7 @@ def make_config(raw: dict[str, Any], origin: str, overrides: list[str] | None = 
     """Validate settings with overrides; errors name ``origin``. Raises UserError."""
     check_values(raw, origin)
     try:
-        return Config.model_validate(_override(deepcopy(raw), overrides or []))
+        return Config.model_validate(_override(deepcopy(raw), as_settings(overrides or [])))
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"]) + "."
         given = (item for item in overrides or () if place.startswith(item.partition("=")[0] + "."))
@@ -565,6 +569,13 @@ def _read(source: str | Path) -> tuple[str, str]:
     if str(source) not in preset_names():
         raise UserError(f"{source}: neither a YAML file nor a preset; presets are {', '.join(preset_names())}")
     return preset_text(str(source)), f"preset {source}"
+
+
+def as_settings(overrides: Sequence[str]) -> list[str]:
+    """Return settings ``key=value`` as a list. Raises TypeError for one text, a sequence of letters, or a dict."""
+    if isinstance(overrides, str | Mapping):
+        raise wrong_type("settings as a list of texts, such as ['tracking.det_thresh=0.4']", overrides)
+    return list(overrides)
 
 
 def _override(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]:

@@ -366,7 +366,7 @@ class TestSampler:
         assert (len(sampler), list(sampler)) == (len(whole), whole)
 
     def test_too_few_clips(self):
-        with pytest.raises(UserError, match=r"3 clips, fewer than the 4 .*2 devices with 2 clips each"):
+        with pytest.raises(UserError, match=r"3 clips, fewer than the 4 .*\(2 × 2 clips\): lower training.batch_size"):
             len(self.sampler(3, world_size=2, batch_size=2))
 
     def test_the_batch_may_change_with_the_epoch(self):

@@ -198,6 +198,26 @@ def test_mot_sequence(tmp_path: Path) -> None:
         assert [frame.index for frame in frames] == list(range(5))
 
 
+def test_a_given_rate(tmp_path: Path) -> None:
+    """It takes the place of 25, and of a sequence's rate."""
+    folder = write_folder(tmp_path / "frames", ["0.png", "1.png", "2.png", "3.png"])
+    sequence = write_sequence(tmp_path / "walk", 4, "[Sequence]\nframeRate=30\n")
+    for path in (folder, sequence):
+        with open_source(path, fps=12.5, stride=3) as source:
+            assert [frame.time for frame in source] == [0, pytest.approx(0.24)]
+            assert source.fps == Fraction(25, 6)
+    with open_source(folder, fps=29.97) as source:
+        assert source.fps == Fraction(2997, 100)
+    with open_source(folder / "0.png", fps=5) as source:
+        assert source.fps == 5
+
+
+@pytest.mark.parametrize("fps", [0, -1, 0.0001, 1001, float("nan"), float("inf")])
+def test_rates_that_are_none(tmp_path: Path, fps: float) -> None:
+    with pytest.raises(UserError, match=rf"^fps is {fps}; expected a number .* from 0\.001 to 1000"):
+        open_source(write_folder(tmp_path / "frames", ["0.png"]), fps=fps)
+
+
 @pytest.mark.parametrize(
     ("names", "indices", "note"),
     [

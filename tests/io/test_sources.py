@@ -89,6 +89,15 @@ def test_a_folder_with_the_name_of_a_camera(tmp_path: Path, monkeypatch: pytest.
         assert source.kind == "video"
 
 
+def test_only_images_take_a_rate(tmp_path: Path) -> None:
+    video = numbered_video(tmp_path / "clip.mp4", 2)
+    for source in (video, "97", "rtsp://127.0.0.1:9/x", "http://127.0.0.1:9/x"):
+        with pytest.raises(UserError, match=r"has time stamps of its own; --fps is for folders of images"):
+            open_source(source, fps=10)
+    with pytest.raises(UserError, match="there is no file or folder"):
+        open_source(tmp_path / "none.mp4", fps=10)
+
+
 def test_camera_that_is_not_there() -> None:
     with pytest.raises(UserError, match=r"^(cannot open|there is no|no permission to use) camera 97"):
         open_source("97")

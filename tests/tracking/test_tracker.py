@@ -1,7 +1,10 @@
+import re
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from memotr.data.preprocess import preprocess_on
 from memotr.errors import UserError
@@ -128,25 +131,43 @@ def test_a_misspelt_precision_is_refused():
 
 
 @pytest.mark.parametrize(
-    "frame",
+    ("frame", "words"),
     [
-        np.zeros((4, 4), np.uint8),
-        np.zeros((4, 4, 4), np.uint8),
-        np.zeros((4, 4, 3), np.float32),
-        np.zeros((0, 4, 3), np.uint8),
-        [[[0, 0, 0]]],
-        torch.zeros(4, 4, 3, dtype=torch.bfloat16),
+        (np.zeros((4, 4), np.uint8), r"uint8 (4, 4); make a grey image coloured: np.stack([frame] * 3, axis=-1)"),
+        (np.zeros((4, 4, 4), np.uint8), "uint8 (4, 4, 4); leave the opacity out: frame[..., :3]"),
+        (np.zeros((3, 4, 5), np.uint8), "uint8 (3, 4, 5); put the colours last: frame.transpose(1, 2, 0)"),
+        (np.zeros((2, 4, 4, 3), np.uint8), "uint8 (2, 4, 4, 3); these are several frames: update() takes one"),
+        (np.zeros((4, 4, 3), np.float32), "float32 (4, 4, 3); pixels count from 0 to 255"),
+        (np.zeros((0, 4, 3), np.uint8), "uint8 (0, 4, 3)"),
+        ([[[0, 0, 0]]], "list"),
+        ("clip.mp4", "str; track(...) takes files and folders"),
+        (None, "NoneType; OpenCV returns None at the end of a video"),
+        (Image.new("RGB", (4, 4)), "Image; np.asarray(frame) makes an array of an image of Pillow"),
+        (torch.zeros(4, 4, 3, dtype=torch.bfloat16), "Tensor of torch.bfloat16"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_frames_other_than_rgb_are_refused(frame):
-    with pytest.raises(ValueError, match="expected an RGB frame"):
-        Tracker(tiny_model()).update(frame)
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+def test_what_is_not_a_frame_is_refused(frame, words, channels):
+    with pytest.raises(ValueError, match=re.escape(f"expected a frame (H, W, 3) of uint8, got {words}")):
+        Tracker(tiny_model()).update(frame, channels)
 
 
-def test_none_from_opencv_is_explained():
-    with pytest.raises(ValueError, match="got NoneType; OpenCV returns None at the end of a video"):
-        Tracker(tiny_model()).update(None)
+def test_frames_as_opencv_has_them(tmp_path):
+    model, video = tiny_model(), frames(3)
+    one, other = Tracker(model, min_area=0), Tracker(model, min_area=0)
+    expected = [one.update(frame) for frame in video]
+    assert all(same(other.update(f[..., ::-1], channels="bgr"), e) for f, e in zip(video, expected, strict=True))
+    other.reset()
+    tensors = [torch.from_numpy(f[..., ::-1].copy()) for f in video]
+    assert all(same(other.update(f, channels="bgr"), e) for f, e in zip(tensors, expected, strict=True))
+    assert not same(expected[0], Tracker(model, min_area=0).update(video[0][..., ::-1]))
+    with pytest.raises(UserError, match="no order of colours 'brg': take rgb, bgr"):
+        other.update(video[0], channels="brg")
+    with pytest.raises(ValueError, match=r"pass channels to prepare\(\)"):
+        other.update(other.prepare(video[0]), channels="bgr")
+    other.reset()
+    assert same(other.update(other.prepare(video[0][..., ::-1], "bgr")), expected[0])
 
 
 def test_frames_from_python_are_a_source(tmp_path):
@@ -162,6 +183,8 @@ def test_frames_from_python_are_a_source(tmp_path):
     assert all(same(x, y) for x, y in zip(swapped, expected, strict=True))
     assert np.array_equal(swapped[0].image, video[0])
 
+    assert [t.time for t in tracker.track(video, fps=2)] == [0, 0.5, 1, 1.5, 2]
+
     for k, image in enumerate(video):
         cv2.imwrite(str(tmp_path / f"{k}.png"), image[..., ::-1])
     for source in (video, tmp_path):
@@ -169,14 +192,17 @@ def test_frames_from_python_are_a_source(tmp_path):
         assert [t.frame for t in chosen] == [1, 3]
         assert [t.time for t in chosen] == pytest.approx([0.04, 0.12])
         assert np.array_equal(chosen[1].image, video[3])
+        assert [t.time for t in tracker.track(source, fps=2, start=3)] == [1.5, 2]
 
 
 @pytest.mark.parametrize(
     ("source", "error", "words"),
     [
-        ([], UserError, "no frames; pass at least one"),
-        ([None], ValueError, "expected an RGB frame .* got NoneType; OpenCV returns None"),
-        (np.zeros((4, 4, 3), np.uint8), ValueError, r"expected an RGB frame .* got uint8 \(4, 3\)"),
+        ([], UserError, "there are no frames"),
+        ([None], ValueError, "expected a frame .* got NoneType; OpenCV returns None"),
+        (np.zeros((4, 4, 3), np.uint8), ValueError, r"got one frame \(4, 4, 3\); update\(frame\) takes it"),
+        (None, TypeError, "expected a file, folder, camera number or address, or frames, got NoneType"),
+        (3.5, TypeError, "got float"),
     ],
 )
 def test_wrong_sources_are_refused(source, error, words):

@@ -113,7 +113,7 @@ def test_a_run_from_the_command_line_to_tracking(data, tmp_path):
 
     again = shell.invoke(app, ["train", str(folder / "config.yaml"), "--output", str(folder)])
     assert isinstance(again.exception, UserError)
-    assert "holds a run already; go on with --resume" in str(again.exception)
+    assert "holds a run already; go on with `memotr train --resume" in str(again.exception)
     done = shell.invoke(app, ["train", "--resume", str(folder)])
     assert "has done 2 of 2 epochs" in str(done.exception)
     more = shell.invoke(app, ["train", "--resume", str(folder), "training.epochs=3", "--device", "cpu"])

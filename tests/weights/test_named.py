@@ -172,6 +172,18 @@ def test_google_drive_asks_for_confirmation(named: Named, drive: Site, content: 
     ]
 
 
+@pytest.mark.parametrize("place", ["http://127.0.0.1:9/w", "http://nowhere.invalid/w"])
+def test_without_a_connection(named: Named, place: str) -> None:
+    named(place)
+    with pytest.raises(UserError) as error:
+        weights_file("small")
+    host = place.split("/")[2].partition(":")[0]
+    assert str(error.value) == (
+        f"small: {host} cannot be reached (is there a connection to the internet?); download {place} in a browser and "
+        "pass it: memotr weights fetch small --file FILE"
+    )
+
+
 def test_google_drives_quota(named: Named, drive: Site, home: Path) -> None:
     named("gdrive://ID")
     drive.put("/drive.google.com/uc", Reply(QUOTA.encode(), headers=HTML))

@@ -74,6 +74,17 @@ Stream = Annotated[
 ]
 
 
+Fps = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        max=1000,
+        help="Frames per second of folders of images.",
+        show_default="25, or frameRate of seqinfo.ini",
+    ),
+]
+
+
 def _threshold(help: str) -> Any:
     return typer.Option(help=help, show_default="the checkpoint's")
 
@@ -98,11 +109,15 @@ def track(
     stride: Annotated[int, typer.Option(max=MAX_FRAMES, help="Take every n-th frame.")] = 1,
     max_frames: MaxFrames = None,
     stream: Stream = None,
+    fps: Fps = None,
     batch: Batch = 1,
     compile: Compile = False,
     graph: Graph = "auto",
     preprocess_on_device: PreprocessOnDevice = None,
     no_video: Annotated[bool, typer.Option("--no-video", help="Do not write an annotated video.")] = False,
+    no_audio: Annotated[
+        bool, typer.Option("--no-audio", help="Do not copy the sound of video files into the annotated videos.")
+    ] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip images that cannot be read.")] = False,
 ) -> None:
     """Track the objects in videos and write an annotated video, MOTChallenge text and JSON lines for each.
@@ -117,7 +132,14 @@ def track(
     from memotr.tracking.many_sources import check_sources, track_sources
 
     open_one = partial(
-        open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad, stream=stream
+        open_source,
+        start=start,
+        end=end,
+        stride=stride,
+        max_frames=max_frames,
+        skip_bad=skip_bad,
+        stream=stream,
+        fps=fps,
     )
     names = check_sources(sources, open_one)
     check_outputs(output, names.values())
@@ -133,7 +155,11 @@ def track(
         note(f"note: {foreign}")
     try:
         complete = track_sources(
-            tracker, names, open_one, lambda source: open_outputs(source, output, video=not no_video), batch
+            tracker,
+            names,
+            open_one,
+            lambda source: open_outputs(source, output, video=not no_video, audio=not no_audio),
+            batch,
         )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -147,7 +173,9 @@ def demo(
     train: Annotated[
         bool,
         typer.Option(
-            "--train", help="First train a tiny tracker from scratch (a few minutes) and track an easier clip with it."
+            "--train",
+            help="First train a tiny tracker from scratch (about ten minutes on two CPU cores), and track an easier "
+            "clip with it. After an interruption the same command continues.",
         ),
     ] = False,
     device: DeviceKind = "auto",
@@ -155,7 +183,7 @@ def demo(
 ) -> None:
     """Track a generated clip with the weights in the package, and compare the result with a tracker without memory.
 
-    Needs no download. An interrupted --train continues where it stopped.
+    Needs no download.
     """
     from memotr.demo.run_demo import run_demo
 
@@ -165,6 +193,7 @@ def demo(
 
         weights, code = train_for_demo(output / "training", device, settings)
         if code:
+            note("the same `memotr demo --train` continues the training")
             raise typer.Exit(code)
         run_demo(output / "trained", str(weights), easy=True, device=device, settings=settings)
     else:

@@ -361,7 +361,8 @@ class EpochSampler(Sampler[list[ClipIndex]]):
         if clips < needed:
             raise UserError(
                 f"epoch {epoch} has {clips} clips, fewer than the {needed} that one step needs "
-                f"({self._world_size} devices with {batch} clips each)"
+                f"({self._world_size} × {batch} clips): lower training.batch_size or training.batch_sizes, "
+                "or for shorter clips data.sampling.lengths"
             )
         return clips // needed
 

@@ -12,6 +12,7 @@ from memotr.export.frame_step import MIN_SIDE, STATE, empty_state, thresholds
 from memotr.tracking.step import as_table
 from memotr.tracking.video_tracker import PreparedFrame, VideoTracker
 from memotr.tracks import Tracks
+from memotr.vocabulary import Channels
 
 
 class ExportedTracker(VideoTracker):
@@ -54,9 +55,9 @@ class ExportedTracker(VideoTracker):
         self.full = False
 
     @torch.inference_mode()
-    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
+    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame, channels: Channels = "rgb") -> Tracks:
         """Track the next frame, as :meth:`memotr.Tracker.update`."""
-        prepared = self._prepared(frame)
+        prepared = self._prepared(frame, channels)
         images = prepared.images
         inputs = {"pixels": images.pixels, "mask": images.mask, **self.state, **self.thresholds}
         output = self._within_limit(self.engine.run(inputs))

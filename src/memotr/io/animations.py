@@ -39,23 +39,24 @@ Read = Callable[[int], NDArray[np.uint8]]  # number of a frame → (H, W, 3) RGB
 
 
 class AnimationSource(Source):
-    """Source of the frames of a WebP at their stored times, or of the pages of a TIFF at 25 frames per second.
+    """Source of the frames of a WebP at their stored times, or of the pages of a TIFF at a constant rate.
 
     Previews, masks, and pages of another size than the first (image pyramids) are left out of a TIFF, with a note.
 
     Args:
         file: image file with several frames.
         selection: see :class:`Source`.
+        fps: pages per second of a TIFF.
 
     Raises:
         ImageError: the file cannot be read.
     """
 
-    def __init__(self, file: Path, selection: Selection) -> None:
+    def __init__(self, file: Path, selection: Selection, fps: Fraction = DEFAULT_FPS) -> None:
         data, header = read_bytes(file)
         if header.format == "TIFF":
             pages = _pages(file, data)
-            durations = [1000 / DEFAULT_FPS] * len(pages)
+            durations = [1000 / fps] * len(pages)
             self._read = _tiff_reader(file, data, header, pages)
         else:
             stored = _webp_durations(data.tobytes())
@@ -63,8 +64,8 @@ class AnimationSource(Source):
             if len(durations) != header.frames:
                 raise ImageError(file, "its frames are damaged; copy it again")
             self._read = _webp_reader(file, data, header)
-        fps = (1000 * len(durations) / sum(durations, Fraction(0))).limit_denominator(1001)
-        super().__init__(file.stem, "video", fps, len(durations), selection)
+        rate = (1000 * len(durations) / sum(durations, Fraction(0))).limit_denominator(1001)
+        super().__init__(file.stem, "video", rate, len(durations), selection)
         self._times = [float(end / 1000) for end in accumulate(durations, initial=Fraction(0))]
         if left_out := header.frames - len(durations):
             self.notes.append(

@@ -22,7 +22,7 @@ class BddSink(TextSink):
     separator = b",\n"
     ending = b"\n]\n"
 
-    def __init__(self, path: Path, *, video_name: str) -> None:
+    def __init__(self, path: str | Path, *, video_name: str) -> None:
         super().__init__(path)
         self.video_name = video_name
 

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from memotr.errors import wrong_type
+from memotr.io.arrays import check_frame
 from memotr.tracks import Tracks
 
 Color = tuple[int, int, int]  # RGB
@@ -132,9 +134,14 @@ class Annotator:
 
     Args:
         trail_length: number of frames over which a trail fades; 0 draws no trails.
+
+    Raises:
+        ValueError: the number is negative.
     """
 
     def __init__(self, *, trail_length: int = 30) -> None:
+        if trail_length < 0:
+            raise ValueError(f"trail_length is {trail_length}; 0 draws no trails")
         self.trail_length = trail_length
         self._drawn = 0
         self._size: tuple[int, int] | None = None  # (width, height) of the last frame
@@ -142,8 +149,15 @@ class Annotator:
         self._labels: dict[tuple[str, int, int], _Label] = {}  # of the last frame, by text, identity and font size
 
     def annotate(self, image: Pixels, tracks: Tracks) -> Pixels:
-        """Return a copy of a frame ((H, W, 3) uint8 RGB) with its tracks, nearer objects over farther ones."""
-        canvas = np.array(image, order="C")
+        """Return a copy of a frame ((H, W, 3) uint8 RGB) with its tracks, nearer objects over farther ones.
+
+        Raises:
+            ValueError: the frame has another shape or type.
+            TypeError: the tracks are no :class:`memotr.Tracks`.
+        """
+        canvas = np.array(check_frame(image), order="C")
+        if not isinstance(tracks, Tracks):
+            raise wrong_type("Tracks", tracks)
         height, width = canvas.shape[:2]
         style = Style.of(canvas)
         self._scale_trails(width, height)

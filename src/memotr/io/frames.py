@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 from memotr.errors import UserError
 from memotr.filenames import clean_filename
 
+if TYPE_CHECKING:
+    from memotr.io.sound import Sound
+
 DEFAULT_FPS = Fraction(25)  # for sources without a rate: folders of images, some streams
+MIN_FPS, MAX_FPS = Fraction(1, 1000), 1000  # frames per second
+
+
+def frame_rate(fps: float | Fraction) -> Fraction:
+    """Return a number of frames per second as a fraction. Raises UserError if it is out of range."""
+    if not MIN_FPS <= fps <= MAX_FPS:  # NaN, too
+        raise UserError(f"fps is {fps}; expected a number of frames per second from {float(MIN_FPS)} to {MAX_FPS}")
+    return Fraction(fps).limit_denominator(100_000)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +114,7 @@ class Source(ABC):
         live: frames arrive in real time and are lost if they are not read in time.
         file: video file that is read; None for other sources.
         pixel_aspect: width of a pixel divided by its height; None if they are equal. Boxes are in stored pixels.
+        sound: sound that belongs to the frames; None for sources without, and where frames are left out.
         broke_off: reading ended in an error before the source's end; set after the last frame, with a note.
         notes: sentences about problems that are not errors (damage, skipped files); complete after the last frame.
     """
@@ -111,6 +123,7 @@ class Source(ABC):
     broke_off = False
     file: Path | None = None
     pixel_aspect: Fraction | None = None
+    sound: Sound | None = None
 
     def __init__(
         self,

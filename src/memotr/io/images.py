@@ -116,18 +116,21 @@ class _Oddities:
         return [f"{self._source}: {sentence}" for sentence in found]
 
 
-def open_image(file: Path, selection: Selection) -> ImageSource:
+def open_image(file: Path, selection: Selection, fps: Fraction | None = None) -> ImageSource:
     """Open a single image as a source of one frame."""
     if not file.is_file():  # opening a pipe would wait
         raise UserError(f"cannot read image {file}: it is not a file")
-    return ImageSource([file], name=file.stem, kind="images", fps=DEFAULT_FPS, selection=selection, skip_bad=False)
+    return ImageSource(
+        [file], name=file.stem, kind="images", fps=fps or DEFAULT_FPS, selection=selection, skip_bad=False
+    )
 
 
-def open_folder(folder: Path, selection: Selection, *, skip_bad: bool) -> ImageSource:
+def open_folder(folder: Path, selection: Selection, *, skip_bad: bool, fps: Fraction | None = None) -> ImageSource:
     """Open a folder of images, sorted by number (2 before 10), or a MOT sequence folder (``img1/``, ``seqinfo.ini``).
 
     Frames of a MOT sequence are numbered by the names of its images, as in its ground truth, so a missing image leaves
-    a gap in the numbers. Frames of other folders are numbered without gaps.
+    a gap in the numbers. Frames of other folders are numbered without gaps. ``fps`` takes the place of the sequence's
+    rate, and of 25 in other folders.
 
     Raises:
         UserError: there is no image in the folder, or ``seqinfo.ini`` cannot be read.
@@ -141,7 +144,7 @@ def open_folder(folder: Path, selection: Selection, *, skip_bad: bool) -> ImageS
             images,
             name=folder.resolve().name,
             kind="images",
-            fps=DEFAULT_FPS,
+            fps=fps or DEFAULT_FPS,
             selection=selection,
             skip_bad=skip_bad,
         )
@@ -159,7 +162,7 @@ def open_folder(folder: Path, selection: Selection, *, skip_bad: bool) -> ImageS
         images,
         name=sequence.resolve().name if info.name is None or unusable(info.name) else info.name,
         kind="sequence",
-        fps=info.fps or DEFAULT_FPS,
+        fps=fps or info.fps or DEFAULT_FPS,
         selection=selection,
         skip_bad=skip_bad,
         indices=[number - first for number in numbers],

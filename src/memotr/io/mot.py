@@ -23,7 +23,7 @@ class MotSink(TextSink):
             label + 1, as in ground truth of several classes.
     """
 
-    def __init__(self, path: Path, class_numbers: Sequence[int] | None = None) -> None:
+    def __init__(self, path: str | Path, class_numbers: Sequence[int] | None = None) -> None:
         super().__init__(path)
         self.class_numbers = class_numbers
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from memotr.documents import DocumentError, brief, on_one_line, read_text
 from memotr.errors import UserError
 from memotr.filenames import is_inside
+from memotr.io.frames import MAX_FPS
 
 NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,18})?|[0-9]{1,12}/[0-9]{1,12}")
-MAX_FPS = 1000  # frames per second
 
 
 @dataclass(frozen=True)

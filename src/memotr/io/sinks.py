@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self, TextIO
 
-from memotr.errors import UserError
+from memotr.errors import UserError, wrong_type
 from memotr.files import Draft, hold_file, reported
 from memotr.io.frames import Frame
 from memotr.terminal import ESCAPED_IN_JSON
@@ -32,18 +32,20 @@ class Sink(ABC):
         frames: number of frames written.
         replaces: an older file existed.
         finished: the final file is complete.
-        failure: first error of a write, after which nothing more is written; None without error.
+        failure: the first error of a write; nothing is written after it.
+        notes: sentences about problems that are not errors; complete once the sink is closed.
 
     Raises:
         UserError: the file cannot be written (also from ``write`` and ``close``), or another process writes it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path) -> None:
+        self.path = path = Path(path)
         self.frames = 0
         self.replaces = path.exists()
         self.finished = False
         self.failure: Exception | None = None
+        self.notes: list[str] = []
         self._complete = False
         with ExitStack() as opened:
             opened.enter_context(hold_file(path))
@@ -53,6 +55,8 @@ class Sink(ABC):
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Write one frame; ``tracks.frame`` is its number in the source, from 0."""
+        if not isinstance(frame, Frame):
+            raise wrong_type("a Frame and its tracks (add() takes tracks of Tracker.track alone)", frame)
         if self.failure is not None:
             raise self.failure
         try:
@@ -62,6 +66,19 @@ class Sink(ABC):
             self.failure = error
             raise
         self.frames += 1
+
+    def add(self, tracks: Tracks) -> None:
+        """Write the tracks of one frame of :meth:`memotr.Tracker.track`, which hold its image and time.
+
+        Raises:
+            TypeError: they are no tracks.
+            ValueError: they have no image.
+        """
+        if not isinstance(tracks, Tracks):
+            raise wrong_type("Tracks", tracks)
+        if tracks.image is None:
+            raise ValueError("these tracks have no image: Tracker.track gives one; or use write(frame, tracks)")
+        self.write(Frame(tracks.frame, tracks.image, tracks.time, tracks.file_name), tracks)
 
     def close(self) -> None:
         """Finish the file and move it to its place; can be called repeatedly. See :func:`close_all`."""
@@ -148,7 +165,7 @@ class TextSink(Sink):
     separator: ClassVar[bytes] = b"\n"
     ending: ClassVar[bytes] = b"\n"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
         super().__init__(path)
         assert self._draft.handle is not None
         self.file: TextIO = os.fdopen(

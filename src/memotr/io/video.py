@@ -27,7 +27,7 @@ from av.sidedata.sidedata import Type as SideData
 from numpy.typing import NDArray
 
 from memotr.errors import UserError
-from memotr.io.frames import DEFAULT_FPS, Frame, Selection, Source
+from memotr.io.frames import DEFAULT_FPS, MAX_FPS, Frame, Selection, Source
 from memotr.io.orientation import Orientation
 
 # Intact files may count one or two frames that are never shown (placeholders of packed B-frames).
@@ -45,7 +45,6 @@ TS_DISCONT: Any = av.format.Flags.ts_discont.value  # flag of these formats
 RESOLUTION = 1e-6  # seconds; time stamps that differ by less are equal
 # Maximum number of packets from the one that MPEG-TS marks as incomplete at a joint to the first of the next segment.
 JOINT = 2
-MAX_FPS = 1000  # frames per second
 MP4_BEGINNINGS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")  # first box of a file
 PQ = 16  # H.273's number of the transfer function of HDR10 and Dolby Vision
 NO_FILM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
@@ -195,11 +194,15 @@ class VideoSource(Source):
             if self.selection.passed(index):
                 return
             seconds = times.of(index, frame.time)
+            if self.sound is not None:
+                self.sound.beginning, self.sound.limit = times.beginning, times.jump
             if times.broken and not self._stream.frames:
                 self.frame_count = None  # the estimate is from the same time stamps
             end = seconds + float(frame.duration * frame.time_base if frame.time_base else 0)
             if index in self.selection:
                 yield Frame(index, self._orientation.apply(self._pixels(index, frame)), seconds)
+        if self.sound is not None:
+            self.sound.complete = True
         if times.broken:
             self.notes.append(times.note(self._place))
         self._note_loss(index + 1, end)
@@ -330,10 +333,13 @@ class _Times:
 
     Attributes:
         broken: number of frames with a time stamp that does not fit.
+        beginning: time stamp of the first frame in seconds.
+        jump: time from which on times follow other time stamps, because segments were joined; infinity: never.
     """
 
     def __init__(self, rate: Fraction, tick: Fraction | None, longest_gap: float) -> None:
         self.broken = 0
+        self.beginning, self.jump = 0.0, math.inf
         self._first_broken = 0
         self._rate = rate
         self._shortest = 1.5 * float(tick) if tick and 1 / rate > 2 * tick else RESOLUTION
@@ -347,10 +353,14 @@ class _Times:
         if stamp is not None and math.isfinite(stamp):
             fitting = [offset for offset in self._offsets if self._fits(stamp + offset)]
             if fitting:
+                if self._last is not None and fitting[0] != self._offsets[0]:
+                    self.jump = min(self.jump, self._last)
                 self._offsets, time = fitting[:1], stamp + fitting[0]
             elif self._offsets:
                 self._first_broken = self._first_broken if self.broken else index
                 self.broken += 1
+            else:
+                self.beginning = stamp - time
             if not fitting:
                 self._offsets = [*self._offsets[:1], time - stamp]
         self._last = time

@@ -228,7 +228,8 @@ class _Work:
                 yield frames, sinks, on_frame
             finally:
                 self.broke_off |= frames.broke_off
-                note(*(f"warning: {warning}" for warning in frames.notes))
+                notes = [*frames.notes, *(text for sink in sinks for text in sink.notes)]
+                note(*(f"warning: {warning}" for warning in notes))
                 if len(sizes) > 1:
                     note(_several_sizes(frames.name, sizes))
                 if progress.frames:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from memotr.tracking.slots import Rows, RunSlots, Slots, SlotStep
 from memotr.tracking.step import FrameStep, Limits, Network
 from memotr.tracking.video_tracker import PreparedFrame, VideoTracker
 from memotr.tracks import Tracks
-from memotr.vocabulary import GraphMode, Precision
+from memotr.vocabulary import Channels, GraphMode, Precision
 from memotr.weights.model_files import load_model
 
 
@@ -72,6 +73,8 @@ class Tracker(VideoTracker):
         graph: GraphMode = "auto",
         network: Network | None = None,
     ) -> None:
+        if graph not in get_args(GraphMode):
+            raise UserError(f"there is no graph mode {graph!r}: take {', '.join(get_args(GraphMode))}")
         if not isinstance(model, MeMOTR):
             model = load_model(model, device=device)
         super().__init__(model.config, det_thresh, track_thresh, result_thresh, miss_tolerance, min_area)
@@ -129,9 +132,9 @@ class Tracker(VideoTracker):
         """The id of the next track to start."""
         return self.video.next_id
 
-    def prepare(self, frame: NDArray[np.uint8] | Tensor) -> PreparedFrame:
+    def prepare(self, frame: NDArray[np.uint8] | Tensor, channels: Channels = "rgb") -> PreparedFrame:
         """Prepare a frame as the base class does, in page-locked memory if the device is CUDA."""
-        prepared = super().prepare(frame)
+        prepared = super().prepare(frame, channels)
         if self.device.type == "cuda" and prepared.images.pixels.device.type == "cpu":
             return replace(prepared, images=prepared.images.pin_memory())
         return prepared
@@ -155,15 +158,20 @@ class Tracker(VideoTracker):
         return self.model.no_tracks(history=motion.max_length if motion.enabled else 0)
 
     @torch.inference_mode()
-    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
+    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame, channels: Channels = "rgb") -> Tracks:
         """Track the next frame.
 
+        Args:
+            frame: (H, W, 3), uint8; or the result of :meth:`prepare`.
+            channels: order of the colours of the frame, "rgb" or, as OpenCV has it, "bgr".
+
         Raises:
+            ValueError: the frame has another shape or type.
             memotr.errors.UserError: the model was moved to another device.
         """
         if self.model.device != self.device:
             raise UserError(f"the model was moved from {self.device} to {self.model.device}: create a new tracker")
-        prepared = self._prepared(frame)
+        prepared = self._prepared(frame, channels)
         with tf32_switched(self.precision):
             table = self.video.advance(prepared.images.to(self.device))
         self.frame += 1

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from memotr.build import build_model, expected_parameters
-from memotr.config import Config, load_config, make_config
-from memotr.errors import UserError
+from memotr.config import Config, as_settings, load_config, make_config
+from memotr.errors import UserError, wrong_type
 from memotr.models.memotr import MeMOTR
 from memotr.vocabulary import Kernel
 from memotr.weights.architecture import count_parameters, differences, heads_are_a_guess, in_words, infer_config
@@ -106,6 +106,8 @@ def save_model(model: MeMOTR, path: str | Path, *, epoch: int | None = None, dty
     Raises:
         UserError: the name has another suffix, the file cannot be written, or a weight exceeds the range of ``dtype``.
     """
+    if not isinstance(model, MeMOTR):
+        raise wrong_type("a model, which memotr.load_model returns", model)
     path = Path(path)
     if path.suffix != ".safetensors":
         raise UserError(f"{path}: the name must end in .safetensors; memotr convert writes other layouts")
@@ -183,7 +185,7 @@ def find_config(
         UserError: the configuration or a setting is invalid.
     """
     found, origin = _find_config(checkpoint, given)
-    return (make_config(found.model_dump(mode="json"), origin, list(settings)) if settings else found), origin
+    return (make_config(found.model_dump(mode="json"), origin, as_settings(settings)) if settings else found), origin
 
 
 def _find_config(checkpoint: Checkpoint, given: str | Path | Config | None) -> tuple[Config, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from typing import Any
 from memotr.addresses import is_address, without_secrets
 from memotr.config import preset_text
 from memotr.documents import DocumentError, read_json
-from memotr.errors import UserError
+from memotr.errors import UserError, wrong_type
 from memotr.files import LOCK, replacing, reported
 from memotr.terminal import log
 from memotr.weights.cache import digest_of, hold, home, is_offline
@@ -40,6 +41,8 @@ def weights_file(given: str | Path) -> Path:
     Raises:
         UserError: no weights have this name, they cannot be fetched, or the fetched file has another hash.
     """
+    if not isinstance(given, str | os.PathLike):
+        raise wrong_type("weights as a file, a name or hf://OWNER/NAME", given)
     text, path = str(given), Path(given)
     if is_hub_address(text):
         return hub_file(text)

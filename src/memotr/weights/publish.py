@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 import memotr
-from memotr.errors import UserError, first_line
+from memotr.errors import UserError, first_line, wrong_type
 from memotr.models.memotr import MeMOTR
 from memotr.weights.cache import is_offline
 from memotr.weights.describe import in_short
@@ -45,6 +45,8 @@ def push_to_hub(
     Raises:
         UserError: the Hub refuses or cannot be reached, or ``MEMOTR_OFFLINE`` is set.
     """
+    if not isinstance(model, MeMOTR):
+        raise wrong_type("a model, which memotr.load_model returns", model)
     address = f"hf://{repo}"
     if parse_address(address).repo != repo:
         raise UserError(f"{repo}: expected OWNER/NAME")
@@ -79,7 +81,7 @@ def from_pretrained(repo: str, **options: Any) -> MeMOTR:
     Raises:
         UserError: as for :func:`memotr.load_model`.
     """
-    return load_model(f"hf://{repo}", **options)
+    return load_model("hf://" + repo.removeprefix("hf://"), **options)
 
 
 def model_card(model: MeMOTR, repo: str, licence: str | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,8 @@ from memotr.weights.hub import MAX_BYTES, hub_file, is_hub_address
 RETRIES, TIMEOUT = 4, 60  # seconds without data
 NOT_RESUMED = "byte range"
 """Part of gdown's message about a server that cannot resume a download."""
+UNREACHABLE = re.compile("Failed to resolve|Failed to establish|Connection refused|Network is unreachable")
+"""Parts of messages about a server to which no connection can be made."""
 
 
 def page_of(place: str) -> str:
@@ -84,6 +87,10 @@ def transfer(place: str, target: Path, title: str, largest: int = MAX_BYTES) -> 
         # KeyError: an answer lacks a header that Google Drive always sends.
         except (gdown.exceptions.DownloadError, requests.RequestException, KeyError) as error:
             reason = " ".join(str(error).split())
+            if UNREACHABLE.search(reason):
+                raise UserError(
+                    f"{host_of(place)} cannot be reached (is there a connection to the internet?)"
+                ) from error
             raise UserError(f"{host_of(place)} did not send the file: {reason:.400}") from error
 
 
