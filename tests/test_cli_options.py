@@ -199,15 +199,13 @@ def test_converted_weights_keep_what_was_set(tmp_path: Path, monkeypatch: pytest
     assert (config.tracking.det_thresh, config.classes) == (0.25, ("dancer",))
 
 
-@pytest.mark.parametrize(
-    ("line", "shown"), [("--help", "track"), ("--version", "memotr "), ("track --help", "--graph")]
-)
+@pytest.mark.parametrize(("line", "shown"), [("--help", "track"), ("--version", "memotr ")])
 def test_help_and_version_load_nothing_heavy(line: str, shown: str) -> None:
     code = """if True:
         import sys
         from memotr.cli import app
         app(sys.argv[1:], standalone_mode=False)
         print(*{"numpy", "pydantic", "torch"} & set(sys.modules), file=sys.stderr)"""
-    command = [sys.executable, "-c", code, *line.split()]
+    command = [sys.executable, "-c", code, line]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stderr, shown in done.stdout) == ("\n", True)
