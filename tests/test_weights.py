@@ -675,9 +675,12 @@ def test_info(authors, detector, monkeypatch, capsys):
     assert lines["use"] == f"memotr track SOURCE --checkpoint {authors}"
     expected = sum(parameter.numel() for parameter in make_small().parameters())
     assert lines["parameters"].startswith(f"{expected:,} in ")
+    kind, auto = ("cuda", "tf32") if torch.cuda.is_available() else ("cpu", "32")
+    assert lines["tracks with"] == f"--precision {auto} by default on {kind} here"
     code, out, _ = run(monkeypatch, capsys, "info", detector)
     assert "kind: COCO detector (DAB-Deformable-DETR, 91 classes)\n" in out
     assert "trained: 50 epochs\n" in out  # its last epoch is number 49
+    assert "tracks with" not in out
     assert f"use: memotr train ... --pretrained {detector}\n" in out
 
 

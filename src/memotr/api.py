@@ -265,6 +265,7 @@ def evaluate(
     config: str | None = None,
     settings: Sequence[str] = (),
     precision: Precision = "auto",
+    graph: GraphMode = "auto",
     batch: int = 1,
     device: DeviceKind = "auto",
 ) -> Scores:
@@ -281,6 +282,7 @@ def evaluate(
         config: preset or YAML file, if no configuration is found with the weights.
         settings: settings to override as ``key=value``.
         precision: numerical precision of the network.
+        graph: capture the frame step as a CUDA graph: "auto" (on CUDA) or "off".
         batch: number of sequences to track at once.
         device: kind of device to compute on.
 
@@ -304,7 +306,7 @@ def evaluate(
     benchmark = load_benchmark(root, split=split, only=tuple(sequences), half=half, format=format)
     source = describe_truth(root, format, split, None, list(sequences) or None, half)
     fabric = make_fabric(device, 1, None)
-    evaluation = Evaluation(fabric, benchmark, source, settings, config, precision, batch)
+    evaluation = Evaluation(fabric, benchmark, source, settings, config, precision, batch, graph)
     part = "-".join(filter(None, [root.name, split or ("half" if half else "")]))
     folder = Path("outputs", "eval", f"{Path(checkpoint).stem}-{part}") if output is None else Path(output)
     scored = evaluation.score(Path(checkpoint), folder)

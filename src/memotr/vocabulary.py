@@ -52,6 +52,6 @@ DifficultyName = Literal["standard", "easy"]
 """Difficulty of the scenes in SynthDance."""
 
 BenchmarkPart = Literal[
-    "operator", "frame", "outside", "track", "training", "loading", "evaluation", "roofline", "contention"
+    "operator", "frame", "outside", "track", "training", "loading", "evaluation", "roofline", "contention", "start"
 ]
 """Part of ``memotr bench``."""

@@ -27,7 +27,10 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("part", [p if p != "contention" else pytest.param(p, marks=pytest.mark.slow) for p in PARTS])
+SLOW = {"contention", "start"}
+
+
+@pytest.mark.parametrize("part", [pytest.param(p, marks=pytest.mark.slow) if p in SLOW else p for p in PARTS])
 def test_every_part_runs_and_is_written(part, tmp_path):
     report = run_benchmark(shrunk(), [part], tmp_path, Console(quiet=True))
     tables = report.parts[part]

@@ -65,7 +65,28 @@ def test_a_split_is_tracked_and_scored(memotr: Command, weights: Path, tmp_path:
     again = evaluate(load_benchmark(tmp_path / "DanceTrack", split="val").truth, folder / "results")  # type: ignore[arg-type]
     assert metrics["combined"] == again.combined
     assert metrics["source"]["split"] == "val"
+    assert metrics["source"]["precision"] == "32", "what auto was"
     assert {"counts.json", "metrics.csv", "thresholds.png"} <= {file.name for file in folder.iterdir()}
+
+
+@pytest.mark.parametrize("command", ["eval", "submit"])
+def test_the_tracker_has_the_given_options(
+    memotr: Command,  # noqa: F811
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    layouts.write_dancetrack(tmp_path)
+    made = []
+    monkeypatch.setattr(
+        "memotr.evaluation.checkpoints.Tracker", lambda model, **given: made.append(given) or Tracker(model, **given)
+    )
+    given = ["--checkpoint", weights / "one.safetensors", "--dataset", tmp_path / "DanceTrack"]
+    kind = ["--split", "val"] if command == "eval" else ["--split", "test", "--partial", "--format", "dancetrack"]
+    for options in ([], ["--graph", "off", "--precision", "bf16"]):
+        memotr(command, *given, *kind, *options, "--output", tmp_path / str(len(options)))
+    assert made == [{"precision": "32", "graph": "auto"}, {"precision": "bf16", "graph": "off"}]
 
 
 def test_where_nothing_was_tracked_it_is_explained(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -99,6 +99,32 @@ def test_those_who_wait_go_on_when_the_last_one_leaves():
     assert len(found) == 1
 
 
+def test_a_video_that_ends_leaves_the_precision_of_the_others():
+    """The last frame that all wait for is complete when a thread without a frame leaves."""
+    batch, (short, long) = batched(Tracker(tiny_model(), precision="bf16", **SETTINGS), 2)
+    clip, ended, found = videos()[0], threading.Event(), []
+
+    def one():
+        with batch.taking_part():
+            short.update(clip[0])
+            assert ended.wait(timeout=30)
+            while not batch._waiting:
+                threading.Event().wait(1e-3)
+
+    def other():
+        with batch.taking_part():
+            found.append(long.update(clip[0]))
+            ended.set()
+            found.append(long.update(clip[1]))
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (one, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert len(found) == 2
+
+
 def test_an_error_in_one_thread_ends_all():
     tracker, stopped = small_tracker(), threading.Event()
     first = threading.Lock()

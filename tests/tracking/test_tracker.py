@@ -198,7 +198,7 @@ def test_frames_from_python_are_a_source(tmp_path):
 @pytest.mark.parametrize(
     ("source", "error", "words"),
     [
-        ([], UserError, "there are no frames"),
+        ([], UserError, "no frames; pass at least one"),
         ([None], ValueError, "expected a frame .* got NoneType; OpenCV returns None"),
         (np.zeros((4, 4, 3), np.uint8), ValueError, r"got one frame \(4, 4, 3\); update\(frame\) takes it"),
         (None, TypeError, "expected a file, folder, camera number or address, or frames, got NoneType"),

@@ -15,6 +15,7 @@ from memotr.cli.shared_options import (
     Configuration,
     DeviceKind,
     Devices,
+    Graph,
     Nodes,
     Overrides,
     Precision,
@@ -76,6 +77,7 @@ def evaluate_checkpoint(
     config: Configuration = None,
     overrides: Overrides = None,
     precision: Precision = "auto",
+    graph: Graph = "auto",
     batch: Batch = 1,
     device: DeviceKind = "auto",
     devices: Devices = None,
@@ -100,7 +102,7 @@ def evaluate_checkpoint(
     source = describe_truth(dataset, format, split, seqmap, sequences, half)
     fabric = make_fabric(device, devices, num_nodes)
     evaluation = Evaluation(
-        fabric, benchmark, source, [*(settings or []), *(overrides or [])], config, precision, batch
+        fabric, benchmark, source, [*(settings or []), *(overrides or [])], config, precision, batch, graph
     )
     part = "-".join(filter(None, [dataset.name, split or ("half" if half else "")]))
     with report_resumable():
@@ -137,6 +139,7 @@ def submit(
     config: Configuration = None,
     overrides: Overrides = None,
     precision: Precision = "auto",
+    graph: Graph = "auto",
     batch: Batch = 1,
     device: DeviceKind = "auto",
     devices: Devices = None,
@@ -167,7 +170,7 @@ def submit(
             fabric = make_fabric(device, devices, num_nodes)
             source = {"dataset": str(dataset.absolute()), "splits": splits}
             evaluation = Evaluation(
-                fabric, benchmark, source, [*(settings or []), *(overrides or [])], config, precision, batch
+                fabric, benchmark, source, [*(settings or []), *(overrides or [])], config, precision, batch, graph
             )
             results, used = evaluation.track(checkpoint, output)
             if_empty = explain_no_tracks(used.classes, used.tracking)

@@ -28,6 +28,9 @@ Precision = Annotated[
     vocabulary.Precision,
     typer.Option(help="Numerical precision of the network; 32 is exact float32; auto is tf32 on CUDA, else 32."),
 ]
+Graph = Annotated[
+    vocabulary.GraphMode, typer.Option(help="auto replays the frame step as a CUDA graph; off runs it eagerly.")
+]
 Device = Annotated[
     str,
     typer.Option(help=f"Device to compute on: {', '.join(get_args(vocabulary.DeviceKind))}, or one such as cuda:1."),

@@ -10,7 +10,7 @@ import typer
 
 from memotr import vocabulary
 from memotr.cli.application import MAX_FRAMES, app
-from memotr.cli.shared_options import Configuration, Device, DeviceKind, Overrides, Precision
+from memotr.cli.shared_options import Configuration, Device, DeviceKind, Graph, Overrides, Precision
 from memotr.terminal import note
 
 Sources = Annotated[
@@ -40,9 +40,6 @@ Compile = Annotated[
     typer.Option(
         "--compile", help="Compile the frame step with torch.compile; the first frame of each size can take minutes."
     ),
-]
-Graph = Annotated[
-    vocabulary.GraphMode, typer.Option(help="auto replays the frame step as a CUDA graph; off runs it eagerly.")
 ]
 PreprocessOnDevice = Annotated[
     bool | None,

@@ -23,9 +23,18 @@ def info(
     """Describe a weights file and the commands that accept it."""
     from memotr.export.engines import choose_engine
     from memotr.export.info import describe_export
+    from memotr.tracking.precision import resolve_precision
     from memotr.weights import describe
+    from memotr.weights.model_files import choose_device
 
-    show_table(describe(file) if choose_engine(file, "auto") == "torch" else describe_export(file))
+    if choose_engine(file, "auto") != "torch":
+        show_table(describe_export(file))
+        return
+    lines = describe(file)
+    if "tracking" in lines:  # else no tracker
+        device = choose_device("auto")
+        lines["tracks with"] = f"--precision {resolve_precision('auto', device)} by default on {device.type} here"
+    show_table(lines)
 
 
 @app.command()

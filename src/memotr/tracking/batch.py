@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from memotr.structures import FrameOutput, ImageBatch, TrackState
+from memotr.tracking.precision import turn_given_up
 from memotr.tracking.step import Network
 from memotr.tracking.tracker import Tracker
 
@@ -48,7 +49,7 @@ class Batch:
         finally:
             with self._changed:
                 self._members -= 1
-                self._forward_if_complete()
+                self._changed.notify_all()
 
     def memory(self, tracks: TrackState, vacant: Tensor | None = None) -> TrackState:
         """Update the tracks of one video by the memory of the network."""
@@ -63,17 +64,23 @@ class Batch:
         frame = _Frame(images, tracks[0])
         with self._changed:
             self._waiting.append(frame)
-            self._forward_if_complete()
-            self._changed.wait_for(lambda: frame.output is not None)
+        while frame.output is None:
+            with turn_given_up(), self._changed:
+                self._changed.wait_for(lambda: frame.output is not None or self._is_complete())
+            with self._changed:
+                if self._is_complete():
+                    self._forward()
         if isinstance(frame.output, BaseException):
             raise frame.output
         assert frame.output is not None
         return [frame.output]
 
-    def _forward_if_complete(self) -> None:
-        """Run the forward pass if all participating threads have passed a frame."""
-        if not self._waiting or len(self._waiting) < self._members:
-            return
+    def _is_complete(self) -> bool:
+        """Return whether frames wait, and all participating threads have brought theirs."""
+        return 0 < len(self._waiting) >= self._members
+
+    def _forward(self) -> None:
+        """Run the forward pass, in a thread that has a frame: precision is set by thread."""
         frames, self._waiting = self._waiting, []
         for alike in _by_size(frames):
             try:

@@ -18,7 +18,7 @@ from memotr.models.inference import for_inference
 from memotr.models.memotr import MeMOTR
 from memotr.structures import TrackState
 from memotr.tracking.graphs import GraphedStep, capture_on
-from memotr.tracking.precision import autocast_dtype, resolve_precision, tf32_switched
+from memotr.tracking.precision import autocast_dtype, products_in, resolve_precision
 from memotr.tracking.slots import Rows, RunSlots, Slots, SlotStep
 from memotr.tracking.step import FrameStep, Limits, Network
 from memotr.tracking.video_tracker import PreparedFrame, VideoTracker
@@ -172,7 +172,7 @@ class Tracker(VideoTracker):
         if self.model.device != self.device:
             raise UserError(f"the model was moved from {self.device} to {self.model.device}: create a new tracker")
         prepared = self._prepared(frame, channels)
-        with tf32_switched(self.precision):
+        with products_in(self.precision):
             table = self.video.advance(prepared.images.to(self.device))
         self.frame += 1
         return self._report(table, prepared)
