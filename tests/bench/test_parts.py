@@ -98,5 +98,5 @@ def test_a_size_without_pixels_is_refused(size, tmp_path):
 
 
 def test_an_unknown_part_is_refused():
-    with pytest.raises(UserError, match=r"no part 'frames': choose from operator, frame, "):
+    with pytest.raises(UserError, match=r"unknown part 'frames': choose from operator, frame, "):
         CliRunner().invoke(app, ["bench", "frames"], catch_exceptions=False)

@@ -186,7 +186,7 @@ def test_fewer_images_than_ground_truth(tmp_path: Path) -> None:
 def test_no_image_of_any_frame(tmp_path: Path) -> None:
     file = tall_orders(tmp_path, "101,1,1,1,20,20")
     with pytest.raises(
-        UserError, match=r"frames 101 to 101, none of which has an image \(000001.jpg to 000003.jpg\): give both"
+        UserError, match=r"frames 101 to 101, none of which has an image \(000001.jpg to 000003.jpg\): number both"
     ):
         one(tmp_path)
     assert file.is_file()

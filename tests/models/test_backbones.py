@@ -213,7 +213,7 @@ def test_settings_have_bounds(backbone, message):
         ("convnext", {"dtype": "float16"}, "convnext has no setting 'dtype'"),
         ("convnext", {"depths": "many"}, "cannot run convnext with this config"),
         ("convnext", {"patch_size": 7}, "strides must divide 32"),
-        ("convnext", {"hidden_sizes": [1000, 2000, 5000, 10_000]}, "more than the 300,000,000"),
+        ("convnext", {"hidden_sizes": [1000, 2000, 5000, 10_000]}, "at most 300,000,000"),
         ("hiera", {}, "must take images of any size"),
     ],
 )

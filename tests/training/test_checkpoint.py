@@ -87,7 +87,7 @@ def test_a_run_with_broken_numbers_does_not_go_on(tmp_path, part):
     broken.view(-1)[3] = torch.nan
     write_state(tmp_path / LAST, state)
     name = r"tensor \d+ of the optimizer" if part == "optimizer" else "det_anchor"
-    with pytest.raises(UserError, match=rf"{LAST}: 1 of its \d+ tensors hold NaN or infinity \({name}\): the training"):
+    with pytest.raises(UserError, match=rf"{LAST}: 1 of its \d+ tensors contain NaN or infinity \({name}\): the"):
         read_state(tmp_path)
 
 

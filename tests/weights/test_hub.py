@@ -253,7 +253,7 @@ def test_fetched_by_name(server: Hub, named: Named, content: bytes) -> None:
 
 def test_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"needs huggingface_hub, .*pip install 'memotr\[hub\]'"):
+    with pytest.raises(UserError, match=r"huggingface_hub is required but not installed: pip install 'memotr\[hub\]'"):
         load_model("hf://me/dancers")
 
 

@@ -410,7 +410,7 @@ def test_a_folder_of_that_name(content: bytes, named: Named, site: Site) -> None
     Path("small").mkdir()
     assert weights_file("small").name == "small.pth"
     (Path("small") / "last.safetensors").touch()
-    with pytest.raises(UserError, match="small: is both a name of weights and a folder with weights; name the file"):
+    with pytest.raises(UserError, match="small: is both a name of weights and a folder with weights; pass the file"):
         weights_file("small")
 
 
