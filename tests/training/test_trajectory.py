@@ -1,4 +1,4 @@
-"""Losses, gradients, decisions and weights over five steps are those of an earlier commit, however they are computed."""
+"""Losses, gradients, decisions and weights over five steps are those of an earlier commit."""
 
 import json
 
