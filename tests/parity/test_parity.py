@@ -70,11 +70,10 @@ def check_outputs(fixture, t, output):
     assert_close(output.output_embed, fixture[f"{t}.outputs"], LOGIT, f"frame {t} outputs")
     assert_close(output.ref_pts, fixture[f"{t}.last_ref_pts"], LOGIT, f"frame {t} last_ref_pts")
     assert_close(output.init_ref_pts, fixture[f"{t}.init_ref_pts"], LOGIT, f"frame {t} init_ref_pts")
-    aux = output.aux
-    assert_close(torch.stack([a.logits for a in aux]), fixture[f"{t}.aux_logits"], LOGIT, f"frame {t} aux_logits")
-    assert_close(torch.stack([a.boxes for a in aux]), fixture[f"{t}.aux_boxes"], UNIT, f"frame {t} aux_boxes")
-    queries = torch.stack([a.output_embed for a in aux])
-    assert_close(queries, fixture[f"{t}.aux_queries"], LOGIT, f"frame {t} aux_queries")
+    every = output.layers
+    assert_close(every.logits[:-1], fixture[f"{t}.aux_logits"], LOGIT, f"frame {t} aux_logits")
+    assert_close(every.boxes[:-1], fixture[f"{t}.aux_boxes"], UNIT, f"frame {t} aux_boxes")
+    assert_close(every.output_embed[:-1], fixture[f"{t}.aux_queries"], LOGIT, f"frame {t} aux_queries")
 
 
 def check_tracks(fixture, t, tracks):

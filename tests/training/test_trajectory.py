@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.training.test_distributed import start
-from tests.training.trajectory import SCENES, VARIANTS, WITHOUT_DRAWS, record_of, take_steps
+from tests.training.trajectory import ON_TWO_RANKS, SCENES, VARIANTS, record_of, take_steps
 
 PARTS = ("backbone", "encoder", "decoder")
 
@@ -30,13 +30,18 @@ def assert_same(found, expected, *, ids=True):
 
 
 @pytest.mark.parametrize("scene", SCENES)
-def test_a_process(variant, records, scene):
+def test_frame_by_frame(variant, records, scene):
     assert_same(take_steps(variant, scene), records[scene])
 
 
-@pytest.mark.parametrize("scene", ["plain", "prefix"])
-def test_recomputed_activations(variant, records, scene):
-    assert_same(take_steps(variant, scene, PARTS), records[scene])
+@pytest.mark.parametrize("scene", SCENES)
+def test_all_frames_encoded_at_once(variant, records, scene):
+    assert_same(take_steps(variant, scene, frames_at_once=4), records[scene])
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_recomputed_activations(variant, records, frames):
+    assert_same(take_steps(variant, "prefix", PARTS, frames_at_once=frames), records["prefix"])
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +51,5 @@ def two_ranks(tmp_path_factory):
     return json.loads(file.read_text())
 
 
-@pytest.mark.parametrize("scene", WITHOUT_DRAWS)
-def test_two_ranks(two_ranks, variant, records, scene):
-    assert_same(two_ranks[f"{variant} {scene}"], records[scene], ids=False)
+def test_two_ranks(two_ranks, variant, records):
+    assert_same(two_ranks[variant], records[ON_TWO_RANKS], ids=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -36,8 +37,8 @@ SCENES = {
     "strays": {"drop_rate": 0.2, "insert_rate": 0.5, "keep_strays": True},
 }
 """Arguments of the clip runner and of its forward pass."""
-WITHOUT_DRAWS = ("plain", "identity")
-"""Scenes that are taken on two ranks, too: ranks draw different numbers."""
+ON_TWO_RANKS = "identity"
+"""Scene that is taken on two ranks, too: no perturbation, because ranks draw different numbers."""
 
 
 def record_of(variant):
@@ -58,7 +59,13 @@ def exact_model(variant):
     return model
 
 
-def make_clips(model, step):
+@cache
+def make_clips(variant):
+    """The batch of both clips for each step."""
+    return [make_clip(exact_model(variant), step) for step in range(STEPS)]
+
+
+def make_clip(model, step):
     """Both clips of a step, as one batch: noise, with objects near where the model sees some."""
     random = torch.Generator().manual_seed(step)
     frames = []
@@ -89,7 +96,6 @@ def take_steps(variant, scene, recompute=(), fabric=None, **arguments):
     arguments = {**SCENES[scene], **arguments}
     no_grad_frames = arguments.pop("no_grad_frames", 0)
     model = exact_model(variant).recompute_activations(recompute)
-    clips = [make_clips(model, step) for step in range(STEPS)]
     before = {p: p.detach().clone() for p in model.parameters()}
     runner = ClipRunner(model, **arguments)
     rates = OptimizerConfig(lr=5e-5, lr_backbone=2e-5, lr_points=1e-5, lr_query_updater=2e-4)
@@ -97,7 +103,7 @@ def take_steps(variant, scene, recompute=(), fabric=None, **arguments):
     groups = {group["name"]: list(group["params"]) for group in optimizer.param_groups}
     loss = None if fabric is None else fabric.setup(ClipLoss(runner), optimizer)[0]
     steps = []
-    for number, clip in enumerate(clips):
+    for number, clip in enumerate(make_clips(variant)):
         random = torch.Generator().manual_seed(100 + number)
         if loss is None:
             result = runner(clip, no_grad_frames, random)
@@ -124,7 +130,7 @@ def _norm(tensors):
 def write_two_ranks(file):
     fabric = make_fabric("cpu", 2)
     fabric.launch()
-    found = {f"{v} {scene}": take_steps(v, scene, fabric=fabric) for v in VARIANTS for scene in WITHOUT_DRAWS}
+    found = {v: take_steps(v, ON_TWO_RANKS, fabric=fabric, frames_at_once=4) for v in VARIANTS}
     if fabric.is_global_zero:
         Path(file).write_text(json.dumps(found))
 

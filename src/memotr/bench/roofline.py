@@ -107,7 +107,7 @@ def _gap_rows(options: Options, size: Size, work: Mapping[str, Mapping[str, Work
 
 def frame_work(options: Options, size: Size, item_size: int) -> dict[str, Work]:
     """What a frame needs, by part of the network; numbers take ``item_size`` bytes. Nothing is computed for it."""
-    model = make_model(replace(options, device="meta"), size).set_kernel("reference")
+    model = make_model(replace(options, device="meta"), size).set_kernel("reference").requires_grad_(False)
     elements: Counter[str] = Counter()
 
     def count(part: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

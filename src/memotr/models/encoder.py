@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from memotr.models.deformable_attention import DeformableAttention
 from memotr.models.layers import Linear, call
-from memotr.models.levels import Levels
+from memotr.models.levels import Levels, repeat_batch
 
 
 class EncoderLayer(nn.Module):
@@ -50,11 +50,12 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, levels: Levels) -> Tensor:
-        """Return the memory (B, S, C) of flattened feature maps (B, S, C)."""
-        centres = None  # the same for all layers
+        """Return the memory (T·B, S, C) of flattened feature maps (T·B, S, C) of T frames with a layout of B images."""
+        centres, times = None, len(x) // len(levels.positions)
         for layer in self.layers:
             assert isinstance(layer, EncoderLayer)
-            if centres is None:
-                centres = layer.self_attn.spread(levels.centres)
+            if centres is None:  # the same for all layers
+                centres = repeat_batch(layer.self_attn.spread(levels.centres), times)
+                levels = levels.repeat(times)
             x = call(layer, x, levels, centres, recompute=self.recompute)
         return x
