@@ -49,6 +49,14 @@ def train(
             show_default="as configured",
         ),
     ] = None,
+    frames_at_once: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Largest number of frames of a clip that are encoded as one batch; fewer need less memory.",
+            show_default="worked out for a new run",
+        ),
+    ] = None,
     val_every: Annotated[
         int | None,
         typer.Option(
@@ -73,6 +81,7 @@ def train(
         "data.root": None if data_root is None else str(data_root),
         "training.precision": precision,
         "training.checkpoint_activations": checkpoint_activations and checkpoint_activations.split(","),
+        "training.frames_at_once": frames_at_once,
         "training.output.val_every": val_every,
     }
     if resume is not None and pretrained is not None:
