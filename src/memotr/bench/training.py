@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
 
 import torch
+from torch import Tensor
 
+from memotr.bench.kept import KeptBytes, kept_table
 from memotr.bench.measure import Contender, alternate, peak_memory, rows
 from memotr.bench.options import Options
 from memotr.bench.report import Table
@@ -22,16 +25,26 @@ PARTS: tuple[ModelPart, ...] = get_args(ModelPart)
 
 @dataclass(frozen=True)
 class Way:
-    """How a step is made; ``recompute`` names the parts whose inner values the backward pass computes again."""
+    """One way to make a step.
+
+    Attributes:
+        name: in the tables.
+        kernel: kernel of deformable attention.
+        precision: numerical precision of the network.
+        recompute: parts whose activations are recomputed in the backward pass.
+        together: encode all frames of the clip as one batch.
+    """
 
     name: str
     kernel: Kernel = "auto"
     precision: Precision = "32"
     recompute: tuple[ModelPart, ...] = ()
+    together: bool = True
 
 
 WAYS = (
-    Way("reference kernel (baseline)", "reference"),
+    Way("reference kernel (baseline)", "reference", together=False),
+    Way("ours, frame by frame", together=False),
     Way("ours"),
     Way("ours, bf16", precision="bf16"),
     Way("ours, checkpointed", recompute=PARTS),
@@ -49,9 +62,20 @@ def measure(options: Options) -> Iterator[Table]:
             row["peak MB"] = peak_memory(Step, options, way)
         found.append(row)
     frames, (height, width) = options.clip_frames, options.clip_size
-    yield Table(
-        f"A training step: a clip of {frames} frames of {height}×{width}, {options.clip_objects} objects", found
-    )
+    clip = f"a clip of {frames} frames of {height}×{width}, {options.clip_objects} objects"
+    yield Table(f"A training step: {clip}", found)
+    if options.memory:
+        kept = [(way.precision, kept_bytes(options, way)) for way in WAYS if way.together and not way.recompute]
+        yield kept_table(f"Kept for the backward pass: {clip}", kept)
+
+
+def kept_bytes(options: Options, way: Way) -> Counter[str]:
+    """Return the bytes that the forward pass of a step keeps, by module."""
+    step = Step(options, way)
+    kept = KeptBytes(step.model)
+    with kept.counting():
+        step.forward()
+    return kept.bytes
 
 
 class Step:
@@ -61,15 +85,20 @@ class Step:
         torch.manual_seed(0)
         self.model = build_model(options.config).to(options.device).train()
         self.model.set_kernel(way.kernel).recompute_activations(way.recompute)
-        self.runner = ClipRunner(self.model)
+        self.runner = ClipRunner(self.model, frames_at_once=options.clip_frames if way.together else 1)
         self.optimizer = make_optimizer(
             self.model, options.config.training.optimizer, fused=self.model.device.type == "cuda"
         )
         self.clip, self.half = make_clip(options).to(options.device), way.precision == "bf16"
 
-    def __call__(self) -> float:
+    def forward(self) -> Tensor:
+        """Return the loss of the clip."""
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.half):
-            loss = self.runner(self.clip).total
+            loss: Tensor = self.runner(self.clip).total
+        return loss
+
+    def __call__(self) -> float:
+        loss = self.forward()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 0.1)
         self.optimizer.step()

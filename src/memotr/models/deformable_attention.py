@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from memotr.models.kernels import deformable_attention
+from memotr.models.layers import cast
 from memotr.models.levels import Levels
 from memotr.vocabulary import Kernel
 
@@ -65,7 +66,7 @@ class DeformableAttention(nn.Module):
             Weighted sums of the sampled features, in the shape of the query.
         """
         (B, Lq), (M, L, P) = reference.shape[:2], (self.num_heads, self.num_levels, self.num_points)
-        rows = query if query.ndim == 2 else query.flatten(0, 1)  # (B*Lq, C)
+        rows = cast(query if query.ndim == 2 else query.flatten(0, 1))  # (B*Lq, C)
         value = self.value_proj(source.flatten(0, 1))  # (B*S, C)
         if levels.mask is not None:
             value = value.masked_fill_(levels.mask.reshape(-1, 1), 0.0)  # in place on rows: see Linear.relu
