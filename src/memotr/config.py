@@ -428,6 +428,8 @@ class TrainingConfig(Settings):
     train`` works out a number for a new run that does not set it."""
     checkpoint_activations: Annotated[tuple[ModelPart, ...], Field(max_length=3)] = ()
     """Parts whose activations are recomputed in the backward pass to save memory."""
+    compile: bool = False
+    """Compile the layers of encoder and decoder with ``torch.compile``. The first steps of each run take minutes."""
     output: OutputConfig = OutputConfig()
 
     @field_validator("precision", mode="before")

@@ -57,6 +57,14 @@ def train(
             show_default="worked out for a new run",
         ),
     ] = None,
+    compile: Annotated[
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile",
+            help="Compile encoder and decoder with torch.compile; the first steps of each run take minutes.",
+            show_default="as configured",
+        ),
+    ] = None,
     val_every: Annotated[
         int | None,
         typer.Option(
@@ -82,6 +90,7 @@ def train(
         "training.precision": precision,
         "training.checkpoint_activations": checkpoint_activations and checkpoint_activations.split(","),
         "training.frames_at_once": frames_at_once,
+        "training.compile": compile,
         "training.output.val_every": val_every,
     }
     if resume is not None and pretrained is not None:

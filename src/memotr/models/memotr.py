@@ -173,6 +173,15 @@ class MeMOTR(nn.Module):
         self.transformer.decoder.recompute = "decoder" in parts
         return self
 
+    def compile_layers(self) -> MeMOTR:
+        """Compile the layers of encoder and decoder with ``torch.compile``, for changing sizes, and return the model.
+
+        The first steps take minutes. Copies of the model, such as those for inference, are not compiled.
+        """
+        for layer in (*self.transformer.encoder.layers, *self.transformer.decoder.layers):
+            layer.compile(dynamic=True)
+        return self
+
     def no_tracks(self, history: int = 0) -> TrackState:
         """Return the state before the first frame of a video: no tracks.
 

@@ -144,6 +144,10 @@ def known_failures(folder: Path, workers: int) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, OSError, EOFError) as error:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            cause = getattr(error, "inner_exception", error)
+            what = f"{type(cause).__name__}: {cause}".splitlines()[0]
+            raise UserError(f"torch.compile does not work here ({what}): train without --compile") from error
         reason = what_was_lost(error, workers)
         if reason is None:
             raise
