@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from memotr.structures import FrameOutput
+from memotr.training.losses import exact
 from memotr.training.matching import Matching, Predictions
 from memotr.training.targets import PaddedTargets, upload
 
@@ -102,7 +103,7 @@ def identity_loss(seen: Sightings) -> Tensor:
     Only the first half of the channels takes part: the rest is free to tell box and class. Two sightings of an object
     in one frame are no pair.
     """
-    embed, device = seen.embed.float(), seen.embed.device  # (P, C)
+    embed, device = exact(seen.embed), seen.embed.device  # (P, C)
     same, together = seen.ids[:, None] == seen.ids, seen.frame[:, None] == seen.frame  # (P, P)
     pairs = same & ~together
     anchors = np.flatnonzero(pairs.any(axis=1))

@@ -26,6 +26,11 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gam
     return weight * cross_entropy * surprise**gamma
 
 
+def exact(x: Tensor) -> Tensor:
+    """Return a tensor of at least float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def clip_losses(
     predictions: Sequence[LayerOutputs], matchings: Sequence[Sequence[Matching]], targets: Sequence[PaddedTargets]
 ) -> Tensor:
@@ -40,8 +45,8 @@ def clip_losses(
         (Ld, 3) focal, L1 and 1 - GIoU sums, the last layer last; the focal loss is the mean over classes.
     """
     device = predictions[0].logits.device
-    logits = torch.cat([each.logits.flatten(1, 2) for each in predictions], dim=1).float()  # (Ld, R, K)
-    boxes = torch.cat([each.boxes.flatten(1, 2) for each in predictions], dim=1).float()  # (Ld, R, 4)
+    logits = exact(torch.cat([each.logits.flatten(1, 2) for each in predictions], dim=1))  # (Ld, R, K)
+    boxes = exact(torch.cat([each.boxes.flatten(1, 2) for each in predictions], dim=1))  # (Ld, R, 4)
     truth_boxes = torch.cat([each.boxes.flatten(0, 1) for each in targets])  # (T*B*G, 4)
     truth_labels = torch.cat([each.labels.flatten() for each in targets])
     rows, matched = _lay_out(predictions, matchings, targets)  # (R',) rows that are queries; (Ld, R')
