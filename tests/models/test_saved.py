@@ -30,15 +30,16 @@ def kept_by(work):
     return kept
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_a_constant_normalisation_keeps_no_input(dtype):
-    norm, x = random_norm(), torch.randn(2, 5, 3, 4, dtype=dtype, requires_grad=True)
-    plain = nn.BatchNorm2d(5).eval().requires_grad_(False)
+def test_a_constant_normalisation_keeps_no_input(dtype, device):
+    norm, x = random_norm().to(device), torch.randn(2, 5, 3, 4, dtype=dtype, device=device, requires_grad=True)
+    plain = nn.BatchNorm2d(5).to(device).eval().requires_grad_(False)
     plain.load_state_dict(norm.state_dict(), strict=False)
     if dtype == torch.float64:
         norm, plain = norm.double(), plain.double()
     assert all(tensor.shape == (5,) for tensor in kept_by(lambda: norm(x)))
-    outputs, gradient = [norm(x), plain(x)], torch.randn(2, 5, 3, 4).to(dtype)
+    outputs, gradient = [norm(x), plain(x)], torch.randn(2, 5, 3, 4, device=device).to(dtype)
     assert outputs[0].equal(outputs[1])
     found, expected = (torch.autograd.grad(output, x, gradient)[0] for output in outputs)
     assert found.equal(expected)

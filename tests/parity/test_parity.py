@@ -146,9 +146,15 @@ def check_clip(fixture, device):
     pytest.importorskip("scipy", reason="training needs the extra [train]")
     from memotr.training.clip_runner import ClipRunner
 
+    for frames_at_once in (1, fixture.meta["num_frames"]):
+        check_clip_encoded(fixture, device, frames_at_once, ClipRunner)
+
+
+def check_clip_encoded(fixture, device, frames_at_once, runner_class):
+    """With so many frames encoded as one batch."""
     meta = fixture.meta
     weights, costs = meta["loss_weights"], meta["match_costs"]
-    runner = ClipRunner(
+    runner = runner_class(
         model_of(fixture, device).train(),
         LossConfig(
             label=weights["focal"],
@@ -161,6 +167,7 @@ def check_clip(fixture, device):
         ),
         drop_rate=meta["tp_drop_rate"],
         insert_rate=meta["fp_insert_rate"],
+        frames_at_once=frames_at_once,
     ).to(device)
     result = runner(golden_clip(meta, fixture).to(device))
     for t, states in enumerate(result.tracks):
