@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from memotr.build import build_model
 from memotr.config import load_config
 from memotr.models.memotr import MeMOTR
 from memotr.structures import ClipBatch, ImageBatch
+from memotr.training import clip_runner
 from memotr.training.clip_runner import ClipRunner, frames_are_independent
+from memotr.training.losses import clip_losses
 from tests.builders import random_images, tiny_model
 from tests.training.builders import targets_of
 
@@ -87,6 +90,25 @@ def test_a_prefix_without_gradient_is_a_batch_of_its_own(monkeypatch):
     batches = count_batches(monkeypatch)
     assert_same_gradients(gradients_of("dab", CLIPS["two sizes"], 2, no_grad_frames=1), expected)
     assert batches == [1, 2, 1]
+
+
+def test_features_of_a_prefix_are_freed(monkeypatch):
+    features, encode = [], MeMOTR.encode_frames
+
+    def watched(self, frames):
+        encoded = encode(self, frames)
+        features.append(StorageWeakRef(encoded[0].memory.untyped_storage()))
+        return encoded
+
+    def losses(*inputs):
+        freed.extend(memory.expired() for memory in features)
+        return clip_losses(*inputs)
+
+    freed = []
+    monkeypatch.setattr(MeMOTR, "encode_frames", watched)
+    monkeypatch.setattr(clip_runner, "clip_losses", losses)
+    ClipRunner(tiny_model(classes=2).double().train(), frames_at_once=2)(CLIPS["two sizes"], no_grad_frames=2)
+    assert freed == [True, False], "the others wait for the backward pass"
 
 
 def test_activations_are_recomputed_for_all_frames_of_a_batch():

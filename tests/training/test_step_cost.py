@@ -9,6 +9,7 @@ from memotr.bench.options import Options
 from memotr.bench.training import make_clip
 from memotr.build import build_model
 from memotr.config import LossConfig, load_config
+from memotr.structures import ClipBatch, ImageBatch
 from memotr.training import matching
 from memotr.training.clip_runner import ClipRunner
 from tests.builders import tiny_model
@@ -65,6 +66,32 @@ def test_the_host_waits_once_a_frame(videos, how, copies):
         result.total.backward()
     assert any(state.ids.ge(0).any() for states in result.tracks for state in states)
     assert operators.waiting == []
+    assert len(copies) == len(clip)
+
+
+@pytest.mark.cuda
+def test_on_a_gpu_nothing_else_waits(copies, monkeypatch):
+    """PyTorch raises an error where the host would wait, but for the copies."""
+    copy = torch.Tensor.cpu
+
+    def allowed(tensor):
+        torch.cuda.set_sync_debug_mode("default")
+        try:
+            return copy(tensor)
+        finally:
+            torch.cuda.set_sync_debug_mode("error")
+
+    runner = ClipRunner(exact_model("dab").float().cuda(), frames_at_once=2)
+    frames = [ImageBatch(images.pixels.float(), images.mask, images.sizes) for images in make_clips("dab")[0].frames]
+    clip = ClipBatch(frames, make_clips("dab")[0].targets).to("cuda")
+    runner(clip).total.backward()  # compiles kernels
+    copies.clear()
+    monkeypatch.setattr(torch.Tensor, "cpu", allowed)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        runner(clip).total.backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
     assert len(copies) == len(clip)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -97,7 +98,7 @@ class ClipRunner(nn.Module):
     loss_weights: Tensor
 
     def forward(self, clip: ClipBatch, no_grad_frames: int = 0, generator: torch.Generator | None = None) -> ClipResult:
-        """Losses of B clips of T frames; the host waits for the device once a frame.
+        """Return the losses of B clips of T frames; the host waits for the device once a frame.
 
         Args:
             clip: on the model's device.
@@ -109,16 +110,18 @@ class ClipRunner(nn.Module):
         no_grad_frames = min(no_grad_frames, num_frames - 1)
         targets = pad_targets(clip.targets, self.model.device)
         followed = [Followed.none(self.model) for _ in clip.targets[0]]
-        encoded: list[Encoded] = []
+        encoded: deque[Encoded] = deque()
         seen: list[SeenFrame] = []
         history: list[list[TrackState]] = []
         remembering = False  # whether the memory has run with gradient
         for t in range(num_frames):
             prefix = t < no_grad_frames
             with torch.set_grad_enabled(torch.is_grad_enabled() and not prefix), cast_cache(not prefix):
-                if len(encoded) <= t:
-                    encoded += self._encode(clip.frames[t : no_grad_frames if prefix else None])
-                output = self.model.decode(encoded[t], [each.tracks for each in followed], aux=True)
+                if not encoded:
+                    encoded.extend(self._encode(clip.frames[t : no_grad_frames if prefix else None]))
+                output = self.model.decode(encoded.popleft(), [each.tracks for each in followed], aux=True)
+                if not self.loss.identity:
+                    output = replace(output, encoded=None)  # frees the features of a prefix
                 predictions = read_predictions(output, targets[t], self.merge_layer, self.loss)
                 matchings = [
                     match(each, old.ids, ids, self.merge_layer)
