@@ -2,13 +2,15 @@
 
 import os
 import signal
+import tempfile
 
 import pytest
 import torch
 
 
 def pytest_configure() -> None:
-    """Share the cores among pytest-xdist's workers, and have Ctrl-C work as in a terminal."""
+    """Share the cores among pytest-xdist's workers, fetch no weights, and have Ctrl-C work as in a terminal."""
+    os.environ |= {"MEMOTR_OFFLINE": "1", "MEMOTR_HOME": f"{tempfile.gettempdir()}/memotr-tests"}
     # A shell that starts the tests in the background has them ignore SIGINT, and what they test with them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP"):

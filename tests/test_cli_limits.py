@@ -26,7 +26,7 @@ TEXTS = [
     ("data synth out --figures 2-999999999", "figures"),
     (f"data synth out --splits train={'1' * 5000}", "write each once"),
     ("data synth out --splits train=999999999", "splits"),
-    (f"data synth out --splits {'x' * 300}=1", "no name for a folder"),
+    (f"data synth out --splits {'x' * 300}=1", "no valid folder name"),
     ("data synth out --seed 9223372036854775808", "--seed"),
     ("compare a b --seed 9223372036854775808", "--seed"),
 ]

@@ -12,11 +12,13 @@ from typing import Any
 
 import av
 import av.error
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from memotr import cli
+from memotr.config import load_config
 from memotr.errors import UserError
 from memotr.io.outputs import open_outputs
 from memotr.io.sinks import close_all
@@ -25,7 +27,7 @@ from memotr.tracks import Tracks
 from tests.full_disk import files_end_at, needs_limits
 from tests.io.results import make_tracks, read_mot
 from tests.io.streams import Answer, serving
-from tests.io.videos import numbered_video, write_video
+from tests.io.videos import numbered, numbered_video, two_streams, write_video
 from tests.test_addresses import SECRET, WITH_CREDENTIALS
 
 
@@ -44,13 +46,16 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
     """The network replaced by one moving box a frame, in an empty working folder."""
     run = Run()
 
-    def load_model(path: str, **options: Any) -> str:
+    def open_model(path: str, **options: Any) -> str:
         run.loaded = {"path": path, **options}
         if options["device"] == "cuda:7":
             raise UserError("device cuda:7: not there")
         return "model"
 
     class FakeTracker:
+        config = load_config("tiny")
+        precision = "32"
+
         def __init__(self, model: str, **settings: Any) -> None:
             assert model == "model"
             run.settings = settings
@@ -70,8 +75,8 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
                     raise error
             return make_tracks([[run.updates, 2, 30, 40]], frame=run.updates - 1)
 
-    monkeypatch.setattr("memotr.weights.model_files.load_model", load_model)
-    monkeypatch.setattr("memotr.tracking.tracker.Tracker", FakeTracker)
+    monkeypatch.setattr("memotr.api.open_model", open_model)
+    monkeypatch.setattr("memotr.api.Tracker", FakeTracker)
     monkeypatch.chdir(tmp_path)
     before = signal.getsignal(signal.SIGTERM)
     yield run
@@ -92,6 +97,7 @@ def test_a_video(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     output = capsys.readouterr()
     first, second = output.out.splitlines()
     assert first.startswith("9 frames, 1 ids in ")
+    assert first.endswith("frames/s), precision 32")
     assert second == "wrote outputs/my.clip.txt, outputs/my.clip.jsonl, outputs/my.clip.mp4"
     assert sorted(path.name for path in Path("outputs").iterdir()) == ["my.clip.jsonl", "my.clip.mp4", "my.clip.txt"]
     assert list(read_mot(Path("outputs/my.clip.txt"))) == list(range(1, 10))
@@ -100,9 +106,7 @@ def test_a_video(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         assert video.fps == 25
     assert run.loaded == {"path": "weights.pth", "config": None, "settings": (), "device": "auto", "kernel": "auto"}
     given = {name: value for name, value in run.settings.items() if value is not None}
-    assert given == {"precision": "32", "preprocess_on_device": False}, (
-        "thresholds that nobody gave are the checkpoint's"
-    )
+    assert given == {"precision": "auto", "graph": "auto"}, "thresholds that nobody gave are the checkpoint's"
 
 
 def test_every_option(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,7 +114,7 @@ def test_every_option(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     options = """--checkpoint w.pth --config mot17 --output results/new --device cpu --precision bf16 --kernel reference
         --det-thresh 0.6 --track-thresh 0.4 --result-thresh 0.3 --miss-tolerance 12
         --set input.short_side=480 --set tracking.min_area=0
-        --start 3 --end 29 --stride 4 --max-frames 5 --no-video --skip-bad --preprocess-on-device"""
+        --start 3 --end 29 --stride 4 --max-frames 5 --no-video --skip-bad --preprocess-on-device --graph off"""
     assert call(monkeypatch, "clip.mp4", *options.split()) == 0
     settings = ["input.short_side=480", "tracking.min_area=0"]
     wanted = {"path": "w.pth", "config": "mot17", "settings": settings, "device": "cpu", "kernel": "reference"}
@@ -122,6 +126,7 @@ def test_every_option(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         "miss_tolerance": 12,
         "precision": "bf16",
         "preprocess_on_device": True,
+        "graph": "off",
     }
     assert sorted(path.name for path in Path("results/new").iterdir()) == ["clip.jsonl", "clip.txt"]
     lines = [json.loads(line) for line in Path("results/new/clip.jsonl").read_text().splitlines()]
@@ -143,7 +148,7 @@ def test_an_exported_tracker(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: 
         opened.append((path, device))
         return EagerEngine(tiny_model())
 
-    monkeypatch.setattr("memotr.export.engines.open_engine", open_engine)
+    monkeypatch.setattr("memotr.api.open_engine", open_engine)
     for engine in ("auto", "onnx"):
         assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.onnx", "--engine", engine, "--det-thresh", "0.3") == 0
     assert opened == [("a.onnx", "auto")] * 2
@@ -151,7 +156,7 @@ def test_an_exported_tracker(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert not run.loaded
     capsys.readouterr()
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.onnx", "--precision", "bf16") == 2
-    assert "a.onnx: is an export, in which this is settled: leave out --precision\n" in capsys.readouterr().err
+    assert "a.onnx: is an export, in which this is fixed: leave out --precision\n" in capsys.readouterr().err
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.onnx", "--batch", "2", "--compile") == 2
     assert "leave out --compile, --batch\n" in capsys.readouterr().err
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.pth", "--engine", "onnx") == 2
@@ -159,9 +164,9 @@ def test_an_exported_tracker(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_a_compiled_step(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from memotr.tracking.tracker import Tracker  # the stand-in of this test
+    from memotr.api import Tracker  # the stand-in of this test
 
-    monkeypatch.setattr("memotr.tracking.compiled.CompiledTracker", type("Compiled", (Tracker,), {}))
+    monkeypatch.setattr("memotr.api.CompiledTracker", type("Compiled", (Tracker,), {}))
     numbered_video(Path("clip.mp4"), 2)
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "c", "--compile", "--precision", "bf16") == 0
     assert run.settings["precision"] == "bf16"
@@ -228,7 +233,7 @@ def test_a_full_disk(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
             assert call(monkeypatch, "clip.mp4", "--checkpoint", "c") == 2
         last = capsys.readouterr().err.splitlines()[-1]
         assert last.startswith("memotr: cannot write outputs/clip.")
-        assert "File too large; older results stay as they were" in last
+        assert "File too large; older results are kept" in last
         assert {file.name: file.read_bytes() for file in Path("outputs").iterdir() if file.name in older} == older
         for file in Path("outputs").glob(".clip.*.part"):
             assert str(file) in last
@@ -436,23 +441,49 @@ def test_several_sources(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     """Each into files of its own; one that fails on the way does not stop the next."""
     numbered_video(Path("a.mp4"), 3)
     numbered_video(Path("b.mp4"), 4)
-    Path("cut.jpg").write_bytes(b"noise")
+    Path("cut").mkdir()
+    Path("cut/1.jpg").write_bytes(b"noise")
     assert call(monkeypatch, "a.mp4", "b.mp4", "--checkpoint", "c") == 0
     assert "3 frames" in capsys.readouterr().out
-    assert call(monkeypatch, "a.mp4", "cut.jpg", "b.mp4", "--checkpoint", "c", "--output", "second") == 2
+    assert call(monkeypatch, "a.mp4", "cut", "b.mp4", "--checkpoint", "c", "--output", "second") == 2
     *_, failure, last = capsys.readouterr().err.splitlines()
-    assert failure.startswith("memotr: cannot read image cut.jpg")
+    assert failure.startswith("memotr: cannot read image cut/1.jpg")
     assert last == "memotr: 1 of 3 sources could not be tracked to their end, see above"
     for folder in ("outputs", "second"):
         counts = {name: len(read_mot(Path(folder, f"{name}.txt"))) for name in "ab"}
         assert counts == {"a": 3, "b": 4}
 
 
+def test_sources_of_one_name(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every writer uses the shortest end of the paths that tells them apart."""
+    for folder, frames in (("a", 3), ("b", 4)):
+        Path(folder).mkdir()
+        numbered_video(Path(folder, "clip.mp4"), frames)
+    assert call(monkeypatch, "a/clip.mp4", "b/clip.mp4", "--checkpoint", "c") == 0
+    assert "wrote outputs/a_clip.txt, outputs/a_clip.jsonl, outputs/a_clip.mp4" in capsys.readouterr().out
+    assert len(read_mot(Path("outputs/a_clip.txt"))) == 3
+    assert len(Path("outputs/b_clip.jsonl").read_text().splitlines()) == 4
+    with open_source(Path("outputs/b_clip.mp4")) as source:
+        assert len(list(source)) == 4
+
+
+def test_the_stream_of_a_file(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    two_streams(Path("clip.mkv"), ("libx264", 5, 32), ("libx264", 9, 64))
+    for arguments, size, frames in (([], 32, 5), (["--stream", "1"], 64, 9)):
+        assert call(monkeypatch, "clip.mkv", "--checkpoint", "c", *arguments) == 0
+        lines = [json.loads(line) for line in Path("outputs/clip.jsonl").read_text().splitlines()]
+        assert [(line["width"], line["height"]) for line in lines] == [(size, size)] * frames
+        assert ("several video streams" in capsys.readouterr().err) == (not arguments)
+    assert call(monkeypatch, "clip.mkv", "--checkpoint", "c", "--stream", "7") == 2
+    assert "there is no video stream 7 in clip.mkv; it has 0 (32 x 32), 1 (64 x 64)" in error_line(capsys)
+
+
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
         (["a.mp4", "missing.mp4"], "there is no file or folder missing.mp4"),
-        (["a.mp4", "again/a.mp4"], "again/a.mp4 and a.mp4 have the same name, and so would their results"),
+        (["a.mp4", "again/../a.mp4"], "again/../a.mp4 is given twice; give it once"),
+        (["1.png", "2.png"], "2 images of the folder . are given one by one, and each would be a video of its own"),
     ],
 )
 def test_several_sources_are_looked_at_before_the_first_is_tracked(
@@ -460,7 +491,8 @@ def test_several_sources_are_looked_at_before_the_first_is_tracked(
 ) -> None:
     Path("again").mkdir()
     numbered_video(Path("a.mp4"), 3)
-    numbered_video(Path("again/a.mp4"), 3)
+    for name in ("1.png", "2.png"):
+        cv2.imwrite(name, numbered(1, 24, 32))
     assert call(monkeypatch, *sources, "--checkpoint", "c") == 2
     assert message in error_line(capsys)
     assert not Path("outputs").exists()

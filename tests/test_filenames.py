@@ -33,6 +33,10 @@ def test_unusable_names_are_refused_or_replaced(name: str) -> None:
     assert len(clean.encode()) <= 200
 
 
+def test_a_colon_is_no_reason_to_lose_a_name() -> None:
+    assert [clean_filename(name) for name in ("a:b", "cam: 10:30")] == ["a_b", "cam: 10:30"]
+
+
 @pytest.mark.parametrize("path", ["a.jpg", "a/b/c.jpg", "./a.jpg", "a..b/c.jpg", "a/人.jpg"])
 def test_paths_within_their_folder(path: str) -> None:
     assert is_inside(path)

@@ -166,7 +166,7 @@ def test_backbones_of_timm_have_torchvision_names():
 def test_convert(saved, tmp_path):
     """The official layout of the same detector, for --pretrained."""
     target = tmp_path / "new folder" / "detector.pth"
-    with pytest.raises(UserError, match="a detector has no settings of a tracker: leave out --set input"):
+    with pytest.raises(UserError, match="a detector has no tracker settings: leave out --set input"):
         convert(saved, target, settings=["input.short_side=480"])
     assert "--pretrained" in convert(saved, target)
     names = torch.load(target, weights_only=True)["model"].keys()
@@ -227,7 +227,9 @@ def test_incomplete_folder(folder):
 
 def test_weights_without_their_settings(folder):
     (folder / "config.json").unlink()
-    with pytest.raises(UserError, match=r"config\.json: no such file; transformers' weights need their settings"):
+    with pytest.raises(
+        UserError, match=r"config\.json: no such file; transformers' weights need it in the same folder"
+    ):
         read_checkpoint(folder / "model.safetensors")
 
 

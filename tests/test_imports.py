@@ -16,6 +16,7 @@ WITHOUT_PYDANTIC = {"training", "tracking", "models", "structures", "boxes", "tr
 EXTRAS = {
     *("lightning_fabric", "matplotlib", "scipy", "tensorboard", "jinja2"),
     *("onnx", "onnxruntime", "onnxscript", "supervision", "trackers", "trackeval", "transformers"),
+    *("gdown", "huggingface_hub"),
 }
 MEDIA = {"av", "cv2"}
 NOT_LOADED_BY = {

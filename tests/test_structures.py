@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,6 +66,18 @@ def test_tracks_convert():
     assert first["class"] == "person"
     assert tracks[tracks.scores > 0.75].ids.tolist() == [4, 7]
     assert len(Tracks.empty(0, ("person",))) == 0
+
+
+def test_tracks_are_selected_with_everything_that_belongs_to_their_frame():
+    image = np.zeros((4, 5, 3), np.uint8)
+    tracks = replace(tracks_of_three(), time=0.24, image=image)
+    for index, ids in ((0, [4]), (np.int64(2), [2]), (-1, [2]), (slice(1, 3), [7, 2]), ([2, 0], [2, 4])):
+        chosen = tracks[index]
+        assert chosen.ids.tolist() == ids
+        assert len(chosen) == len(ids)
+        assert (chosen.frame, chosen.time, chosen.image is image) == (6, 0.24, True)
+    with pytest.raises(IndexError):
+        tracks[3]
 
 
 def test_tracks_become_supervision_detections():

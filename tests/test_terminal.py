@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from memotr.consoles import SafeConsole, progress_bar
-from memotr.terminal import guarded_streams, note, plot_text, printable, say
+from memotr.documents import parse_json
+from memotr.terminal import ESCAPED, ESCAPED_IN_JSON, guarded_streams, note, plot_text, printable, say
 
 HOSTILE = "a\x1b[31m\r\n\x9bb\u202ec\udcffd\u2028e\x00\ud800"
 SHOWN = r"a\x1b[31m\x0d\x0a\x9bb\u202ec\xffd\u2028e\x00\ud800"
@@ -21,6 +23,13 @@ SHOWN = r"a\x1b[31m\x0d\x0a\x9bb\u202ec\xffd\u2028e\x00\ud800"
 def test_control_characters_are_shown_as_escapes() -> None:
     assert printable(HOSTILE) == SHOWN
     assert printable("höhe × breite 人 👩‍🚀 [/red]") == "höhe × breite 人 👩‍🚀 [/red]"
+
+
+def test_files_have_the_escapes_of_the_terminal() -> None:
+    name = "caf\udce9 \\ é.jpg"  # the backslash and the letter are characters like any other
+    assert name.encode("utf-8", ESCAPED).decode() == printable(name) == r"caf\xe9 \ é.jpg"
+    written = json.dumps([name], ensure_ascii=False).encode("utf-8", ESCAPED_IN_JSON)
+    assert parse_json(written, "a.json") == [printable(name)]
 
 
 def test_printed_lines_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:

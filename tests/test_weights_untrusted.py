@@ -8,7 +8,9 @@ import runpy
 import struct
 import subprocess
 import zipfile
+from pathlib import PosixPath
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
@@ -21,12 +23,14 @@ from memotr.weights.published_names import published_state
 from tests.builders import tiny_model
 from tests.damage import anywhere_damaged, assert_read_or_refused, directory_damaged, few_or_many_seeds
 
+scalar = np.float64(0).__reduce__()[0]
+
 
 class Call:
     """Calls a function when it is unpickled."""
 
-    def __init__(self, function, *arguments):
-        self.reduced = function, arguments
+    def __init__(self, function, *arguments, state=None):
+        self.reduced = function, arguments, state
 
     def __reduce__(self):
         return self.reduced
@@ -83,6 +87,36 @@ def test_a_pickle_may_not_choose_how_much_memory_it_takes(tmp_path, state):
         torch.save(payload, path, _use_new_zipfile_serialization=zipped)
         with pytest.raises(UserError, match="holds a bytearray"):
             read_checkpoint(path)
+
+
+@pytest.mark.parametrize("form", ["zip", "old"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        Call(scalar, Call(np.dtype, "V1000000000000")),
+        Call(scalar, Call(np.dtype, "V1000000000000"), b"x"),
+        Call(scalar, Call(np.dtype, "O"), b"12345678"),
+        Call(scalar, Call(np.dtype, "f8"), b"x"),
+        Call(scalar, Call(np.dtype, "f8"), 3),
+        Call(scalar, 3, b"12345678"),
+        Call(scalar),
+        Call(np.dtype),
+        Call(np.dtype, [("a", "f8")] * 1000),
+        Call(np.dtype, "i8", state=(3, "<", None, ("a",), {"a": ()}, 2**40, -1, 0)),
+        Call(np.dtype, "V8", state=(3, "<", None, None, None, -(2**40), 1, 0)),
+        Call(np.dtype, "f8", state=()),
+        Call(np.dtype, "f8", state=3),
+        Call(np.zeros(1).__reduce__()[0], np.ndarray, (2**40,), b"d"),
+        Call(np.zeros(1).__reduce__()[0], np.ndarray, (1,), b"O", state=(1, (2**40,), 3, False, b"12345678")),
+        Call(PosixPath, *["x" * 1000] * 1000),
+        Call(PosixPath, 3),
+    ],
+)
+def test_values_of_numpy_and_paths_call_nothing_of_theirs(tmp_path, state, value, form):
+    """The functions of NumPy that make such values would crash or take as much memory as the file says."""
+    path = tmp_path / "weights.pth"
+    torch.save({"model": dict(state), "extra": value}, path, _use_new_zipfile_serialization=form == "zip")
+    assert_read_or_refused(describe, path, 0)
 
 
 @pytest.mark.parametrize(

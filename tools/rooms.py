@@ -22,7 +22,8 @@ DRAWING = ROOT / "docs" / "architecture.svg"
 # within a row two rooms never need each other. Imports inside functions and under TYPE_CHECKING count like all others.
 ROWS = (
     {"__init__", "__main__", "cli"},
-    {"bench", "demo", "export", "inspection", "submission"},
+    {"api"},
+    {"bench", "demo", "export", "inspection", "submission", "reproduce"},
     {"training", "evaluation"},
     {"tracking", "metrics"},
     {"data"},

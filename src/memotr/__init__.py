@@ -4,22 +4,58 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from memotr.api import evaluate, track, train
     from memotr.build import build_model
     from memotr.config import load_config
+    from memotr.errors import UserError
+    from memotr.io.draw import Annotator
+    from memotr.io.jsonl import JsonLinesSink
+    from memotr.io.mot import MotSink
+    from memotr.io.mp4 import VideoSink
+    from memotr.io.sources import open_source
     from memotr.tracking.tracker import Tracker
     from memotr.tracks import Tracks
     from memotr.weights.model_files import load_model
+    from memotr.weights.publish import from_pretrained, push_to_hub
 
 __version__ = "0.1.0"
 
-__all__ = ["Tracker", "Tracks", "build_model", "load_config", "load_model"]
+__all__ = [
+    "Annotator",
+    "JsonLinesSink",
+    "MotSink",
+    "Tracker",
+    "Tracks",
+    "UserError",
+    "VideoSink",
+    "build_model",
+    "evaluate",
+    "from_pretrained",
+    "load_config",
+    "load_model",
+    "open_source",
+    "push_to_hub",
+    "track",
+    "train",
+]
 
 _HOMES = {
+    "Annotator": "memotr.io.draw",
+    "JsonLinesSink": "memotr.io.jsonl",
+    "MotSink": "memotr.io.mot",
     "Tracker": "memotr.tracking.tracker",
     "Tracks": "memotr.tracks",
+    "UserError": "memotr.errors",
+    "VideoSink": "memotr.io.mp4",
     "build_model": "memotr.build",
+    "evaluate": "memotr.api",
+    "from_pretrained": "memotr.weights.publish",
     "load_config": "memotr.config",
     "load_model": "memotr.weights.model_files",
+    "open_source": "memotr.io.sources",
+    "push_to_hub": "memotr.weights.publish",
+    "track": "memotr.api",
+    "train": "memotr.api",
 }
 
 
@@ -32,4 +68,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return [*__all__, "__version__"]

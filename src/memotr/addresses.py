@@ -12,6 +12,7 @@ AT = re.compile("[@\uff20\ufe6b]")  # with its wide and small forms, which some 
 DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 PARAMETERS = re.compile(r"[;&=]|%3[bd]|%26|%3f", re.IGNORECASE)  # start of the parameters of a path: /live;token=…
 HIDDEN = "…"
+"""Text in place of credentials."""
 
 
 def is_address(text: str) -> bool:

@@ -24,8 +24,9 @@ def build_model(
 ) -> MeMOTR:
     """Return a MeMOTR network in training mode with newly initialised weights.
 
-    ``torch.manual_seed`` determines the weights. Random numbers are drawn in the order of the published network, whose
-    variant-specific parameters are spread over decoder, memory and model, so that a seed gives the same weights.
+    ``torch.manual_seed`` determines the weights. Random numbers are drawn in the order of a network whose
+    variant-specific parameters are placed as their published names say: in the decoder, in the memory and in the model.
+    Another order would change the weights of every seed.
 
     Args:
         config: settings.

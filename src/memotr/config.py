@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from memotr.documents import DocumentError, brief, check_values, parse_yaml, read_text
 from memotr.errors import UserError
 from memotr.published import read_published_config
-from memotr.vocabulary import ModelPart, Norm, Precision, Variant
+from memotr.vocabulary import ModelPart, Norm, TrainingPrecision, Variant
 
 # Upper bounds are far above any use. They keep a mistaken number from filling the memory or from taking forever.
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -407,7 +407,7 @@ class TrainingConfig(Settings):
     accumulation: Positive = 1
     """Number of batches per step of the optimiser."""
     seed: Seed = 42
-    precision: Precision = "32"
+    precision: TrainingPrecision = "32"
     optimizer: OptimizerConfig = OptimizerConfig()
     loss: LossConfig = LossConfig()
     drop_rate: Probability = 0.0
@@ -519,6 +519,11 @@ def preset_names() -> list[str]:
     return sorted(p.name.removesuffix(".yaml") for p in _presets().iterdir() if p.name.endswith(".yaml"))
 
 
+def preset_text(name: str) -> str:
+    """Return the YAML text of a preset."""
+    return str((_presets() / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
 def load_config(source: str | Path, overrides: list[str] | None = None) -> Config:
     """Read a preset, one of our YAML files or a published one (upper-case keys).
 
@@ -564,7 +569,7 @@ def _read(source: str | Path) -> tuple[str, str]:
         return read_text(path), str(path)
     if str(source) not in preset_names():
         raise UserError(f"{source}: neither a YAML file nor a preset; presets are {', '.join(preset_names())}")
-    return (_presets() / f"{source}.yaml").read_text(), f"preset {source}"
+    return preset_text(str(source)), f"preset {source}"
 
 
 def _override(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]:

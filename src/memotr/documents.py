@@ -13,11 +13,16 @@ import yaml
 
 from memotr.errors import UserError
 
-DEEPEST = 50  # levels of lists and maps
-MOST_VALUES = 100_000  # in a YAML document or in settings, aliases expanded
-LARGEST_YAML = 300_000  # characters, for which PyYAML takes a few seconds
-LARGEST = 10**30  # whole number; Python shows none of thousands of digits
-LONGEST = 80  # characters of a foreign value in a message
+DEEPEST = 50
+"""Largest number of nested lists and maps."""
+MOST_VALUES = 100_000
+"""Largest number of values in a YAML document or in settings, with expanded aliases."""
+LARGEST_YAML = 300_000
+"""Largest number of characters of a YAML document, which PyYAML parses in a few seconds."""
+LARGEST = 10**30
+"""Largest whole number. Python does not print numbers with thousands of digits."""
+LONGEST = 80
+"""Largest number of characters of a value from a file in a message."""
 
 _NESTED = f"lists and maps in it are nested more than {DEEPEST} levels deep"
 _NO_TEXT = "a text in it has a NUL or an unpaired surrogate, which no name can have"
@@ -62,20 +67,18 @@ def parse_json(data: bytes | str, origin: str | Path) -> Any:
         DocumentError: it is not JSON, is nested too deeply, or has a number or text that cannot be used.
     """
     text = data if isinstance(data, str) else _decode(data, origin)
+    if _is_deep(text.encode(errors="replace")):  # before the parser, whose own limit depends on the Python version
+        raise DocumentError(origin, _NESTED)
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         reason = f"not valid JSON: {error.msg} (column {error.colno}); is the file cut short?"
         raise DocumentError(origin, reason, error.lineno) from None
-    except RecursionError:
-        raise DocumentError(origin, _NESTED) from None
-    except ValueError:  # of Python's limit on digits
+    except ValueError:  # Python limits the number of digits
         raise DocumentError(origin, _DIGITS) from None
     for escape in _ESCAPES.finditer(text) if "\\u" in text else ():
         if escape["unusable"]:
             raise DocumentError(origin, _NO_TEXT, text.count("\n", 0, escape.start()) + 1)
-    if _is_deep(text.encode(errors="replace")):
-        raise DocumentError(origin, _NESTED)
     return content
 
 
@@ -102,7 +105,7 @@ def parse_yaml(text: str, origin: str | Path) -> Any:
         raise DocumentError(origin, f"not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise DocumentError(origin, _NESTED) from None
-    except (ValueError, OverflowError):  # of an escape such as "\U00110000"
+    except (ValueError, OverflowError):  # an escape such as "\U00110000"
         raise DocumentError(origin, "not valid YAML: an escape in it is no character") from None
     check_values(content, origin)
     return content
@@ -168,14 +171,15 @@ def _inside(value: Any) -> Iterable[Any]:
 
 
 def _is_deep(document: bytes) -> bool:
-    """Return whether a valid JSON document is nested too deeply, without a slow walk through its values."""
+    """Return whether a JSON document, valid or cut short, is nested too deeply, without a slow walk through it."""
     brackets = document.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NO_BRACKETS)
     brackets = re.sub(rb'"[^"]*"', b"", brackets.replace(b'""', b""))  # without strings
     for _ in range(DEEPEST):
         if not brackets:
             return False
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")  # without the innermost level
-    return bool(brackets)
+    unclosed = brackets.count(b"[") + brackets.count(b"{")
+    return b"[]" in brackets or b"{}" in brackets or unclosed > DEEPEST
 
 
 class _Loader(yaml.SafeLoader):

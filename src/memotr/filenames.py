@@ -1,4 +1,4 @@
-"""Checks of names from files and folders that become paths, names of results or archive members."""
+"""Checks of names that are read from data, and are used as file names, paths or names of archive members."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from memotr.documents import brief
 from memotr.errors import UserError
 from memotr.terminal import UNPRINTABLE
 
-LONGEST = 200  # bytes: file systems take 255, and endings are added
-LONGEST_PATH = 1000  # characters
+MAX_BYTES = 200  # in UTF-8; file systems allow 255, and suffixes are added
+MAX_PATH_LENGTH = 1000  # characters
 
 
 def unusable(name: str) -> str | None:
-    """Return why a name is not usable as a file name on every system, or None if it is."""
+    """Return the reason why a name cannot be used as a file name on every system; None if it can."""
     if not name.strip() or name in (".", ".."):
-        return "names no file"
+        return "is not a file name"
     if "/" in name or "\\" in name or re.match("[A-Za-z]:", name):
         return "leads into another folder"
     if UNPRINTABLE.search(name):
-        return "holds characters that cannot be printed"
-    if len(name.encode()) > LONGEST:
-        return f"is longer than {LONGEST} bytes"
+        return "has unprintable characters"
+    if len(name.encode()) > MAX_BYTES:
+        return f"is longer than {MAX_BYTES} bytes"
     return None
 
 
 def check_filename(name: str, origin: object) -> str:
-    """Return a name that is safe as the name of one file.
+    """Return ``name`` if it is valid as a file name on every system.
 
     Args:
-        name: name as found.
-        origin: file or folder where it was found, for the message.
+        name: name to check.
+        origin: source of the name, a file or folder, for the message.
 
     Raises:
-        UserError: the name would leave its folder, has control characters, or is empty.
+        UserError: the name is empty or too long, leads into another folder, or has unprintable characters.
     """
     if reason := unusable(name):
         raise UserError(f"{origin}: the name {brief(name)} {reason}; rename it")
@@ -41,13 +41,15 @@ def check_filename(name: str, origin: object) -> str:
 
 
 def is_inside(path: str) -> bool:
-    """Return whether a relative path, such as that of an image in its folder, stays within that folder."""
+    """Return whether a relative path, such as that of an image, stays within the folder that it is relative to."""
     parts = re.split(r"[/\\]", path)
-    return 0 < len(path) <= LONGEST_PATH and bool(parts[0]) and ".." not in parts and UNPRINTABLE.search(path) is None
+    return (
+        0 < len(path) <= MAX_PATH_LENGTH and bool(parts[0]) and ".." not in parts and UNPRINTABLE.search(path) is None
+    )
 
 
 def clean_filename(name: str) -> str:
-    """Return the name of a source as a usable file name, with ``_`` in place of unusable characters."""
-    clean = re.sub(r"[/\\]", "_", UNPRINTABLE.sub("_", name)).strip()
-    clean = clean.encode()[:LONGEST].decode(errors="ignore")
+    """Return ``name`` as a valid file name: ``_`` replaces invalid characters, and a long name is truncated."""
+    clean = re.sub(r"[/\\]|(?<=^[A-Za-z]):", "_", UNPRINTABLE.sub("_", name)).strip()
+    clean = clean.encode()[:MAX_BYTES].decode(errors="ignore")
     return "_" if unusable(clean) else clean

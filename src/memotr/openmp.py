@@ -2,13 +2,13 @@
 
 PyTorch runs most layers on a team of threads, which meet hundreds of times per frame. The threads of libgomp, the
 OpenMP library in PyTorch's Linux wheels, spin for several milliseconds before they sleep. On an idle machine that is
-fast, because no thread has to be woken. Next to other programs it is ruinous: a spinning thread holds the processor
-that the thread it waits for needs, and the frame rate can drop to a hundredth.
+fast, because no thread has to be woken. Next to other programs, a spinning thread may hold the processor that the
+thread it waits for needs, and the frame rate can drop to a hundredth.
 
-libgomp reads ``OMP_WAIT_POLICY`` once, when it is loaded, and has no call that changes the policy later. But it cuts
-spinning to a few microseconds whenever it manages more threads than there are processors. So a second team is kept,
-asleep, for as long as other programs need the processors. The work of a layer is divided in the same way with and
-without it, so results do not change by a bit.
+libgomp reads ``OMP_WAIT_POLICY`` once, when it is loaded, and has no function that changes the policy later. But it
+limits spinning to a few microseconds while it manages more threads than there are processors. Therefore a second,
+sleeping team is kept as long as other programs need the processors. The work of a layer is divided in the same way with
+and without it, so results are bitwise equal.
 """
 
 from __future__ import annotations
@@ -29,9 +29,13 @@ CPU_TIMES = Path("/proc/stat")
 WORK_COLUMNS = (0, 1, 2, 5, 6, 7)
 """Columns of :data:`CPU_TIMES` with work: user, nice, system, irq, softirq, steal (other virtual machines)."""
 
-INTERVAL = 0.2  # seconds between two measurements of the load
-BUSY, CALM = 0.25, 0.1  # number of processors that the team lacks because of other programs
+INTERVAL = 0.2
+"""Seconds between two measurements of the load."""
+BUSY, CALM = 0.25, 0.1
+"""Numbers of processors that the team lacks because of other programs: more than ``BUSY`` make the machine busy, and at
+most ``CALM`` make it calm."""
 CALM_INTERVALS = 5
+"""Number of consecutive calm intervals after which threads spin again."""
 
 _lock = threading.Lock()
 _adaptation: Adaptation | None = None

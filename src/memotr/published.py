@@ -91,7 +91,7 @@ _FIXED = {"BACKBONE": "resnet50", "ACTIVATION": "ReLU", "EXTRA_TRACK_ATTN": Fals
 """Settings that are equal in all published models and not supported with other values."""
 
 _FIXED_IN_TRAINING = {"LR_SCHEDULER": "MultiStep", "SAMPLE_MODES": ["random_interval"]}
-"""Training settings that are not supported with other values; checkpoints trained otherwise still track."""
+"""Training settings that are not supported with other values. Checkpoints trained with others can be used to track."""
 
 _READ_ELSEWHERE = {
     "DATASET",
@@ -110,7 +110,7 @@ _IGNORED = {
     *("OUTPUTS_DIR", "PRETRAINED_MODEL", "RESUME", "RESUME_SCHEDULER", "RETURN_INTER_DEC", "SUBMIT_DATA_SPLIT"),
     *("SUBMIT_DIR", "SUBMIT_MODEL", "USE_DISTRIBUTED", "VISUALIZE"),
 }
-"""Keys that are ignored: command-line options here, or equal in all published models."""
+"""Keys that are ignored, because they are command-line options here or equal in all published models."""
 
 
 def read_published_config(raw: dict[str, Any], origin: str) -> dict[str, Any]:

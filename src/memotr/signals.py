@@ -27,6 +27,7 @@ class StopRequest:
         return self.signal is not None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Record a signal; raise KeyboardInterrupt on a second Ctrl-C."""
         if number == signal.SIGINT and self.signal is not None:
             raise KeyboardInterrupt  # on a second Ctrl-C do not wait for the end of the step
         self.signal = signal.Signals(number)

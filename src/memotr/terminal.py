@@ -1,4 +1,4 @@
-"""Output to the terminal that escapes text from outside and never fails.
+"""Output of text from outside, escaped, to the terminal and to files; it never fails.
 
 Names of files, classes and sequences may come from strangers; printed raw, they could move the cursor or hide text.
 All output of the package therefore goes through :func:`say`, :func:`note`, :func:`log` or a console of
@@ -22,7 +22,14 @@ UNPRINTABLE = re.compile(
     "\u2028\u2029\ufeff\ud800-\udfff]"  # line separators, byte order marks, surrogates
 )
 
-LONGEST = 2000  # characters of a note, which may quote a long text from a file
+ESCAPED, ESCAPED_IN_JSON = "memotr.escaped", "memotr.escaped-in-json"
+r"""Error handlers for files of text and of JSON: a byte of a file name that is not UTF-8 becomes the text ``\xff``.
+
+A lone surrogate, which is how Python stores the byte, is valid in no file of text, and few readers of JSON take it.
+"""
+
+LONGEST = 2000
+"""Largest number of characters of a note, which may quote a long text from a file."""
 
 _ASCII = {"×": "x", "−": "-", "–": "-", "—": "-", "…": "...", "→": "->", "≥": ">=", "≤": "<=", "·": "*", "’": "'"}
 """ASCII replacements for characters that the terminal's encoding lacks."""
@@ -144,7 +151,20 @@ def _to_ascii(error: UnicodeError) -> tuple[str, int]:
     return "".join(_ASCII.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in unknown), error.end
 
 
+def _to_escapes(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return printable(error.object[error.start : error.end]), error.end
+
+
+def _to_json_escapes(error: UnicodeError) -> tuple[str, int]:
+    escapes, end = _to_escapes(error)
+    return escapes.replace("\\", "\\\\"), end
+
+
 codecs.register_error("memotr.ascii", _to_ascii)
+codecs.register_error(ESCAPED, _to_escapes)
+codecs.register_error(ESCAPED_IN_JSON, _to_json_escapes)
 
 
 def _reopen_closed() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,12 @@ class Tracks:
         labels: (N,) int64, class at the birth of the track, an index into ``class_names``.
         frame: number of the frame in its source, from 0.
         class_names: names of all classes of the model.
+        time: seconds since the first frame of the source; 0 for frames that are not from a source.
+        image: (H, W, 3) uint8 RGB frame; None if the tracks are not from :meth:`memotr.Tracker.track`. A list of all
+            tracks of a video keeps all of its frames in memory: keep ``dataclasses.replace(tracks, image=None)``.
+
+    ``len(tracks)`` is N, ``tracks[0]``, ``tracks[:3]`` and ``tracks[tracks.scores > 0.7]`` select tracks, and iteration
+    yields a dict for each (see :meth:`to_dicts`).
 
     Raises:
         ValueError: a field has another length than the others, or boxes are not (N, 4).
@@ -37,6 +43,8 @@ class Tracks:
     labels: NDArray[np.int64]
     frame: int
     class_names: tuple[str, ...]
+    time: float = 0.0
+    image: NDArray[np.uint8] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -60,11 +68,14 @@ class Tracks:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, index: slice | NDArray[np.bool_] | NDArray[np.int64] | list[int]) -> Tracks:
-        """Return selected tracks of the same frame: slice, boolean mask or list of indices."""
-        return Tracks(
-            self.ids[index], self.boxes[index], self.scores[index], self.labels[index], self.frame, self.class_names
-        )
+    def __getitem__(
+        self, index: int | np.integer[Any] | slice | NDArray[np.bool_] | NDArray[np.int64] | list[int]
+    ) -> Tracks:
+        """Return selected tracks of the same frame: one index, a slice, a boolean mask (N,) or a list of indices."""
+        if isinstance(index, int | np.integer):
+            index = [range(len(self))[index]]  # raises IndexError
+        columns = {name: getattr(self, name)[index] for name in ("ids", "boxes", "scores", "labels")}
+        return replace(self, **columns)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.to_dicts())

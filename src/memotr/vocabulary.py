@@ -6,8 +6,14 @@ the command line starts with it.
 
 from typing import Literal
 
-Precision = Literal["32", "bf16", "fp16"]
-"""Numerical precision of the network; "32" is float32."""
+Precision = Literal["auto", "32", "tf32", "bf16", "fp16"]
+"""Numerical precision of a tracker's network; "32" is exact float32, "auto" is "tf32" on CUDA and "32" elsewhere."""
+
+TrainingPrecision = Literal["32", "bf16", "fp16"]
+"""Numerical precision of the network in training; "32" is float32 with PyTorch's settings of TF32."""
+
+GraphMode = Literal["auto", "off"]
+"""Use of CUDA graphs by a tracker; "auto" captures the frame step on CUDA."""
 
 DeviceKind = Literal["auto", "cpu", "cuda", "mps"]
 """Kind of device to compute on; "auto" prefers CUDA."""
@@ -17,6 +23,9 @@ Kernel = Literal["auto", "reference", "numba", "triton"]
 
 EngineName = Literal["auto", "torch", "onnx", "pt2"]
 """Engine of weights (torch) and of the two kinds of exported files; "auto" chooses it by the suffix of the file."""
+
+Channels = Literal["rgb", "bgr"]
+"""Order of the colours of a frame; OpenCV reads images as "bgr"."""
 
 Variant = Literal["dab", "deformable-detr"]
 """Variant of the network."""
@@ -32,6 +41,9 @@ Protocol = Literal["auto", "mot", "mot15", "mot16", "mot17", "mot20", "bdd100k"]
 
 SubmissionFormat = Literal["dancetrack", "sportsmot", "mot16", "mot17", "mot20", "bdd100k"]
 """Benchmark whose server takes an archive of results."""
+
+Reproduction = Literal["dancetrack-val", "dancetrack-test", "mot17-test", "synthdance-test"]
+"""Published result that ``memotr reproduce`` makes again."""
 
 Detector = Literal["DPM", "FRCNN", "SDP"]
 """Detector in the name of each of MOT17's three copies of a video."""

@@ -26,7 +26,7 @@ def test_the_plain_tracker_tracks_as_the_tracker_does(variant):
         alive = set(ours.tracks.ids.tolist())
         ended, seen = ended | (seen - alive), seen | alive
         assert plain.next_id == ours.next_id
-        state = plain.together()
+        state = plain.all_tracks()
         for name in ("query_embed", "long_memory", "last_output", "ref_pts", "disappear_time"):
             torch.testing.assert_close(getattr(state, name), getattr(ours.tracks, name), atol=1e-4, rtol=1e-4)
     assert len(seen) > len(alive), "the test is to see births and deaths"
@@ -40,8 +40,8 @@ def test_a_crowd_is_there_from_the_first_frame_on():
     for tracker in (PlainTracker(model, first), CrowdTracker(model, first), compiled):
         tracker.reset()
         assert tracker.next_id == 3
-    assert compiled.state.tracks.ids[:3].tolist() == [0, 1, 2]
-    assert compiled.state.vacant.tolist() == [False] * 3 + [True] * 64
+    assert compiled.video.state.tracks.ids[:3].tolist() == [0, 1, 2]
+    assert compiled.video.state.vacant.tolist() == [False] * 3 + [True] * 64
 
 
 def test_the_plain_tracker_leaves_the_kernel_of_the_model_alone():

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from memotr.bench.contention import WAYS, frame_rate, make_clips, ratio
+from memotr.bench.contention import KINDS, frame_rate, make_clips, ratio
 from memotr.bench.measure import Spread
 from memotr.openmp import USER_SETTINGS
 
@@ -26,7 +26,7 @@ def test_ratios_are_of_medians_and_of_rounds():
 def test_only_the_baseline_is_told_how_to_wait(monkeypatch):
     for name in USER_SETTINGS:
         monkeypatch.setenv(name, "1")
-    baseline, *ours = [way.environment() for way in WAYS]
+    baseline, *ours = [kind.environment() for kind in KINDS]
     assert baseline["GOMP_SPINCOUNT"] == "300000"
     assert not any(name in settings for settings in ours for name in USER_SETTINGS)
 

@@ -30,12 +30,12 @@ def without_autocast(monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
 
 
-@pytest.mark.parametrize("way", training.WAYS, ids=lambda way: way.name)
-def test_training(way, monkeypatch):
+@pytest.mark.parametrize("setup", training.SETUPS, ids=lambda setup: setup.name)
+def test_training(setup, monkeypatch):
     """A whole step; what decisions need of the device is zero."""
     monkeypatch.setattr(matching, "_read", lambda tensors: [np.zeros(t.shape, np.float32) for t in tensors])
     monkeypatch.setattr(torch.Tensor, "__float__", lambda tensor: 0.0)
-    step = training.Step(options(), way)
+    step = training.Step(options(), setup)
     step()
     tensors = [*step.runner.parameters(), *step.runner.buffers()]
     assert all(tensor.is_meta for tensor in tensors)
@@ -45,20 +45,23 @@ def test_training(way, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "way", [way for way in (*frame.WAYS, *frame.COMPILED) if way.precision == "32"], ids=lambda way: way.name
+    "setup",
+    [setup for setup in (*frame.SETUPS, *frame.COMPILED) if setup.precision == "32"],
+    ids=lambda setup: setup.name,
 )
-def test_frame(way, monkeypatch):
-    """The network and the memory of each way."""
+def test_frame(setup, monkeypatch):
+    """The network and the memory of each setup."""
     monkeypatch.setattr(torch, "compile", lambda step, **_: step)
     size = options().sizes[0]
-    ready = frame.Ready(make_model(options(), size), size, 3, way)
-    tracker, images = ready.tracker, ImageBatch(ready.images.pixels, ready.images.mask)
+    step = frame.PreparedStep(make_model(options(), size), size, 3, setup)
+    tracker, images = step.tracker, ImageBatch(step.images.pixels, step.images.mask)
+    tracker.reset()
     if isinstance(tracker, CompiledTracker):
-        tracker.network.prepare_layout(ready.images)
-        table = tracker._take(ready.images)[0]
+        tracker.network.prepare_layout(step.images)
+        slots, next_id, vacant = tracker.video.state
+        table = tracker._run_slots(images, vacant, next_id, slots)[0]
     else:
-        tracker.reset()
-        tracks = tracker.together() if isinstance(tracker, frame.PlainTracker) else tracker.tracks
+        tracks = tracker.all_tracks() if isinstance(tracker, frame.PlainTracker) else tracker.tracks
         table = tracker.network(images, [tracks])[0].boxes
         assert tracker.network.memory(tracks).query_embed.is_meta
     assert table.is_meta
@@ -68,7 +71,7 @@ def test_frame(way, monkeypatch):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_operator(queries, dtype):
     inputs = operator.make_inputs(((4, 6), (2, 3)), queries, (2, 8, 2), dtype, META)
-    for run in operator.contenders_on(META).values():
+    for run in operator.operators_on(META).values():
         assert inputs.forward(run).is_meta
         backward = operator.Backward(run, inputs)
         backward.prepare()

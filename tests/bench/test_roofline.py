@@ -34,5 +34,5 @@ def test_products_are_counted_by_part():
 
 def test_the_floor_is_the_longer_of_the_two_times():
     ceilings = Ceilings({"32": 100.0}, bandwidth=10.0)
-    assert ceilings.floor(Work(200, 10), "32") == 2.0
-    assert ceilings.floor(Work(200, 50), "32") == 5.0
+    assert ceilings.lower_bound(Work(200, 10), "32") == 2.0
+    assert ceilings.lower_bound(Work(200, 50), "32") == 5.0

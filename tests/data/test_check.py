@@ -1,6 +1,7 @@
 """`memotr data check`: what it tells, what it draws, and when it exits with 2."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from memotr.cli import app
 from memotr.data.contact_sheet import COLUMNS, TILE_WIDTH, contact_sheet, write_png
-from memotr.data.dataset_check import DECODED_AT_MOST, check
+from memotr.data.dataset_check import MAX_DECODED, check
 from memotr.data.formats import FORMATS
 from memotr.errors import UserError
 from memotr.io.draw import track_color
@@ -21,6 +22,7 @@ from tests.data.layouts import (
     write_bdd100k,
     write_crowdhuman,
     write_dancetrack,
+    write_generated,
     write_image,
     write_sequence,
     write_text,
@@ -51,8 +53,8 @@ def test_what_it_tells(tmp_path: Path) -> None:
     assert "test 2 17 8 8 9 no ground truth" in text
     assert f"person {boxes['train'] + boxes['val']} 16 " in text
     assert "frame sizes 160×96 (51)" in text
-    assert "frames a second 20" in text
-    assert "ids that come back 4 of 16" in text
+    assert "frames per second 20" in text
+    assert "ids that reappear 4 of 16" in text
     assert "error" not in text
     assert "note" not in text
     assert (tmp_path / "sheet.png").is_file()
@@ -71,7 +73,7 @@ def test_statistics_against_slow_ones(tmp_path: Path) -> None:
             sides.append((wide, tall))
     back = sum(frames[-1] - frames[0] + 1 > len(frames) for frames in seen.values())
     assert back == 2
-    assert f"ids that come back {back} of {len(seen)}" in text
+    assert f"ids that reappear {back} of {len(seen)}" in text
     assert f"boxes partly outside {2 / len(sides):.1%}" in text
     width = np.percentile([wide for wide, _ in sides], [50, 5, 95])
     assert f"person {len(sides)} {len(seen)} {width[0]:.0f} ({width[1]:.0f}–{width[2]:.0f})" in text
@@ -103,7 +105,7 @@ def test_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
         main()
     assert stop.value.code == 2
     out, err = capsys.readouterr()
-    assert "no ground truth in 1 of its sequences: they can be tracked, not trained on" in out
+    assert "no ground truth in 1 of its sequences: they can be tracked, but not trained on" in out
     assert err == f"memotr: {tmp_path}: 1 error, listed above: training would fail\n"
 
 
@@ -130,7 +132,7 @@ def test_damaged_images_are_errors(tmp_path: Path, full: bool, capfd: pytest.Cap
     cut.write_bytes(cut.read_bytes()[:-40])
     empty = images / "000100.jpg"
     empty.write_bytes(b"")
-    skipped = sorted(set(range(400)) - set(np.linspace(0, 399, DECODED_AT_MOST).astype(int).tolist()))
+    skipped = sorted(set(range(400)) - set(np.linspace(0, 399, MAX_DECODED).astype(int).tolist()))
     png = images / f"{skipped[50] + 1:06d}.jpg"  # between two of the sample
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(png, "png")
     png.write_bytes(png.read_bytes()[:300])
@@ -146,18 +148,19 @@ def test_sizes_that_differ(tmp_path: Path) -> None:
     write_image(odd, Scene(size=(48, 80)).image(0))
     (problem,) = check(tmp_path).problems.errors
     assert problem.file == odd
-    assert "is 80×48, its sequence 160×96" in problem.message
+    assert "is 80×48, but its sequence is 160×96" in problem.message
 
 
 def test_rotated_images_are_noted(tmp_path: Path) -> None:
     write_sequence(tmp_path / "a", Scene(length=3))
-    file = tmp_path / "a" / "img1" / "000001.jpg"
+    folder = tmp_path / "a" / "img1"
     exif = Image.Exif()
     exif[0x0112] = 8
-    Image.fromarray(read_image(file)).save(file, exif=exif)
+    for name in ("000002.jpg", "000003.jpg"):
+        Image.fromarray(read_image(folder / name)).save(folder / name, exif=exif)
     (note,) = check(tmp_path).problems.notes
-    assert note.file == file
-    assert "EXIF" in note.message
+    assert str(note).startswith(f"{folder}: 000002.jpg: has an EXIF rotation, which training ignores")
+    assert str(note).endswith("(also 000003.jpg; 2 in all)")
 
 
 def test_tracks_that_change_their_class(tmp_path: Path) -> None:
@@ -167,7 +170,43 @@ def test_tracks_that_change_their_class(tmp_path: Path) -> None:
     write_text(tmp_path / "b" / "gt" / "gt.txt", ["1,1,10,10,20,20,1,1,1", "2,1,10,10,20,20,1,2,1"])
     notes = [str(note) for note in check(tmp_path).problems.notes]
     assert f"{tmp_path / 'a' / 'img1'}: has only one frame: too short for a clip" in notes
-    assert f"{tmp_path / 'b' / 'img1'}: 1 ids change their class" in notes
+    assert f"{tmp_path / 'b' / 'img1'}: 1 ids have several classes" in notes
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (
+            lambda k, f, i, x, y, w, h: f"{f},{i},{x},{y},{x + w},{y + h},1,1,1",
+            "corners (x1, y1, x2, y2), but were read as left",
+        ),
+        (lambda k, f, i, x, y, w, h: f"{f},{i},{x / 160},{y / 96},{w / 160},{h / 96},1,1,1", "fractions of the image"),
+        (
+            lambda k, f, i, x, y, w, h: f"{f},{k},{x},{y},{w},{h},1,1,1",
+            "most ids occur in one frame only: they probably",
+        ),
+        (lambda k, f, i, x, y, w, h: f"{f},-1,{x},{y},{w},{h},0.{k + 10},-1,-1,-1", "a file of detections or results?"),
+        (lambda k, f, i, x, y, w, h: f"{f},{i},{x},{y},{w},{h},0.9,-1,-1,-1", "a file of detections or results?"),
+        (lambda k, f, i, x, y, w, h: f"{f},-1,{x},{y},{w},{h},{k + 1},-1,-1,-1", "is this a file of detections?"),
+        (lambda k, f, i, x, y, w, h: f"{f},{i},{x},{y},{w},{h},1,1,1", None),
+    ],
+)
+def test_what_the_columns_look_like(tmp_path: Path, change: Callable[..., str], note: str | None) -> None:
+    scene = Scene(objects=4)
+    write_sequence(tmp_path / "a", scene)
+    rows = [(f + 1, i, *box) for f in range(scene.length) for i, _, *box in scene.boxes(f)]
+    write_text(tmp_path / "a" / "gt" / "gt.txt", [change(k, *row) for k, row in enumerate(rows)])
+    found = [str(problem) for problem in check(tmp_path).problems]
+    assert any(note in text for text in found) if note else not found, found
+
+
+def test_text_of_the_published_scripts_is_found(tmp_path: Path) -> None:
+    write_generated(tmp_path)
+    reads = r"MOT17 has gts/<split> .*; to read it, set the format to 'generated'"
+    for path in ("MOT17", "MOT17/gts/train"):
+        assert re.search(f"no ground truth in 2 of its sequences.*; .*{reads}", run(tmp_path / path).output)
+    with pytest.raises(UserError, match=f"img1: no ground truth in this folder; .*{reads}"):
+        check(tmp_path / "MOT17" / "gts" / "train" / "MOT17-0001-SDP" / "img1")
 
 
 def test_stills_with_boxes_outside(tmp_path: Path) -> None:

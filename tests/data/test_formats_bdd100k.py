@@ -125,13 +125,13 @@ def test_test_split_without_labels(tmp_path: Path) -> None:
         (lambda c: first_label(c)["box2d"].pop("y2"), "y2 of box2d is missing"),
         (lambda c: first_label(c)["box2d"].update(x1="4"), "x1 of box2d is '4', not a coordinate in pixels"),
         (lambda c: first_label(c)["box2d"].update(x1=float("nan")), "x1 of box2d is nan, not a coordinate"),
-        (lambda c: c[0]["labels"].insert(0, first_label(c)), "id 'a-00001' is in frame 0 already"),
+        (lambda c: c[0]["labels"].insert(0, first_label(c)), "id 'a-00001' is repeated in frame 0"),
     ],
 )
 def test_errors_name_frame_and_label(tmp_path: Path, change, message: str) -> None:
     write_bdd100k(tmp_path)
     file = edit(tmp_path, lambda content: change(content) and None)
-    place = 2 if "already" in message else 1
+    place = 2 if "repeated" in message else 1
     with pytest.raises(UserError, match=f"{file}: frame 0 of the list, label {place}: {message}"):
         read_dataset(tmp_path / "BDD100K")
 
@@ -142,10 +142,10 @@ def test_errors_name_frame_and_label(tmp_path: Path, change, message: str) -> No
         (lambda c: {"videos": []}, "expected a list of frames"),
         (lambda c: [1, 2], "frame 0 of the list: not an object with videoName, frameIndex and labels"),
         (lambda c: c[0].update(labels={"car": 1}), "frame 0 of the list: labels is not a list"),
-        (lambda c: [frame | {"name": 7} for frame in c], 'frame 0: needs "name", the file name of its image'),
-        (lambda c: [*c, c[0]], "frame 8 of the list: frameIndex 0 of video 'b1c66a42-0001' is there twice"),
+        (lambda c: [frame | {"name": 7} for frame in c], 'frame 0: has no "name", the file name of its image'),
+        (lambda c: [*c, c[0]], "frame 8 of the list: frameIndex 0 of video 'b1c66a42-0001' is repeated"),
         (lambda c: c[1].update(name=c[0]["name"]), "two frames have the image 'b1c66a42-0001-0000001.jpg'"),
-        (lambda c: [frame | {"name": "x" + frame["name"]} for frame in c], "none of its 8 images is there .*; copy"),
+        (lambda c: [frame | {"name": "x" + frame["name"]} for frame in c], "none of its 8 images exists .*; copy"),
     ],
 )
 def test_errors_of_a_file(tmp_path: Path, change, message: str) -> None:

@@ -1,6 +1,7 @@
 """COCO-style video JSON, with its several spellings."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from memotr.data.datasets import DatasetSpec, load_split
 from memotr.data.problems import Problems
 from memotr.errors import UserError
 from memotr.evaluation.ground_truth import load_ground_truth
+from memotr.evaluation.scoring import evaluate
 from tests.data.layouts import expected_of, found_in, write_coco_video, write_json, write_text
 
 
@@ -76,7 +78,7 @@ def test_names_of_files(tmp_path: Path) -> None:
     (tmp_path / "annotations" / "train.json").rename(tmp_path / "annotations" / "instances_train.json")
     with pytest.raises(
         UserError,
-        match=r"none of its 8 images is there .*clip0001/img_0.jpg, …\); copy them there, or, .*in dataset.yaml",
+        match=r"none of its 8 images exists .*clip0001/img_0.jpg, …\); copy them there, or, .*in dataset.yaml",
     ):
         load_split(DatasetSpec(tmp_path, "train"))
     write_text(tmp_path / "dataset.yaml", ["images: images/train"])
@@ -102,6 +104,71 @@ def test_text_ids_get_numbers(tmp_path: Path) -> None:
     first = scenes["train"]["clip0001"].boxes(0)
     assert sequence.boxes[0].ids.tolist() == list(range(len(first)))
     assert [box[1:] for box in found_in(sequence)[0]] == [box[1:] for box in first]
+
+
+@pytest.mark.parametrize("written", [float, str])
+def test_whole_numbers_however_they_are_written(tmp_path: Path, written: type) -> None:
+    """As 1.0, which pandas makes of a column with gaps, or as "1": in some places, so that they stay the same ids."""
+    scenes = write_coco_video(tmp_path)
+
+    def rewrite(content):
+        for key, name in (("videos", "id"), ("images", "frame_id"), ("annotations", "image_id"), ("categories", "id")):
+            for entry in content[key]:
+                entry[name] = written(entry[name])
+        for entry in content["annotations"][::2]:
+            entry.update(track_id=written(entry["track_id"])) if "track_id" in entry else None
+
+    edit(tmp_path, rewrite)
+    for sequence in load_split(DatasetSpec(tmp_path)):
+        assert found_in(sequence) == expected_of(scenes["train"][sequence.name])
+
+
+def test_ids_that_only_look_like_numbers(tmp_path: Path) -> None:
+    write_coco_video(tmp_path)
+
+    def rewrite(content):
+        for entry in content["annotations"]:
+            entry.update(track_id=("7", "07", "7.0", "7a")[entry["track_id"] - 1]) if "track_id" in entry else None
+
+    edit(tmp_path, rewrite)
+    for sequence in load_split(DatasetSpec(tmp_path)):
+        assert sequence.boxes[0].ids.tolist() == list(range(len(sequence.boxes[0])))
+
+
+def test_file_names_of_windows(tmp_path: Path) -> None:
+    scenes = write_coco_video(tmp_path)
+    edit(tmp_path, lambda c: [i.update(file_name=i["file_name"].replace("/", "\\")) for i in c["images"]] and None)
+    sequence = load_split(DatasetSpec(tmp_path))[0]
+    assert found_in(sequence) == expected_of(scenes["train"]["clip0001"])
+    assert sequence.frames[0] == tmp_path / "images" / "train" / "clip0001" / "img_0.jpg"
+
+
+def test_scores_need_no_images(tmp_path: Path) -> None:
+    scenes = write_coco_video(tmp_path)["val"]
+    shutil.rmtree(tmp_path / "images")
+    for name, scene in scenes.items():
+        rows = [
+            f"{frame + 1},{i},{x},{y},{w},{h},1,{label + 1},-1,-1"
+            for frame in range(scene.length)
+            for i, label, x, y, w, h in scene.boxes(frame)
+        ]
+        write_text(tmp_path / "results" / f"{name}.txt", rows[:-1])  # one is missed
+    for path in (tmp_path, tmp_path / "annotations", tmp_path / "annotations" / "val.json"):
+        split = None if path.suffix else "val"
+        found = evaluate(load_ground_truth(path, split=split), tmp_path / "results").pooled.combined
+        boxes = sum(len(scene.boxes(frame)) for scene in scenes.values() for frame in range(scene.length))
+        assert (found["CLR_TP"], found["CLR_FN"], found["CLR_FP"]) == (boxes - 2, 2, 0)
+
+
+@pytest.mark.parametrize(("step", "first", "noted"), [(1, 0, False), (1, 1, False), (5, 0, True), (1, 60, True)])
+def test_results_count_the_frames(tmp_path: Path, step: int, first: int, noted: bool) -> None:
+    """Whatever the numbers of the annotations are; a note says where they differ by more than their beginning."""
+    write_coco_video(tmp_path, videos=1)
+    edit(tmp_path, lambda c: [i.update(frame_id=first + step * i["frame_id"]) for i in c["images"]] and None, "val")
+    truth = load_ground_truth(tmp_path, split="val")
+    assert list(truth.sequences[0].frames) == list(range(1, 9))
+    numbers = f"numbered {first} to {first + 7 * step} in this file, and 1 to 8 in results, in the same order"
+    assert [note.rpartition("frames are ")[2] for note in truth.notes] == [numbers] * noted
 
 
 def test_ids_beyond_64_bits(tmp_path: Path) -> None:
@@ -138,31 +205,31 @@ def first(content):
         (lambda c: c.pop("videos"), "has no list 'videos'; a COCO file of single images has no tracks"),
         (lambda c: c.update(images={}), "has no list 'images'"),
         (lambda c: {"a": [c]}, "has no list 'videos', 'images', 'categories'; a COCO file of single images"),
-        (lambda c: [c], r"is a list of frames \(Scalabel\); BDD100K's are read as"),
-        (lambda c: {"frames": [{"name": "1.jpg"}]}, r"is a list of frames \(Scalabel\); BDD100K's are read as"),
+        (lambda c: [c], r"is a list of frames \(Scalabel\); BDD100K labels belong at"),
+        (lambda c: {"frames": [{"name": "1.jpg"}]}, r"is a list of frames \(Scalabel\); BDD100K labels belong at"),
         (lambda c: c["categories"][0].pop("id"), r'categories\[0\]: has no "id"'),
         (lambda c: c["images"][0].update(video_id=7), r"image \d+: video_id 7 is not in videos"),
-        (lambda c: c["images"][1].update(id=c["images"][0]["id"]), r"images\[1\]: another of the images has the id 17"),
-        (lambda c: c["videos"][1].update(id=1), r"videos\[1\]: another of the videos has the id 1, too"),
-        (lambda c: c["videos"][1].update(name="clip0001"), "video 2: another video is named 'clip0001', too"),
+        (lambda c: c["images"][1].update(id=c["images"][0]["id"]), r"images\[1\]: the id 17 is repeated in images"),
+        (lambda c: c["videos"][1].update(id=1), r"videos\[1\]: the id 1 is repeated in videos"),
+        (lambda c: c["videos"][1].update(name="clip0001"), "video 2: another video is also named 'clip0001'"),
         (
             lambda c: c["videos"][1].update(name="a/../b"),
-            "video 2: the video name '..' names no file",
+            "video 2: the video name '..' is not a file name",
         ),
-        (lambda c: c["videos"][1].update(name=""), "video 2: the video name '' names no file: rename it"),
+        (lambda c: c["videos"][1].update(name=""), "video 2: the video name '' is not a file name: rename it"),
         (lambda c: c["images"][0].pop("frame_id"), r"image \d+: needs file_name \(text\) and frame_id"),
-        (lambda c: c["images"][0].update(frame_id=0), r"image \d+: another image is frame 0 of video 2"),
+        (lambda c: c["images"][0].update(frame_id=0), r"image \d+: another image is also frame 0 of video 2"),
         (lambda c: first(c).update(image_id=999), r"annotations\[0\]: image_id 999 is not in images"),
         (lambda c: first(c).update(category_id=5), r"annotations\[0\]: category_id 5 is not in categories"),
         (lambda c: first(c).pop("track_id"), r"annotations\[0\]: has neither track_id nor instance_id"),
         (lambda c: first(c).update(bbox=[1, 2, 3]), r"annotations\[0\]: bbox is not four numbers"),
         (lambda c: first(c).update(bbox=[1, 2, 3, 10**400]), r"annotations\[0\]: bbox is not four numbers"),
         (lambda c: first(c).update(bbox=[1, float("nan"), 3, 4]), r"annotations\[0\]: a coordinate is NaN"),
-        (lambda c: first(c).update(track_id=-4), r"annotations\[0\]: id -4: is this a file of detections"),
-        (lambda c: c["annotations"].append(first(c)), r"annotations\[82\]: id 1 is in frame 0 already"),
+        (lambda c: first(c).update(track_id=-4), r"annotations\[0\]: id -4 is negative: is this a file of detections"),
+        (lambda c: c["annotations"].append(first(c)), r"annotations\[82\]: id 1 is repeated in frame 0"),
         (
             lambda c: c["annotations"].append(first(c)) or text_ids(c),
-            r"annotations\[82\]: id 't1' is in frame 0 already",
+            r"annotations\[82\]: id 't1' is repeated in frame 0",
         ),
         (
             lambda c: c["images"][1].update(file_name=c["images"][0]["file_name"]),
@@ -195,7 +262,7 @@ def test_missing_images(tmp_path: Path) -> None:
     )
     for file in folder.iterdir():
         file.unlink()
-    with pytest.raises(UserError, match=r"video clip0002: none of its 9 images is there"):
+    with pytest.raises(UserError, match=r"video clip0002: none of its 9 images exists"):
         load_split(DatasetSpec(tmp_path))
 
 

@@ -44,7 +44,7 @@ def test_boxes_may_reach_out(tmp_path: Path) -> None:
         ('{"ID": "273271,0001", "gtboxes": [', "not valid JSON: .* is the file cut short?"),
         ("[]", 'expected {"ID"'),
         ('{"ID": "273271,0001"}', 'expected {"ID"'),
-        ('{"ID": "273271,0001", "gtboxes": []}', "was annotated on an earlier line already"),
+        ('{"ID": "273271,0001", "gtboxes": []}', "is already annotated on an earlier line"),
         ('{"ID": "lost", "gtboxes": []}', "there is no image .*lost.jpg"),
         (
             '{"ID": "273271,0003", "gtboxes": [{"tag": "person", "fbox": [1, 2, 3]}]}',
@@ -61,6 +61,14 @@ def test_errors_with_line(tmp_path: Path, line: str, message: str) -> None:
     write_text(file, [lines[0], lines[1], line])
     with pytest.raises(UserError, match=f"{file}:3: .*{message}"):
         read_dataset(tmp_path / "CrowdHuman", "train")
+
+
+def test_a_byte_order_mark(tmp_path: Path) -> None:
+    write_crowdhuman(tmp_path)
+    before = [boxes_of(still) for still in read_dataset(tmp_path / "CrowdHuman", "train")]
+    file = tmp_path / "CrowdHuman" / "annotation_train.odgt"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert [boxes_of(still) for still in read_dataset(tmp_path / "CrowdHuman", "train")] == before
 
 
 def test_notes(tmp_path: Path) -> None:
@@ -83,11 +91,13 @@ def test_no_images(tmp_path: Path) -> None:
     write_crowdhuman(tmp_path)
     for file in (tmp_path / "CrowdHuman" / "images" / "val").iterdir():
         file.unlink()
-    with pytest.raises(UserError, match=r"images/val: no images here, which annotation_val.odgt is about"):
+    with pytest.raises(
+        UserError, match=r"images/val: no images in this folder; copy the images of annotation_val.odgt there"
+    ):
         read_dataset(tmp_path / "CrowdHuman", "val")
 
 
 def test_stills_have_no_halves(tmp_path: Path) -> None:
     write_crowdhuman(tmp_path)
-    with pytest.raises(UserError, match=r"val_half halves videos, and these are single images"):
+    with pytest.raises(UserError, match=r"val_half needs videos, but these are still images"):
         read_dataset(tmp_path / "CrowdHuman", "val_half")

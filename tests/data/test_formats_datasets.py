@@ -33,7 +33,7 @@ def test_settings_take_the_formats_that_are_read(tmp_path: Path) -> None:
     names = ["auto", *(reader.name for reader in FORMATS)]
     assert len(set(names)) == len(names)
     assert [SplitConfig(path="a", format=name).format for name in names] == names
-    with pytest.raises(UserError, match=f"'voc' is no format of data sets; there are {', '.join(names)}"):
+    with pytest.raises(UserError, match=f"'voc' is not a data set format; choose one of {', '.join(names)}"):
         load_split(DatasetSpec(tmp_path, format="voc"))
 
 
@@ -55,10 +55,10 @@ def test_every_layout_is_recognised(tmp_path: Path) -> None:
         "BDD100K": ("bdd100k", "train", "val"),
         "own": ("coco-video", "train", "val"),
     }
-    with pytest.raises(UserError, match=r"holds several data sets .*\(BDD100K, CrowdHuman, DanceTrack, .*; name one"):
+    with pytest.raises(UserError, match=r"contains data sets .*\(BDD100K, CrowdHuman, DanceTrack, .*; choose one"):
         recognise(tmp_path)
     assert recognise(tmp_path / "MOT17", "mot").format == "mot"
-    with pytest.raises(UserError, match=r"MOT17: is not in the format bdd100k but mot17$"):
+    with pytest.raises(UserError, match=r"MOT17: is not in the format bdd100k, but in mot17$"):
         recognise(tmp_path / "MOT17", "bdd100k")
 
 
@@ -90,7 +90,7 @@ def test_a_path_may_end_in_a_split(tmp_path: Path) -> None:
     (sequence,) = load_split(spec_at(root / "val" / "dancetrack0001"))
     assert sequence.name == "dancetrack0001"
     with pytest.raises(
-        UserError, match=r"DanceTrack/vla: no such folder, nor a split of the one above: .*no split 'vla'"
+        UserError, match=r"DanceTrack/vla: no such folder, and no such split of the folder above: .*no split 'vla'"
     ):
         spec_at(root / "vla")
 
@@ -109,7 +109,7 @@ def test_undivided_folders(tmp_path: Path) -> None:
         assert [s.name for s in load_split(DatasetSpec(tmp_path, split))] == ["a", "b", "c"]
     assert [len(s) for s in load_split(DatasetSpec(tmp_path, "train_half"))] == [3, 3, 3]
     assert [len(s) for s in load_split(DatasetSpec(tmp_path, "val_half"))] == [2, 2, 2]
-    with pytest.raises(UserError, match=r"no split 'val'; there is all, and train_half, val_half of train"):
+    with pytest.raises(UserError, match=r"no split 'val'; use one of all, or train_half or val_half of train"):
         load_split(DatasetSpec(tmp_path, "val"))
     write_text(tmp_path / "val_seqmap.txt", ["name", "c"])
     assert [s.name for s in load_split(DatasetSpec(tmp_path, "val"))] == ["c"]
@@ -187,7 +187,7 @@ def test_dataset_yaml(tmp_path: Path) -> None:
     assert spec_at(tmp_path / "val") == DatasetSpec(tmp_path, "val")
     for text, message in (
         ("clases: [a]", "dataset.yaml: clases: .*; keys are format, classes, splits, seqmaps, images"),
-        ("format: voc", "dataset.yaml: 'voc' is no format of data sets; there are auto, "),
+        ("format: voc", "dataset.yaml: 'voc' is not a data set format; choose one of auto, "),
         ("classes: [a", "dataset.yaml, line 2: not valid YAML"),
         ("- a", "dataset.yaml: settings: "),
     ):
@@ -198,10 +198,10 @@ def test_dataset_yaml(tmp_path: Path) -> None:
 
 def test_choices_that_mean_nothing_are_refused(tmp_path: Path) -> None:
     write_crowdhuman(tmp_path)
-    with pytest.raises(UserError, match=r"detector has no meaning for the format crowdhuman"):
+    with pytest.raises(UserError, match=r"the format crowdhuman does not support 'detector'"):
         load_split(DatasetSpec(tmp_path / "CrowdHuman", detector="SDP"))
-    with pytest.raises(UserError, match=r"classes has no meaning for the format crowdhuman"):
+    with pytest.raises(UserError, match=r"the format crowdhuman does not support 'classes'"):
         load_split(DatasetSpec(tmp_path / "CrowdHuman", classes=("head",)))
     write_text(tmp_path / "CrowdHuman" / "dataset.yaml", ["classes: [head]"])
-    with pytest.raises(UserError, match=r"classes has no meaning for the format crowdhuman"):
+    with pytest.raises(UserError, match=r"the format crowdhuman does not support 'classes'"):
         load_split(DatasetSpec(tmp_path / "CrowdHuman"))

@@ -38,9 +38,7 @@ def test_as_written(tmp_path: Path) -> None:
 def test_only_on_request(tmp_path: Path) -> None:
     write_generated(tmp_path)
     (tmp_path / "CrowdHuman" / "annotation_val.odgt").unlink()
-    with pytest.raises(
-        UserError, match=r"text of the published scripts\) but no ground truth; the format 'generated' reads it"
-    ):
+    with pytest.raises(UserError, match=r"text of the authors' scripts\); to read it, set the format to 'generated'"):
         load_split(DatasetSpec(tmp_path / "CrowdHuman"))
 
 
@@ -68,7 +66,7 @@ def test_scripts_that_ran_twice(tmp_path: Path) -> None:
     write_generated(tmp_path)
     file = tmp_path / "MOT17" / "gts" / "train" / "MOT17-0001-SDP" / "img1" / "000001.txt"
     file.write_text(file.read_text() * 2)
-    with pytest.raises(UserError, match=f"{file}:5: id 1 is in frame 0 already"):
+    with pytest.raises(UserError, match=f"{file}:5: id 1 is repeated in frame 0"):
         read(tmp_path / "MOT17")
 
 
@@ -77,7 +75,9 @@ def test_scripts_that_wrote_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "MOT17" / "gts" / "train" / "MOT17-0001-SDP" / "img1"
     for file in folder.iterdir():
         file.unlink()
-    with pytest.raises(UserError, match=f"{folder}: no text files here: the script that makes them wrote nothing"):
+    with pytest.raises(
+        UserError, match=f"{folder}: no text files in this folder: run the script that generates them again"
+    ):
         read(tmp_path / "MOT17")
 
 
@@ -91,5 +91,5 @@ def test_frames_without_text_and_text_without_frames(tmp_path: Path) -> None:
     assert found_in(sequences[0]) == [truth[0], [], *truth[2:4], *truth[5:]]
     assert "1 text files have no image (000005.txt, …)" in str(problems.notes[0])
     (tmp_path / "CrowdHuman" / "images" / "train" / "273271,0002.jpg").unlink()
-    with pytest.raises(UserError, match=r"273271,0002.txt: there is no image of this name in .*images/train"):
+    with pytest.raises(UserError, match=r"273271,0002.txt: no image of this name in .*images/train"):
         read(tmp_path / "CrowdHuman")

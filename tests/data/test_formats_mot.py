@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from memotr.data.datasets import DatasetSpec, load_split
-from memotr.data.formats.mot_layout import one_copy_each
+from memotr.data.formats.mot_layout import choose_copies
 from memotr.data.formats.mot_text import read_truth
 from memotr.data.problems import Problems
 from memotr.data.sequences import Sequence
@@ -85,8 +85,8 @@ def test_mot17_one_copy_marked_pedestrians_only(tmp_path: Path) -> None:
 
 def test_copies_of_a_video() -> None:
     names = ["MOT17-02-DPM", "MOT17-02-FRCNN", "MOT17-04-DPM", "other"]
-    assert one_copy_each(names) == ["MOT17-02-FRCNN", "MOT17-04-DPM", "other"]
-    assert one_copy_each(names, "DPM") == ["MOT17-02-DPM", "MOT17-04-DPM", "other"]
+    assert choose_copies(names) == ["MOT17-02-FRCNN", "MOT17-04-DPM", "other"]
+    assert choose_copies(names, "DPM") == ["MOT17-02-DPM", "MOT17-04-DPM", "other"]
 
 
 def test_mot17_cuts_to_whole_pixels(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_images_from_0_ground_truth_from_1(tmp_path: Path) -> None:
     sequence, problems = one(tmp_path)
     assert found_in(sequence) == expected_of(scene)
     assert sequence.first_frame == 0
-    assert "from 1, images from 0, in the whole split: frame 1 is image 0" in str(problems.notes[0])
+    assert "from 1 and images from 0: frame 1 is image 0" in str(problems.notes[0])
 
 
 @pytest.mark.parametrize("truth", [0, 1])
@@ -178,14 +178,16 @@ def test_fewer_images_than_ground_truth(tmp_path: Path) -> None:
     assert found_in(sequence) == [scene.boxes(k) for k in left]
     notes = " ".join(map(str, problems.notes))
     lost = sum(len(scene.boxes(k)) for k in (3, 7, 8))
-    assert f"{lost} boxes are of frames without an image (frames 4 to 9)" in notes
+    assert f"{lost} boxes are in frames without an image (frames 4 to 9)" in notes
     assert "seqLength=9, but there are 6 images" in notes
-    assert "images missing between the others, which count as neighbours: 1" in notes
+    assert "images missing between others: 1;" in notes
 
 
 def test_no_image_of_any_frame(tmp_path: Path) -> None:
     file = tall_orders(tmp_path, "101,1,1,1,20,20")
-    with pytest.raises(UserError, match=r"frames 101 to 101, none of which is an image \(000001.jpg to 000003.jpg\)"):
+    with pytest.raises(
+        UserError, match=r"frames 101 to 101, none of which has an image \(000001.jpg to 000003.jpg\): give both"
+    ):
         one(tmp_path)
     assert file.is_file()
 
@@ -197,9 +199,9 @@ def test_seqinfo_is_optional_and_corrected(tmp_path: Path) -> None:
     sequence, problems = one(tmp_path)
     assert sequence.size == (96, 160)
     assert "frameRate=x is not a number" in str(problems.notes[0])
-    assert "says 1920×1080, images are 160×96" in str(problems.notes[1])
+    assert "has size 1920×1080, but images are 160×96" in str(problems.notes[1])
     write_text(tmp_path / "a" / "seqinfo.ini", ["frameRate=3"])
-    assert "cannot be understood" in str(one(tmp_path)[1].notes[0])
+    assert "cannot be parsed" in str(one(tmp_path)[1].notes[0])
 
 
 @pytest.mark.parametrize("columns", range(6, 11))
@@ -227,8 +229,8 @@ GOOD = "1,1,10,10,20,20,1,1,1"
     [
         ("1,2,10,10,20", r"found 5 values; expected frame, id, left, top, width, height\["),
         ("1;2;10;10;20;20", "'1;2;10;10;20;20' is not a number; columns are frame, id, left"),
-        ("1 2 10 10 20 20", "found 6 values, line 1 has 9"),
-        ("1,2,10,10,20,20", "found 6 values, line 1 has 9"),
+        ("1 2 10 10 20 20", "found 6 values, but line 1 has 9"),
+        ("1,2,10,10,20,20", "found 6 values, but line 1 has 9"),
         ("1,2,10,ten,20,20,1,1,1", "'ten' is not a number"),
         ("1,2,10,,20,20,1,1,1", "'' is not a number"),
         ("frame,id,left,top,width,height,mark,class,visibility", "'frame' is not a number"),
@@ -239,8 +241,8 @@ GOOD = "1,1,10,10,20,20,1,1,1"
         ("1,2,10,10,20,20,1,nan,1", r"class nan \(column 8\) is not a whole number"),
         ("1,2,10,10,20,20,1,inf,1", r"class inf \(column 8\) is not a whole number"),
         ("1,2,10,10,20,20,nan,1,1", r"mark nan \(column 7\) is not a number"),
-        ("1,-1,10,10,20,20,1,1,1", "id -1: is this a file of detections"),
-        (GOOD, "id 1 is in frame 1 already"),
+        ("1,-1,10,10,20,20,1,1,1", "id -1 is negative: is this a file of detections"),
+        (GOOD, "id 1 is repeated in frame 1"),
     ],
 )
 def test_every_error_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
@@ -251,7 +253,7 @@ def test_every_error_with_file_and_line(tmp_path: Path, line: str, message: str)
 
 def test_errors_are_counted_and_merged(tmp_path: Path) -> None:
     file = tall_orders(tmp_path, GOOD, GOOD, GOOD, "3,3,nan,0,5,5,1,1,1")
-    with pytest.raises(UserError, match=rf"{file}:4: .*\(and 2 more: memotr data check {tmp_path} lists them\)"):
+    with pytest.raises(UserError, match=rf"{file}:4: .*\(and 2 more; memotr data check {tmp_path} lists all\)"):
         read(tmp_path)
     problems = Problems()
     for line in (3, 4, 5, 9):
@@ -289,22 +291,24 @@ def test_boxes_without_area_are_left_out(tmp_path: Path, box: str) -> None:
 
 def test_no_box_at_all(tmp_path: Path) -> None:
     tall_orders(tmp_path)
-    with pytest.raises(UserError, match=r"not one box in 1 sequences"):
+    with pytest.raises(UserError, match=r"no boxes in any of its 1 sequences"):
         read(tmp_path)
 
 
 def test_missing_files(tmp_path: Path) -> None:
     write_sequence(tmp_path / "whole", Scene(length=2))
     write_sequence(tmp_path / "part", Scene(length=2), ground_truth=False)
-    with pytest.raises(UserError, match=r"no gt/gt.txt for 1 of 2 sequences \(part\); copy them, or name the others"):
+    with pytest.raises(
+        UserError, match=r"no gt/gt.txt for 1 of 2 sequences \(part\); copy these files, or select the other sequences"
+    ):
         read(tmp_path)
     write_sequence(tmp_path / "part", Scene(length=2))
     for file in (tmp_path / "part" / "img1").iterdir():
         file.unlink()
-    with pytest.raises(UserError, match=r"part/img1: no images here"):
+    with pytest.raises(UserError, match=r"part/img1: no images in this folder"):
         read(tmp_path)
     (tmp_path / "part" / "img1").rmdir()
-    with pytest.raises(UserError, match=r"part/img1: no images here"):
+    with pytest.raises(UserError, match=r"part/img1: no images in this folder"):
         read(tmp_path)
 
 
@@ -317,7 +321,7 @@ def test_folders_that_are_no_sequences(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"/b: the folder is empty"):
         read(tmp_path)
     write_image(tmp_path / "b" / "1.jpg", Scene().image(0))
-    with pytest.raises(UserError, match=r"/b: images lie in the sequence's own folder"):
+    with pytest.raises(UserError, match=r"/b: has images outside img1"):
         read(tmp_path)
 
 
@@ -358,7 +362,7 @@ def test_own_classes_by_dataset_yaml(tmp_path: Path) -> None:
     assert {i for frame in found_in(sequence) for i, *_ in frame} == {2, 3}  # class 1 is left out
     write_text(tmp_path / "dataset.yaml", ['classes: {"1": person, 2: dog, "3": cat}'])
     assert found_in(one(tmp_path)[0]) == expected_of(Scene(length=3, classes=3))
-    for text, message in (("{one: person}", "'one' is not a number"), ('{"1": a, 1: b}', r"1 is there twice \(a, b\)")):
+    for text, message in (("{one: person}", "'one' is not a number"), ('{"1": a, 1: b}', r"1 is repeated \(a, b\)")):
         write_text(tmp_path / "dataset.yaml", [f"classes: {text}"])
         with pytest.raises(UserError, match=f"dataset.yaml: classes: {message}"):
             one(tmp_path)
@@ -366,9 +370,7 @@ def test_own_classes_by_dataset_yaml(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gt.txt:\d+: class 3 has no name; the classes are person, dog"):
         one(tmp_path)
     write_text(tmp_path / "a" / "gt" / "gt.txt", ["1,1,10,10,20,20"])
-    with pytest.raises(
-        UserError, match=r"gt.txt:1: no class \(column 8\), which is needed; the classes are person, dog"
-    ):
+    with pytest.raises(UserError, match=r"gt.txt:1: the class \(column 8\) is missing; the classes are person, dog"):
         one(tmp_path)
 
 
@@ -376,7 +378,7 @@ def test_what_helps_against_classes_that_a_benchmark_has_not(tmp_path: Path) -> 
     """Training takes the names in dataset.yaml instead of the benchmark's, scoring the rules that are asked for."""
     tall_orders(tmp_path, "1,1,10,10,20,20,1,1,1", "1,2,10,10,20,20,1,14,1")
     (tmp_path / "seq").rename(tmp_path / "MOT20-01")
-    message = r"gt.txt:2: class 14 is none of the benchmark's \(1 to 13\); for other data, name the classes in .*"
+    message = r"gt.txt:2: class 14 is not a class of the benchmark \(1 to 13\); for other data, name the classes in .*"
     for refused in (lambda: one(tmp_path), lambda: load_ground_truth(tmp_path)):
         with pytest.raises(UserError, match=message):
             refused()

@@ -60,18 +60,44 @@ def test_what_is_scored(tmp_path: Path) -> None:
     assert sequence.regions.frames.tolist() == [0, 0, 1]
     found = [row for row in ROWS if row.split(",")[1] in "12"]
     in_region, beside = "1,7,5,5,20,30,0.9,1,-1,-1", "1,8,60,60,20,30,0.9,1,-1,-1"
-    for extra, false in (([], 0), ([in_region], 0), ([in_region, beside], 1)):
+    for image in (folder / "sequences" / "uav01").iterdir():  # scores need none
+        image.unlink()
+    bicycle = "1,9,60,60,20,30,0.9,3,-1,-1"  # as the challenge leaves it out
+    for extra, false in (([], 0), ([in_region], 0), ([in_region, beside], 1), ([bicycle], 0)):
         write_text(tmp_path / "results" / "uav01.txt", found + extra)
-        combined = evaluate(load_ground_truth(folder), tmp_path / "results").combined
-        assert (combined["CLR_TP"], combined["CLR_FN"], combined["CLR_FP"]) == (4, 0, false)
+        scores = evaluate(load_ground_truth(folder), tmp_path / "results")
+        counts = [scores.combined[name] for name in ("CLR_TP", "CLR_FN", "CLR_FP")]
+        assert counts == [4, 0, false]
+        left_out = "1 boxes of classes that the benchmark does not score: left out"
+        assert scores.notes == ((left_out,) if bicycle in extra else ())
+    write_text(tmp_path / "results" / "uav01.txt", ["1,9,60,60,20,30,0.9,0,-1,-1"])  # classes counted from 0
+    with pytest.raises(UserError, match=r"uav01.txt:1: class 0 \(column 8\) is not a class of the ground truth"):
+        evaluate(load_ground_truth(folder), tmp_path / "results")
+
+
+def test_the_same_rows_in_a_gt_txt(tmp_path: Path) -> None:
+    """They are recognised by their columns, and scored alike: here with cars that are called pedestrians."""
+    write_text(tmp_path / "mot" / "uav01" / "gt" / "gt.txt", ROWS)
+    found = [row.replace(",4,0,0", ",1,0,0") for row in ROWS if row.split(",")[1] in "12"]
+    write_text(tmp_path / "results" / "uav01.txt", found)
+    theirs = evaluate(load_ground_truth(write(tmp_path)), tmp_path / "results")
+    scores = evaluate(load_ground_truth(tmp_path / "mot"), tmp_path / "results")
+    ours = {
+        name: (of.combined["CLR_TP"], of.combined["CLR_FP"], of.combined["HOTA"]) for name, of in scores.classes.items()
+    }
+    assert ours["pedestrian"] == (2, 2, pytest.approx(0.5**0.5))
+    assert ours["car"] == (0, 0, 0)
+    assert scores.combined == theirs.combined
+    assert len(scores.notes) == 1
+    assert "columns 7 to 10 are those of VisDrone" in scores.notes[0]
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("1,1,0,0,9,9,1,12,0,0", r"uav01\.txt:1: class 12 is none of the benchmark's \(0 to 11\)"),
+        ("1,1,0,0,9,9,1,12,0,0", r"uav01\.txt:1: class 12 is not a class of the benchmark \(0 to 11\)"),
         ("1,1,0,0,9,9,1,1.5,0,0", r"uav01\.txt:1: category 1\.5 \(column 8\) is not a whole number"),
-        ("1,1,0,0,9,9,1", r"uav01\.txt:1: found 7 columns; VisDrone's annotations have 10"),
+        ("1,1,0,0,9,9,1", r"uav01\.txt:1: found 7 columns; VisDrone annotations have 10"),
     ],
 )
 def test_what_is_wrong(tmp_path: Path, row: str, message: str) -> None:

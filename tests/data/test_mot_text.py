@@ -32,7 +32,7 @@ def test_rows_are_read_in_their_order(tmp_path: Path) -> None:
         assert table.categories.tolist() == [-1, -1]
         assert np.isnan(table.visibility).all()
         assert not table.regions.any()
-        assert [table.origin.of(row) for row in range(2)] == [(path, 1), (path, 2)]
+        assert [table.origin.locate(row) for row in range(2)] == [(path, 1), (path, 2)]
     assert read_values(path, Problems(stop=True)).column(10) is None
 
 
@@ -41,7 +41,7 @@ def test_marks_classes_and_visibility(tmp_path: Path) -> None:
     nine = read_truth(write(tmp_path, "1,1,0,0,5,5,0,3,0.25\n"), Problems(stop=True))
     assert (nine.marks.tolist(), nine.categories.tolist(), nine.visibility.tolist()) == ([0], [3], [0.25])
     assert not nine.marked.any()
-    ten = read_truth(write(tmp_path, "1,1,0,0,5,5,1,3,0.25,7\n"), Problems(stop=True))
+    ten = read_truth(write(tmp_path, "1,1,0,0,5,5,1,3.5,0.25,7\n"), Problems(stop=True))
     assert (ten.categories.tolist(), np.isnan(ten.visibility).tolist()) == ([-1], [True])
     six = read_truth(write(tmp_path, "1,1,0,0,5,5\n"), Problems(stop=True))
     assert np.isnan(six.marks).all()
@@ -72,27 +72,27 @@ def test_empty_files_have_no_rows(tmp_path: Path, text: str) -> None:
     for read in (read_truth, read_results, read_values):
         problems = Problems()
         assert len(read(path, problems)) == 0
-        assert [str(note) for note in problems.notes] == [f"{path}: no rows: every frame counts as one without objects"]
+        assert [str(note) for note in problems.notes] == [f"{path}: no rows: no frame has an object"]
         assert not problems.errors
 
 
 BAD = {
     "1,1,0,0,5,5,1\n\n2,1,0,0,5\n": "3: found 5 values; expected frame, id, left, top, width, height",
-    "1,1,0,0,5,5,1\n\n2,1,0,0,5,5\n": "3: found 6 values, line 1 has 7",
-    "1,1,0,0,5,5,1\n2,1,0,0,5,5,1,1\n": "2: found 8 values, line 1 has 7",
+    "1,1,0,0,5,5,1\n\n2,1,0,0,5,5\n": "3: found 6 values, but line 1 has 7",
+    "1,1,0,0,5,5,1\n2,1,0,0,5,5,1,1\n": "2: found 8 values, but line 1 has 7",
     "1,1,0,0,5\n": "1: found 5 values; expected frame, id, left, top, width, height",
     "1,1,0,0,5,5\n2,x,0,0,5,5\n": "2: 'x' is not a number; columns are frame, id",
     "frame,id,x,y,w,h\n1,1,0,0,5,5\n": "1: 'frame' is not a number",
     "1,1,,0,5,5\n": "1: '' is not a number",
-    "1,1,0,0,5,5\n\n\n2,1,0,nan,5,5\n": "4: a coordinate is NaN, infinite or beyond any image; boxes are in pixels",
+    "1,1,0,0,5,5\n\n\n2,1,0,nan,5,5\n": "4: a coordinate is NaN, infinite or beyond ±1e9; boxes must be in pixels",
     "1,1,0,0,inf,5\n": "1: a coordinate is NaN, infinite",
-    "1,1,0,0,5,-1e12\n": "1: a coordinate is NaN, infinite or beyond any image",
+    "1,1,0,0,5,-1e12\n": "1: a coordinate is NaN, infinite or beyond ±1e9",
     "1,1,0,0,5,5\n1.5,1,0,0,5,5\n": "2: frame 1.5 is not a whole number",
     "nan,1,0,0,5,5\n": "1: frame nan is not a whole number",
     "1,1.25,0,0,5,5\n": "1: id 1.25 is not a whole number",
     "1,1e30,0,0,5,5\n": "1: id 1e+30 is not a whole number",
-    "1,-1,0,0,5,5\n": "1: id -1: is this a file of detections?",
-    "1,4,0,0,5,5\n2,4,0,0,5,5\n1,4,9,9,5,5\n2,4,0,0,5,5\n": "3: id 4 is in frame 1 already",
+    "1,-1,0,0,5,5\n": "1: id -1 is negative: is this a file of detections?",
+    "1,4,0,0,5,5\n2,4,0,0,5,5\n1,4,9,9,5,5\n2,4,0,0,5,5\n": "3: id 4 is repeated in frame 1",
 }
 
 
@@ -118,7 +118,7 @@ def test_negative_ids_of_rows_that_do_not_count(tmp_path: Path) -> None:
     """In ground truth the mark says so; in results every row counts, whatever its score."""
     path = write(tmp_path, "1,-1,0,0,5,5,0\n1,-1,9,9,5,5,0\n")
     assert len(read_truth(path, Problems(stop=True))) == 2
-    with pytest.raises(UserError, match=r"a.txt:1: id -1: is this a file of detections"):
+    with pytest.raises(UserError, match=r"a.txt:1: id -1 is negative: is this a file of detections"):
         read_results(path, Problems(stop=True))
 
 

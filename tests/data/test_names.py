@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from memotr.data.datasets import DatasetSpec, load_split
+from memotr.documents import read_json
 from memotr.errors import UserError
 from memotr.evaluation.ground_truth import load_ground_truth
 from memotr.io.bdd import BddSink
 from memotr.io.jsonl import JsonLinesSink
 from memotr.io.seqinfo import read_seqinfo
 from memotr.io.sources import open_source
+from memotr.terminal import printable
 from memotr.tracks import Tracks
 from tests.data import layouts
 from tests.data.layouts import Scene, write_json, write_sequence
@@ -74,7 +76,7 @@ def test_image_names_of_coco_video(tmp_path: Path, name: str) -> None:
     content = json.loads(file.read_text())
     content["images"][0]["file_name"] = name
     write_json(file, content)
-    reason = "a NUL or an unpaired surrogate" if "\0" in name else "leads out of the folder of the images"
+    reason = "a NUL or an unpaired surrogate" if "\0" in name else "leads out of the image folder"
     assert reason in refused(lambda: load_split(DatasetSpec(tmp_path, "val")))
 
 
@@ -111,7 +113,7 @@ def refused(read: Callable[[], object]) -> str:
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file systems that take any byte but / and 0")
 def test_image_names_that_are_not_utf8(tmp_path: Path) -> None:
-    """They are tracked, and results name them so that they are found again."""
+    """They are tracked, and results name them as messages do, in JSON that every reader takes."""
     write_sequence(tmp_path / "a", Scene(length=1))
     image = tmp_path / "a" / "img1" / "000001.jpg"
     image = image.rename(image.with_name(os.fsdecode(b"caf\xe9-1.jpg")))
@@ -123,6 +125,6 @@ def test_image_names_that_are_not_utf8(tmp_path: Path) -> None:
         with open_source(tmp_path / "a") as source, sink:
             for frame in source:
                 sink.write(frame, tracks)
-        content = json.loads((tmp_path / f"a.{kind}").read_text(encoding="utf-8"))
+        content = read_json(tmp_path / f"a.{kind}")
         name = content["file"] if kind == "jsonl" else content[0]["name"]
-        assert (tmp_path / "a" / "img1" / name) == image
+        assert name == printable(image.name) == r"caf\xe9-1.jpg"

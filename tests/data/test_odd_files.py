@@ -147,7 +147,7 @@ def shown(sequences: list[list[Row]], letters: bool, digits: int) -> str:
 ONE = "1,1,10,10,20,20,1,1,1\n"
 PERSON, OBJECT = "0 1 person", "0 1 object"  # what training and scoring make of it
 TWO_PERSONS, TWO_OBJECTS = "0 1 person; 1 1 person", "0 1 object; 1 1 object"
-NAME_THEM = "classes have numbers only"
+NAME_THEM = "classes have no names, only numbers"
 
 LAYOUT = [
     Case("9 columns", ONE + "2,1,10,10,20,20,1,1,0.5\n", TWO_PERSONS, TWO_OBJECTS),
@@ -167,6 +167,37 @@ LAYOUT = [
         "1,1,10,10,20,20,1,4.5,-5.5,0,7,8\n",
         PERSON,
         OBJECT,
+    ),
+    Case(
+        "10 columns, the eighth with a class",
+        "1,1,10,10,20,20,1,2,-1,-1\n2,1,10,10,20,20,1,2,-1,-1\n1,2,10,10,20,20,1,1,-1,-1\n1,3,10,10,20,20,0,0,0,0\n",
+        "0 1 dog; 0 2 cat; 1 1 dog",
+        "0 1 dog; 0 2 cat; 0 3 cat ignored; 1 1 dog",
+        note="column 8 of 10 has positive whole numbers: used as classes",
+        classes="[cat, dog]",
+    ),
+    Case(
+        "10 columns of MOT15 with whole coordinates, which change",
+        "1,1,10,10,20,20,1,4,5,0\n2,1,10,10,20,20,1,6,5,0\n",
+        TWO_PERSONS,
+        TWO_OBJECTS,
+    ),
+    Case(
+        "VisDrone's columns",
+        "1,0,0,0,9,9,0,0,0,0\n1,0,9,9,9,9,0,0,0,0\n1,1,10,10,20,20,1,1,0,0\n1,2,10,10,20,20,1,4,1,2\n"
+        "1,3,10,10,20,20,1,3,0,0\n1,4,0,0,5,5,1,11,0,0\n2,1,10,10,20,20,1,1,0,0\n",
+        "0 1 pedestrian; 0 2 car; 1 1 pedestrian",
+        "0 1 pedestrian; 0 2 car; 0 3 pedestrian ignored; 1 1 pedestrian; "
+        "0 0 - 0,0,9,9 region; 0 0 - 9,9,18,18 region; 0 4 - 0,0,5,5 region",
+        note="columns 7 to 10 are those of VisDrone",
+    ),
+    Case(
+        "VisDrone's columns, classes named",
+        "1,0,0,0,9,9,0,0,0,0\n1,0,9,9,9,9,0,0,0,0\n1,1,10,10,20,20,1,1,0,0\n1,3,10,10,20,20,1,3,0,0\n",
+        "0 1 person; 0 3 bicycle",
+        "0 1 person; 0 3 bicycle; 0 0 - 0,0,9,9 region; 0 0 - 9,9,18,18 region",
+        note="columns 7 to 10 are those of VisDrone",
+        classes="{1: person, 3: bicycle}",
     ),
     refused("5 columns", "1,1,10,10,20\n", "columns|values", 1),
     refused("lines with fewer columns than the first", ONE + "2,1,10,10,20,20\n", "6 (columns|values)", 2),
@@ -197,8 +228,8 @@ LAYOUT = [
         TWO_OBJECTS,
     ),
     refused("an empty cell", ONE + "2,1,10,,20,20,1,1,1\n", "'' is not a number", 2),
-    Case("an empty file", "", Refused("not one box"), ""),
-    Case("blank lines only", "\n  \n", Refused("not one box"), ""),
+    Case("an empty file", "", Refused("no boxes in any of its 1 sequences"), ""),
+    Case("blank lines only", "\n  \n", Refused("no boxes in any of its 1 sequences"), ""),
     Case("an empty file beside another", {"a": "", "b": ONE}, f" | {PERSON}", f" | {OBJECT}", note="no rows"),
     Case("blank lines", "\n" + ONE + "\n \t\n2" + ONE[1:] + "\n", TWO_PERSONS, TWO_OBJECTS),
     refused("line numbers behind blank lines", "\n" + ONE + "\n \n2,1.5" + ONE[3:], "1.5 is not", 5),
@@ -220,6 +251,14 @@ MARKS_AND_CLASSES = [
         "".join(f"1,{k},10,10,20,20,{mark},1,1\n" for k, mark in enumerate(MARKS)),
         "0 3 person; 0 4 person; 0 5 person; 0 6 person",
         "0 0 object ignored; 0 1 object ignored; 0 2 object ignored; 0 3 object; 0 4 object; 0 5 object; 0 6 object",
+        note="3 of 7 rows do not count",
+    ),
+    Case(
+        "no mark counts",
+        {"a": ONE, "b": "1,1,60,20,59.7,63.8,0.6082,-1,-1,-1\n1,2,60,20,59.7,63.8,0,-1,-1,-1\n"},
+        f"{PERSON} | ",
+        f"{OBJECT} | 0 1 object 60,20,119.7,83.8 ignored; 0 2 object 60,20,119.7,83.8 ignored",
+        note="2 of 2 rows do not count",
     ),
     refused("a mark that is NaN", ONE + "2,1,10,10,20,20,nan,1,1\n", r"mark.*column 7.*not a number", 2),
     refused("a mark that is infinite", ONE + "2,1,10,10,20,20,inf,1,1\n", r"mark.*column 7.*not a number", 2),
@@ -391,13 +430,13 @@ IDS_AND_FRAMES = [
         2,
         classes="{1: cat}",
     ),
-    Case("frames from 0", "0" + ONE[1:] + ONE, TWO_PERSONS, TWO_OBJECTS, note="from 0, images from 1"),
+    Case("frames from 0", "0" + ONE[1:] + ONE, TWO_PERSONS, TWO_OBJECTS, note="from 0 and images from 1"),
     Case(
         "frames from 0 in another sequence",
         {"a": ONE, "b": "0" + ONE[1:]},
         "1 1 person | 0 1 person",
         "1 1 object | 0 1 object",
-        note="from 0, images from 1",
+        note="from 0 and images from 1",
     ),
     refused("a fractional frame", ONE + "1.5" + ONE[1:], "1.5 is not", 2),
     refused("a frame that is NaN", ONE + "nan" + ONE[1:], "nan is not", 2),
@@ -657,6 +696,19 @@ COCO_VIDEO = [
         f"{CAR}; 0 b car region",
     ),
     Case(
+        "coco: iscrowd as text",
+        coco(annotation(iscrowd="0"), annotation(track_id=2, iscrowd="1")),
+        CAR,
+        f"{CAR}; 0 b car region",
+    ),
+    Case(
+        "coco: ignore, which pycocotools does not use",
+        coco(annotation(ignore=0), annotation(track_id=2, ignore=1), annotation(track_id=3, ignore=1, iscrowd=1)),
+        f"{CAR}; 0 b car",
+        f"{CAR}; 0 b car; 0 c car region",
+        note="1 annotations have 'ignore'",
+    ),
+    Case(
         "coco: iscrowd without a track",
         coco(annotation(), annotation(track_id=None, iscrowd=1)),
         CAR,
@@ -682,7 +734,7 @@ COCO_VIDEO = [
         f"{CAR}; 0 b car 64,10,84,30",
         note=OUTSIDE,
     ),
-    refused("coco: a track twice in a frame", coco(annotation(), annotation()), "twice|already", r"annotations\[1\]"),
+    refused("coco: a track twice in a frame", coco(annotation(), annotation()), "repeated", r"annotations\[1\]"),
     refused("coco: no track", coco(annotation(), annotation(track_id=None)), "track_id", r"annotations\[1\]"),
     Case("coco: instance_id", coco(annotation(track_id=None, instance_id=4)), CAR, CAR),
     Case(

@@ -1,9 +1,12 @@
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from memotr.data.preprocess import MEAN, STD, preprocess, preprocess_on, target_size
+from memotr.data.preprocess import MEAN, STD, _resize, preprocess, preprocess_on, target_size
 
 
 @pytest.mark.parametrize(
@@ -32,12 +35,29 @@ def test_pixels_are_normalised_rgb():
     torch.testing.assert_close(pixels, torch.from_numpy(expected).permute(2, 0, 1).float(), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("size", [(40, 60), (41, 67), (100, 60)], ids=["as it is", "larger", "smaller"])
-def test_a_device_gives_pixels_less_than_a_step_away(size):
-    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8), (5, 5), 0)
-    exact = preprocess(image, 40, 100)
-    found = preprocess_on(torch.device("cpu"), image, 40, 100)
-    assert found.shape == exact.shape
-    steps = (found - exact).abs() * 255 * torch.tensor(STD)[:, None, None]
-    assert steps.max() < 1.01
-    assert steps.mean() < 0.2
+def frame_and_sides() -> Iterator[tuple[NDArray[np.uint8], int, int]]:
+    """Yield noise to resize up and down, from and to odd and even sides, and sides of a pixel."""
+    random = np.random.default_rng(0)
+    chosen = [(40, 60, 40, 60), (80, 120, 40, 60), (81, 120, 40, 60), (40, 60, 80, 120), (1, 1, 40, 60)]
+    chosen += [(1, 77, 40, 100), (77, 1, 40, 100), (50, 70, 1, 100), (540, 960, 400, 768), (270, 480, 400, 768)]
+    for height, width, short, long in [*chosen, *random.integers(1, 150, (120, 4)).tolist()]:
+        yield random.integers(0, 256, (height, width, 3), dtype=np.uint8), short, long
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def test_a_device_gives_the_same_pixels_in_every_bit(device):
+    for image, short, long in frame_and_sides():
+        wanted, found = preprocess(image, short, long), preprocess_on(torch.device(device), image, short, long)
+        assert found.device.type == device
+        assert torch.equal(found.cpu(), wanted), (image.shape, short, long)
+
+
+def test_resizing_in_integers_equals_opencvs():
+    """Free of the kept aspect ratio: each side for itself up, down, halved, to a pixel."""
+    random = np.random.default_rng(1)
+    sizes = random.integers(1, 120, (150, 4)).tolist()
+    sizes += [(2 * h, 2 * w, h, w) for h, w, _, _ in sizes[:10]] + [(2 * h, w, h, w) for h, w, _, _ in sizes[:10]]
+    for height, width, new_height, new_width in sizes:
+        image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        found = _resize(torch.from_numpy(image), (new_height, new_width))
+        assert np.array_equal(found.numpy(), cv2.resize(image, (new_width, new_height))), (image.shape, found.shape)

@@ -76,7 +76,7 @@ def test_what_is_read(tmp_path: Path) -> None:
     assert video.image_names == ("b1c6-0000001.jpg", "b1c6-0000002.jpg", "b1c6-0000003.jpg")
     assert video.table.frames.tolist() == [2, 0, 0]  # in the order of the file
     assert [video.categories[c] for c in video.table.categories.tolist()] == ["truck", "motorcycle", "truck"]
-    assert [video.table.origin.of(row) for row in range(3)] == [
+    assert [video.table.origin.locate(row) for row in range(3)] == [
         (file, f"frame {number} of the list, label {k}") for number, k in ((0, 0), (1, 0), (1, 1))
     ]
     (sequence,) = truth_of(file).sequences
@@ -143,7 +143,7 @@ def test_ids_may_be_numbers_and_labels_may_be_absent(tmp_path: Path) -> None:
 def test_an_id_may_be_twice_in_ignore_regions(tmp_path: Path) -> None:
     file = write(tmp_path / "a.json", [frame(0, label("1", crowd=True), label("1", crowd=True), label("1"))])
     assert len(read(file)["b1c6"].table) == 3
-    with pytest.raises(UserError, match="frame 0 of the list, label 1: id '1' is in frame 0 already"):
+    with pytest.raises(UserError, match="frame 0 of the list, label 1: id '1' is repeated in frame 0"):
         read(file, results=True)
 
 
@@ -253,7 +253,7 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"absent\.json: no such file or folder"):
         truth_of(tmp_path / "absent.json")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"empty: no label files \(\*\.json\) here"):
+    with pytest.raises(UserError, match=r"empty: no label files \(\*\.json\) in this folder"):
         truth_of(tmp_path / "empty")
     with pytest.raises(UserError, match=r"empty: no \.json file in this folder"):
         results_of(tmp_path / "empty", write(tmp_path / "a.json", [frame(0, label())]))
@@ -261,21 +261,21 @@ def test_nothing_to_read(tmp_path: Path) -> None:
 
 def test_the_same_twice(tmp_path: Path) -> None:
     for results in (False, True):
-        with pytest.raises(UserError, match=r"frame 0 of the list, label 1: id '1' is in frame 0 already"):
+        with pytest.raises(UserError, match=r"frame 0 of the list, label 1: id '1' is repeated in frame 0"):
             read(write(tmp_path / "a.json", [frame(0, label("1"), label("1"))]), results=results)
-        with pytest.raises(UserError, match=r"frame 1 of the list: frameIndex 0 of video 'b1c6' is there twice"):
+        with pytest.raises(UserError, match=r"frame 1 of the list: frameIndex 0 of video 'b1c6' is repeated"):
             read(write(tmp_path / "a.json", [frame(0, label("1")), frame(0)]), results=results)
     one = write(tmp_path / "two" / "a.json", [frame(0, label())])
     write(tmp_path / "two" / "b.json", [frame(0)])
-    with pytest.raises(UserError, match=r"b\.json: video 'b1c6' is in a\.json, too"):
+    with pytest.raises(UserError, match=r"b\.json: video 'b1c6' is also in a\.json; remove one"):
         truth_of(tmp_path / "two")
-    with pytest.raises(UserError, match=r"b\.json: video 'b1c6' is in another file of this folder, too"):
+    with pytest.raises(UserError, match=r"b\.json: video 'b1c6' is also in another file of this folder"):
         results_of(tmp_path / "two", one)
 
 
 def test_results_with_width_and_height_for_a_corner(tmp_path: Path) -> None:
     file = write(tmp_path / "a.json", [frame(0, label(box=(500, 300, 40, 60)))])
-    with pytest.raises(UserError, match="x2, y2 are a corner, not a width and height"):
+    with pytest.raises(UserError, match="x2, y2 must be a corner, not a width and height"):
         read(file, results=True)
     assert truth_of(file).sequences  # others' labels are taken as they are: such a box overlaps nothing
 
@@ -300,8 +300,8 @@ def test_results_for_what_is_not_there(tmp_path: Path, labels: list[dict]) -> No
         score(tmp_path, labels, [frame(0, video="c000"), frame(0, video="d000")])
     assert score(tmp_path, labels, [*labels, frame(0, video="c000"), frame(0, video="d000")]) == 1
     results = read_results(tmp_path / "results.json", truth_of(tmp_path / "gt.json"))
-    assert results.notes == ("results of no video that is scored: c000, d000",)
-    with pytest.raises(UserError, match=r"video 'b1c6' has frameIndex 3, the ground truth has not; .* counts from 0"):
+    assert results.notes == ("results of videos that are not scored: c000, d000",)
+    with pytest.raises(UserError, match=r"video 'b1c6' has frameIndex 3, unlike the ground truth; .* count from 0"):
         score(tmp_path, labels, [*labels, frame(3)])
 
 
@@ -318,7 +318,7 @@ def test_results_that_are_missing(tmp_path: Path, labels: list[dict]) -> None:
 
 
 def test_ground_truth_without_objects(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no object of an evaluated category"):
+    with pytest.raises(UserError, match="no objects of an evaluated category"):
         score(tmp_path, [frame(0), frame(1, label(crowd=True))], [frame(0), frame(1)])
 
 

@@ -164,14 +164,14 @@ def test_motion_alone_does_not_suffice(tmp_path: Path) -> None:
         ({"seed": -1}, "seed -1"),
         ({"splits": {}}, "name at least one"),
         ({"splits": {"train": 0}}, "at least one sequence"),
-        ({"splits": {"../up": 1}}, "no name for a folder"),
+        ({"splits": {"../up": 1}}, "no valid folder name"),
         ({"frames": 1}, "frames 1"),
         ({"size": (32, 320)}, "size 320×32"),
         ({"size": (64, 640)}, "size 640×64"),
         ({"figures": (3, 2)}, "figures 3-2"),
         ({"figures": (2, 13)}, "from 1 to 12"),
         ({"classes": 3}, "classes 3"),
-        ({"difficulty": "mad"}, "there are standard, easy"),
+        ({"difficulty": "mad"}, "choose from standard, easy"),
     ],
 )
 def test_settings_refused(changed: dict, message: str) -> None:

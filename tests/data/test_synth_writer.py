@@ -160,7 +160,7 @@ def test_other_settings_are_refused(tmp_path: Path, changed: dict) -> None:
 
 def test_settings_file_that_is_broken(tmp_path: Path) -> None:
     (tmp_path / "synthdance.yaml").write_text("[")
-    with pytest.raises(UserError, match=r"synthdance\.yaml: cannot be understood"):
+    with pytest.raises(UserError, match=r"synthdance\.yaml: not readable as settings"):
         generate(tmp_path, SMALL)
 
 

@@ -1,6 +1,15 @@
 import numpy as np
 
-from memotr.demo.picture import BACKGROUND, CAPTION_HEIGHT, GAP, SCALE, WRONG, named_after, persons_under, side_by_side
+from memotr.demo.picture import (
+    BACKGROUND,
+    CAPTION_HEIGHT,
+    GAP,
+    SCALE,
+    WRONG,
+    overlapped_persons,
+    side_by_side,
+    with_person_ids,
+)
 from memotr.tracks import Tracks
 
 LEFT, RIGHT, UNMATCHED = (5, 5, 25, 45), (50, 5, 70, 45), (30, 20, 38, 30)
@@ -18,16 +27,25 @@ TRUTH = [tracks(t, p1=LEFT, p2=RIGHT) for t in range(2)]
 SWAPPED = [tracks(0, t7=LEFT, t4=RIGHT), tracks(1, t7=RIGHT, t4=LEFT, t9=UNMATCHED)]
 
 
-def test_tracks_are_named_after_those_they_began_on():
-    first, second = named_after(TRUTH, SWAPPED)
+def test_tracks_have_the_id_of_the_first_person_they_overlap():
+    first, second = with_person_ids(TRUTH, SWAPPED)
     assert first.ids.tolist() == [1, 2]
     assert second.ids.tolist()[:2] == [1, 2], "names stay, though the boxes have changed places"
     assert second.ids.tolist()[2] > 2, "nobody's name"
 
 
+def test_persons_have_the_ids_of_their_first_tracks():
+    persons = with_person_ids(SWAPPED, TRUTH, unique=True)
+    assert [frame.ids.tolist() for frame in persons] == [[7, 4], [7, 4]]
+    late = [tracks(0, t7=LEFT), tracks(1, t7=RIGHT)]  # one track for two persons
+    ids = with_person_ids(late, TRUTH, unique=True)[1].ids.tolist()
+    assert ids[0] == 7
+    assert ids[1] != 7
+
+
 def test_under_a_box_is_the_person_that_it_overlaps_most():
-    assert persons_under(SWAPPED[1], TRUTH[1]).tolist() == [2, 1, -1]
-    assert persons_under(SWAPPED[1], tracks(1)).tolist() == [-1, -1, -1]
+    assert overlapped_persons(SWAPPED[1], TRUTH[1]).tolist() == [2, 1, -1]
+    assert overlapped_persons(SWAPPED[1], tracks(1)).tolist() == [-1, -1, -1]
 
 
 def test_only_who_lies_on_somebody_else_is_crossed_out():

@@ -121,12 +121,12 @@ def test_the_data_sets_own_layout(folders: tuple[Path, Path], tmp_path: Path) ->
     (labels.parent / "train").mkdir()
     with pytest.raises(UserError, match="has the splits train, val; choose one with --split"):
         load_ground_truth(tmp_path / "BDD100K")
-    with pytest.raises(UserError, match="no sequence is named x; there are b1c6-01, b1c6-02"):
+    with pytest.raises(UserError, match="no sequence is named x; available are b1c6-01, b1c6-02"):
         load_ground_truth(labels, only=["x"])
-    with pytest.raises(UserError, match="--half is for MOTChallenge text and COCO video, not for BDD100K"):
+    with pytest.raises(UserError, match="--half does not apply to BDD100K, only to MOTChallenge text and COCO video"):
         load_ground_truth(labels, half=True)
     (tmp_path / "seqmap.txt").write_text("b1c6-01\n")
-    with pytest.raises(UserError, match="seqmap has no meaning for the format bdd100k"):
+    with pytest.raises(UserError, match="the format bdd100k does not support 'seqmap'"):
         load_ground_truth(labels, seqmap=tmp_path / "seqmap.txt")
 
 
@@ -136,9 +136,9 @@ def test_videos_without_results_and_results_of_other_videos(folders: tuple[Path,
     with pytest.raises(UserError, match="no results for video 'b1c6-02'"):
         evaluate(gt, results)
     scores = evaluate(gt, results, allow_missing=True)
-    assert scores.notes == ("videos without results, counted as empty: b1c6-02",)
+    assert scores.notes == ("videos without results, scored as empty: b1c6-02",)
     (gt / "b1c6-02.json").unlink()
     (results / "b1c6-02.json").write_text(json.dumps(frames_of([], "b1c6-02", crowds=False)))
-    assert evaluate(gt, results).notes == ("results of no video that is scored: b1c6-02",)
+    assert evaluate(gt, results).notes == ("results of videos that are not scored: b1c6-02",)
     with pytest.raises(UserError, match="no such file or folder"):
         evaluate(gt, results / "nothing")

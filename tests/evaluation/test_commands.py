@@ -60,13 +60,14 @@ def test_options_reach_their_places(memotr: Command, folders: tuple[Path, Path],
     gt, results = folders
     (tmp_path / "map.txt").write_text("name\nMOT17-02\n")
     (results / "MOT17-04.txt").unlink()
-    for options in (["--seqmap", tmp_path / "map.txt"], ["--sequences", "*-02"]):
+    left_out = f"memotr: note: {tmp_path}/map.txt: does not name 1 of the sequences in {gt}: left out\n"
+    for options, note in ((["--seqmap", tmp_path / "map.txt"], left_out), (["--sequences", "*-02"], "")):
         code, out, errors = memotr("score", gt, results, *options)
-        assert (code, errors) == (0, "")
+        assert (code, errors) == (0, note)
         assert "MOT17-04" not in out
     code, out, errors = memotr("score", gt, results, "--allow-missing")
     assert code == 0
-    assert errors == "memotr: note: sequences without results, counted as empty: MOT17-04\n"
+    assert errors == "memotr: note: sequences without results, scored as empty: MOT17-04\n"
 
 
 @pytest.mark.parametrize("options", [[], ["--half"], ["--split", "test"], ["--workers", "0", "--allow-missing"]])

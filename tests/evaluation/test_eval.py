@@ -68,6 +68,26 @@ def test_a_split_is_tracked_and_scored(memotr: Command, weights: Path, tmp_path:
     assert {"counts.json", "metrics.csv", "thresholds.png"} <= {file.name for file in folder.iterdir()}
 
 
+def test_where_nothing_was_tracked_it_is_explained(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+    """By ``eval``, also when its results are there already, by ``eval --watch`` and by ``submit``."""
+    layouts.write_dancetrack(tmp_path)
+    reason = "nothing was tracked: no box above min_area (100) reached det_thresh (1) and exceeded result_thresh (0.5)"
+    data = ["--dataset", tmp_path / "DanceTrack", "--set", "tracking.det_thresh=1"]
+    given = ["--checkpoint", weights / "one.safetensors", *data]
+    for _ in range(2):
+        code, _, errors = memotr("eval", *given, "--split", "val", "--output", tmp_path / "out")
+        assert (code, f"memotr: note: {reason}" in errors) == (0, True)
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["notes"][0].startswith(reason)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "epoch_0001.safetensors").symlink_to(weights / "one.safetensors")
+    _, out, _ = memotr("eval", "--watch", run, "--once", *data, "--split", "val")
+    assert f"epoch_0001.safetensors: {reason}" in out
+    code, _, errors = memotr("submit", *given, "--split", "test", "--partial", "--format", "dancetrack")
+    assert code == 2
+    assert f"no boxes in any of 2 result files: {reason}" in errors
+
+
 def test_an_interrupted_run_goes_on(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
     """A finished sequence is not tracked again, a half-written one is."""
     layouts.write_dancetrack(tmp_path)
@@ -80,7 +100,7 @@ def test_an_interrupted_run_goes_on(memotr: Command, weights: Path, tmp_path: Pa
     first.write_text("1,7,1,1,20,20,1,-1,-1,-1\n")  # stays as it is: it counts as finished
     second.rename(second.with_name(f".{second.name}.0123456789abcdef.part"))
     code, _, errors = memotr(*arguments)
-    assert (code, errors) == (0, "1 sequences were done before: going on with the others\n")
+    assert (code, errors) == (0, "1 sequences already have results: continuing with the others\n")
     assert results_of(tmp_path / "out") == {**whole, first.name: b"1,7,1,1,20,20,1,-1,-1,-1\n"}
 
 
@@ -181,9 +201,9 @@ def test_class_numbers_follow_names(tmp_path: Path) -> None:
         layouts.write_sequence(tmp_path / "own" / name, scene, with_class=True)
     benchmark = load_benchmark(tmp_path / "own")
     assert benchmark.class_numbers(("class 2", "class 1")) == (2, 1)
-    assert benchmark.unknown_to(("class 2", "class 1")) == []
-    assert benchmark.unknown_to(("class 2",)) == ["class 1"]
-    with pytest.raises(UserError, match=r"classes dog are none of the data's \(class 1, class 2\)"):
+    assert benchmark.missing_classes(("class 2", "class 1")) == []
+    assert benchmark.missing_classes(("class 2",)) == ["class 1"]
+    with pytest.raises(UserError, match=r"classes dog are not in the data, which has class 1, class 2"):
         benchmark.class_numbers(("class 1", "dog"))
     layouts.write_dancetrack(tmp_path)
     assert load_benchmark(tmp_path / "DanceTrack", split="val").class_numbers(("person", "dog")) == (-1, -1)
@@ -195,7 +215,7 @@ def test_missing_images_are_told_before_anything_is_tracked(memotr: Command, wei
     arguments = ["eval", "--checkpoint", weights / "one.safetensors", "--dataset", tmp_path / "DanceTrack"]
     code, _, errors = memotr(*arguments, "--split", "val")
     assert (code, errors.count("\n")) == (2, 1)
-    assert "has 7 images for the 8 frames of dancetrack0001" in errors
+    assert "has 7 images, but 8 frames of dancetrack0001 are scored" in errors
     assert not (tmp_path / "outputs").exists()
 
 
@@ -220,16 +240,16 @@ def test_results_count_as_ground_truth_does_whatever_images_are_numbered_from(tm
     number_images(folder, [0, 1, 2, 3])
     with pytest.raises(
         UserError,
-        match=r"dancetrack0002/img1: the numbers of its images have gaps or do not begin with that of the split",
+        match=r"dancetrack0002/img1: image numbers have gaps or do not begin with the first of the split",
     ):
         load_benchmark(root, split=split)  # one of the split has an image 0, and so has this one to have
     number_images(folder.with_name("dancetrack0002"), [0, 1, 2, 3, 4])
     found = load_benchmark(root, split=split)
     assert [len(s) for s in found.sequences] == [len(s) for s in expected.sequences]
     number_images(folder, [0, 1, 3, 4])
-    with pytest.raises(UserError, match=r"dancetrack0001/img1: the numbers of its images have gaps"):
+    with pytest.raises(UserError, match=r"dancetrack0001/img1: image numbers have gaps"):
         load_benchmark(root, split=split)
-    with pytest.raises(UserError, match=r"dancetrack0001/img1: the numbers of its images have gaps"):
+    with pytest.raises(UserError, match=r"dancetrack0001/img1: image numbers have gaps"):
         load_benchmark(root, split=split, scored=False)
 
 
@@ -245,7 +265,7 @@ def test_any_detectors_copy_may_be_asked_for(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         ([], "either --checkpoint FILE or --watch FOLDER"),
-        (["--checkpoint", "{weights}/one.safetensors", "--split", "test"], "test: ground truth is absent"),
+        (["--checkpoint", "{weights}/one.safetensors", "--split", "test"], "test: no ground truth for this split"),
         (["--checkpoint", "{weights}/one.safetensors", "--split", "nothing"], "no split 'nothing'"),
         (["--checkpoint", "{weights}/one.safetensors", "--split", "val", "--sequences", "x*"], "is named x*"),
         (["--checkpoint", "missing.pth", "--split", "val"], "missing.pth"),

@@ -123,6 +123,8 @@ def test_a_split_that_counts_from_0(tmp_path: Path) -> None:
     for truth in (*load_ground_truth(tmp_path).sequences, *load_ground_truth(tmp_path, only=["b"]).sequences):
         assert list(truth.frames) == [1, 2, 3, 4]
         assert truth.objects.frames.tolist() == truth.objects.boxes[:, 0].tolist()
+    note = f"{tmp_path}/a/gt/gt.txt: has frame 0: frames are numbered from 0 in the whole split, and from 1 in results"
+    assert load_ground_truth(tmp_path, only=["b"]).notes == (note,)
     (tmp_path / "a" / "seqinfo.ini").unlink()
     assert load_ground_truth(tmp_path).sequences[0].length == 4  # the last annotated frame is 3
 
@@ -156,13 +158,15 @@ def test_classes_of_dataset_yaml_that_mot_text_cannot_have_are_named(tmp_path: P
 def test_what_is_not_there(dancetrack: Path, tmp_path: Path) -> None:
     refused("nothing: no such file or folder", tmp_path / "nothing")
     refused("has the splits test, train, val; choose one with --split", dancetrack)
-    refused("no split 'valid'; there is test, train, val, and train_half, val_half of train", dancetrack, split="valid")
-    refused("no split 'val'; there is all, and train_half, val_half of train", dancetrack / "train", split="val")
-    refused("no sequence is named x\\*; there are d4, d6", dancetrack / "val", only=["x*"])
-    refused(r"test: ground truth is absent for this split", dancetrack, split="test")
+    refused(
+        "no split 'valid'; use one of test, train, val, or train_half or val_half of train", dancetrack, split="valid"
+    )
+    refused("no split 'val'; use one of all, or train_half or val_half of train", dancetrack / "train", split="val")
+    refused("no sequence is named x\\*; available are d4, d6", dancetrack / "val", only=["x*"])
+    refused(r"test: no ground truth for this split", dancetrack, split="test")
     shutil.rmtree(dancetrack / "val" / "d4" / "gt")
     (dancetrack / "val_seqmap.txt").unlink()
-    refused(r"no gt/gt.txt for 1 of 3 sequences \(d4\); copy them", dancetrack / "val")
+    refused(r"no gt/gt.txt for 1 of 3 sequences \(d4\); copy these files", dancetrack / "val")
     assert load_ground_truth(dancetrack / "val", only=["d5", "d6"]).names == ("d5", "d6")
 
 
@@ -170,10 +174,10 @@ def test_bad_seqmaps(dancetrack: Path, tmp_path: Path) -> None:
     seqmap = tmp_path / "mine.txt"
     refused("cannot read .*mine.txt", dancetrack / "val", seqmap=seqmap)
     seqmap.write_text("name\n")
-    refused("names no sequence", dancetrack / "val", seqmap=seqmap)
+    refused("no sequence names", dancetrack / "val", seqmap=seqmap)
     seqmap.write_text("videos\nd4\n")  # a heading only if it says so: it might be a name that is mistyped
     refused(
-        "mine.txt:1: sequence videos is not in .*/val: copy it there or remove this line",
+        "mine.txt:1: sequence videos is not in .*/val: copy it there, or remove this line",
         dancetrack / "val",
         seqmap=seqmap,
     )
@@ -183,13 +187,18 @@ def test_bad_seqmaps(dancetrack: Path, tmp_path: Path) -> None:
 
 def test_bad_ground_truth(tmp_path: Path) -> None:
     folder = sequence(tmp_path / "MOT17-02", rows=[ROW, (5, 1, 0, 0, 9, 9, 1, 1, 1)])
-    refused("gt.txt:2: frame 5 is beyond the sequence, which has 4", folder)
+    refused("gt.txt:2: frame 5 is beyond the sequence of 4 frames", folder)
     sequence(folder, rows=[(-1, 1, 0, 0, 9, 9, 1, 1, 1)])
-    refused("gt.txt:1: frame -1: frames are counted from 1", folder)
+    refused("gt.txt:1: frame -1: frames are numbered from 1", folder)
     sequence(folder, rows=[(0, 1, 0, 0, 9, 9, 1, 1, 1), (4, 1, 0, 0, 9, 9, 1, 1, 1)])
-    refused("gt.txt:2: frame 4 is beyond the sequence, which has 4, counted from 0", folder)
+    refused("gt.txt:2: frame 4 is beyond the sequence of 4 frames, numbered from 0", folder)
+    sequence(folder, rows=[(frame, 1, 0, 0, 9, 9, 1, 1, 1) for frame in (60, 63)])
+    shifted = "the file numbers frames from 60: number them from 1"
+    refused(f"gt.txt:1: frame 60 is beyond the sequence of 4 frames; {shifted}", folder)
     sequence(folder, rows=[ROW, (2, 1, 0, 0, 9, 9, 1, 14, 1)])
-    refused(r"gt.txt:2: class 14 is none of the benchmark's \(1 to 13\); for other data, name the classes in", folder)
+    refused(
+        r"gt.txt:2: class 14 is not a class of the benchmark \(1 to 13\); for other data, name the classes in", folder
+    )
     for number in (1.5, float("inf"), 1e300):
         sequence(folder, rows=[(2, 1, 0, 0, 9, 9, 1, number, 1)])
         refused(f"gt.txt:1: class {re.escape(f'{number:.15g}')} .column 8. is not a whole number", folder)
@@ -198,7 +207,7 @@ def test_bad_ground_truth(tmp_path: Path) -> None:
     sequence(folder)
     for text in ("seqLength=3", ""):
         (folder / "seqinfo.ini").write_text(text)
-        refused(r"seqinfo.ini: cannot be understood \(.*\); correct it, or remove it", folder)
+        refused(r"seqinfo.ini: cannot be parsed \(.*\); correct it, or remove it", folder)
     for text in ("many", "0", "4.5"):
         (folder / "seqinfo.ini").write_text(f"[Sequence]\nseqLength={text}\n")
         refused(f"seqinfo.ini: seqLength={text} is not a number of frames; correct it", folder)
@@ -206,9 +215,13 @@ def test_bad_ground_truth(tmp_path: Path) -> None:
 
 def test_halves_that_cannot_be(tmp_path: Path) -> None:
     folder = sequence(tmp_path / "a", length=1)
-    refused("1 frames of a have no second half", folder, half=True)
+    refused("a sequence of 1 frames has no second half", folder, half=True)
     (folder / "seqinfo.ini").unlink()
     refused("--half needs the number of frames", folder, half=True)
+    sequence(folder, rows=[])
+    (folder / "seqinfo.ini").unlink()
+    refused("gt.txt: --half needs the number of frames", folder, half=True)
+    refused("gt.txt: has no rows, so the number of frames is unknown; add a seqinfo.ini with seqLength", folder)
 
 
 def test_a_seqmap_beside_data_without_seqmaps_is_no_error(tmp_path: Path) -> None:
@@ -217,5 +230,5 @@ def test_a_seqmap_beside_data_without_seqmaps_is_no_error(tmp_path: Path) -> Non
     seqmap = tmp_path / "val_seqmap.txt"
     seqmap.write_text("name\nclip0001\n")
     assert load_ground_truth(tmp_path, split="val").names == ("clip0001", "clip0002")
-    with pytest.raises(UserError, match="seqmap has no meaning for the format coco-video"):
+    with pytest.raises(UserError, match="the format coco-video does not support 'seqmap'"):
         load_ground_truth(tmp_path, split="val", seqmap=seqmap)

@@ -119,7 +119,7 @@ def test_counts_that_no_scoring_gives(value: str, tmp_path: Path) -> None:
     content = json.loads(file.read_text())
     next(iter(next(iter(content["classes"].values())).values()))["CLR_TP"] = "HERE"
     file.write_text(json.dumps(content).replace('"HERE"', value))
-    with pytest.raises(UserError, match=r"counts\.json: is not what memotr score writes") as error:
+    with pytest.raises(UserError, match=r"counts\.json: was not written by memotr score or is damaged") as error:
         read_run(tmp_path / "run")
     assert "\n" not in str(error.value)
 

@@ -33,7 +33,7 @@ def die(job: jobs.Job) -> None:
 
 def test_a_worker_that_is_killed(work: list[jobs.Job], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "run_job", die)
-    with pytest.raises(UserError, match="a worker was killed, perhaps for lack of memory; --workers 1"):
+    with pytest.raises(UserError, match="a worker process was killed, perhaps for lack of memory; --workers 1"):
         list(jobs.run_jobs(work, 2))
 
 

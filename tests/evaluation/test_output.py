@@ -108,7 +108,7 @@ def test_broken_runs(tmp_path: Path, text: str) -> None:
         read_run(tmp_path)
     (tmp_path / "metrics.json").write_text("{}")
     (tmp_path / "counts.json").write_text(text)
-    with pytest.raises(UserError, match="is not what memotr score writes") as error:
+    with pytest.raises(UserError, match="was not written by memotr score or is damaged") as error:
         read_run(tmp_path)
     assert "\n" not in str(error.value)
 

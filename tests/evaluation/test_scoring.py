@@ -11,7 +11,7 @@ from memotr.errors import UserError
 from memotr.evaluation.ground_truth import load_ground_truth
 from memotr.evaluation.scoring import evaluate
 from memotr.metrics.fields import SUMS, combine, summary
-from tests.evaluation.generated import scene, write_rows, write_sequence, write_split
+from tests.evaluation.generated import Row, scene, write_rows, write_sequence, write_split
 from tests.evaluation.trackeval_run import assert_equal, run_mot
 
 LENGTHS = (40, 43, 46)
@@ -72,7 +72,36 @@ def test_sequences_in_which_one_side_is_empty(tmp_path: Path) -> None:
     theirs = run_mot(tmp_path / "gt", tmp_path / "results", dict.fromkeys(names, 40), "MOT17")
     scores = evaluate(tmp_path / "gt", tmp_path / "results")
     assert_equal(scores.mean, theirs)
-    assert scores.notes == ("empty result files: MOT17-04, MOT17-09",)
+    no_rows = "no rows: no frame has an object"
+    assert scores.notes == (
+        *(f"{tmp_path}/gt/{name}/gt/gt.txt: {no_rows}" for name in ("MOT17-05", "MOT17-09")),
+        "empty result files: MOT17-04, MOT17-09",
+    )
+
+
+@pytest.mark.parametrize("columns", [(-1, -1, -1), (1, 1)])
+def test_the_integer_part_of_a_mark_counts(tmp_path: Path, columns: tuple[int, ...]) -> None:
+    truth, found = scene(9)
+    marks = (0.6082, 1.7, -0.3, 2, -1, 0)
+    truth = [[*row[:6], marks[k % len(marks)], *columns] for k, row in enumerate(truth)]
+    write_sequence(tmp_path / "gt" / "a", truth, 40)
+    write_rows(tmp_path / "results" / "a.txt", found)
+    scores = evaluate(tmp_path / "gt", tmp_path / "results")
+    assert_equal(scores.mean, run_mot(tmp_path / "gt", tmp_path / "results", {"a": 40}, "MOT15"))
+    lost = sum(row[6] in (0.6082, -0.3, 0) for row in truth)
+    assert scores.combined["GT_Dets"] == len(truth) - lost
+    note = f"{lost} of {len(truth)} rows do not count: the integer part of their mark (column 7) is 0"
+    assert scores.notes == (f"{tmp_path}/gt/a/gt/gt.txt: {note}",)
+
+
+def test_rows_that_do_not_count_may_have_the_id_minus_one(tmp_path: Path) -> None:
+    truth, found = scene(10)
+    truth += [[frame, -1, 20, 20, 60, 80, 0, 1, 1] for frame in range(1, 41)]
+    truth += [[frame, -2, 90, 20, 60, 80, 0, 12, 1] for frame in range(1, 41)]  # a distractor
+    write_sequence(tmp_path / "gt" / "MOT17-02", truth, 40)
+    write_rows(tmp_path / "results" / "MOT17-02.txt", found)
+    theirs = run_mot(tmp_path / "gt", tmp_path / "results", {"MOT17-02": 40}, "MOT17")
+    assert_equal(evaluate(tmp_path / "gt", tmp_path / "results").mean, theirs)
 
 
 def test_boxes_without_area(tmp_path: Path) -> None:
@@ -147,8 +176,44 @@ def test_classes_that_the_results_do_not_name(tmp_path: Path) -> None:
     write_rows(tmp_path / "results" / "a.txt", found)
     scores = evaluate(tmp_path / "gt", tmp_path / "results")
     assert list(scores.classes) == ["object"]
-    assert scores.notes == ("results name no class (column 8): the 6 classes are scored as one",)
+    assert scores.notes == ("results have no classes (column 8): the 6 classes are scored as one",)
     assert_equal(scores.mean, run_mot(tmp_path / "gt", tmp_path / "results", {"a": 40}, "MOT15"))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_results_of_the_first_class_only(tmp_path: Path, first: int) -> None:
+    """A class 0 is a class where the ground truth has one."""
+    truth = [
+        [frame, k, 10 + 60 * k + frame, 20, 40, 60, 1, first + k % 2, 1] for frame in range(1, 5) for k in range(4)
+    ]
+    write_sequence(tmp_path / "gt" / "a", truth, 4)
+    write_rows(tmp_path / "results" / "a.txt", [[*row[:7], first, -1, -1] for row in truth])
+    scores = evaluate(tmp_path / "gt", tmp_path / "results")
+    assert scores.notes == ()
+    hota = {name: round(of.combined["HOTA"], 3) for name, of in scores.classes.items()}
+    assert hota == {f"class {first}": 0.707, f"class {first + 1}": 0}
+    assert scores.combined["HOTA"] == pytest.approx(np.sqrt(0.5) / 2)
+
+
+def test_boxes_and_ids_that_seem_to_have_another_meaning_are_noted(tmp_path: Path) -> None:
+    truth, found = scene(12)
+
+    def corners(rows: list[Row]) -> list[Row]:
+        return [[*row[:4], row[2] + row[4], row[3] + row[5], *row[6:]] for row in rows]
+
+    fractions = [[*row[:2], *(value / 1000 for value in row[2:6]), *row[6:]] for row in found]
+    numbers = [[row[0], k, *row[2:]] for k, row in enumerate(found)]
+    pairs = {"a": (truth, corners(found)), "b": (truth, fractions), "c": (truth, found), "d": (truth, numbers)}
+    for name, (there, seen) in (pairs | {"e": (corners(truth), found), "f": (truth, [])}).items():
+        write_sequence(tmp_path / "gt" / name, there, 40)
+        write_rows(tmp_path / "results" / f"{name}.txt", seen)
+    assert evaluate(load_ground_truth(tmp_path / "gt", format="mot17"), tmp_path / "results").notes == (
+        "empty result files: f",
+        "results with boxes that are probably corners, not left, top, width, height: a",
+        "results with boxes that are probably fractions of the image, not pixels: b",
+        "results with ids that occur in one frame each, and probably number boxes, not tracks: d",
+        "ground truth with boxes that are probably corners, not left, top, width, height: e",
+    )
 
 
 def test_processes_change_nothing(tmp_path: Path) -> None:

@@ -81,6 +81,17 @@ def test_validation_scores_what_the_tracker_says(data_root, monkeypatch):
         assert perfect == pytest.approx(dict.fromkeys(perfect, 1.0))
 
 
+def test_validation_explains_that_nothing_was_tracked(data_root, capsys):
+    config = load_config("tiny", [f"data.root={data_root}", "data.val={path: DanceTrack, split: val}"])
+    model = tiny_model()
+    strict = model.config.tracking.model_copy(update={"det_thresh": 1.0})
+    model.config = model.config.model_copy(update={"tracking": strict})
+    validation.make_validation(config, data_root / "validation")(model, 3)
+    assert (
+        "validation after epoch 3: nothing was tracked: no box above min_area (100) reached" in capsys.readouterr().err
+    )
+
+
 def test_of_a_divided_data_set_val_is_taken_where_no_split_is_named(data_root):
     config = load_config("tiny", [f"data.root={data_root}", "data.val={path: DanceTrack}"])
     scores = validation.make_validation(config, data_root / "validation")(tiny_model(), 1)

@@ -61,7 +61,7 @@ def test_no_rank_goes_on_with_what_another_one_lacks(
     fabric: Any = SimpleNamespace(is_global_zero=first, all_reduce=all_reduce)
     benchmark: Any = None
     with pytest.raises(CheckpointDeletedError):
-        Evaluation(fabric, benchmark, {}).track(tmp_path / "epoch_0001.pt", tmp_path, fleeting=True)
+        Evaluation(fabric, benchmark, {}).track(tmp_path / "epoch_0001.pt", tmp_path, may_be_deleted=True)
     assert said == [not here]
 
 

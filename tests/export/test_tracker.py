@@ -49,7 +49,7 @@ def test_the_ending_chooses_the_engine(checkpoint, wanted, found):
 
 @pytest.mark.parametrize(
     ("checkpoint", "wanted", "remedy"),
-    [("a.pth", "onnx", "memotr export a.pth FILE.onnx"), ("a.onnx", "torch", "it takes engine onnx")],
+    [("a.pth", "onnx", "memotr export a.pth FILE.onnx"), ("a.onnx", "torch", "it needs engine onnx")],
 )
 def test_an_engine_for_other_files_is_refused(checkpoint, wanted, remedy):
     with pytest.raises(UserError, match=f"engine {wanted} does not run {checkpoint}: {remedy}"):

@@ -74,7 +74,7 @@ def call_signature(**changes):
 def attacks(marker):
     """By name: the changes that make an attack, and what the refusal says."""
     pickled, code, path = saved(Payload(marker)), f"__import__('os').mkdir({str(marker)!r})", {"as_string": str(marker)}
-    member, stored, arithmetic = "member .* none that memotr export writes", "a pickle", "more than arithmetic"
+    member, stored, arithmetic = "memotr export .* writes no member", "a pickle", "more than arithmetic"
     return {
         "weight": ({**use_pickle(WEIGHTS, "weight_0"), "data/weights/weight_0": lambda _: pickled}, stored),
         "constant": ({**use_pickle(CONSTANTS, "tensor_0"), "data/constants/tensor_0": lambda _: pickled}, stored),
@@ -128,7 +128,7 @@ def test_no_code_of_a_program_runs(genuine, tmp_path, name):
     with pytest.raises(UserError, match=f"tracker.pt2: refused.*{refusal}"):
         open_engine(path)
     assert not marker.exists()
-    if refusal.startswith("member"):
+    if "member" in refusal:
         with pytest.raises(UserError, match=refusal):
             describe_export(path)
     else:
@@ -211,7 +211,7 @@ def test_a_tensor_takes_no_more_than_the_file_holds(genuine, tmp_path, sizes):
 def test_a_step_that_fails_or_returns_something_else_is_one_line(genuine, model, tmp_path):
     path, inputs = tmp_path / "tracker.pt2", dict(zip(INPUTS, _example(model), strict=True))
     rewrite(genuine, path, first_node(target="torch.ops.aten.relu.default", inputs=[]))
-    with pytest.raises(UserError, match="cannot take a step: ") as raised:
+    with pytest.raises(UserError, match="cannot run a frame step: ") as raised:
         open_engine(path).run(inputs)
     assert "\n" not in str(raised.value)
 
@@ -256,10 +256,10 @@ def function(model):
 @pytest.mark.parametrize(
     ("change", "refusal"),
     [
-        (external, "lies in another file"),
-        (external_in_a_branch, "lies in another file"),
+        (external, "is stored in another file"),
+        (external_in_a_branch, "is stored in another file"),
         (other_domain, "it calls 'Add' of the domain 'com.microsoft'"),
-        (function, "it holds functions"),
+        (function, "it contains functions"),
     ],
 )
 def test_onnx_of_other_files_and_operators_is_refused(model, tmp_path, change, refusal):
@@ -275,7 +275,7 @@ def test_an_onnx_step_that_fails_is_one_line(model, tmp_path):
     pytest.importorskip("onnxruntime")
     path = tmp_path / "tracker.onnx"
     path.write_bytes(onnx_bytes(describe(model.config)))
-    with pytest.raises(UserError, match=r"tracker\.onnx: cannot take a step: ") as raised:
+    with pytest.raises(UserError, match=r"tracker\.onnx: cannot run a frame step: ") as raised:
         open_engine(path).run(dict(zip(INPUTS, _example(model), strict=True)))
     assert "\n" not in str(raised.value)
 

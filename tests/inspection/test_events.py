@@ -58,7 +58,7 @@ def test_back_to_an_id_and_costs_between_switches() -> None:
     found = errors(table(one_object()), table(standing(LEFT, dict(enumerate([7] * 4 + [8] * 2 + [7] * 4)))))
     first, second = found.switches
     assert (first.last, first.reason, first.before, first.after) == (4, "new id", 4, 2)
-    assert (second.last, second.reason, second.before, second.after) == (6, "back to an id it had before", 2, 4)
+    assert (second.last, second.reason, second.before, second.after) == (6, "returned to an earlier id", 2, 4)
     assert found.wrong_id == 2
 
 
@@ -96,8 +96,8 @@ def test_what_a_miss_may_come_from() -> None:
     cases = {
         "not found": ([(0, 1, LEFT)], []),
         "small": ([(0, 1, small)], []),
-        "half hidden or more": ([(0, 1, LEFT), (0, 2, in_front)], [(0, 5, (40.0, 0.0, 60.0, 90.0))]),
-        "box off target": ([(0, 1, LEFT)], [(0, 5, off)]),
+        "at least half occluded": ([(0, 1, LEFT), (0, 2, in_front)], [(0, 5, (40.0, 0.0, 60.0, 90.0))]),
+        "inaccurate box": ([(0, 1, LEFT)], [(0, 5, off)]),
         "one box for two objects": ([(0, 1, LEFT), (0, 2, (2.0, 0.0, 42.0, 80.0))], [(0, 5, (2.0, 0.0, 42.0, 80.0))]),
     }
     for reason, (objects, predictions) in cases.items():
@@ -111,7 +111,7 @@ def test_what_a_false_box_may_come_from() -> None:
     assert [(run.id, run.reason) for run in found.false_runs] == [(6, "second box on an object")]
     found = errors(table([(0, 1, LEFT)]), table([(0, 5, LEFT)], labels=[1]), num_classes=2, frames=1)
     assert [(run.label, run.reason) for run in found.false_runs] == [(1, "object of another class")]
-    assert [(miss.label, miss.reason) for miss in found.misses] == [(0, "found as another class")]
+    assert [(miss.label, miss.reason) for miss in found.misses] == [(0, "predicted as another class")]
 
 
 def test_the_costliest_come_first() -> None:
@@ -123,6 +123,6 @@ def test_the_costliest_come_first() -> None:
 def test_tracks_say_who_covers_whom() -> None:
     found = errors(table(one_object()), table(standing(LEFT, {1: 7, 2: 7, 3: 8})))
     (track,) = found.tracks
-    assert track.found.tolist() == [-1, 7, 7, 8, -1, -1, -1, -1, -1, -1]
+    assert track.matched_ids.tolist() == [-1, 7, 7, 8, -1, -1, -1, -1, -1, -1]
     assert np.flatnonzero(track.switched).tolist() == [3]
     assert (track.missed, track.wrong_id) == (7, 1)

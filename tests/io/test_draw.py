@@ -104,6 +104,15 @@ def test_trail_follows_the_foot_and_fades() -> None:
     assert not changed(image)[100:145, 20:180].any()
 
 
+def test_trail_scales_with_the_frames() -> None:
+    """A person who stands still leaves no trail, also where the frames grow, as in joined segments."""
+    annotator = Annotator()
+    annotator.annotate(grey(), make_tracks([[50, 40, 90, 150]]))
+    drawn = annotator.annotate(grey(2 * HEIGHT, 2 * WIDTH), make_tracks([[100, 80, 180, 300]]))
+    assert not changed(drawn)[310:].any()
+    assert not changed(drawn)[100:290, 110:170].any()
+
+
 def test_trail_of_a_lost_track_fades_away() -> None:
     annotator = Annotator(trail_length=10)
     for x in range(0, 100, 10):
@@ -167,6 +176,14 @@ def test_labels_keep_out_of_each_others_way() -> None:
     for track_id in (5, 8):
         plate = (both == np.array(track_color(track_id))).all(axis=2)
         assert plate.sum() > 80
+
+
+def test_labels_keep_off_heads() -> None:
+    """One person stands in front of another, whose head shows just above."""
+    boxes = [[100, 40, 140, 160], [100, 70, 140, 210]]
+    drawn = Annotator(trail_length=0).annotate(grey(), make_tracks(boxes, ids=[5, 8]))
+    assert not changed(drawn)[43:64, 112:128].any()
+    assert (drawn == np.array(track_color(8))).all(axis=2).sum() > 60, "its label is somewhere else"
 
 
 def test_labels_stay_in_the_frame() -> None:

@@ -85,7 +85,7 @@ def test_all_files_are_whole_or_the_older_ones_stay(tmp_path: Path, names: list[
         assert all(str(path) in message for path in left)
         if message:
             assert message.startswith("cannot write ")
-            assert "File too large; older results stay as they were" in message
+            assert "File too large; older results are kept" in message
         for path in left:
             assert DRAFT.fullmatch(path.name)
             renamed = path.rename(

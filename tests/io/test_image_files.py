@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from memotr.errors import UserError
-from memotr.io.image_files import ImageError, image_size, is_rotated, read_image
+from memotr.io.image_files import ImageError, image_size, read_header, read_image
 
 RED = (200, 30, 10)
 
@@ -20,7 +20,7 @@ def red(shape=(20, 30)) -> np.ndarray:
     return np.full((*shape, 3), RED, np.uint8)
 
 
-@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp", "jpg"])
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "webp", "jpg", "jp2", "ppm", "jfif"])
 def test_red_stays_red(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"é.{suffix}"
     Image.fromarray(red()).save(file)
@@ -52,12 +52,12 @@ def test_exif_rotation_is_obeyed_on_request(tmp_path: Path) -> None:
     assert read_image(tmp_path / "turned.jpg").shape == (20, 30, 3)
     assert read_image(tmp_path / "turned.jpg", upright=True).shape == (30, 20, 3)
     assert image_size(tmp_path / "turned.jpg") == (20, 30)
-    assert [is_rotated(tmp_path / name) for name in ("turned.jpg", "plain.jpg")] == [True, False]
+    assert [read_header(tmp_path / name).orientation for name in ("turned.jpg", "plain.jpg")] == [6, 1]
 
 
 def test_the_size_of_an_image_that_pillow_takes_for_a_bomb(tmp_path: Path) -> None:
     file, limit = png_header(tmp_path / "large.png", 20_000, 10_000), Image.MAX_IMAGE_PIXELS
-    assert (image_size(file), is_rotated(file)) == ((10_000, 20_000), False)
+    assert (image_size(file), read_header(file).orientation) == ((10_000, 20_000), 1)
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
@@ -108,7 +108,6 @@ def test_damaged_headers(tmp_path: Path, suffix: str) -> None:
         for read in (read_image, image_size):
             with suppress(ImageError):
                 read(file)
-        is_rotated(file)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.999])
@@ -124,11 +123,25 @@ def test_cut_short(tmp_path: Path, share: float) -> None:
         image_size(file)
 
 
-def test_padding_behind_the_image_is_legal(tmp_path: Path) -> None:
-    file = tmp_path / "a.jpg"
-    Image.fromarray(red()).save(file)
-    file.write_bytes(file.read_bytes() + struct.pack("512x"))
-    assert image_size(file) == read_image(file).shape[:2] == (20, 30)
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("after", [bytes(512), bytes(100_000), b"\0\0\0\x18ftypmp42" + b"\xff\x07film" * 20_000])
+def test_bytes_after_a_jpeg_are_legal(tmp_path: Path, after: bytes, progressive: bool) -> None:
+    """Padding, and the films that phones append. They hide no missing part of the image itself."""
+    file, rng = tmp_path / "a.jpg", np.random.default_rng(0)
+    exif = Image.Exif()
+    thumbnail = b"\xff\xd8 thumbnail \xff\xd9"
+    pixels = rng.integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file, exif=exif, comment=thumbnail, progressive=progressive)
+    image = file.read_bytes()
+    expected = read_image(file)
+    file.write_bytes(image + after)
+    np.testing.assert_array_equal(read_image(file), expected)
+    assert image_size(file) == (90, 120)
+    for cut in (len(image) - 1, len(image) // 2):
+        file.write_bytes(image[:cut] + after)
+        for read in (read_image, image_size):
+            with pytest.raises(ImageError, match="cut short"):
+                read(file)
 
 
 def test_missing_and_no_image(tmp_path: Path) -> None:

@@ -143,6 +143,16 @@ def test_stopping_half_way_leaves_a_whole_video(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_names_that_mean_something_to_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A colon names a protocol, and %d a series of files."""
+    monkeypatch.chdir(tmp_path)
+    names = ["cam: 10:30.mp4", "http:x.mp4", "a%03d.mp4", "pipe:1.mp4", "a?b#c.mp4", "it's.mp4"]
+    for name in names:
+        write(Path(name), numbered_frames([0, 1, 2]))
+        assert len(times(tmp_path / name)) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
 def test_without_a_frame_an_older_video_stays(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"an older run")
     VideoSink(tmp_path / "a.mp4", fps=FPS).close()

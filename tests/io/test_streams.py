@@ -14,7 +14,7 @@ import pytest
 from memotr.errors import UserError
 from memotr.io.frames import Frame, Source
 from memotr.io.sources import open_source
-from memotr.io.video import _Times
+from memotr.io.video import LONGEST, _Times
 from tests.io.streams import Answer, serving
 from tests.io.videos import numbered_video, write_video
 
@@ -148,10 +148,17 @@ def test_a_stream_too_short_for_one_frame(video: Callable[[str], bytes]) -> None
         ([0.0, 1e18, 0.1], [0, 0.04, 0.1]),
         ([0.0, -1e18, 1e-9], [0, 0.04, 0.08]),
         ([math.nan, 3.0], [0, 0.04]),
+        (
+            [0.0, 0.5, 0.0, 0.1, 0.3, 0.8],
+            [0, 0.5, 0.54, 0.64, 0.84, 1.34],
+        ),  # another segment begins, and keeps its pace
+        ([0.0, 0.5, 0.0, 0.6], [0, 0.5, 0.54, 0.6]),  # one wrong stamp
+        ([3.0, 3.0, 3.0], [0, 0.04, 0.08]),
+        ([0.0, 1 / 90_000, 2 / 90_000], [0, 0.04, 0.08]),  # a tick each, as writers bend equal ones
     ],
 )
 def test_times(stamps: list[float | None], times: list[float]) -> None:
-    clock = _Times(Fraction(25))
+    clock = _Times(Fraction(25), Fraction(1, 90_000), LONGEST)
     assert [clock.of(i, stamp) for i, stamp in enumerate(stamps)] == pytest.approx(times)
 
 

@@ -1,6 +1,7 @@
 """Videos of every odd kind, each against what was put into it."""
 
 import os
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pytest
 
 from memotr.errors import UserError
 from memotr.io.frames import Frame, Source
+from memotr.io.mp4 import VideoSink
 from memotr.io.sources import open_source
-from tests.io.videos import number_of, numbered, numbered_video, write_video
+from tests.io.results import make_tracks
+from tests.io.videos import number_of, numbered, numbered_video, two_streams, write_video
 
 REAL = Path(os.environ.get("MEMOTR_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -86,6 +89,160 @@ def test_variable_frame_rate(tmp_path: Path) -> None:
     assert numbers(frames) == list(range(7))
     assert [frame.time for frame in frames] == pytest.approx([t / 1000 for t in times])
     assert source.notes == []
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("ts", "libx264"), ("ts", "mpeg2video"), ("mpg", "mpeg2video")])
+def test_joined_segments(tmp_path: Path, suffix: str, codec: str) -> None:
+    """Time stamps begin anew in each, and MPEG-TS loses count of its packets there, which is no damage."""
+    counts = (24, 20, 5)
+    segments = [numbered_video(tmp_path / f"{n}.{suffix}", n, codec=codec) for n in counts]
+    joined = tmp_path / f"joined.{suffix}"
+    joined.write_bytes(b"".join(segment.read_bytes() for segment in segments))
+    source, frames = read(joined)
+    if suffix == "ts":
+        assert [number_of(frame.image) for frame in frames] == [i for n in counts for i in range(n)]
+    assert [frame.time for frame in frames] == pytest.approx([i / 25 for i in range(49)], abs=1e-3)
+    assert source.frame_count is None, "the time stamps tell no length"
+    assert source.notes == [
+        f"{joined}: time stamps do not increase, or jump, at 2 frames (first at frame 24); there times advance by one "
+        "frame interval (0.04 s)"
+    ]
+    with VideoSink(tmp_path / "annotated.mp4", fps=source.fps) as sink:
+        for frame in frames:
+            sink.write(frame, make_tracks([], frame=frame.index))
+    _, again = read(tmp_path / "annotated.mp4")
+    assert [frame.time for frame in again] == pytest.approx([i / 25 for i in range(49)], abs=3e-3)
+    _, later = read(joined, start=40, end=49, stride=3)
+    assert [(frame.index, frame.time) for frame in later] == [(i, pytest.approx(i / 25)) for i in range(40, 49, 3)]
+
+
+def shifted(video: Path, target: Path, ticks: Callable[[int], int]) -> Path:
+    """Copy a video with other time stamps, given those it has."""
+    with av.open(str(video)) as before, av.open(str(target), "w") as after:
+        stream = before.streams.video[0]
+        copy = after.add_stream_from_template(stream)
+        for packet in before.demux(stream):
+            if packet.dts is None or packet.pts is None:
+                continue
+            packet.pts, packet.dts, packet.stream = ticks(packet.pts), ticks(packet.dts), copy
+            after.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize(("gap", "second"), [(0.96, 0.96), (8, 8.0), (30, 0.96)])
+def test_a_gap_in_what_can_be_joined(tmp_path: Path, gap: float, second: float) -> None:
+    """Up to 10 seconds it is a gap, as FFmpeg sees it, beyond another segment."""
+    first = numbered_video(tmp_path / "a.ts", 24)
+    other = shifted(first, tmp_path / "b.ts", lambda stamp: stamp + round(gap * 90_000))
+    (tmp_path / "joined.ts").write_bytes(first.read_bytes() + other.read_bytes())
+    source, frames = read(tmp_path / "joined.ts")
+    assert [frame.time for frame in frames[23:26]] == pytest.approx([23 / 25, second, second + 1 / 25], abs=1e-3)
+    assert len(source.notes) == (gap > 10)
+
+
+def test_a_gap_in_a_file_of_one_piece(tmp_path: Path) -> None:
+    """A time lapse may have a frame an hour."""
+    times = [0, 40, 3_600_000, 3_600_040]
+    source, frames = read(numbered_video(tmp_path / "v.mkv", 4, times=times, time_base=Fraction(1, 1000)))
+    assert [frame.time for frame in frames] == pytest.approx([t / 1000 for t in times])
+    assert source.notes == []
+
+
+@pytest.mark.parametrize("step", [0, 1])
+@pytest.mark.parametrize(("codec", "pix_fmt"), [("mjpeg", "yuvj420p"), ("ffv1", "bgr0")])
+def test_equal_time_stamps(tmp_path: Path, codec: str, pix_fmt: str, step: int) -> None:
+    """Some writers add a tick to each, because formats ask for rising ones."""
+    video = numbered_video(tmp_path / "v.mkv", 30, codec=codec, pix_fmt=pix_fmt)
+    stamps = iter(range(100))
+    source, frames = read(shifted(video, tmp_path / "equal.mkv", lambda _: next(stamps) // 2 * step))
+    assert numbers(frames) == list(range(30))
+    assert [frame.time for frame in frames] == pytest.approx([i / 25 for i in range(30)])
+    assert source.fps == 25
+    (note,) = source.notes
+    assert "time stamps do not increase, or jump, at 29 frames (first at frame 1)" in note
+
+
+@pytest.mark.parametrize("options", [{}, {"movflags": "+faststart"}, {"movflags": "frag_keyframe+empty_moov"}])
+def test_joined_mp4_files(tmp_path: Path, options: dict[str, str]) -> None:
+    """Of most, only the first can be read, which must not go without a word."""
+    film = numbered_video(tmp_path / "film.mp4", 10, muxer_options=options)
+    source, frames = read(film)
+    assert (numbers(frames), source.notes) == (list(range(10)), [])
+    joined = tmp_path / "joined.mp4"
+    joined.write_bytes(film.read_bytes() * 3)
+    source, frames = read(joined)
+    assert numbers(frames) == list(range(10))
+    assert source.notes == [
+        f"{joined} is 3 MP4 files one after another, and possibly only the first is read; join them "
+        "with `ffmpeg -f concat`"
+    ]
+
+
+def test_hdr_is_noted(tmp_path: Path) -> None:
+    video = tmp_path / "hdr.mkv"
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p10le"
+        stream.codec_context.color_trc, stream.codec_context.colorspace = 16, 9  # PQ, BT.2020
+        for i in range(3):
+            frame = av.VideoFrame.from_ndarray(numbered(i, 64, 96), format="rgb24")
+            container.mux(stream.encode(frame.reformat(format="yuv420p10le")))
+        container.mux(stream.encode(None))
+    source, frames = read(video)
+    assert len(frames) == 3
+    (note,) = source.notes
+    assert note.startswith(f"{video} is HDR video (PQ), read without tone mapping")
+
+
+def test_lost_packets_are_damage(tmp_path: Path) -> None:
+    video = noisy_video(tmp_path / "lossy.ts", codec="mpeg2video")
+    data = video.read_bytes()
+    middle = len(data) // 376 * 188
+    video.write_bytes(data[:middle] + data[middle + 3 * 188 :])
+    source, _ = read(video)
+    assert "lossy.ts is damaged or cut short" in source.notes[0]
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
+def test_cover_pictures_and_thumbnails_are_not_the_film(tmp_path: Path, name: str) -> None:
+    film = ("libx264", 9, 64)
+    for cover in (True, False):
+        source, frames = read(two_streams(tmp_path / name, ("mjpeg", 1, 128), film, cover=cover))
+        assert numbers(frames) == list(range(9))
+        assert source.frame_count == 9
+
+
+def test_a_cover_picture_alone(tmp_path: Path) -> None:
+    song = tmp_path / "song.mp3"
+    with av.open(str(song), "w") as container:
+        sound, cover = container.add_stream("libmp3lame", rate=16000), container.add_stream("png", rate=1)
+        cover.height, cover.width, cover.pix_fmt = 32, 32, "rgb24"
+        cover.disposition = av.stream.Disposition.attached_pic
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(numbered(3, 32, 32), format="rgb24")))
+        for _ in range(5):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1152), np.float32), format="fltp", layout="mono")
+            frame.sample_rate = 16000
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    with pytest.raises(UserError, match=r"no video in .*song\.mp3, only a cover picture"):
+        read(song)
+
+
+def test_several_films_in_one_file(tmp_path: Path) -> None:
+    """As in a recording of two cameras."""
+    video = two_streams(tmp_path / "v.mkv", ("libx264", 5, 32), ("libx264", 9, 64))
+    source, frames = read(video)
+    assert [number_of(frame.image) for frame in frames] == list(range(20, 25))
+    assert source.notes == [
+        f"{video} has several video streams, 0 (32 x 32), 1 (64 x 64): stream 0 is read; --stream takes another"
+    ]
+    source, frames = read(video, stream=1)
+    assert numbers(frames) == list(range(9))
+    assert source.notes == []
+    with pytest.raises(UserError, match=r"no video stream 2 in .*v\.mkv; it has 0 \(32 x 32\), 1 \(64 x 64\)"):
+        read(video, stream=2)
+    with pytest.raises(UserError, match="is no video and has no streams; leave out --stream"):
+        read(tmp_path, stream=0)
 
 
 def test_a_video_that_does_not_begin_at_0_is_whole(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.stream
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,6 +63,26 @@ def write_video(
 
 def numbered_video(path: Path, count: int, *, height: int = 64, width: int = 96, **options: object) -> Path:
     return write_video(path, [numbered(i, height, width) for i in range(count)], **options)  # type: ignore[arg-type]
+
+
+def two_streams(path: Path, first: tuple[str, int, int], second: tuple[str, int, int], *, cover: bool = False) -> Path:
+    """Write two streams of (codec, frames, height); the frames of the first are numbered from 20."""
+    with av.open(str(path), "w") as container:
+        streams = []
+        for codec, count, height in (first, second):
+            stream = container.add_stream(codec, rate=25)
+            stream.height, stream.width = height, height
+            stream.pix_fmt = {"mjpeg": "yuvj420p", "png": "rgb24"}.get(codec, "yuv420p")
+            streams.append((stream, count))
+        if cover:
+            streams[0][0].disposition = av.stream.Disposition.attached_pic
+        for begin, (stream, count) in zip((20, 0), streams, strict=True):
+            for i in range(count):
+                frame = av.VideoFrame.from_ndarray(numbered(begin + i, stream.height, stream.width), format="rgb24")
+                frame.pts, frame.time_base = i, Fraction(1, 25)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    return path
 
 
 def _write_silence(container: av.container.OutputContainer, stream: av.audio.stream.AudioStream) -> None:

@@ -500,7 +500,7 @@ def test_wrong_arguments() -> None:
         count([Box(0, 1, -1, OBJECT)], boxes, 2)
     with pytest.raises(ValueError, match="ignored"):
         count(boxes, [Box(0, 1, 0, OBJECT, True)])
-    with pytest.raises(ValueError, match="twice in frame 0"):
+    with pytest.raises(ValueError, match="repeated in frame 0"):
         count(boxes, boxes * 2)
     with pytest.raises(ValueError, match="not finite"):
         count(boxes, [Box(0, 1, 0, (0, 0, float("nan"), 1))])

@@ -6,7 +6,7 @@ from tests.builders import random_tracks, tiny_model
 
 
 def some_tracks(parts):
-    logits = torch.tensor([[3.0], [-3.0], [1.0], [-0.1], [0.1]])
+    logits = torch.tensor([[3.0], [-3.0], [1.0], [0.0], [0.1]])  # 0 is a score of exactly the threshold
     return random_tracks(5, parts=parts).replace(logits=logits)
 
 

@@ -96,7 +96,7 @@ def test_one_result_stands_for_the_three_copies_of_a_mot17_video(tmp_path: Path)
     assert len(written.members) == 21
     assert written.members[:4] == ("MOT17-01-DPM.txt", "MOT17-01-FRCNN.txt", "MOT17-01-SDP.txt", "MOT17-03-DPM.txt")
     assert written.boxes == 21 * 2
-    assert written.notes[0].startswith("one result stands for all three copies of: MOT17-01, MOT17-03")
+    assert written.notes[0].startswith("one result is used for all three copies of: MOT17-01, MOT17-03")
     found = contents(written.path)
     assert found["MOT17-03-DPM.txt"] == found["MOT17-03-SDP.txt"] != found["MOT17-01-SDP.txt"]
     every = videos(f"{name}-{detector}" for name in MOT17_TEST for detector in ("DPM", "FRCNN", "SDP"))
@@ -110,7 +110,7 @@ def test_three_results_of_a_mot17_video_stay_three(tmp_path: Path) -> None:
     written = write_submission("mot17", videos(names[2:]), results, tmp_path / "out.zip", partial=True)
     assert [text.split(",")[1] for text in contents(written.path).values()] == ["1", "2", "3"]
     (results / "MOT17-01-FRCNN.txt").unlink()
-    message = "no MOT17-01-FRCNN.txt, while there is MOT17-01-DPM and MOT17-01-SDP; keep one"
+    message = "no MOT17-01-FRCNN.txt, but MOT17-01-DPM and MOT17-01-SDP; keep one"
     refused(tmp_path, message, names, format="mot17")
 
 
@@ -154,7 +154,7 @@ def test_what_the_tracker_writes_is_submitted_with_the_same_boxes_and_ids_from_1
             assert [float(cell) for k, cell in enumerate(here) if k != 1] == [
                 float(cell) for k, cell in enumerate(there) if k != 1
             ]
-    assert "ids begin at 0, and are submitted counted from 1: a.txt" in written.notes
+    assert "ids begin at 0, so 1 is added to them: a.txt" in written.notes
 
 
 def test_trackeval_reads_the_archive_and_finds_the_same(tmp_path: Path) -> None:
@@ -197,10 +197,10 @@ def test_notes(tmp_path: Path) -> None:
     )
     assert written.notes == (
         "SportsMOT has no sequence named a, b, c",
-        "nothing was found in: b.txt",
-        "ids begin at 0, and are submitted counted from 1: c.txt",
-        "boxes that lie outside their image; are they in its pixels?: c.txt (1 of 2)",
-        "result files of no sequence to submit, left out: x",
+        "no boxes in: b.txt",
+        "ids begin at 0, so 1 is added to them: c.txt",
+        "boxes outside their image; is their unit pixels?: c.txt (1 of 2)",
+        "result files that belong to no sequence of the split, left out: x",
     )
     assert contents(written.path)["b.txt"] == ""
     assert told == [(f"{name}.txt", 6) for name in "abcabc"]
@@ -232,13 +232,13 @@ def test_missing_results(tmp_path: Path) -> None:
 def test_not_one_box(tmp_path: Path) -> None:
     for name in "ab":
         write_rows(tmp_path / "results" / f"{name}.txt", [])
-    refused(tmp_path, "results: not one box in 2 result files")
-    refused(tmp_path, "results: not one box in 0 result files", ())
+    refused(tmp_path, "results: no boxes in any of 2 result files")
+    refused(tmp_path, "results: no boxes in any of 0 result files", ())
 
 
 def test_a_wrong_line_in_the_last_file(tmp_path: Path) -> None:
     write_rows(write_results(tmp_path / "results", "a") / "b.txt", [ROW, (5, *ROW[1:])])
-    refused(tmp_path, "b.txt:2: frame 5 is beyond the sequence, which has 4")
+    refused(tmp_path, "b.txt:2: frame 5 is beyond the sequence of 4 frames")
 
 
 def test_archives_that_cannot_be_written(tmp_path: Path) -> None:
@@ -253,9 +253,9 @@ def test_archives_that_cannot_be_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda data: data[:-30], "does not read back"),
-        (lambda data: data[:60] + bytes([data[60] ^ 255]) + data[61:], "does not read back"),
-        (lambda data: data.replace(b"tracker/b", b"tracker/c"), "has other files than were written"),
+        (lambda data: data[:-30], "cannot be read back"),
+        (lambda data: data[:60] + bytes([data[60] ^ 255]) + data[61:], "cannot be read back"),
+        (lambda data: data.replace(b"tracker/b", b"tracker/c"), "its files are not those that were written"),
     ],
     ids=["cut off", "another byte", "other names"],
 )
@@ -286,7 +286,7 @@ def test_an_archive_that_reads_back_with_another_text(tmp_path: Path, monkeypatc
         return checked
 
     monkeypatch.setattr(archives, "_pack", spoilt)
-    refused(tmp_path, "b.txt is not what was written to it")
+    refused(tmp_path, "b.txt differs from what was written")
 
 
 def test_names_of_no_benchmark() -> None:

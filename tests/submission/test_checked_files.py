@@ -42,14 +42,14 @@ def test_an_empty_text_stays_empty(tmp_path: Path) -> None:
 BAD_LINES = {
     "1,1,5,5,9,9,1": "1: 7 columns; servers take 10",
     "1,1,5,5,9,9,1,-1,-1,-1,-1": "1: 11 columns; servers take 10",
-    "1,1,5,5,9,9,1,-1,-1,-1\n2,1,5,5,9,9": "2: found 6 values, line 1 has 10",
+    "1,1,5,5,9,9,1,-1,-1,-1\n2,1,5,5,9,9": "2: found 6 values, but line 1 has 10",
     "0,1,5,5,9,9,1,-1,-1,-1": "1: frame 0: frames are counted from 1",
-    "1,1,5,5,9,9,1,-1,-1,-1\n3,1,5,5,9,9,1,-1,-1,-1": "2: frame 3 is beyond the sequence, which has 2",
+    "1,1,5,5,9,9,1,-1,-1,-1\n3,1,5,5,9,9,1,-1,-1,-1": "2: frame 3 is beyond the sequence of 2 frames",
     "1.5,1,5,5,9,9,1,-1,-1,-1": "1: frame 1.5 is not a whole number",
     "1,1.5,5,5,9,9,1,-1,-1,-1": "1: id 1.5 is not a whole number",
     "1,-1,5,5,9,9,1,-1,-1,-1": "1: id -1",
     "1,2147483647,5,5,9,9,1,-1,-1,-1": "1: id 2147483647 is too large",
-    "1,1,5,5,9,9,1,-1,-1,-1\n1,1,6,6,9,9,1,-1,-1,-1": "2: id 1 is in frame 1 already",
+    "1,1,5,5,9,9,1,-1,-1,-1\n1,1,6,6,9,9,1,-1,-1,-1": "2: id 1 is repeated in frame 1",
     "1,1,5,5,0,9,1,-1,-1,-1": "1: width is not above 0",
     "1,1,5,5,9,-9,1,-1,-1,-1": "1: height is not above 0",
     "1,1,nan,5,9,9,1,-1,-1,-1": "1: a coordinate is NaN",
@@ -102,10 +102,10 @@ def test_frames_come_out_in_order_and_with_the_documented_fields(tmp_path: Path)
 
 
 BAD_FRAMES: dict[str, list[dict]] = {
-    "no frameIndex 0 (and 1 more); frames without objects are listed, too": [],
+    "no frameIndex 0 (and 1 more); frames without objects must be listed as well": [],
     "no frameIndex 1; frames": [frame(0)],
     "frameIndex 2 is beyond the video, which has 2 frames counted from 0": [frame(0), frame(1), frame(2)],
-    "frame 2 of the list: frameIndex 1 of video 'b1c6' is there twice": [frame(0), frame(1), frame(1)],
+    "frame 2 of the list: frameIndex 1 of video 'b1c6' is repeated": [frame(0), frame(1), frame(1)],
     "has frames of video 'c000'; it may have only those of 'b1c6'": [frame(0), frame(1), frame(0, video="c000")],
     "frameIndex 1: name is 'b1c6-0000001.jpg', but the image of this frame is b1c6-0000002.jpg": [
         frame(0),
@@ -146,9 +146,9 @@ def test_bad_labels(tmp_path: Path, message: str) -> None:
 
 def test_what_the_reader_of_results_refuses_is_refused(tmp_path: Path) -> None:
     for wrong, message in (
-        ([frame(0, label("1"), label("01")), frame(1)], "has two ids that are the same number"),
-        ([frame(0, label("1"), label("1")), frame(1)], "label 1: id '1' is in frame 0 already"),
-        ([frame(0, label(box=(9, 0, 5, 5))), frame(1)], "box2d ends before it begins"),
+        ([frame(0, label("1"), label("01")), frame(1)], "two of its ids are the same number"),
+        ([frame(0, label("1"), label("1")), frame(1)], "label 1: id '1' is repeated in frame 0"),
+        ([frame(0, label(box=(9, 0, 5, 5))), frame(1)], "box2d has x2 < x1 or y2 < y1"),
         ([frame(0, label(box=(0, 0, float("nan"), 5))), frame(1)], "x2 of box2d is nan"),
         ([frame(0, label(category="tram")), frame(1)], "category 'tram' is not evaluated"),
     ):

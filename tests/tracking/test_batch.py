@@ -118,3 +118,26 @@ def test_trackers_have_memories_of_their_own():
     tracker.update(videos()[0][0])
     assert (tracker.frame, one.frame) == (1, 0)
     assert one.tracks is not other.tracks
+
+
+def test_frames_of_different_sizes_do_not_share_a_batch_though_their_padding_fits():
+    together = []
+
+    def network(images, tracks):
+        together.append(images.sizes)
+        return [images.pixels[b] for b in range(len(tracks))]
+
+    batch = Batch(network)
+    sizes, ready = [(20, 30), (32, 32), (20, 30)], threading.Barrier(3)
+
+    def member(size):
+        with batch.taking_part():
+            ready.wait()
+            batch(random_images([size]), [None])
+
+    threads = [threading.Thread(target=member, args=(size,)) for size in sizes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert sorted(together) == [((20, 30), (20, 30)), ((32, 32),)]

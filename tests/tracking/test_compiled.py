@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch._functorch._aot_autograd import autograd_cache
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from memotr.errors import UserError
-from memotr.tracking import compiled
+from memotr.tracking import slots as slot_module
 from memotr.tracking.compiled import CompiledTracker
 from memotr.tracking.tracker import Tracker
 from tests.builders import tiny_model
@@ -55,12 +56,12 @@ def test_the_same_tracks(variant):
 
 
 def test_slots_grow_and_no_birth_is_lost(monkeypatch):
-    monkeypatch.setattr(compiled, "SLOTS", 2)
+    monkeypatch.setattr(slot_module, "SLOTS", 2)
     model = small_model()
     tracker, other = Tracker(model, **LIVELY), CompiledTracker(model, **LIVELY, compile=eager)
     counts = compare(tracker, other, video(4))
     assert max(counts) > 4
-    assert len(other.state.tracks) >= max(counts)
+    assert len(other.video.state.tracks) >= max(counts)
 
 
 def test_without_any_track_nothing_is_nan():
@@ -68,7 +69,9 @@ def test_without_any_track_nothing_is_nan():
     other = CompiledTracker(model, det_thresh=1.0, compile=eager)
     for frame in video(3):
         assert len(other.update(frame)) == 0
-    assert all(getattr(other.state.tracks, name).isfinite().all() for name in ("query_embed", "long_memory", "boxes"))
+    assert all(
+        getattr(other.video.state.tracks, name).isfinite().all() for name in ("query_embed", "long_memory", "boxes")
+    )
 
 
 def test_a_new_video_begins_anew():
@@ -111,7 +114,7 @@ def test_it_is_one_graph_without_a_break():
         compare(tracker, other, video(3))
     (graph,) = graphs  # for the first frame, for all others, and for another video
     (results,) = graph.graph.find_nodes(op="output")[0].args
-    assert len(results) == 4 + len(compiled.FIELDS), "nothing is kept that the next replay would overwrite"
+    assert len(results) == 4 + len(slot_module.FIELDS), "nothing is kept that the next replay would overwrite"
 
 
 def test_a_frame_of_the_step_asks_the_device_nothing():
@@ -131,13 +134,13 @@ def test_a_frame_of_the_step_asks_the_device_nothing():
     other = CompiledTracker(small_model(), **LIVELY, compile=eager)
     frames = [other.prepare(frame).images for frame in video(2)]
     other.step(frames[0], 64, 96)
-    run = other._run
+    run = other.video._run
 
     def watched(*inputs):
         with Asked():
             return run(*inputs)
 
-    other._run = watched
+    other.video._run = watched
     assert len(other.step(frames[1], 64, 96))
 
 
@@ -180,7 +183,7 @@ def test_bad_settings_are_named():
 
 def test_as_many_tracks_as_are_allowed_and_one_warning_a_video(monkeypatch):
     """Thresholds of 0 make every query a track, frame after frame."""
-    monkeypatch.setattr(compiled, "SLOTS", 2)
+    monkeypatch.setattr(slot_module, "SLOTS", 2)
     model = small_model()
     endless = {"det_thresh": 0.0, "track_thresh": 0.0, "result_thresh": 0.0, "min_area": 0}
     tracking = model.config.tracking.model_copy(update={"max_tracks": 25})
@@ -192,3 +195,24 @@ def test_as_many_tracks_as_are_allowed_and_one_warning_a_video(monkeypatch):
         assert (max(counts), len(told)) == (25, 2), "each says it once"
         for tracker in trackers:
             tracker.reset()
+
+
+def test_the_compiled_step_can_be_cached(monkeypatch):
+    """AOTAutograd's cache takes no graph with a function that it does not know; autocast is one."""
+    checked = []
+
+    def check(graph, inputs):
+        with pytest.raises(autograd_cache.BypassAOTAutogradCache, match="autocast"), no_further_functions():
+            autograd_cache.check_cacheable(graph)
+        autograd_cache.check_cacheable(graph)
+        checked.append(graph)
+        return graph
+
+    def no_further_functions():
+        return torch._inductor.config.patch(unsafe_marked_cacheable_functions={})
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda step, fullgraph, dynamic, mode: real(step, backend=check))
+    CompiledTracker(small_model(), **LIVELY, precision="bf16").update(video(1)[0])
+    torch._dynamo.reset()
+    assert len(checked) == 1

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from memotr.tracking.gate import gate
+from memotr.config import TrackingConfig
+from memotr.tracking.gate import explain_no_tracks, gate
 from tests.builders import random_output, random_tracks
 
 
@@ -69,3 +70,29 @@ def test_a_limit_with_room_for_all_changes_nothing():
         choice = gate(output, tracks, **limits, max_tracks=most)
         assert choice.births.equal(free.births)
         assert choice.birth_labels.equal(free.birth_labels)
+
+
+def test_the_explanation_names_thresholds_and_classes():
+    settings = TrackingConfig(det_thresh=0.55, result_thresh=0.25, min_area=7)
+    assert explain_no_tracks(("person", "car"), settings) == (
+        "nothing was tracked: no box above min_area (7) reached det_thresh (0.55) and exceeded result_thresh (0.25); "
+        "the model may not know what is seen here (its classes: person, car) or need more training, or the thresholds "
+        "are too high"
+    )
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.50001])
+def test_scores_at_a_threshold_reach_it(threshold):
+    output, tracks = random_output(1, 1), random_tracks(1).replace(disappear_time=torch.tensor([0]))
+    output.logits.zero_()  # scores of exactly 0.5
+    choice = gate(output, tracks, det_thresh=threshold, track_thresh=threshold, miss_tolerance=30, next_id=4)
+    assert choice.birth_ids.tolist() == ([4] if threshold == 0.5 else [])
+    assert choice.disappear_time.tolist() == ([0] if threshold == 0.5 else [1])
+
+
+def test_of_equal_scores_the_first_queries_are_born():
+    output, tracks = random_output(40, 0), random_tracks(0)
+    output.logits.zero_()
+    output.logits[35] = 1
+    choice = gate(output, tracks, det_thresh=0.5, track_thresh=0.5, miss_tolerance=2, next_id=0, max_tracks=4)
+    assert choice.births.tolist() == [0, 1, 2, 35]

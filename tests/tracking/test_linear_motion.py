@@ -1,5 +1,6 @@
 """The linear motion model against a list of boxes a track, as one would write it first."""
 
+import pytest
 import torch
 
 from memotr.structures import Assignment
@@ -55,3 +56,11 @@ def test_unseen_tracks_move_on():
 def test_history_costs_nothing_when_off():
     tracks = step(random_tracks(0), random_output(4, 0), [])
     assert tracks.seen_boxes.shape == (2, 0, 4)
+
+
+@pytest.mark.parametrize("seen", range(1, MAX_LENGTH + 1))
+def test_a_track_moves_on_once_it_was_seen_often_enough(seen):
+    tracks = random_tracks(1, history=MAX_LENGTH).replace(disappear_time=torch.tensor([1]))
+    tracks.seen_boxes[:, MAX_LENGTH - seen :] = torch.linspace(0.3, 0.5, seen)[None, :, None]
+    moved = extrapolate(tracks, MIN_LENGTH, WEIGHT)
+    assert moved.ref_pts.equal(tracks.ref_pts) == (seen < MIN_LENGTH)

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 
 from memotr.export.exported_tracker import ExportedTracker
-from memotr.tracking import compiled
+from memotr.tracking import slots as slot_module
 from memotr.tracking.batch import batched
 from memotr.tracking.compiled import CompiledTracker
 from memotr.tracking.tracker import Tracker
 from memotr.tracking.video_tracker import VideoTracker
 from memotr.tracks import Tracks
 from tests.export.builders import EagerEngine
+from tests.tracking.tape import TapeCapture
 from tests.tracking.test_compiled import small_model, video
 
 GOLDEN = Path(__file__).parent / "golden" / "runners.json"
@@ -60,11 +61,22 @@ def eager(model, settings: dict[str, Any]) -> list[Tracks]:
 
 def slots(model, settings: dict[str, Any]) -> list[Tracks]:
     """Run the step of fixed shapes, from two slots on, without compiling it."""
-    kept, compiled.SLOTS = compiled.SLOTS, 2
+    kept, slot_module.SLOTS = slot_module.SLOTS, 2
     try:
         return follow(CompiledTracker(model, **settings, compile=lambda step: step))
     finally:
-        compiled.SLOTS = kept
+        slot_module.SLOTS = kept
+
+
+def graph(model, settings: dict[str, Any]) -> list[Tracks]:
+    """Replay the step as a graph would, from two slots on."""
+    with pytest.MonkeyPatch.context() as patch:
+        capture = TapeCapture()
+        patch.setattr(slot_module, "SLOTS", 2)
+        patch.setattr("memotr.tracking.tracker.capture_on", lambda device: capture)
+        tracks = follow(Tracker(model, **settings))
+    assert capture.replays
+    return tracks
 
 
 def in_a_batch(model, settings: dict[str, Any]) -> list[Tracks]:
@@ -85,7 +97,7 @@ def exported(model, settings: dict[str, Any]) -> list[Tracks]:
     return follow(ExportedTracker(EagerEngine(model.set_kernel("reference")), **settings))
 
 
-RUNNERS = {"eager": eager, "slots": slots, "batch": in_a_batch, "export": exported}
+RUNNERS = {"eager": eager, "slots": slots, "graph": graph, "batch": in_a_batch, "export": exported}
 
 
 def follow(tracker: VideoTracker) -> list[Tracks]:

@@ -1,7 +1,9 @@
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from memotr.data.preprocess import preprocess_on
 from memotr.errors import UserError
 from memotr.tracking.tracker import Tracker
 from tests.builders import tiny_model
@@ -51,12 +53,18 @@ def test_frames_may_be_prepared_ahead():
     assert all(same(tracker.update(frame), expected) for frame, expected in zip(prepared, wanted, strict=True))
 
 
-def test_the_device_may_preprocess():
-    model, (frame,) = tiny_model(), frames(1)
-    one, other = Tracker(model, min_area=0), Tracker(model, min_area=0, preprocess_on_device=True)
-    exact, found = one.prepare(frame).images.pixels, other.prepare(frame).images.pixels
-    assert 0 < (exact - found).abs().max() < 0.02, "another way, and much the same pixels"
-    assert len(other.update(frame))
+def test_the_device_may_preprocess(monkeypatch):
+    model, (frame,), calls = tiny_model(), frames(1), []
+
+    def on_the_device(device, *arguments):
+        calls.append(device.type)
+        return preprocess_on(device, *arguments)
+
+    monkeypatch.setattr("memotr.tracking.tracker.preprocess_on", on_the_device)
+    wanted = Tracker(model, min_area=0).update(frame)
+    assert not calls, "not by default on a CPU"
+    assert same(Tracker(model, min_area=0, preprocess_on_device=True).update(frame), wanted)
+    assert calls == ["cpu"]
 
 
 def test_thresholds_decide_what_is_reported():
@@ -103,8 +111,19 @@ def test_lower_precision_keeps_memory_in_float32(precision):
     assert tracker.tracks.logits.dtype == torch.float32
 
 
+@pytest.mark.parametrize("name", ["transformer.encoder.layers.0.linear1.weight", "class_embed.1.bias"])
+def test_weights_beyond_half_precision_are_refused(name):
+    """They would become infinite, and the tracker would find nothing."""
+    model = tiny_model()
+    model.get_parameter(name).data.view(-1)[0] = 1e5
+    with pytest.raises(UserError, match=rf"{name} has values beyond the range of torch.float16; .* bf16 or 32"):
+        Tracker(model, precision="fp16")
+    for precision in ("bf16", "32"):
+        assert Tracker(model, precision=precision).update(frames(1)[0]).boxes.shape[1] == 4
+
+
 def test_a_misspelt_precision_is_refused():
-    with pytest.raises(UserError, match="no precision 'bf61': take 32, bf16, fp16"):
+    with pytest.raises(UserError, match="no precision 'bf61': take auto, 32, tf32, bf16, fp16"):
         Tracker(tiny_model(), precision="bf61")
 
 
@@ -128,3 +147,50 @@ def test_what_is_not_an_rgb_frame_is_refused(frame):
 def test_what_opencv_gives_at_the_end_of_a_video_is_said():
     with pytest.raises(ValueError, match="got NoneType; OpenCV gives None where a video has ended"):
         Tracker(tiny_model()).update(None)
+
+
+def test_frames_from_python_are_a_source(tmp_path):
+    tracker, video = Tracker(tiny_model()), frames(5)
+    expected = [tracker.update(f) for f in video]
+    for source in (video, iter(video), np.stack(video)):
+        found = list(tracker.track(source))
+        assert all(same(x, y) for x, y in zip(found, expected, strict=True))
+        assert [t.frame for t in found] == [0, 1, 2, 3, 4]
+        assert [t.time for t in found] == pytest.approx([0, 0.04, 0.08, 0.12, 0.16])
+        assert all(np.array_equal(t.image, f) for t, f in zip(found, video, strict=True))
+    swapped = list(tracker.track((f[..., ::-1] for f in video), channels="bgr"))
+    assert all(same(x, y) for x, y in zip(swapped, expected, strict=True))
+    assert np.array_equal(swapped[0].image, video[0])
+
+    for k, image in enumerate(video):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), image[..., ::-1])
+    for source in (video, tmp_path):
+        chosen = list(tracker.track(source, start=1, stride=2, max_frames=2))
+        assert [t.frame for t in chosen] == [1, 3]
+        assert [t.time for t in chosen] == pytest.approx([0.04, 0.12])
+        assert np.array_equal(chosen[1].image, video[3])
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "words"),
+    [
+        ([], UserError, "there are no frames"),
+        ([None], ValueError, "expected an RGB frame .* got NoneType; OpenCV gives None"),
+        (np.zeros((4, 4, 3), np.uint8), ValueError, r"expected an RGB frame .* got uint8 \(4, 3\)"),
+    ],
+)
+def test_what_is_no_source(source, error, words):
+    for channels in ("rgb", "bgr"):
+        with pytest.raises(error, match=words):
+            list(Tracker(tiny_model()).track(source, channels=channels))
+
+
+def test_what_is_reported_exceeds_its_limits():
+    """A box of exactly ``min_area``, or with a score of exactly ``result_thresh``, is not reported."""
+    tracker = Tracker(tiny_model(), min_area=256, result_thresh=0.5)
+    prepared = tracker.prepare(np.zeros((64, 64, 3), np.uint8))
+    pairs = [(0.25, 0.9), (0.26, 0.5), (0.26, 0.51), (0.24, 0.9)]  # height and score; the width is 16 pixels
+    table = np.array([[0, 0, 0.25, height, score, k, 0] for k, (height, score) in enumerate(pairs)])
+    found = tracker._report(table, prepared)
+    assert found.ids.tolist() == [2]
+    np.testing.assert_array_equal(found.boxes, np.array([[0, 0, 16, 64 * 0.26]], np.float32))

@@ -76,6 +76,21 @@ def test_all_comes_back(tmp_path):
             assert equal(getattr(read, name), getattr(state, name)), name
 
 
+@pytest.mark.parametrize("part", ["model", "average", "optimizer"])
+def test_a_run_with_broken_numbers_does_not_go_on(tmp_path, part):
+    state = state_of(tiny_model())
+    broken = {
+        "model": state.model["det_anchor"],
+        "average": state.average["average"]["det_anchor"],
+        "optimizer": state.optimizer["state"][0]["exp_avg"],
+    }[part]
+    broken.view(-1)[3] = torch.nan
+    write_state(tmp_path / LAST, state)
+    name = r"tensor \d+ of the optimizer" if part == "optimizer" else "det_anchor"
+    with pytest.raises(UserError, match=rf"{LAST}: 1 of its \d+ tensors hold NaN or infinity \({name}\): the training"):
+        read_state(tmp_path)
+
+
 def test_info_knows_what_it_is(tmp_path):
     write_state(tmp_path / LAST, state_of(tiny_model(), epoch=2, steps=31))
     told = describe(tmp_path / LAST)
@@ -175,6 +190,28 @@ def test_other_files_are_told_what_takes_them(tmp_path):
         read_state(tmp_path)
 
 
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), RuntimeError("DataLoader worker (pid 7) is killed")])
+def test_what_interrupts_the_writing_of_a_checkpoint_is_raised(tmp_path, monkeypatch, interruption):
+    """PyTorch raises another error when it closes the incomplete archive."""
+    model = tiny_model()
+    write_state(tmp_path / LAST, state_of(model, steps=1))
+
+    def save(_payload, file):
+        file.write(b"PK")
+        try:
+            raise interruption
+        finally:
+            raise RuntimeError("unexpected pos 1683520 vs 1683408")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(type(interruption)) as error:
+        write_state(tmp_path / LAST, state_of(model, steps=2))
+    assert error.value is interruption
+    monkeypatch.undo()
+    assert read_state(tmp_path).progress.steps == 1
+    assert [path.name for path in tmp_path.iterdir()] == [LAST]
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -204,6 +241,20 @@ class TestMovingAverage:
             decay = min(0.6, (1 + n) / (10 + n))
             expected = decay * expected + (1 - decay) * model.weight.detach()
         torch.testing.assert_close(average.average["weight"], expected)
+
+    def test_follows_statistics_too(self):
+        model = torch.nn.BatchNorm1d(3)
+        average = MovingAverage(model, 0.5)
+        for n in range(1, 5):
+            model.running_mean.fill_(n)
+            average.update(model)
+        expected = 0.0
+        for n in range(1, 5):
+            decay = min(0.5, (1 + n) / (10 + n))
+            expected = decay * expected + (1 - decay) * n
+        with average.applied(model):
+            torch.testing.assert_close(model.running_mean, torch.full((3,), expected))
+        assert model.running_mean.tolist() == [4, 4, 4]
 
     def test_is_applied_and_taken_off_again(self):
         model = tiny_model()

@@ -7,6 +7,7 @@ from memotr.config import LossConfig
 from memotr.structures import ClipBatch, FrameOutput, FrameTargets, ImageBatch, LayerOutputs
 from memotr.tracking.gate import gate
 from memotr.tracking.lifecycle import advance
+from memotr.training import clip_runner
 from memotr.training.clip_runner import ClipRunner, Followed, join_videos
 from memotr.training.matching import assign, match, read_predictions
 from memotr.training.targets import PaddedTargets, pad_targets
@@ -80,6 +81,21 @@ def test_perturbed_clips_train_and_repeat(runner):
     assert carried[0] == carried[1] != carried[2]
     assert -1 in carried[0][0]
     a.total.backward()
+
+
+def test_auxiliary_weights_scale_the_losses_of_earlier_layers():
+    clip = clip_of([[1, 2], [1]])
+
+    def losses(*weights):
+        return ClipRunner(tiny_model(num_decoder_layers=3), LossConfig(aux=weights))(clip)
+
+    none, first, second, both = losses(0, 0), losses(1, 0), losses(0, 1), losses(0.5, 3)
+    assert none.parts[3:6].tolist() == [0, 0, 0]
+    assert (first.parts[3:6] > 0).all()
+    torch.testing.assert_close(both.parts[3:6], 0.5 * first.parts[3:6] + 3 * second.parts[3:6])
+    torch.testing.assert_close(
+        both.total - none.total, 0.5 * (first.total - none.total) + 3 * (second.total - none.total)
+    )
 
 
 def test_auxiliary_weights_are_one_an_earlier_layer():
@@ -180,3 +196,19 @@ def _perfect(output: FrameOutput, truth: PaddedTargets, wanted: torch.Tensor) ->
         )
     )
     return replace(output, logits=logits, boxes=boxes, layers=layers)
+
+
+@pytest.mark.parametrize("no_grad_frames", range(5))
+def test_perturbation_begins_with_the_last_frame_without_gradient(runner, monkeypatch, no_grad_frames):
+    rates = []
+
+    def record(choice, _predictions, drop_rate, insert_rate, *_):
+        rates.append((drop_rate, insert_rate))
+        return choice
+
+    monkeypatch.setattr(clip_runner, "perturb", record)
+    runner.drop_rate, runner.insert_rate = 0.3, 0.7
+    runner(clip_of([[1, 2]] * 4, num_classes=2), no_grad_frames, torch.Generator())
+    undisturbed = max(0, min(no_grad_frames, 3) - 1)
+    # nothing goes on from the last of the four frames
+    assert rates == [(0.0, 0.0)] * undisturbed + [(0.3, 0.7)] * (3 - undisturbed)

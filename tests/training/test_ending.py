@@ -84,6 +84,8 @@ def test_workers_end_with_the_training(data, tmp_path, monkeypatch, no_collector
     [
         (OSError(24, "Too many open files"), "ulimit -n"),
         (RuntimeError("unable to write to file </torch_1_2_3>: No space left on device (28)"), "--shm-size"),
+        (OSError(28, "No space left on device"), "--shm-size"),  # of a lock, which has no file
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. Out of shared memory."), "workers=0"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "memory for 3 of them"),
         (ConnectionResetError(104, "Connection reset by peer"), "memory for 3 of them"),
         (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1"), "another rank"),
@@ -91,6 +93,29 @@ def test_workers_end_with_the_training(data, tmp_path, monkeypatch, no_collector
 )
 def test_what_a_run_has_lost(error, reason):
     assert reason in what_was_lost(error, 3)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_a_worker_without_shared_memory_is_no_want_of_memory(error):
+    """A bus error ends it; training may see its closed socket first."""
+    assert what_was_lost(error, 3, lacked_shared_memory=True).startswith("there is too little shared memory (/dev/shm)")
+    assert "memory for 3 of them? Lower data.workers" in what_was_lost(error, 3)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGBUS"), reason="POSIX signals")
+@pytest.mark.parametrize(
+    ("number", "reason"), [(signal.SIGBUS, "too little shared memory"), (signal.SIGKILL, "too little memory")]
+)
+def test_how_a_worker_ended_says_what_it_lacked(data, tmp_path, monkeypatch, no_collector, number, reason):
+    def lose_a_worker(self, finite):
+        worker = multiprocessing.active_children()[0]
+        os.kill(worker.pid, number)
+        worker.join()
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    monkeypatch.setattr(Training, "count_skipped", lose_a_worker)
+    with pytest.raises(UserError, match=rf"{reason}.* Nothing was saved yet\.$"):
+        train(with_workers(data, 1, 1), tmp_path, device="cpu")
 
 
 @pytest.mark.parametrize("error", ["shapes do not match", "Caught RuntimeError in DataLoader worker process 0."])

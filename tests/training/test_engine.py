@@ -102,7 +102,7 @@ def test_a_run_from_the_command_line_to_tracking(data, tmp_path):
     assert [line["step"] for line in found] == list(range(1, found[-1]["step"] + 1))
     assert {line["epoch"] for line in found} == {0, 1}
     environment = json.loads((folder / "environment.json").read_text())
-    assert environment[0]["packages"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(environment[0]["packages"]["torch"])  # which may lack "+cpu"
 
     weights = folder / "last.safetensors"
     assert str(data) not in weights.read_bytes()[:20000].decode(errors="replace"), "paths stay here, weights travel"
@@ -277,6 +277,7 @@ def test_an_epoch_whose_last_step_is_skipped_is_saved(data, tmp_path, monkeypatc
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes as Linux lists them")
 def test_a_lost_worker_ends_the_run_with_one_line(data, tmp_path):
     command = [sys.executable, "-m", "memotr", "train", "tiny", *SMALL, "training.epochs=99", "data.workers=1"]
+    command += ["training.output.save_every=1"]
     command += ["--data-root", str(data), "--output", str(tmp_path), "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
@@ -287,7 +288,7 @@ def test_a_lost_worker_ends_the_run_with_one_line(data, tmp_path):
                 for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
                     os.kill(int(child), signal.SIGKILL)
     assert process.returncode == 2, "".join(told)
-    assert re.match(r"memotr: a process that reads clips was killed; .* memory for 1 of them .* --resume", told[-1])
+    assert re.match(r"memotr: a process that reads clips was killed; .* memory for 1 of them.* --resume", told[-1])
     assert not any("Traceback" in line for line in told)
 
 

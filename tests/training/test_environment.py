@@ -3,13 +3,15 @@
 import json
 import math
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from lightning_fabric import Fabric
 
 from memotr.bench.machine import describe_machine
-from memotr.training.environment import describe_environment
+from memotr.documents import read_json
+from memotr.training.environment import append_environment, describe_environment
 from memotr.training.run_report import _known
 
 
@@ -23,6 +25,15 @@ def test_a_recorded_command_line_holds_no_credentials(monkeypatch: pytest.Monkey
         "http:/h",
     ]
     assert describe_machine(torch.device("cpu"))["command"] == "memotr train --set=a.b=http://host/x http:/h"
+
+
+def test_a_recorded_command_line_can_be_read_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Bytes of file names that are not UTF-8 included; the record is read at the next start."""
+    monkeypatch.setattr(sys, "argv", ["memotr", "caf\udce9"])
+    for _ in range(2):
+        append_environment(tmp_path / "starts.json", describe_environment(Fabric(accelerator="cpu")))
+    assert [start["command"] for start in read_json(tmp_path / "starts.json")] == [["memotr", r"caf\xe9"]] * 2
+    assert describe_machine(torch.device("cpu"))["command"] == r"memotr 'caf\xe9'"
 
 
 def test_metrics_that_are_no_numbers() -> None:

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from memotr.training.targets import pad_targets
 from tests.training.builders import layered_output, predictions_of, targets_of
 
 NOBODY = np.zeros(0, np.int64)
+TRACK_IDS = np.array([20, 21, 77, -1, -1])
+TRACK_IOU = np.array([0.9, 0.9, 0.8, 0.0, 0.0], np.float32)
 
 
 def matching_of(output, targets, track_ids=NOBODY, merge_layer=1):
@@ -43,14 +46,14 @@ def cheapest(logits, boxes, n, targets, objects):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("num_classes", [1, 3])
-@pytest.mark.parametrize("merge_layer", [0, 1, 2])
+@pytest.mark.parametrize("merge_layer", [0, 1, 2, 3])  # with 3, all layers only detect; the last one decides
 def test_matching_equals_trying_everything(seed, num_classes, merge_layer):
     output = layered_output(5, 3, num_classes, layers=3, seed=seed)
     targets = targets_of([12, 10, 15, 11], num_classes, seed)
     matching = matching_of(output, targets, [10, 99, 15], merge_layer)  # 99 is not in the frame
     for i in range(3):
         layer = output.layers.logits[i, 0], output.layers.boxes[i, 0]
-        if i < merge_layer:
+        if i < min(merge_layer, 2):
             expected = [*cheapest(*layer, 5, targets, [0, 1, 2, 3]), -1, -1, -1]
         else:
             expected = [*cheapest(*layer, 5, targets, [0, 3]), 1, -1, 2]
@@ -119,9 +122,8 @@ def frame_to_assign():
 
 def test_what_is_carried_on():
     output, targets = frame_to_assign()
-    ids, iou = np.array([20, 21, 77, -1, -1]), np.array([0.9, 0.9, 0.8, 0.0, 0.0], np.float32)
     predictions, truth = predictions_of(output, targets), targets.ids.numpy()
-    choice = assign(predictions, match(predictions, ids, truth, 1), ids, iou, truth, keep=0.5)
+    choice = assign(predictions, match(predictions, TRACK_IDS, truth, 1), TRACK_IDS, TRACK_IOU, truth, keep=0.5)
     # a bad overlap loses the id; an object that is not in the frame keeps it
     assert choice.track_ids.tolist() == [20, -1, 77, -1, -1]
     assert choice.track_keep.tolist() == [True, True, True, True, False]
@@ -133,3 +135,25 @@ def test_what_is_carried_on():
     assert choice.birth_iou.tolist() == pytest.approx([1.0, 0.3, 0.0], abs=1e-5)
     assert choice.next_ids.tolist() == [20, -1, 77, -1, 22, -1, -1]
     assert choice.next_iou.tolist() == pytest.approx([1.0, 0.0, 0.8, 0.0, 1.0, 0.3, 0.0], abs=1e-5)
+
+
+@pytest.mark.parametrize(("overlap", "kept"), [(0.5, True), (0.4999, False)])
+def test_an_overlap_of_one_half_keeps_the_id(overlap, kept):
+    output, targets = frame_to_assign()
+    predictions, truth = predictions_of(output, targets), targets.ids.numpy()
+    matching = match(predictions, TRACK_IDS, truth, 1)
+    matching = replace(matching, iou=np.full_like(matching.iou, overlap))
+    choice = assign(predictions, matching, TRACK_IDS, TRACK_IOU, truth, keep=0.5)
+    assert choice.track_ids.tolist()[:2] == ([20, 21] if kept else [-1, -1])
+    assert choice.birth_ids.tolist() == ([22, 23, -1] if kept else [-1, -1, -1])
+
+
+@pytest.mark.parametrize(("keep", "carried"), [(0.5, False), (0.4999, True)])
+def test_false_positives_go_on_with_scores_above_the_threshold(keep, carried):
+    output, targets = frame_to_assign()
+    predictions, truth = predictions_of(output, targets), targets.ids.numpy()
+    matching = match(predictions, TRACK_IDS, truth, 1)
+    predictions = replace(predictions, scores=np.full_like(predictions.scores, 0.5))
+    choice = assign(predictions, matching, TRACK_IDS, TRACK_IOU, truth, keep=keep)
+    assert choice.track_keep.tolist() == [True, True, True, carried, carried]
+    assert choice.births.tolist() == ([1, 2, 0, 3] if carried else [1, 2])

@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
 from memotr.boxes import paired_iou
+from memotr.training.clip_runner import join_videos
 from memotr.training.matching import Choice
 from memotr.training.perturb import perturb
+from memotr.training.targets import pad_targets
 from tests.training.builders import layered_output, predictions_of, targets_of
 
 
@@ -65,3 +70,32 @@ def test_strays_may_go_on_and_are_never_inserted_twice():
     births = run(0.0, 1.0, keep_strays=True).births.tolist()
     assert births[:2] == [3, 9]
     assert len(set(births)) == len(births) > 2
+
+
+def test_an_overlap_of_one_half_carries_no_object():
+    iou = np.array([0.5, 0.51, 0.0, 0.7, 0.45, 0.5, 0.2, 0.0], np.float32)
+    choice = replace(a_choice(), track_iou=iou[:5], birth_iou=iou[5:])
+    predictions = predictions_of(layered_output(12, 5), targets_of([6, 7]))
+    choice = perturb(choice, predictions, 0.0, 0.0, torch.Generator())
+    assert choice.track_keep.tolist() == [False, True, False, True, False]
+    assert len(choice.births) == 0
+
+
+def test_false_positives_have_the_class_of_their_highest_score():
+    output, targets = layered_output(12, 5, num_classes=4), targets_of([6, 7], num_classes=4)
+    choice = perturb(a_choice(), predictions_of(output, targets), 0.0, 1.0, torch.Generator().manual_seed(0))
+    truth = pad_targets([[targets]], torch.device("cpu"))[0]
+    _, assignment, _, _ = join_videos(output, [choice], truth)
+    inserted = choice.births[choice.birth_targets < 0]
+    labels = assignment.birth_labels[assignment.birth_from_initial].tolist()
+    assert labels == output.logits[0, inserted].argmax(dim=1).tolist()
+    assert len(set(labels)) > 1
+
+
+@pytest.mark.parametrize("drawn", [0.0, 1 - 2**-24])  # the smallest and the largest number that can be drawn
+def test_rates_of_0_and_1_are_certain(monkeypatch, drawn):
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(shape, drawn))
+    assert run(drop=0.0, insert=0.0).track_keep.tolist() == [True, True, False, True, False]
+    assert run(drop=0.0, insert=0.0).births.tolist() == [3]
+    assert len(run(drop=0.0, insert=1.0).births) > 1
+    assert not run(drop=1.0, insert=1.0).track_keep.any()

@@ -259,6 +259,15 @@ def test_two_runs_in_one_folder(data, uninterrupted, tmp_path):
     assert resume(run, "training.epochs=4") == 0
 
 
+def test_notes_about_the_data_are_logged(data, tmp_path, capsys):
+    shutil.copytree(data, tmp_path / "data")
+    file = next((tmp_path / "data").rglob("gt.txt"))
+    with file.open("a") as text:
+        text.write("1,90,5,5,20,20,0.5,1,1\n")
+    train(settings(tmp_path / "data", "training.epochs=1"), tmp_path / "run", device="cpu")
+    assert f"note: {file}: 1 of " in capsys.readouterr().err
+
+
 def test_what_has_changed_is_told(data, tmp_path, capsys):
     train(settings(data, "training.epochs=1"), tmp_path, device="cpu")
     capsys.readouterr()

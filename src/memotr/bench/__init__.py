@@ -1,1 +1,1 @@
-"""What everything costs: one run measures all parts beside a plain baseline, and says on what machine."""
+"""Benchmarks of all parts of the package next to a plain baseline, with a description of the machine."""

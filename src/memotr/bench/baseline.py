@@ -1,7 +1,7 @@
-"""What "times as fast" refers to: the plain formulation, as research code has it, whose results are the same.
+"""Baseline of all speed-ups: a plain implementation with the same results, written as research code usually is.
 
-The network as it is built: deformable attention in plain PyTorch, every operation a pass of its own, float32, the
-outputs of all decoder layers; each track a state of its own, looked after one by one.
+Its network is not optimised: deformable attention in plain PyTorch, one pass over memory per operation, float32, and
+outputs of all decoder layers. Each track has its own state, and a Python loop updates them one by one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from memotr.bench.scene import another_network
+from memotr.bench.scene import copy_with_kernel
 from memotr.models.deformable_attention import DeformableAttention
 from memotr.models.kernels import deformable_attention
 from memotr.models.levels import Levels
@@ -26,9 +26,9 @@ from memotr.tracks import Tracks
 
 
 def stacked_attention(value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor) -> Tensor:
-    """Deformable attention as it is usually written: sample every level, stack, weigh, add.
+    """Compute deformable attention as research code does: sample every level, stack, multiply by the weights, sum.
 
-    Like :func:`memotr.models.kernels.deformable_attention`; it computes in the precision of the locations.
+    Arguments as in :func:`memotr.models.kernels.deformable_attention`. It computes in the dtype of the locations.
     """
     (B, _, M, D), (_, Lq, _, L, P) = value.shape, weights.shape
     samples = []
@@ -43,11 +43,12 @@ def stacked_attention(value: Tensor, shapes: Sequence[tuple[int, int]], location
 
 
 class PlainAttention(DeformableAttention):
-    """The attention module as it is usually written: padding blanked in a copy, locations in separate operations."""
+    """Attention module as in research code: padding is masked in a copy, locations need several operations."""
 
     def forward(self, query: Tensor, reference: Tensor, source: Tensor, levels: Levels) -> Tensor:
+        """Sample ``source`` around each query's reference, as the base class does."""
         shapes, mask = levels.shapes, levels.mask
-        assert mask is not None  # the plain formulation does not ask whether there is padding
+        assert mask is not None  # images without known sizes always have a mask
         B, Lq = reference.shape[:2]
         M, L, P = self.num_heads, self.num_levels, self.num_points
         value = self.value_proj(source).masked_fill(mask[..., None], 0.0).unflatten(-1, (M, -1))  # (B, S, M, D)
@@ -64,20 +65,21 @@ class PlainAttention(DeformableAttention):
         return output.view(query.shape)
 
     def spread(self, points: Tensor) -> Tensor:
+        """Add dimensions for heads and samples, without copying."""
         return points[:, :, None, :, None]  # (B, Lq, 1, L, 1, 2)
 
 
 class PlainTracker(VideoTracker):
-    """Tracks as :class:`memotr.Tracker` does, without any of what makes that fast.
+    """Tracker with the results of :class:`memotr.Tracker`, but without its optimisations and without a motion model.
 
     Args:
-        model: whose weights it uses and whose settings count (no motion model).
-        first: what it follows from the first frame on.
+        model: model with weights and settings.
+        first: tracks before the first frame; None: no tracks.
     """
 
     def __init__(self, model: MeMOTR, first: TrackState | None = None) -> None:
         super().__init__(model.config, None, None, None, None, None)
-        self.network = another_network(model, "reference")
+        self.network = copy_with_kernel(model, "reference")
         for module in self.network.modules():
             if isinstance(module, DeformableAttention):
                 module.__class__ = PlainAttention
@@ -85,31 +87,34 @@ class PlainTracker(VideoTracker):
         self.reset()
 
     def reset(self) -> None:
+        """Return to the tracks before the first frame."""
         self.frame, self.next_id = 0, len(self.first)
-        self.tracks = _one_by_one(self.first)
+        self.tracks = _split(self.first)
 
     @torch.inference_mode()
     def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
+        """Track the next frame, as :meth:`memotr.Tracker.update`."""
         prepared = self._prepared(frame)
         images = ImageBatch(prepared.images.pixels, prepared.images.mask).to(self.network.device)
-        output = self.network(images, [self.together()], aux=True)[0]
-        seen = [self._see(track, output, output.num_detections + i) for i, track in enumerate(self.tracks)]
-        self.tracks = [track for track in seen if track.disappear_time.item() < self.settings.miss_tolerance]
+        output = self.network(images, [self.all_tracks()], aux=True)[0]
+        updated = [self._update(track, output, output.num_detections + i) for i, track in enumerate(self.tracks)]
+        self.tracks = [track for track in updated if track.disappear_time.item() < self.settings.miss_tolerance]
         scores = output.logits[: output.num_detections].sigmoid().amax(dim=1)
         for query in (scores >= self.settings.det_thresh).nonzero()[:, 0].tolist():
-            self.tracks.append(_born(self.next_id, output, query))
+            self.tracks.append(_start_track(self.next_id, output, query))
             self.next_id += 1
-        renewed = self.network.memory(self.together())
-        self.tracks = _one_by_one(renewed)
+        tracks = self.network.memory(self.all_tracks())
+        self.tracks = _split(tracks)
         self.frame += 1
-        table = as_table(renewed.boxes, renewed.scores.amax(dim=1), renewed.ids, renewed.labels)
+        table = as_table(tracks.boxes, tracks.scores.amax(dim=1), tracks.ids, tracks.labels)
         return self._report(table.cpu().numpy(), prepared)
 
-    def together(self) -> TrackState:
-        """All tracks, as the network takes them."""
+    def all_tracks(self) -> TrackState:
+        """Return all tracks in one state, the input of the network."""
         return TrackState.cat([self.network.no_tracks(), *self.tracks])
 
-    def _see(self, track: TrackState, output: FrameOutput, query: int) -> TrackState:
+    def _update(self, track: TrackState, output: FrameOutput, query: int) -> TrackState:
+        """Return a track with the predictions of its query."""
         logits = output.logits[query]
         missed = logits[int(track.labels)].sigmoid().item() < self.settings.track_thresh
         return track.replace(
@@ -120,13 +125,13 @@ class PlainTracker(VideoTracker):
         )
 
 
-def _one_by_one(tracks: TrackState) -> list[TrackState]:
-    """Each track as a state of its own, with one row."""
+def _split(tracks: TrackState) -> list[TrackState]:
+    """Return a state with one row for each track."""
     return [tracks[i : i + 1] for i in range(len(tracks))]
 
 
-def _born(track_id: int, output: FrameOutput, query: int) -> TrackState:
-    """A track from a detection query of a frame."""
+def _start_track(track_id: int, output: FrameOutput, query: int) -> TrackState:
+    """Return a new track from a detection query of a frame."""
     logits, content, embed = (
         output.logits[query, None],
         output.output_embed[query, None],

@@ -1,4 +1,4 @@
-"""Throughput of several programs that track at the same time on one machine."""
+"""Benchmark of several programs that track at the same time on one machine."""
 
 from __future__ import annotations
 
@@ -36,9 +36,12 @@ from memotr.tracks import Tracks
 
 PRESET = "synthdance"
 CLIP = SynthSettings(splits={"bench": 1}, frames=20, figures=(4, 6))
-FASTEST = 100  # frames per second of one program at most; decides how many clips `memotr track` gets
-LONGEST_START = 300  # seconds
-LONGEST_WINDOW = 5  # times its usual length, for programs that collapse
+FASTEST = 100
+"""Largest expected number of frames per second of one program. It determines how many clips `memotr track` gets."""
+LONGEST_START = 300
+"""Seconds to wait for the first frame of a program."""
+LONGEST_WINDOW = 5
+"""Factor by which a window is extended at most, for programs that have become very slow."""
 
 API = """
 import sys
@@ -53,19 +56,19 @@ while True:
 BUSY_LOOP = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    pass\n"
 
 NOTE = (
-    "Frames per second of all programs together; starting and loading are not counted. The threads of the baseline "
-    "always spin while they wait, as libgomp has it by itself."
+    "Frames per second of all programs together; starting and loading are not timed. The threads of the baseline spin "
+    "while they wait, which is libgomp's default."
 )
 
 
 @dataclass(frozen=True)
-class Way:
+class ProgramKind:
     """Kind of program that is measured.
 
     Attributes:
         name: name in the table.
         code: Python code of the program; None: the command ``memotr track``.
-        spin_count: ``GOMP_SPINCOUNT`` of the program; None: not set.
+        spin_count: value of ``GOMP_SPINCOUNT`` for the program; None: not set.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Way:
     spin_count: int | None = None
 
     def command(self, device: str, clips: Sequence[Path], output: Path) -> list[str]:
+        """Return the command line of a program."""
         if self.code is not None:
             return [sys.executable, "-c", self.code, PRESET, device, str(clips[0])]
         options = ["--checkpoint", PRESET, "--device", device, "--no-video", "--output", str(output)]
@@ -80,26 +84,27 @@ class Way:
 
     @property
     def frames_per_line(self) -> int:
-        """Number of frames between two lines of output that name frames."""
+        """Number of frames between two lines of output with the word "frames"."""
         return CLIP.frames if self.code is None else 1
 
     def environment(self) -> dict[str, str]:
+        """Return the environment variables of a program."""
         kept = {name: value for name, value in os.environ.items() if name not in USER_SETTINGS}
         kept |= {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONUNBUFFERED": "1"}
         return kept | ({} if self.spin_count is None else {"GOMP_SPINCOUNT": str(self.spin_count)})
 
 
-WAYS = (
-    Way("Tracker.track, always spinning (baseline)", f"import torch{API}", spin_count=300_000),
-    Way("Tracker.track, PyTorch imported first", f"import torch{API}"),
-    Way("Tracker.track, memotr imported first", f"import memotr{API}"),
-    Way("memotr track", None),
+KINDS = (
+    ProgramKind("Tracker.track, always spinning (baseline)", f"import torch{API}", spin_count=300_000),
+    ProgramKind("Tracker.track, PyTorch imported first", f"import torch{API}"),
+    ProgramKind("Tracker.track, memotr imported first", f"import memotr{API}"),
+    ProgramKind("memotr track", None),
 )
 
 
 @dataclass(frozen=True)
 class Situation:
-    """Number of programs and of busy loops that run at once."""
+    """Numbers of programs and of busy loops that run at the same time."""
 
     programs: int
     busy_loops: int = 0
@@ -113,26 +118,23 @@ class Program:
     """Process that tracks clips, one after another, and is paused between measurements.
 
     Args:
-        way: kind of program.
+        kind: kind of program.
         device: device to compute on.
         clips: video files with the same content.
         folder: folder for the output.
-
-    Raises:
-        RuntimeError: it ended, or did not track anything for a long time.
     """
 
-    def __init__(self, way: Way, device: str, clips: Sequence[Path], folder: Path) -> None:
+    def __init__(self, kind: ProgramKind, device: str, clips: Sequence[Path], folder: Path) -> None:
         folder.mkdir()
-        self.way = way
-        self.times: list[float] = []  # of each line of output that names frames
+        self.kind = kind
+        self.times: list[float] = []  # time of each line of output with the word "frames"
         self._first = threading.Event()
         self._errors = folder / "errors.txt"
-        command = way.command(device, clips, folder)
+        command = kind.command(device, clips, folder)
         with self._errors.open("wb") as errors:
-            # In a process group of its own, so that the system ends it, paused or not, when this process is killed.
+            # In its own process group, so that the system ends it, even if paused, when this process is killed.
             self._process = subprocess.Popen(
-                command, env=way.environment(), stdout=subprocess.PIPE, stderr=errors, process_group=0
+                command, env=kind.environment(), stdout=subprocess.PIPE, stderr=errors, process_group=0
             )
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -142,21 +144,25 @@ class Program:
             if b"frames" in line:
                 self.times.append(time.perf_counter())
                 self._first.set()
-        self._first.set()  # it has ended
+        self._first.set()  # the process has ended
 
     def wait_until_tracking(self) -> None:
+        """Wait for the first frame. Raises RuntimeError as :meth:`check`."""
         self._first.wait(LONGEST_START)
         self.check()
 
     def check(self) -> None:
+        """Raise RuntimeError if the process has ended or has not tracked anything."""
         if not self.times or self._process.poll() is not None:
             errors = self._errors.read_text(encoding="utf-8", errors="replace")
-            raise RuntimeError(f"{self.way.name}: a program ended or tracks nothing: {errors}")
+            raise RuntimeError(f"{self.kind.name}: a program ended or tracks nothing: {errors}")
 
     def pause(self) -> None:
+        """Stop the process until :meth:`resume`."""
         self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
+        """Continue the process."""
         self._process.send_signal(signal.SIGCONT)
 
     def __enter__(self) -> Self:
@@ -170,10 +176,11 @@ class Program:
 
 
 def measure(options: Options) -> Iterator[Table]:
-    """Start all programs one after another, then measure every kind in every situation in each round.
+    """Start all programs one after another, measure every kind in every situation in each round, and yield a table.
 
     Raises:
-        UserError: programs cannot be paused here (Windows).
+        UserError: programs cannot be paused on this system (Windows).
+        RuntimeError: a program has ended or does not track.
     """
     if not hasattr(signal, "SIGSTOP"):
         raise UserError("contention cannot be measured on Windows, where programs cannot be paused: leave it out")
@@ -181,28 +188,28 @@ def measure(options: Options) -> Iterator[Table]:
     seconds = options.rounds * len(situations) * (options.settling + options.window)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         clips = make_clips(Path(name), math.ceil((seconds + 10) * FASTEST / CLIP.frames))
-        programs: list[list[Program]] = [[] for _ in WAYS]
-        for w, way in enumerate(WAYS):
+        programs: list[list[Program]] = [[] for _ in KINDS]
+        for k, kind in enumerate(KINDS):
             for number in range(max(options.programs)):
-                program = stack.enter_context(Program(way, options.device, clips, Path(name) / f"{w}-{number}"))
+                program = stack.enter_context(Program(kind, options.device, clips, Path(name) / f"{k}-{number}"))
                 program.wait_until_tracking()
                 time.sleep(options.settling)
                 program.pause()
-                programs[w].append(program)
-        rates: dict[tuple[int, Situation], list[float]] = {(w, s): [] for w in range(len(WAYS)) for s in situations}
+                programs[k].append(program)
+        rates: dict[tuple[int, Situation], list[float]] = {(k, s): [] for k in range(len(KINDS)) for s in situations}
         for _ in range(options.rounds):
-            for (w, situation), found in rates.items():
-                found.append(rate_together(programs[w][: situation.programs], situation.busy_loops, options))
+            for (k, situation), of_rounds in rates.items():
+                of_rounds.append(total_rate(programs[k][: situation.programs], situation.busy_loops, options))
     height, width = CLIP.size
     rows: list[Row] = [
         {
-            "driven by": WAYS[w].name,
+            "program": KINDS[k].name,
             "at once": str(situation),
-            "frames/s": Spread.of(found),
-            "of one alone": ratio(found, rates[w, situations[0]]),
-            "of the baseline": ratio(found, rates[0, situation]),
+            "frames/s": Spread.of(of_rounds),
+            "of one alone": ratio(of_rounds, rates[k, situations[0]]),
+            "of the baseline": ratio(of_rounds, rates[0, situation]),
         }
-        for (w, situation), found in rates.items()
+        for (k, situation), of_rounds in rates.items()
     ]
     yield Table(f"Programs at once: {PRESET}, frames of {height}×{width}, {num_cores()} cores", rows, NOTE)
 
@@ -220,8 +227,8 @@ def make_clips(folder: Path, count: int) -> list[Path]:
     return clips
 
 
-def rate_together(programs: Sequence[Program], busy_loops: int, options: Options) -> float:
-    """Run programs next to busy loops; return the frames per second that they track together."""
+def total_rate(programs: Sequence[Program], busy_loops: int, options: Options) -> float:
+    """Run programs next to busy loops, and return the frames per second of all programs together."""
     loops = [subprocess.Popen([sys.executable, "-c", BUSY_LOOP]) for _ in range(busy_loops)]
     try:
         for program in programs:
@@ -242,7 +249,7 @@ def rate_together(programs: Sequence[Program], busy_loops: int, options: Options
             loop.wait()
     for program in programs:
         program.check()
-    return sum(frame_rate(program.times, program.way.frames_per_line, began, ended) for program in programs)
+    return sum(frame_rate(program.times, program.kind.frames_per_line, began, ended) for program in programs)
 
 
 def frame_rate(times: Sequence[float], frames: int, began: float, ended: float) -> float:

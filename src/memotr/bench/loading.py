@@ -25,11 +25,14 @@ from memotr.io.image_files import read_image
 from memotr.structures import ClipBatch
 
 STAGES = ("read and decode", "flip", "resize", "crop", "recolor", "targets", "normalise and collate")
-LENGTH = 5  # frames of a clip
+LENGTH = 5
+"""Number of frames of a clip."""
 OBJECTS = 20
+"""Number of objects in a frame."""
 
 
 def measure(options: Options) -> Iterator[Table]:
+    """Yield a table of the stages and one of the loader."""
     with tempfile.TemporaryDirectory() as folder, _one_thread():
         sequence = make_sequence(Path(folder), options)
         yield _stage_table(sequence, options)
@@ -39,25 +42,29 @@ def measure(options: Options) -> Iterator[Table]:
         finally:
             for loading in loadings:
                 loading.loader.close()
-    found = [
-        row | {"images/s": 1 / each.spread.middle} for row, each in zip(rows(timed, " an image"), timed, strict=True)
+    table = [
+        row | {"images/s": 1 / each.spread.middle} for row, each in zip(rows(timed, " per image"), timed, strict=True)
     ]
-    yield Table("The loader from end to end", found, "Its processes have started, and what they did ahead is used up.")
+    note = "The start of the processes is not timed, and batches that they have prepared before are not counted."
+    yield Table("The complete loader", table, note)
 
 
 def _stage_table(sequence: Sequence, options: Options) -> Table:
+    """Time the stages of loading in one thread, and return them as a table."""
     random, augmentation = np.random.default_rng(0), ClipAugmentation(AugmentationConfig())
     _, *clips = [time_clip(sequence, augmentation, random) for _ in range(1 + options.clips)]  # the first warms up
-    found: list[Row] = []
+    table: list[Row] = []
     total = sum(sum(clip.values()) for clip in clips) / len(clips)
     for stage in STAGES:
         seconds = tuple(clip[stage] for clip in clips)
         mean = statistics.mean(seconds)
-        found.append({"stage": stage, "ms an image": Spread(mean, seconds).times(1e3), "%": 100 * mean / total})
+        table.append({"stage": stage, "ms per image": Spread(mean, seconds).times(1e3), "%": 100 * mean / total})
     (height, width), kilobytes = options.source, statistics.mean(f.stat().st_size for f in sequence.frames) / 1e3
     title = f"An image of a clip: JPEG of {height}×{width}, {kilobytes:.0f} kB, {OBJECTS} objects"
     return Table(
-        title, found, f"Means, not medians: not every clip is cropped. {1 / total:.0f} images/s in one thread."
+        title,
+        table,
+        f"Means, not medians, because not every clip is cropped. {1 / total:.0f} images/s in one thread.",
     )
 
 
@@ -88,28 +95,37 @@ def time_clip(sequence: Sequence, augmentation: ClipAugmentation, random: np.ran
 
 
 class Loading:
-    """Contender that takes clips from a loader with a number of worker processes."""
+    """Loader with a number of worker processes, as a contender.
+
+    Args:
+        sequence: sequence to load clips from.
+        clips: number of clips in a run.
+        workers: number of worker processes.
+    """
 
     def __init__(self, sequence: Sequence, clips: int, workers: int) -> None:
         sampling = SamplingConfig(lengths=(LENGTH,), steps=())
-        ahead = 2 * workers + 1  # batches that a loader prepares before it is asked
+        ahead = 2 * workers + 1  # number of batches that a loader prepares in advance
         repeats = -(-(clips + ahead) // (len(sequence) - LENGTH + 1))
         dataset = ClipDataset([Source([sequence], weight=repeats)], sampling, seed=0)
         self.loader = ClipLoader(dataset, EpochSampler(dataset.size, seed=0), workers=workers)
         self.clips, self.workers, self.ahead = clips, workers, ahead
 
     def contender(self) -> Contender:
-        return Contender(f"{self.workers} processes of its own", self.take, self.begin, amount=self.clips * LENGTH)
+        """Return the contender."""
+        return Contender(f"{self.workers} worker processes", self.load, self.begin, amount=self.clips * LENGTH)
 
     def begin(self) -> None:
+        """Start an epoch, and use up the batches that the loader has prepared in advance."""
         self.batches = iter(self.loader)
         for _ in range(self.ahead):
             next(self.batches)
 
-    def take(self) -> ClipBatch:
-        taken = [next(self.batches) for _ in range(self.clips)]
+    def load(self) -> ClipBatch:
+        """Load the clips of a run, and return the last one."""
+        clips = [next(self.batches) for _ in range(self.clips)]
         del self.batches
-        return taken[-1]
+        return clips[-1]
 
 
 def make_sequence(folder: Path, options: Options) -> Sequence:

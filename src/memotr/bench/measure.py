@@ -1,4 +1,4 @@
-"""Timing of contenders that take turns, so that changes in the machine's load affect all of them."""
+"""Timing of contenders that run in turns, so that changes of the machine's load affect all of them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ import torch
 from memotr.allocation import keep_freed_memory
 from memotr.processes import process_pool
 
-SLEEP = 2_000_000  # cycles of a GPU: about a millisecond
+SLEEP = 2_000_000
+"""GPU cycles, about a millisecond."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Number that was measured several times.
+    """Quantity that was measured several times.
 
     Attributes:
-        middle: the median, or a ratio of two medians.
+        middle: median, or ratio of two medians.
         values: values of the rounds.
     """
 
@@ -31,6 +32,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
+        """Return the spread of some values."""
         return cls(statistics.median(values), tuple(values))
 
     def times(self, factor: float) -> Spread:
@@ -50,7 +52,7 @@ class Contender:
     Attributes:
         name: name in the first column.
         run: work that is timed.
-        prepare: work before every run that is not timed.
+        prepare: untimed work before every run.
         amount: number of items (images, videos) in a run; times are per item.
     """
 
@@ -94,18 +96,21 @@ def alternate(
         rounds: number of timed rounds.
         device: device whose work is included in the time.
         warm_up: number of rounds before the timed ones.
-        kernels_alone: on CUDA time the kernels only, without the launches by Python; only for work that never waits for
+        kernels_alone: on CUDA, time the kernels without their launches by Python; only for work that never waits for
             the device.
+
+    Returns:
+        Times and last results, in the order of the contenders.
     """
     seconds: list[list[float]] = [[] for _ in contenders]
     results: list[object] = [None for _ in contenders]
     for number in range(warm_up + rounds):
         for i, contender in enumerate(contenders):
-            results[i] = None  # frees its memory
+            results[i] = None  # frees memory
             contender.prepare()
-            taken, results[i] = seconds_of(contender.run, torch.device(device), kernels_alone)
+            elapsed, results[i] = seconds_of(contender.run, torch.device(device), kernels_alone)
             if number >= warm_up:
-                seconds[i].append(taken / contender.amount)
+                seconds[i].append(elapsed / contender.amount)
     return [Timed(*each) for each in zip(contenders, map(tuple, seconds), results, strict=True)]
 
 
@@ -115,7 +120,7 @@ def seconds_of(run: Callable[[], object], device: torch.device, kernels_alone: b
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize(device)
         if kernels_alone:
-            torch.cuda._sleep(SLEEP)  # all kernels are launched meanwhile
+            torch.cuda._sleep(SLEEP)  # keeps the GPU busy while Python launches all kernels
         start.record()
         result = run()
         end.record()
@@ -127,7 +132,12 @@ def seconds_of(run: Callable[[], object], device: torch.device, kernels_alone: b
 
 
 def rows(timed: Sequence[Timed], per: str = "") -> list[Row]:
-    """Return a row for each contender, with its speed relative to the first."""
+    """Return a row for each contender, with its speed relative to the first one.
+
+    Args:
+        timed: times of the contenders.
+        per: unit of the work in the heading of the times, such as " per image".
+    """
     return [
         {
             "contender": each.contender.name,
@@ -139,13 +149,13 @@ def rows(timed: Sequence[Timed], per: str = "") -> list[Row]:
 
 
 def peak_memory(work: Callable[..., Callable[[], object]], *arguments: object) -> float:
-    """Return the peak memory in MB of a new process that prepares some work and does it twice.
+    """Return the peak memory in MB of a new process that prepares some work and runs it twice.
 
-    This is resident memory on a CPU (Linux), and allocated memory if CUDA is used.
+    It is the resident memory on a CPU (Linux), and the allocated memory on CUDA.
 
     Args:
-        work: module-level function that prepares the work and returns a function that does it.
-        arguments: arguments of ``work``, which are sent to the process.
+        work: module-level function that prepares the work and returns a function that runs it.
+        arguments: arguments of ``work``, which are pickled.
     """
     with process_pool(1) as process:
         return process.submit(_peak_alone, torch.get_num_threads(), work, *arguments).result()

@@ -1,4 +1,4 @@
-"""Deformable attention alone, forward and backward, in the shapes of an encoder layer and of a decoder layer."""
+"""Benchmark of deformable attention, forward and backward, with the shapes of an encoder and of a decoder layer."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from memotr.models.resnet import ResNetBackbone
 Operator = Callable[[Tensor, Sequence[tuple[int, int]], Tensor, Tensor], Tensor]
 
 JUMPS = (
-    "Where rounding puts a point on either side of a pixel's centre, the derivative by its place jumps: a gradient's "
-    "largest difference is that of such a point."
+    "The derivative by the location jumps at pixel centres. Rounding may move a point across one, so the largest "
+    "difference of the gradients is that of such a point."
 )
 
-POINT_SPREAD = 3.0  # pixels of its level that a point lies from its query: a deviation, as trained layers have it
+POINT_SPREAD = 3.0
+"""Standard deviation of the distance of a point from its query in pixels of its level, as in trained layers."""
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What the operator takes, for one image; see :func:`memotr.models.kernels.deformable_attention`."""
+    """Inputs of the operator for one image, see :func:`memotr.models.kernels.deformable_attention`."""
 
     value: Tensor
     shapes: tuple[tuple[int, int], ...]
@@ -38,27 +39,36 @@ class Inputs:
     weights: Tensor
 
     def forward(self, operator: Operator) -> Tensor:
+        """Run an operator without gradients."""
         with torch.no_grad():
             return operator(self.value, self.shapes, self.locations, self.weights)
 
 
 class Backward:
-    """The backward pass of an operator; its forward pass is made ahead."""
+    """Backward pass of an operator.
+
+    Args:
+        operator: the operator.
+        inputs: its inputs.
+    """
 
     def __init__(self, operator: Operator, inputs: Inputs) -> None:
         self.operator, self.inputs = operator, inputs
 
     def prepare(self) -> None:
+        """Run the forward pass."""
         tensors = (self.inputs.value, self.inputs.locations, self.inputs.weights)
         self.leaves = [tensor.detach().requires_grad_() for tensor in tensors]
         output = self.operator(self.leaves[0], self.inputs.shapes, *self.leaves[1:])
         self.run = partial(torch.autograd.grad, output, self.leaves, torch.ones_like(output))
 
     def __call__(self) -> tuple[Tensor, ...]:
+        """Run the backward pass, after :meth:`prepare`, and return the gradients."""
         return self.run()
 
 
 def measure(options: Options) -> Iterator[Table]:
+    """Yield a table for an encoder layer and one for a decoder layer, for each size."""
     c = options.config.model
     for size in options.sizes:
         shapes = padded_shapes(size, c.num_levels)
@@ -66,20 +76,23 @@ def measure(options: Options) -> Iterator[Table]:
         for layer, queries in (("encoder", None), ("decoder", c.num_queries + options.crowd)):
             points = c.num_encoder_points if layer == "encoder" else c.num_decoder_points
             dims = c.num_heads, c.hidden_dim // c.num_heads, points
-            found = [
+            table = [
                 row
                 for dtype in (torch.float32, torch.bfloat16)
                 for row in compare(make_inputs(shapes, queries, dims, dtype, options.device), options.rounds)
             ]
             title = f"Operator, a layer of the {layer} at {size[0]}×{size[1]}"
             note = f"{queries or pixels:,} queries, {pixels:,} pixels in {len(shapes)} levels. {JUMPS}"
-            yield Table(title, found, note)
+            yield Table(title, table, note)
 
 
 def compare(inputs: Inputs, rounds: int) -> list[Row]:
-    """All operators that run there, both ways; the largest difference is of the output, or of any gradient."""
-    operators, device = contenders_on(inputs.value.device), inputs.value.device
-    found = []
+    """Return a row for each operator that runs on the device, forward and backward.
+
+    The largest difference is that of the output, or of any gradient, from the baseline's.
+    """
+    operators, device = operators_on(inputs.value.device), inputs.value.device
+    table = []
     for direction in ("forward", "backward"):
         contenders = []
         for name, operator in operators.items():
@@ -89,25 +102,25 @@ def compare(inputs: Inputs, rounds: int) -> list[Row]:
                 backward = Backward(operator, inputs)
                 contenders.append(Contender(name, backward, backward.prepare))
         timed = alternate(contenders, rounds, device, kernels_alone=True)
-        about: Row = {"direction": direction, "values": str(inputs.value.dtype).removeprefix("torch.")}
-        found += [
-            about | row | {"largest difference": _difference(each, timed[0])}
+        first_columns: Row = {"direction": direction, "values": str(inputs.value.dtype).removeprefix("torch.")}
+        table += [
+            first_columns | row | {"largest difference": _difference(each, timed[0])}
             for row, each in zip(rows(timed), timed, strict=True)
         ]
-    return found
+    return table
 
 
-def contenders_on(device: torch.device) -> dict[str, Operator]:
-    """By name, the baseline first and ours last."""
+def operators_on(device: torch.device) -> dict[str, Operator]:
+    """Return name → operator for the operators that run on a device, the baseline first and ours last."""
     operators: dict[str, Operator] = {"stacked (baseline)": stacked_attention}
     operators["reference"] = partial(deformable_attention, kernel="reference")
     if device.type == "cuda" and available():
-        operators["a thread a channel"] = per_channel_attention
+        operators["a thread per channel"] = per_channel_attention
     return operators | {"ours": deformable_attention}
 
 
 def padded_shapes(size: Size, num_levels: int) -> Shapes:
-    """(H_l, W_l) of an image of this size after its padding."""
+    """Return (H_l, W_l) of every level for an image of this size after padding."""
     height, width = (-(-side // 32) * 32 for side in size)
     return level_shapes(height, width, ResNetBackbone.strides, num_levels)
 
@@ -119,14 +132,14 @@ def make_inputs(
     dtype: torch.dtype,
     device: torch.device | str,
 ) -> Inputs:
-    """Points normally distributed around the reference of their query.
+    """Return random inputs, with sampling points normally distributed around the reference of their query.
 
     Args:
         shapes: (H_l, W_l) of the levels.
-        queries: how many, anywhere; None: one a pixel, at the pixel.
-        dims: heads M, channels of each D and points P.
-        dtype: of the values; all else is float32, as under autocast, or float64.
-        device: where they are.
+        queries: number of queries at random positions; None: one query at each pixel.
+        dims: numbers of heads M, channels per head D and points P.
+        dtype: dtype of the values. Locations and weights are float32, as under autocast, or float64.
+        device: device of the tensors.
     """
     torch.manual_seed(0)
     (M, D, P), L, S = dims, len(shapes), sum(H * W for H, W in shapes)
@@ -145,7 +158,7 @@ def make_inputs(
 
 
 def _difference(one: Timed, base: Timed) -> float:
-    """The largest between the tensors of two results."""
+    """Return the largest difference between the tensors of two results."""
     both = zip(_tensors(one.result), _tensors(base.result), strict=True)
     return max((a.float() - b.float()).abs().max().item() for a, b in both)
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from memotr.config import Config
 
-Size = tuple[int, int]  # height, width in pixels
+Size = tuple[int, int]
+"""Height and width in pixels."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Options:
     window: float = 3.0
 
     def quick(self) -> Options:
-        """Return the settings with sizes so small that a run takes seconds; its numbers mean nothing."""
+        """Return the settings with such small sizes that a run takes seconds. Its numbers are meaningless."""
         return replace(
             self,
             sizes=((64, 96),),

@@ -25,7 +25,7 @@ from memotr.io.sources import open_source
 from memotr.structures import Assignment, FrameOutput, ImageBatch, TrackState
 from memotr.tracking.gate import gate
 from memotr.tracking.lifecycle import advance
-from memotr.tracking.precision import exact_convolutions
+from memotr.tracking.precision import tf32_switched
 from memotr.tracking.step import Network
 from memotr.vocabulary import Precision
 
@@ -42,6 +42,7 @@ SUMS = {
 
 
 def measure(options: Options) -> Iterator[Table]:
+    """Yield a table for each size."""
     for size in options.sizes:
         with ExitStack() as opened, torch.inference_mode():
             model = make_model(options, size)
@@ -66,25 +67,30 @@ def _rows(timed: Sequence[Timed], networks: Sequence[Contender]) -> list[Row]:
         steps = (seconds[name] for name in names)
         seconds[f"sum: {title}"] = tuple(map(sum, zip(*steps, strict=True)))
     spreads = {name: Spread.of(values) for name, values in seconds.items()}
-    found = []
+    table = []
     for name, spread in spreads.items():
         row: Row = {"step": name, "ms": spread.times(1e3)}
         row |= {f"% of {network.name}": 100 * spread.middle / spreads[network.name].middle for network in networks}
-        found.append(row)
-    return found
+        table.append(row)
+    return table
 
 
 def forward(tracker: CrowdTracker, images: ImageBatch, tracks: TrackState) -> Sequence[FrameOutput]:
-    """Return the outputs of a tracker's network in its precision."""
+    """Run a tracker's network in the tracker's precision."""
     dtype = tracker.dtype
     enabled = dtype is not None
-    with exact_convolutions(not enabled), torch.autocast(images.pixels.device.type, dtype or torch.bfloat16, enabled):
+    with tf32_switched(tracker.precision), torch.autocast(images.pixels.device.type, dtype or torch.bfloat16, enabled):
         output = tracker.network(images, [tracks])
         return [output[0]]
 
 
-class Fixed:
-    """Network whose forward pass is done already."""
+class PrecomputedNetwork:
+    """Network that returns outputs computed before.
+
+    Args:
+        outputs: outputs for one frame.
+        network: network with the memory.
+    """
 
     def __init__(self, outputs: Sequence[FrameOutput], network: Network) -> None:
         self.outputs, self.memory = outputs, network.memory
@@ -92,16 +98,17 @@ class Fixed:
     def __call__(
         self, images: ImageBatch, tracks: Sequence[TrackState], *, vacant: Tensor | None = None
     ) -> Sequence[FrameOutput]:
+        """Return the outputs."""
         return self.outputs
 
 
 class Steps:
-    """Steps that a frame takes outside the network.
+    """Steps of processing a frame outside the network.
 
     Args:
         options: settings of the video.
-        tracker: tracker whose network runs on one frame; all frames share that output.
-        opened: stack that closes the files opened here.
+        tracker: tracker. Its network runs once, and all frames share the output.
+        opened: stack that closes the files that are opened here.
     """
 
     def __init__(self, options: Options, tracker: CrowdTracker, opened: ExitStack) -> None:
@@ -113,7 +120,7 @@ class Steps:
         self.first = tracker.first
         outputs = forward(tracker, self.prepared.images.to(tracker.model.device), self.first)
         self.output = outputs[0].float()
-        self.tracker = tracker.another(Fixed(outputs, tracker.network))
+        self.tracker = tracker.another(PrecomputedNetwork(outputs, tracker.network))
         self.tracks = self.tracker.update(self.prepared)
         with open_source(video) as source:
             *self.text, self.video = map(opened.enter_context, open_outputs(source, folder / "results"))
@@ -136,6 +143,7 @@ class Steps:
         ]
 
     def choose(self) -> Assignment:
+        """Run the gate."""
         s = self.tracker.settings
         return gate(
             self.output,
@@ -148,12 +156,14 @@ class Steps:
         )
 
     def write(self, sinks: Sequence[Sink]) -> None:
+        """Write the tracks of the next frame to some sinks."""
         tracks = replace(self.tracks, frame=next(self.numbers))
         for sink in sinks:
             sink.write(self.frame, tracks)
 
 
 def _without_end(video: Path) -> Iterator[Frame]:
+    """Yield the frames of a video again and again."""
     while True:
         with open_source(video) as source:
             yield from source

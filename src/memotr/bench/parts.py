@@ -1,4 +1,4 @@
-"""A benchmark run over any of its parts."""
+"""Benchmark run over selected parts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run_benchmark(options: Options, parts: Sequence[BenchmarkPart], folder: Path
 
     Raises:
         UserError: the files cannot be written.
-        ImportError: a part needs a package that is not installed; nothing has been measured then.
+        ImportError: a part needs a package that is not installed. It is raised before anything is measured.
     """
     measures = {part: _load(part) for part in parts}
     report = Report(describe_machine(torch.device(options.device)))

@@ -1,6 +1,6 @@
-"""Deformable attention on CUDA as it is usually compiled: one thread for each output channel, float32.
+"""Deformable attention on CUDA as in research code: one thread per output channel, in float32.
 
-CUDA C that PyTorch (2.8 or later) compiles at run time; what the Triton kernels are compared with.
+The Triton kernels are compared with it. PyTorch (2.8 or later) compiles its CUDA C at run time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Arguments as of the operator, contiguous; shapes (L, 2) int32.
+# Arguments as in memotr.models.kernels, contiguous; shapes are (L, 2) int32.
 SOURCE = r"""
 struct Point { float x, y, weight; bool near; };
 
@@ -97,7 +97,7 @@ extern "C" __global__ void per_channel_backward(
 
 @functools.cache
 def available() -> bool:
-    """Whether this PyTorch compiles CUDA C on this machine: it may need files of a CUDA toolkit."""
+    """Return whether PyTorch can compile CUDA C on this machine, which may need files of a CUDA toolkit."""
     if not torch.cuda.is_available() or not hasattr(torch.cuda, "_compile_kernel"):
         return False
     try:
@@ -111,10 +111,10 @@ def available() -> bool:
 def per_channel_attention(
     value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """Like :func:`memotr.models.kernels.deformable_attention`, for tensors on CUDA; D is a power of two."""
-    exact, points, amounts = (t.float().contiguous() for t in (value, locations, weights))
+    """Compute :func:`memotr.models.kernels.deformable_attention` for tensors on CUDA; D must be a power of two."""
+    exact, points, point_weights = (t.float().contiguous() for t in (value, locations, weights))
     on_device = _on_device(tuple(shapes), value.device)
-    output: Tensor = _PerChannel.apply(exact, on_device, points, amounts)  # type: ignore[no-untyped-call]
+    output: Tensor = _PerChannel.apply(exact, on_device, points, point_weights)  # type: ignore[no-untyped-call]
     return output.to(value.dtype)
 
 
@@ -142,7 +142,7 @@ class _PerChannel(torch.autograd.Function):
 
 @functools.cache
 def _kernel(name: str) -> Callable[..., None]:
-    compiled: Callable[..., None] = torch.cuda._compile_kernel(SOURCE, name)  # it has no public name
+    compiled: Callable[..., None] = torch.cuda._compile_kernel(SOURCE, name)  # private: PyTorch has no public function
     return compiled
 
 

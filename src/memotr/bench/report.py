@@ -22,6 +22,11 @@ MARKDOWN, JSON = "bench.md", "bench.json"
 class Table:
     """Table of rows with the same columns.
 
+    Attributes:
+        title: title.
+        rows: rows, at least one.
+        note: text below the table.
+
     Raises:
         ValueError: a row has other columns than the first.
     """
@@ -36,12 +41,15 @@ class Table:
 
     @property
     def columns(self) -> list[str]:
+        """Names of the columns."""
         return list(self.rows[0])
 
-    def holds_numbers(self, column: str) -> bool:
+    def is_numeric(self, column: str) -> bool:
+        """Return whether a column contains numbers."""
         return any(not isinstance(row[column], str) for row in self.rows)
 
     def rich(self) -> RichTable:
+        """Return the table for the terminal."""
         table = RichTable(
             title=self.title,
             caption=self.note or None,
@@ -50,21 +58,22 @@ class Table:
             caption_justify="left",
         )
         for column in self.columns:
-            table.add_column(column, justify="right" if self.holds_numbers(column) else "left", overflow="fold")
+            table.add_column(column, justify="right" if self.is_numeric(column) else "left", overflow="fold")
         for row in self.rows:
             table.add_row(*map(_text, row.values()))
         return table
 
     def markdown(self) -> str:
-        rule = ["---:" if self.holds_numbers(column) else "---" for column in self.columns]
+        """Return the table as Markdown."""
+        rule = ["---:" if self.is_numeric(column) else "---" for column in self.columns]
         lines = [self.columns, rule, *([_text(cell) for cell in row.values()] for row in self.rows)]
         body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         return f"**{self.title}**\n\n{body}\n" + (f"\n{self.note}\n" if self.note else "")
 
     def plain(self) -> dict[str, Any]:
         """Return the table as plain values for JSON."""
-        found = [{column: _plain(cell) for column, cell in row.items()} for row in self.rows]
-        return {"title": self.title, "note": self.note, "rows": found}
+        rows = [{column: _plain(cell) for column, cell in row.items()} for row in self.rows]
+        return {"title": self.title, "note": self.note, "rows": rows}
 
 
 @dataclass
@@ -93,8 +102,9 @@ class Report:
         return [folder / name for name in texts]
 
     def markdown(self) -> str:
-        lines = ["# What it costs", "", *(f"- {what}: {value}" for what, value in self.machine.items()), ""]
-        lines += ["Medians of the rounds, and in brackets the least and the most.", ""]
+        """Return the report as Markdown."""
+        lines = ["# Benchmark", "", *(f"- {name}: {value}" for name, value in self.machine.items()), ""]
+        lines += ["Medians of the rounds, with minimum and maximum in brackets.", ""]
         for name, tables in self.parts.items():
             lines += [f"## {name.capitalize()}", "", *(table.markdown() for table in tables)]
         return "\n".join(lines)
@@ -114,6 +124,7 @@ def _number(value: float) -> str:
 
 
 def _plain(cell: Cell) -> Any:
+    """Return a cell as a value for JSON; NaN and infinity become null."""
     if isinstance(cell, float) and not isfinite(cell):
         return None
     if isinstance(cell, Spread):

@@ -1,4 +1,4 @@
-"""The whole way of ``memotr track``: from a video file to annotated video, text and JSON lines."""
+"""Benchmark of ``memotr track``, from a video file to annotated video, text and JSON lines."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from memotr.tracking.batch import side_by_side
 from memotr.tracking.pipeline import track_source
 from memotr.tracking.tracker import Tracker
 
-NOTE = "Start and loading weights are not counted. The baseline writes a frame before it begins to decode the next one."
+NOTE = "Start and loading of weights are not timed. The baseline writes a frame before it decodes the next one."
 
 
 def measure(options: Options) -> Iterator[Table]:
+    """Yield a table with a row for each tracker."""
     size, source = options.sizes[0], options.source
     model = make_model(options, size)
     crowd = make_crowd(model, options.crowd)
@@ -44,23 +45,23 @@ def measure(options: Options) -> Iterator[Table]:
             Contender("ours, bf16, two videos at once", partial(track, half, videos, folder), amount=2),
         ]
         if options.compile:
-            compiled = CompiledCrowdTracker(model, first=crowd, precision="bf16", preprocess_on_device=True)
-            name = "ours, bf16, compiled, preprocessed on the device"
+            compiled = CompiledCrowdTracker(model, first=crowd, precision="bf16")
+            name = "ours, bf16, compiled"
             contenders += [
                 Contender(name, partial(track, compiled, [video], folder)),
-                Contender(f"{name}, text alone", partial(track, compiled, [video], folder, annotated=False)),
+                Contender(f"{name}, text only", partial(track, compiled, [video], folder, annotated=False)),
             ]
         timed = alternate(contenders, options.rounds, model.device, warm_up=3 if options.compile else 1)
-    found = [
+    table = [
         row | {"frames/s": options.video_frames / each.spread.middle}
-        for row, each in zip(rows(timed, " a video"), timed, strict=True)
+        for row, each in zip(rows(timed, " per video"), timed, strict=True)
     ]
-    what = f"From video files ({options.video_frames} frames of {source[0]}×{source[1]}) to results"
-    yield Table(f"{what}, at {size[0]}×{size[1]} with {options.crowd} tracks", found, NOTE)
+    title = f"From video files ({options.video_frames} frames of {source[0]}×{source[1]}) to results"
+    yield Table(f"{title}, at {size[0]}×{size[1]} with {options.crowd} tracks", table, NOTE)
 
 
 def track(tracker: Tracker, videos: Sequence[Path], folder: Path, *, annotated: bool = True) -> None:
-    """All videos at once, each in a thread of its own, their frames in one batch."""
+    """Track all videos at once, each in its own thread, with their frames in one batch."""
     waiting = deque(videos)
 
     def work(each: Tracker) -> None:
@@ -71,7 +72,7 @@ def track(tracker: Tracker, videos: Sequence[Path], folder: Path, *, annotated: 
 
 
 def track_in_one_thread(tracker: PlainTracker, video: Path, folder: Path) -> None:
-    """One frame after the other, one thing after the other."""
+    """Track a video in one thread: decode, track and write each frame before the next one."""
     tracker.reset()
     with ExitStack() as opened:
         source = opened.enter_context(open_source(video))

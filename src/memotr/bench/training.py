@@ -1,4 +1,4 @@
-"""A training step: forward of a clip with matching and losses, backward, clipping and AdamW."""
+"""Benchmark of a training step: forward pass of a clip with matching and losses, backward pass, clipping and AdamW."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from memotr.build import build_model
 from memotr.structures import ClipBatch, FrameTargets, ImageBatch
 from memotr.training.clip_runner import ClipRunner
 from memotr.training.optim import make_optimizer
-from memotr.vocabulary import Kernel, ModelPart, Precision
+from memotr.vocabulary import Kernel, ModelPart, TrainingPrecision
 
 PARTS: tuple[ModelPart, ...] = get_args(ModelPart)
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to make a step.
+class Setup:
+    """Setup of a contender.
 
     Attributes:
-        name: in the tables.
+        name: name in the table.
         kernel: kernel of deformable attention.
         precision: numerical precision of the network.
         recompute: parts whose activations are recomputed in the backward pass.
@@ -37,41 +37,42 @@ class Way:
 
     name: str
     kernel: Kernel = "auto"
-    precision: Precision = "32"
+    precision: TrainingPrecision = "32"
     recompute: tuple[ModelPart, ...] = ()
     together: bool = True
 
 
-WAYS = (
-    Way("reference kernel (baseline)", "reference", together=False),
-    Way("ours, frame by frame", together=False),
-    Way("ours"),
-    Way("ours, bf16", precision="bf16"),
-    Way("ours, checkpointed", recompute=PARTS),
-    Way("ours, bf16, checkpointed", precision="bf16", recompute=PARTS),
+SETUPS = (
+    Setup("reference kernel (baseline)", "reference", together=False),
+    Setup("ours, frame by frame", together=False),
+    Setup("ours"),
+    Setup("ours, bf16", precision="bf16"),
+    Setup("ours, checkpointed", recompute=PARTS),
+    Setup("ours, bf16, checkpointed", precision="bf16", recompute=PARTS),
 )
 
 
 def measure(options: Options) -> Iterator[Table]:
-    """Every way has a model of its own: they take turns without moving weights around."""
-    timed = alternate([Contender(way.name, Step(options, way)) for way in WAYS], options.rounds, options.device)
-    found = []
-    for way, row, each in zip(WAYS, rows(timed), timed, strict=True):
+    """Yield a table with a row for each setup. Each has its own model, so that no weights are moved between runs."""
+    contenders = [Contender(setup.name, Step(options, setup)) for setup in SETUPS]
+    timed = alternate(contenders, options.rounds, options.device)
+    table = []
+    for setup, row, each in zip(SETUPS, rows(timed), timed, strict=True):
         row["clips/s"] = 1 / each.spread.middle
         if options.memory:
-            row["peak MB"] = peak_memory(Step, options, way)
-        found.append(row)
+            row["peak MB"] = peak_memory(Step, options, setup)
+        table.append(row)
     frames, (height, width) = options.clip_frames, options.clip_size
     clip = f"a clip of {frames} frames of {height}×{width}, {options.clip_objects} objects"
-    yield Table(f"A training step: {clip}", found)
+    yield Table(f"A training step: {clip}", table)
     if options.memory:
-        kept = [(way.precision, kept_bytes(options, way)) for way in WAYS if way.together and not way.recompute]
+        kept = [(each.precision, kept_bytes(options, each)) for each in SETUPS if each.together and not each.recompute]
         yield kept_table(f"Kept for the backward pass: {clip}", kept)
 
 
-def kept_bytes(options: Options, way: Way) -> Counter[str]:
+def kept_bytes(options: Options, setup: Setup) -> Counter[str]:
     """Return the bytes that the forward pass of a step keeps, by module."""
-    step = Step(options, way)
+    step = Step(options, setup)
     kept = KeptBytes(step.model)
     with kept.counting():
         step.forward()
@@ -79,17 +80,17 @@ def kept_bytes(options: Options, way: Way) -> Counter[str]:
 
 
 class Step:
-    """The step of one way, always on the same clip; the call returns the loss."""
+    """Training step of one setup, always on the same clip."""
 
-    def __init__(self, options: Options, way: Way) -> None:
+    def __init__(self, options: Options, setup: Setup) -> None:
         torch.manual_seed(0)
         self.model = build_model(options.config).to(options.device).train()
-        self.model.set_kernel(way.kernel).recompute_activations(way.recompute)
-        self.runner = ClipRunner(self.model, frames_at_once=options.clip_frames if way.together else 1)
+        self.model.set_kernel(setup.kernel).recompute_activations(setup.recompute)
+        self.runner = ClipRunner(self.model, frames_at_once=options.clip_frames if setup.together else 1)
         self.optimizer = make_optimizer(
             self.model, options.config.training.optimizer, fused=self.model.device.type == "cuda"
         )
-        self.clip, self.half = make_clip(options).to(options.device), way.precision == "bf16"
+        self.clip, self.half = make_clip(options).to(options.device), setup.precision == "bf16"
 
     def forward(self) -> Tensor:
         """Return the loss of the clip."""
@@ -98,6 +99,7 @@ class Step:
         return loss
 
     def __call__(self) -> float:
+        """Run the step and return the loss."""
         loss = self.forward()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 0.1)
@@ -107,7 +109,7 @@ class Step:
 
 
 def make_clip(options: Options) -> ClipBatch:
-    """Noise, with objects that move a little from frame to frame."""
+    """Return a clip of noise images, with boxes that move a little from frame to frame."""
     random = torch.Generator().manual_seed(0)
     count = options.clip_objects
     centres = 0.2 + 0.6 * torch.rand(count, 2, generator=random)

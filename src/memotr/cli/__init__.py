@@ -1,7 +1,19 @@
 """The commands: parse and call, nothing else. Each imports what is heavy only when it runs."""
 
-from memotr.cli import bench, data, evaluate, score, track, train, weights
+from memotr.cli import bench, data, evaluate, named_weights, reproduce, score, track, train, weights
 from memotr.cli.application import app
 from memotr.cli.entry import main
 
-__all__ = ["app", "bench", "data", "evaluate", "main", "score", "track", "train", "weights"]
+__all__ = [
+    "app",
+    "bench",
+    "data",
+    "evaluate",
+    "main",
+    "named_weights",
+    "reproduce",
+    "score",
+    "track",
+    "train",
+    "weights",
+]

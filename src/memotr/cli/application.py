@@ -14,8 +14,8 @@ from memotr.terminal import note, say
 MOST_FRAMES = 10**9
 """Upper limit of options that count frames: about a year of video."""
 
-USE = ("demo", "track", "train", "eval", "score", "compare", "errors", "submit")
-TOOLS = ("data", "info", "convert", "export", "bench")
+USE = ("demo", "track", "train", "eval", "score", "compare", "errors", "submit", "reproduce")
+TOOLS = ("data", "weights", "info", "convert", "export", "bench")
 
 
 RENAMED = {"--accelerator": "--device"}

@@ -34,7 +34,7 @@ EXTRAS = {
 }
 """Optional library → extra of this package that installs it."""
 
-SCORING = ("eval", "score", "compare", "errors", "submit")
+SCORING = ("eval", "score", "compare", "errors", "submit", "reproduce")
 """Commands that need the extra ``eval`` where a library of ``train`` is missing: ``eval`` brings those as well."""
 
 REMEDIES = {

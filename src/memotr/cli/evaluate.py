@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from memotr.cli.application import app
-from memotr.cli.score import describe_truth, show_scores
+from memotr.cli.score import show_scores
 from memotr.cli.shared_options import (
     Configuration,
     DeviceKind,
@@ -28,7 +28,7 @@ from memotr.vocabulary import SubmissionFormat
 
 Checkpoint = Annotated[
     Path | None,
-    typer.Option(help="Weights of a tracker (the authors' or ours), name of a preset, or folder with one such file."),
+    typer.Option(help="Weights of a tracker: a file (the authors' or ours), a folder with one, or a name of weights."),
 ]
 Settings = Annotated[list[str] | None, typer.Argument(help="Settings as key=value, such as tracking.det_thresh=0.4.")]
 DataSet = Annotated[Path, typer.Option(help="Folder of the data set.")]
@@ -63,7 +63,7 @@ def evaluate_checkpoint(
     ] = None,
     config: Configuration = None,
     overrides: Overrides = None,
-    precision: Precision = "32",
+    precision: Precision = "auto",
     batch: Batch = 1,
     device: DeviceKind = "auto",
     devices: Devices = None,
@@ -76,6 +76,7 @@ def evaluate_checkpoint(
     """
     from memotr.evaluation.benchmark import load_benchmark
     from memotr.evaluation.checkpoints import Evaluation
+    from memotr.evaluation.ground_truth import describe_truth
     from memotr.evaluation.watch import watch_training
     from memotr.training.devices import leave_process_group, make_fabric
 
@@ -89,7 +90,7 @@ def evaluate_checkpoint(
         fabric, benchmark, source, [*(settings or []), *(overrides or [])], config, precision, batch
     )
     part = "-".join(filter(None, [dataset.name, split or ("half" if half else "")]))
-    with to_be_continued():
+    with report_resumable():
         if checkpoint is not None:
             scored = evaluation.score(checkpoint, output or Path("outputs", "eval", f"{checkpoint.stem}-{part}"))
             if scored is not None:
@@ -121,7 +122,7 @@ def submit(
     ] = None,
     config: Configuration = None,
     overrides: Overrides = None,
-    precision: Precision = "32",
+    precision: Precision = "auto",
     batch: Batch = 1,
     device: DeviceKind = "auto",
     devices: Devices = None,
@@ -135,6 +136,7 @@ def submit(
     from memotr.evaluation.checkpoints import Evaluation
     from memotr.evaluation.progress_bars import ScoringProgress
     from memotr.submission.server_archive import submission_format, write_submission
+    from memotr.tracking.gate import explain_no_tracks
     from memotr.training.devices import leave_process_group, make_fabric
 
     if (checkpoint is None) == (results is None):
@@ -145,27 +147,31 @@ def submit(
     kind = submission_format([sequence.name for sequence in sequences]) if format == "auto" else format
     origin = (checkpoint or results or dataset).stem
     output = output or Path("outputs", "submit", "-".join([origin, dataset.name, *splits]))
-    with to_be_continued():
+    if_empty = ""
+    with report_resumable():
         if checkpoint is not None:
             fabric = make_fabric(device, devices, num_nodes)
             source = {"dataset": str(dataset.absolute()), "splits": splits}
             evaluation = Evaluation(
                 fabric, benchmark, source, [*(settings or []), *(overrides or [])], config, precision, batch
             )
-            results = evaluation.track(checkpoint, output)
+            results, used = evaluation.track(checkpoint, output)
+            if_empty = explain_no_tracks(used.classes, used.tracking)
             leave_process_group()
             if not fabric.is_global_zero:
                 return
         assert results is not None
         archive = output / f"{kind}.zip"
         with ScoringProgress("packing") as progress:
-            made = write_submission(kind, sequences, results, archive, partial=partial, progress=progress)
+            made = write_submission(
+                kind, sequences, results, archive, partial=partial, progress=progress, if_empty=if_empty
+            )
     note(*(f"note: {line}" for line in made.notes))
     say(f"wrote {made.path}: {len(made.members)} files, {made.boxes:,} boxes")
 
 
 @contextmanager
-def to_be_continued() -> Iterator[None]:
+def report_resumable() -> Iterator[None]:
     """Report that an interrupted run can be continued, and exit with code 130."""
     try:
         yield

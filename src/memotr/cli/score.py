@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -35,7 +35,7 @@ def score(
     ] = None,
 ) -> None:
     """Compute HOTA, CLEAR and Identity of result files as TrackEval does, and TETA for BDD100K."""
-    from memotr.evaluation.ground_truth import load_ground_truth
+    from memotr.evaluation.ground_truth import describe_truth, load_ground_truth
     from memotr.evaluation.progress_bars import ScoringProgress
     from memotr.evaluation.score_files import write_scores
     from memotr.evaluation.scoring import evaluate
@@ -53,20 +53,6 @@ def score(
             source["results"] = str(results.absolute())
             files = write_scores(output, scores, title="/".join(results.parts[-2:]), source=source)
     show_scores(scores, files)
-
-
-def describe_truth(
-    path: Path, format: str, split: str | None, seqmap: Path | None, sequences: list[str] | None, half: bool
-) -> dict[str, Any]:
-    """Return the options that select the ground truth, as values for JSON."""
-    return {
-        "ground_truth": str(path.absolute()),
-        "format": format,
-        "split": split,
-        "seqmap": str(seqmap.absolute()) if seqmap else None,
-        "sequences": sequences,
-        "half": half,
-    }
 
 
 def show_scores(scores: Scores, files: Sequence[Path]) -> None:

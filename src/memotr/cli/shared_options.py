@@ -23,7 +23,8 @@ Overrides = Annotated[
     ),
 ]
 Precision = Annotated[
-    vocabulary.Precision, typer.Option(help="Numerical precision of the network; 32 is exact float32.")
+    vocabulary.Precision,
+    typer.Option(help="Numerical precision of the network; 32 is exact float32; auto is tf32 on CUDA, else 32."),
 ]
 Device = Annotated[
     str,

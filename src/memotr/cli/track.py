@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from memotr import vocabulary
 from memotr.cli.application import MOST_FRAMES, app
 from memotr.cli.shared_options import Configuration, Device, DeviceKind, Overrides, Precision
-from memotr.errors import UserError
-
-if TYPE_CHECKING:
-    from memotr.tracking.pipeline import FrameTracker
+from memotr.terminal import note
 
 Sources = Annotated[
     list[str],
     typer.Argument(help="Videos, images, image folders, MOT sequence folders, camera numbers, rtsp or http addresses."),
 ]
 Checkpoint = Annotated[
-    str, typer.Option(help="Weights file (the authors' or ours), name of a preset, or file written by `memotr export`.")
+    str,
+    typer.Option(
+        help="Weights file (the authors' or ours), a name (see `memotr weights list`), hf://OWNER/NAME, or a file "
+        "written by `memotr export`."
+    ),
 ]
 Kernel = Annotated[
     vocabulary.Kernel,
@@ -39,13 +38,18 @@ Batch = Annotated[
 Compile = Annotated[
     bool,
     typer.Option(
-        "--compile", help="Compile the frame step with torch.compile; the first frame of a size takes up to minutes."
+        "--compile", help="Compile the frame step with torch.compile; the first frame of each size can take minutes."
     ),
 ]
+Graph = Annotated[
+    vocabulary.GraphMode, typer.Option(help="auto replays the frame step as a CUDA graph; off runs it eagerly.")
+]
 PreprocessOnDevice = Annotated[
-    bool,
+    bool | None,
     typer.Option(
-        "--preprocess-on-device", help="Resize frames on the GPU: faster, but results may differ in the last bits."
+        "--preprocess-on-device/--no-preprocess-on-device",
+        help="Resize frames on the device or on the CPU; the results are the same.",
+        show_default="on the device with CUDA",
     ),
 ]
 End = Annotated[
@@ -54,6 +58,17 @@ End = Annotated[
 ]
 MaxFrames = Annotated[
     int | None, typer.Option(max=MOST_FRAMES, help="Stop after this number of frames.", show_default="all")
+]
+
+
+Stream = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=1000,
+        help="Number of the video stream in a file that has several, from 0, as ffprobe counts.",
+        show_default="FFmpeg's choice",
+    ),
 ]
 
 
@@ -68,7 +83,7 @@ def track(
     config: Configuration = None,
     output: Annotated[Path, typer.Option(help="Folder for <source name>.mp4, .txt and .jsonl.")] = Path("outputs"),
     device: Device = "auto",
-    precision: Precision = "32",
+    precision: Precision = "auto",
     kernel: Kernel = "auto",
     engine: Engine = "auto",
     det_thresh: Annotated[float | None, _threshold("Lowest score of a detection that starts a track, 0 to 1.")] = None,
@@ -80,82 +95,48 @@ def track(
     end: End = None,
     stride: Annotated[int, typer.Option(max=MOST_FRAMES, help="Take every n-th frame.")] = 1,
     max_frames: MaxFrames = None,
+    stream: Stream = None,
     batch: Batch = 1,
     compile: Compile = False,
-    preprocess_on_device: PreprocessOnDevice = False,
+    graph: Graph = "auto",
+    preprocess_on_device: PreprocessOnDevice = None,
     no_video: Annotated[bool, typer.Option("--no-video", help="Do not write an annotated video.")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip images that cannot be read.")] = False,
 ) -> None:
     """Track the objects in videos and write an annotated video, MOTChallenge text and JSON lines for each.
 
     Frame numbers in the results are those of the source, also with --start and --stride. Ctrl-C ends a run early and
-    leaves complete files of all frames so far. A stream that breaks off does the same, and the exit code is 1.
+    leaves complete files of all frames so far. So does a stream that breaks off; the exit code is then 1.
     """
-    from memotr.export.engines import choose_engine
+    from memotr.api import NetworkOptions, open_tracker
+    from memotr.data.synth.domain import foreign_domain
     from memotr.io.outputs import check_outputs, open_outputs
     from memotr.io.sources import open_source
     from memotr.tracking.many_sources import check_sources, track_sources
 
-    open_one = partial(open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad)
-    check_outputs(output, check_sources(sources, open_one))
+    open_one = partial(
+        open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad, stream=stream
+    )
+    names = check_sources(sources, open_one)
+    check_outputs(output, names.values())
     thresholds = {
         "det_thresh": det_thresh,
         "track_thresh": track_thresh,
         "result_thresh": result_thresh,
         "miss_tolerance": miss_tolerance,
     }
-    network = NetworkOptions(config, overrides or (), precision, kernel, compile, preprocess_on_device, batch)
-    load = load_tracker if choose_engine(checkpoint, engine) == "torch" else load_exported
-    tracker = load(checkpoint, device, network, thresholds)
+    network = NetworkOptions(config, overrides or (), precision, kernel, compile, graph, preprocess_on_device, batch)
+    tracker = open_tracker(checkpoint, device, engine, network, thresholds)
+    if foreign := foreign_domain(tracker.config, sources):
+        note(f"note: {foreign}")
     try:
         complete = track_sources(
-            tracker, sources, open_one, lambda source: open_outputs(source, output, video=not no_video), batch
+            tracker, names, open_one, lambda source: open_outputs(source, output, video=not no_video), batch
         )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if not complete:
         raise typer.Exit(1)
-
-
-@dataclass(frozen=True)
-class NetworkOptions:
-    """Command-line options that an exported tracker does not take, with the defaults of the command line."""
-
-    config: str | None = None
-    set: Sequence[str] = ()
-    precision: vocabulary.Precision = "32"
-    kernel: vocabulary.Kernel = "auto"
-    compile: bool = False
-    preprocess_on_device: bool = False
-    batch: int = 1
-
-    def given(self) -> list[str]:
-        """Return the command-line names of the options that differ from their defaults."""
-        changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
-        return [f"--{name.replace('_', '-')}" for name in changed]
-
-
-def load_tracker(checkpoint: str, device: str, options: NetworkOptions, thresholds: dict[str, Any]) -> FrameTracker:
-    """Load a tracker that runs in PyTorch."""
-    from memotr.tracking.compiled import CompiledTracker
-    from memotr.tracking.tracker import Tracker
-    from memotr.weights.model_files import load_model
-
-    model = load_model(checkpoint, config=options.config, settings=options.set, device=device, kernel=options.kernel)
-    if options.compile and options.batch > 1:
-        raise UserError("a compiled step takes one frame at a time: leave out --compile, or --batch")
-    make: Callable[..., FrameTracker] = CompiledTracker if options.compile else Tracker
-    return make(model, **thresholds, precision=options.precision, preprocess_on_device=options.preprocess_on_device)
-
-
-def load_exported(checkpoint: str, device: str, options: NetworkOptions, thresholds: dict[str, Any]) -> FrameTracker:
-    """Load an exported tracker. Raises UserError for options that are fixed in the file."""
-    from memotr.export.engines import open_engine
-    from memotr.export.exported_tracker import ExportedTracker
-
-    if given := options.given():
-        raise UserError(f"{checkpoint}: is an export, in which this is settled: leave out {', '.join(given)}")
-    return ExportedTracker(open_engine(checkpoint, device), **thresholds)
 
 
 @app.command()

@@ -9,8 +9,7 @@ import typer
 
 from memotr.cli.application import app
 from memotr.cli.shared_options import DeviceKind, Devices, Nodes, Overrides
-from memotr.errors import UserError
-from memotr.vocabulary import ModelPart, Precision
+from memotr.vocabulary import ModelPart, TrainingPrecision
 
 
 @app.command()
@@ -22,15 +21,22 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Argument(help="Settings as key=value, such as training.epochs=10.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of your own data set; replaces the configured data sets and classes. With --pretrained and no "
+            "preset, all other settings are those of the weights."
+        ),
+    ] = None,
     data_root: Annotated[
         Path | None, typer.Option(help="Folder of the data sets.", show_default="as configured")
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder for everything that the run writes.", show_default="runs/NAME, or the resumed run's"),
+        typer.Option(help="Folder for all files of the run.", show_default="runs/NAME, or the resumed run's"),
     ] = None,
     pretrained: Annotated[
-        Path | None, typer.Option(help="Weights to start from: a COCO detector, or a tracker.")
+        Path | None, typer.Option(help="Weights to start from, by file or name: a COCO detector, or a tracker.")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Run to continue: its folder, or a checkpoint in it.")] = None,
     overrides: Overrides = None,
@@ -38,13 +44,13 @@ def train(
     num_nodes: Nodes = None,
     device: DeviceKind = "auto",
     precision: Annotated[
-        Precision | None,
+        TrainingPrecision | None,
         typer.Option(help="Numerical precision of the network; 32 is float32.", show_default="as configured"),
     ] = None,
     checkpoint_activations: Annotated[
         str | None,
         typer.Option(
-            help="Parts to recompute in the backward pass to save memory, with commas: "
+            help="Parts to recompute in the backward pass to save memory, separated by commas: "
             f"{', '.join(get_args(ModelPart))}.",
             show_default="as configured",
         ),
@@ -79,11 +85,7 @@ def train(
     SIGHUP (a closed terminal) and SIGUSR1 end a run after the current step, with a checkpoint; the exit code is then
     128 + the signal's number. torchrun and SLURM work, too.
     """
-    from memotr.data.formats.dataset_format import AnnotationFiles
-    from memotr.evaluation.validation import make_validation
-    from memotr.training.inputs import with_validation
-    from memotr.training.resume import resolve_run
-    from memotr.training.train import train as run
+    from memotr.api import run_training
 
     given = {
         "data.root": None if data_root is None else str(data_root),
@@ -93,25 +95,7 @@ def train(
         "training.compile": compile,
         "training.output.val_every": val_every,
     }
-    if resume is not None and pretrained is not None:
-        raise UserError(
-            f"--resume {resume} goes on with a run, which has weights; --pretrained {pretrained} begins another one: "
-            "leave one of them out"
-        )
-    chosen, folder, state = resolve_run(config, [*(settings or []), *(overrides or [])], given, output, resume)
-    chosen = with_validation(chosen)
-    wanted = chosen.training.output.val_every > 0
-    files = AnnotationFiles()
-    code = run(
-        chosen,
-        folder,
-        validate=make_validation(chosen, folder / "validation", files) if wanted else None,
-        state=state,
-        pretrained=pretrained,
-        device=device,
-        devices=devices,
-        num_nodes=num_nodes,
-        files=files,
-    )
+    chosen = [*(settings or []), *(overrides or [])]
+    _, code = run_training(config, chosen, given, output, resume, data, pretrained, device, devices, num_nodes)
     if code:
         raise typer.Exit(code)

@@ -16,11 +16,11 @@ from memotr.terminal import say
 @app.command()
 def info(
     file: Annotated[
-        Path,
-        typer.Argument(help="A checkpoint, an exported tracker, a preset with weights, or a Hugging Face folder."),
+        str,
+        typer.Argument(help="A checkpoint, an exported tracker, a name of weights, or a Hugging Face folder."),
     ],
 ) -> None:
-    """Describe a file of weights and the commands that take it."""
+    """Describe a weights file and the commands that accept it."""
     from memotr.export.engines import choose_engine
     from memotr.export.info import describe_export
     from memotr.weights import describe
@@ -30,17 +30,16 @@ def info(
 
 @app.command()
 def convert(
-    source: Annotated[
-        Path, typer.Argument(help="A tracker's checkpoint, a preset with weights, or a Hugging Face folder.")
-    ],
+    source: Annotated[str, typer.Argument(help="A tracker's checkpoint, a name of weights, or a Hugging Face folder.")],
     target: Annotated[
         Path, typer.Argument(help="File to write: .safetensors (memotr's layout), .pth or .pt (the authors').")
     ],
     config: Annotated[
-        str | None, typer.Option(help="Preset or YAML file, if no configuration is found with the weights.")
+        str | None,
+        typer.Option(help="Preset or YAML file, if none is found in the weights file or its folder."),
     ] = None,
     overrides: Overrides = None,
-    half: Annotated[bool, typer.Option("--half", help="Store tensors as float16, at half the size.")] = False,
+    half: Annotated[bool, typer.Option("--half", help="Store tensors as float16, which halves the file size.")] = False,
 ) -> None:
     """Write weights in another layout; the source is not changed."""
     from memotr.weights import convert as convert_weights
@@ -50,7 +49,9 @@ def convert(
 
 @app.command()
 def export(
-    checkpoint: Annotated[str, typer.Argument(help="Weights file (the authors' or ours), or the name of a preset.")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="Weights file (the authors' or ours), a name of weights, or hf://OWNER/NAME.")
+    ],
     files: Annotated[
         list[Path], typer.Argument(help="Files to write; each name ends in .onnx or .pt2 (torch.export).")
     ],
@@ -60,13 +61,13 @@ def export(
     """Export the frame step as ONNX or as a PyTorch program, for images of any size.
 
     The step takes an image and the tracks and returns the new tracks; births, deaths and memory are part of it. Each
-    file is checked against PyTorch on a synthetic video before it gets its name. Run it with
+    file is compared with PyTorch on a synthetic video before it is moved to its place. Run it with
     `memotr track VIDEO --checkpoint FILE.onnx`.
     """
     from memotr.export.export_model import export_model
-    from memotr.weights.model_files import load_model
+    from memotr.weights.model_files import open_model
 
-    model = load_model(checkpoint, config=config, settings=overrides or (), device="cpu", kernel="reference")
+    model = open_model(checkpoint, config=config, settings=overrides or (), device="cpu", kernel="reference")
     export_model(model, files, say)
 
 

@@ -1,1 +1,1 @@
-"""Data sets: their formats, annotations, training clips and preprocessing."""
+"""Data sets: formats, annotations, training clips and preprocessing."""

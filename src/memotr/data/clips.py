@@ -1,7 +1,7 @@
-"""Training clips: choice of their frames, reading and augmentation, and order within an epoch.
+"""Training clips: selection of frames, reading, augmentation, and order within an epoch.
 
-All randomness of a clip is a function of (seed, epoch, number of the clip in the epoch), so the same clips come in the
-same order with any number of workers or devices, and after a restart.
+The random numbers of a clip depend only on (seed, epoch, number of the clip in the epoch). Clips and their order are
+therefore the same with any number of workers or devices, and after a restart.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import multiprocessing.queues
 import multiprocessing.util
 import os
 import signal
+import sys
+import traceback
 import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator
@@ -30,7 +32,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from memotr.config import AugmentationConfig, SamplingConfig
 from memotr.data.preprocess import normalize
-from memotr.data.sequences import BoxTable, Sequence
+from memotr.data.sequences import BoxTable, FrameSizeError, Sequence, check_frame_size
 from memotr.data.transforms import ClipAugmentation, Image, make_targets
 from memotr.errors import UserError
 from memotr.io.image_files import read_image
@@ -38,17 +40,17 @@ from memotr.processes import allow_open_files, begin_worker
 from memotr.structures import ClipBatch, FrameTargets, ImageBatch
 
 MAX_REPLACEMENTS = 20
-"""Number of clips in a row that may have an unreadable image before training stops."""
+"""Number of consecutive clips with an unreadable image that may be replaced before training stops."""
 
-# Needed by a loader with workers. Measured: 20 and 12, whatever the batch size.
-OPEN_FILES, OPEN_FILES_A_WORKER = 64, 16
+# File handles that a loader with workers needs. Measured: 20, and 12 per worker, independent of the batch size.
+OPEN_FILES, OPEN_FILES_PER_WORKER = 64, 16
 
-EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""Errors on opening a file that are not the fault of the file."""
+RESOURCE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Error numbers for a lack of file handles or memory, which are not errors of the file that was opened."""
 
 _ANY_LENGTH = np.iinfo(np.int32).max
 
-# Purposes of random streams; streams of different purposes are independent.
+# Purposes of random streams. Streams for different purposes are independent.
 _CLIP, _SUBSET, _SHUFFLE = range(3)
 
 
@@ -57,13 +59,13 @@ def _random(seed: int, purpose: int, *key: int) -> np.random.Generator:
 
 
 def draw_interval(rng: np.random.Generator, largest: int, length: int, following: int) -> int:
-    """Draw the distance between the frames of a clip from 1…``largest``, limited to what fits in the sequence.
+    """Draw the interval between the frames of a clip from 1…``largest``, limited so that the clip fits in the sequence.
 
     Args:
         rng: random generator.
-        largest: largest distance.
+        largest: largest interval, in frames.
         length: number of frames of the clip.
-        following: number of frames of the sequence after the clip's first; at least length − 1.
+        following: number of frames in the sequence after the first frame of the clip; at least length − 1.
     """
     if length == 1:
         return 1
@@ -75,11 +77,11 @@ class Source:
     """Sequences of one data set with their share in training.
 
     Attributes:
-        sequences: with ground truth; still images (``Sequence.still``) become clips by shifting.
-        augmentation: augmentation of their clips.
-        weight: number of times that each start frame is used in an epoch. A fraction is a share of the start frames,
-            drawn anew every epoch: 0.1 is a tenth of them; 2.5 is all of them twice and half of them a third time.
-        join_epoch: first epoch in which they are used.
+        sequences: sequences with ground truth; still images (``Sequence.still``) become clips by shifting.
+        augmentation: settings of the augmentation of their clips.
+        weight: number of times that each start frame is used per epoch, above 0. A fraction selects a random share of
+            the start frames in every epoch: 0.1 uses a tenth of them; 2.5 uses all twice and half of them once more.
+        join_epoch: first epoch in which the sequences are used, from 0.
     """
 
     sequences: Collection[Sequence]
@@ -93,7 +95,7 @@ class Source:
 
 
 class ClipIndex(NamedTuple):
-    """Epoch and number of a clip; carrying the epoch keeps workers stateless."""
+    """Epoch and number of a clip. It includes the epoch so that workers need no state."""
 
     epoch: int
     number: int
@@ -113,30 +115,38 @@ class Clip:
 
 
 class _Frames:
-    """Image files and ground truth of many sequences end to end, in a few arrays as in :class:`BoxTable`.
+    """Concatenated image files and ground truth of several sequences, in a few arrays as in :class:`BoxTable`.
 
     Attributes:
         truth: ground truth of the F frames.
         still: (F,) mask of still images.
-        room: (F,) frames from this one to the end of its sequence, itself included: the longest clip that starts here.
+        remaining: (F,) number of frames from each frame to the end of its sequence, both included; unlimited for still
+            images.
     """
 
     def __init__(self, sequences: list[Sequence]) -> None:
         self._paths = np.array([os.fsencode(path) for sequence in sequences for path in sequence.frames], np.bytes_)
-        self.truth = BoxTable.of(sequences)
+        self.truth = BoxTable.from_sequences(sequences)
         self.still = np.repeat([s.still for s in sequences], [len(s) for s in sequences])  # (F,)
-        room = np.concatenate([np.arange(len(s), 0, -1, dtype=np.int32) for s in sequences])  # (F,)
-        self.room = np.where(self.still, _ANY_LENGTH, room)
+        remaining = np.concatenate([np.arange(len(s), 0, -1, dtype=np.int32) for s in sequences])  # (F,)
+        self.remaining = np.where(self.still, _ANY_LENGTH, remaining)
+        self._ends = np.cumsum([len(s) for s in sequences])  # (S,)
+        self._sizes = [s.size for s in sequences]
 
     def path(self, frame: int) -> Path:
         return Path(os.fsdecode(self._paths[frame]))
 
+    def size(self, frame: int) -> tuple[int, int] | None:
+        """Return (height, width) of the frame's sequence, if known."""
+        return self._sizes[np.searchsorted(self._ends, frame, side="right")]
+
 
 class ClipDataset(Dataset[Clip]):
-    """Clips of each epoch: one per start frame of a sequence.
+    """Data set of the clips of each epoch, one per start frame of a sequence.
 
     ``dataset[ClipIndex(epoch, number)]`` reads and augments a clip. A clip with an unreadable image is replaced by
-    another clip of the epoch, always by the same one; a warning names the file once, whichever worker finds it.
+    another clip of the epoch, which depends only on the index. A warning names each unreadable file once, not once per
+    worker.
     """
 
     def __init__(
@@ -148,17 +158,17 @@ class ClipDataset(Dataset[Clip]):
         read: Callable[[Path], Image] = read_image,
         epochs: int | None = None,
     ) -> None:
-        """Prepare the clips of all sources; a warning names sequences that are too short for them.
+        """Prepare the clips of all sources, and warn about sequences that are too short for the clips.
 
         Args:
             sources: data sets to mix.
             sampling: lengths of the clips and intervals between their frames.
-            seed: seed of all random numbers, 0 or more.
-            read: reads an image file as RGB (H, W, 3) uint8; raises UserError for unreadable files.
-            epochs: number of epochs of the training; later stages of the sampling are not checked.
+            seed: random seed, 0 or greater.
+            read: function that reads an image file as RGB (H, W, 3) uint8 and raises UserError for unreadable files.
+            epochs: number of epochs of the training; the sampling of later epochs is not checked.
 
         Raises:
-            UserError: no ground truth, classes that differ between sequences, or an epoch without clips.
+            UserError: ground truth is missing, classes differ between sequences, or an epoch has no clips.
         """
         sequences = [sequence for source in sources for sequence in source.sequences]
         _check_annotated(sequences)
@@ -170,10 +180,9 @@ class ClipDataset(Dataset[Clip]):
         self._weights = [source.weight for source in sources]
         self._join_epochs = [source.join_epoch for source in sources]
         counts = [sum(map(len, source.sequences)) for source in sources]
-        self._bounds = np.cumsum([0, *counts])  # (sources + 1,) where the frames of a source begin
-        self._starts = (-1, np.zeros(0, np.int64))  # of the epoch that was asked for last
-        # Shared with the workers: 1 where a frame was found to be unreadable.
-        self._unreadable = torch.zeros(len(self._frames.room), dtype=torch.uint8).share_memory_()
+        self._bounds = np.cumsum([0, *counts])  # (sources + 1,) first frame of each source, and the total
+        self._starts = (-1, np.zeros(0, np.int64))  # last requested epoch and its start frames
+        self._unreadable = torch.zeros(len(self._frames.remaining), dtype=torch.uint8)  # 1 for unreadable frames
         self._check_lengths(sequences, epochs)
 
     def size(self, epoch: int) -> int:
@@ -181,7 +190,7 @@ class ClipDataset(Dataset[Clip]):
         return len(self.starts(epoch))
 
     def starts(self, epoch: int) -> NDArray[np.int64]:
-        """Return the first frames (size,) of the epoch's clips in order, counted over the sequences of all sources."""
+        """Return the start frame (size,) of each clip of an epoch; frames are numbered from 0 over all sources."""
         known, starts = self._starts
         if known == epoch:
             return starts
@@ -191,7 +200,7 @@ class ClipDataset(Dataset[Clip]):
             if epoch < join_epoch:
                 continue
             first, last = self._bounds[number : number + 2]
-            possible = first + np.flatnonzero(self._frames.room[first:last] >= length)
+            possible = first + np.flatnonzero(self._frames.remaining[first:last] >= length)
             share = round(weight % 1 * len(possible))
             drawn = _random(self._seed, _SUBSET, epoch, number).permutation(possible)[:share]
             parts += [possible] * int(weight) + [np.sort(drawn)]
@@ -199,12 +208,21 @@ class ClipDataset(Dataset[Clip]):
         self._starts = epoch, starts
         return starts
 
+    def share_unreadable(self) -> None:
+        """Move the record of unreadable files to shared memory, for worker processes started from now on."""
+        self._unreadable.share_memory_()
+
     def unreadable(self) -> list[Path]:
-        """Return the files that any worker has found to be unreadable so far."""
+        """Return the unreadable files that any worker has found so far."""
         return [self._frames.path(frame) for frame in self._unreadable.nonzero()[:, 0].tolist()]
 
     def __getitem__(self, index: ClipIndex) -> Clip:
-        """Read and augment a clip. Raises UserError after ``MAX_REPLACEMENTS`` unreadable clips in a row."""
+        """Read and augment a clip.
+
+        Raises:
+            UserError: a clip and ``MAX_REPLACEMENTS`` replacements have unreadable images, or the size of a frame
+                differs from that of its sequence.
+        """
         epoch, number = index
         starts = self.starts(epoch)
         start = int(starts[number])
@@ -215,12 +233,14 @@ class ClipDataset(Dataset[Clip]):
                 start = int(rng.choice(starts))
             try:
                 return self._clip(start, epoch, rng)
+            except FrameSizeError:
+                raise
             except UserError as error:
                 reason = str(error)
-        raise UserError(f"{1 + MAX_REPLACEMENTS} clips in a row have an image that cannot be read; the last: {reason}")
+        raise UserError(f"{1 + MAX_REPLACEMENTS} consecutive clips have an unreadable image; the last error: {reason}")
 
     def _clip(self, start: int, epoch: int, rng: np.random.Generator) -> Clip:
-        """Read and augment the clip that begins with frame ``start``."""
+        """Read and augment the clip that starts at frame ``start``."""
         length, largest = self._sampling.length(epoch), self._sampling.largest_interval(epoch)
         augmentation = self._augmentations[bisect_right(self._bounds, start) - 1]
         still = bool(self._frames.still[start])
@@ -229,9 +249,12 @@ class ClipDataset(Dataset[Clip]):
             shift = augmentation.draw_shift(rng, image.shape[:2])
             frames = shift.clip(image, self._frames.truth.frame(start), length)
         else:
-            interval = draw_interval(rng, largest, length, int(self._frames.room[start]) - 1)
+            interval = draw_interval(rng, largest, length, int(self._frames.remaining[start]) - 1)
             numbers = range(start, start + length * interval, interval)
             frames = [(self._read(number), self._frames.truth.frame(number)) for number in numbers]
+            for number, (image, _) in zip(numbers, frames, strict=True):
+                expected = self._frames.size(number) or frames[0][0].shape[:2]
+                check_frame_size(self._frames.path(number), image.shape[:2], expected)
         draw = augmentation.draw(rng, frames[0][0].shape[:2], still)
         frames = [draw.apply(image, truth) for image, truth in frames]
         if draw.reverse:
@@ -244,21 +267,21 @@ class ClipDataset(Dataset[Clip]):
         try:
             return self._read_image(path)
         except UserError as error:
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in EXHAUSTED:
-                raise error.__cause__ from None  # not the fault of the image
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in RESOURCE_ERRORS:
+                raise error.__cause__ from None  # not an error of the image
             if not self._unreadable[frame]:
                 self._unreadable[frame] = 1
-                warnings.warn(f"{error}; clips with this frame are replaced by others", stacklevel=2)
+                warnings.warn(f"{error}; clips with this frame are replaced by other clips", stacklevel=2)
             raise
 
     def _check_lengths(self, sequences: list[Sequence], epochs: int | None) -> None:
-        """Raise UserError for an epoch without clips; warn of sequences too short for the longest clips."""
+        """Raise UserError for an epoch without clips; warn about sequences too short for the longest clips."""
         stages = [e for e in {0, *self._sampling.steps, *self._join_epochs} if epochs is None or e < epochs]
         longest = max(self._sampling.length(epoch) for epoch in stages)
         for epoch in sorted(stages):
             if self.size(epoch) == 0:
                 raise UserError(
-                    f"epoch {epoch} has nothing to train on: no sequence that takes part has "
+                    f"epoch {epoch} has no clips: no sequence used in it has "
                     f"{self._sampling.length(epoch)} frames; shorten the clips or let a data set join earlier"
                 )
         short = [sequence.name for sequence in sequences if not sequence.still and len(sequence) < longest]
@@ -266,29 +289,29 @@ class ClipDataset(Dataset[Clip]):
             names = ", ".join(short[:10]) + (f" and {len(short) - 10} more" if len(short) > 10 else "")
             warnings.warn(
                 f"{len(short)} of {len(sequences)} sequences are shorter than clips of {longest} frames "
-                f"and have no part in those: {names}",
+                f"and are not used for these: {names}",
                 stacklevel=3,
             )
 
 
 def _check_annotated(sequences: list[Sequence]) -> None:
     if not sequences:
-        raise UserError("no sequence to train on")
+        raise UserError("no sequences to train on")
     for sequence in sequences:
         if sequence.boxes is None:
             raise UserError(f"sequence {sequence.name} has no ground truth; only annotated splits can be trained on")
         if sequence.classes != sequences[0].classes:
             raise UserError(
                 f"sequence {sequence.name} has the classes {', '.join(sequence.classes)}, but {sequences[0].name} has "
-                f"{', '.join(sequences[0].classes)}; data sets that are mixed must have the same"
+                f"{', '.join(sequences[0].classes)}; data sets that are trained on together must have the same classes"
             )
 
 
 class EpochSampler(Sampler[list[ClipIndex]]):
-    """Sampler of the clips of each batch: a new shuffle every epoch, cut into disjoint shares of equal length.
+    """Batch sampler: shuffles the clips of every epoch, and splits them evenly among the ranks.
 
-    ``world_size`` ranks with batches of B clips see together what one rank with batches of ``world_size`` · B sees.
-    The last clips of the shuffle, fewer than one such batch, are left out of the epoch.
+    The batches of B clips on ``world_size`` ranks consist together of the same clips as a batch of ``world_size`` · B
+    clips on one rank. Clips that do not fill such a batch at the end of the shuffle are left out of the epoch.
     """
 
     def __init__(
@@ -300,7 +323,15 @@ class EpochSampler(Sampler[list[ClipIndex]]):
         world_size: int = 1,
         seed: int,
     ) -> None:
-        """Use ``size`` clips per epoch (``ClipDataset.size``) and ``batch_size`` clips per batch of an epoch."""
+        """Create a sampler.
+
+        Args:
+            size: number of clips as a function of the epoch (``ClipDataset.size``).
+            batch_size: number of clips per batch and rank, as a function of the epoch.
+            rank: rank of this process.
+            world_size: number of ranks.
+            seed: random seed of the shuffles.
+        """
         self._size = size
         self._batch_size = batch_size
         self._rank = rank
@@ -309,25 +340,25 @@ class EpochSampler(Sampler[list[ClipIndex]]):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next iteration, which starts at its beginning."""
+        """Set the epoch of the next iteration, and start at its first batch."""
         self._epoch = epoch
         self._skipped = 0
 
     def skip(self, batches: int) -> None:
-        """Skip this number of batches of the epoch, which an interrupted run has already used."""
+        """Skip the first batches of the epoch, which an interrupted run has already used."""
         self._skipped = batches
 
     def total(self, epoch: int) -> int:
         """Return the number of batches of an epoch on each rank.
 
         Raises:
-            UserError: fewer clips than one batch of all ranks.
+            UserError: the epoch has fewer clips than one batch of all ranks needs.
         """
         clips, batch = self._size(epoch), self._batch_size(epoch)
         needed = self._world_size * batch
         if clips < needed:
             raise UserError(
-                f"epoch {epoch} has {clips} clips, fewer than the {needed} that one step takes "
+                f"epoch {epoch} has {clips} clips, fewer than the {needed} that one step needs "
                 f"({self._world_size} devices with {batch} clips each)"
             )
         return clips // needed
@@ -347,7 +378,7 @@ class EpochSampler(Sampler[list[ClipIndex]]):
 
 
 def collate(clips: list[Clip]) -> ClipBatch:
-    """Collate B clips of the same length into one batch, every frame padded to the largest."""
+    """Collate B clips of the same length into one batch, padded to the largest height and width (multiples of 32)."""
     length, stride = len(clips[0].images), 32
     sizes = [clip.images[0].shape[:2] for clip in clips]
     height, width = (-(-max(sides) // stride) * stride for sides in zip(*sizes, strict=True))
@@ -357,14 +388,14 @@ def collate(clips: list[Clip]) -> ClipBatch:
         mask[b, :h, :w] = False
         for image, frame in zip(clip.images, pixels[:, b], strict=True):
             normalize_into(image, frame[:, :h, :w])
-    targets = iter(_packed([target for clip in clips for target in clip.targets]))
+    targets = iter(_pack([target for clip in clips for target in clip.targets]))
     per_clip = [[next(targets) for _ in range(length)] for _ in clips]
     per_frame = [list(frame) for frame in zip(*per_clip, strict=True)]
     return ClipBatch([ImageBatch(frame, mask, tuple(sizes)) for frame in pixels], per_frame)
 
 
-def _packed(targets: list[FrameTargets]) -> list[FrameTargets]:
-    """Return the targets packed into three storages: each storage that leaves a worker costs a file handle."""
+def _pack(targets: list[FrameTargets]) -> list[FrameTargets]:
+    """Return the targets packed into three storages, because each storage sent from a worker needs a file handle."""
     counts = [len(target) for target in targets]
     ids = torch.cat([target.ids for target in targets]).split(counts)
     labels = torch.cat([target.labels for target in targets]).split(counts)
@@ -373,29 +404,29 @@ def _packed(targets: list[FrameTargets]) -> list[FrameTargets]:
 
 
 def _zeros(*shape: int) -> Tensor:
-    """Return float32 zeros, in shared memory within a worker to save a copy on the way out."""
+    """Return float32 zeros; in a worker they are in shared memory, which saves a copy when they are sent."""
     if get_worker_info() is None:
         return torch.zeros(shape)
-    # As PyTorch's own collate does it. Fresh pages of shared memory are zero.
+    # As in PyTorch's default collate function. New pages of shared memory are zero.
     shared = torch.UntypedStorage._new_shared(math.prod(shape) * torch.float32.itemsize)
     return torch.empty(0).set_(shared).view(shape)
 
 
 @cache
 def _normalized_levels() -> tuple[NDArray[np.float32], ...]:
-    """Return the normalised values (256,) of all levels of each of the three channels."""
+    """Return the normalised values (256,) of the levels 0…255, for each of the three channels."""
     ramp = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=2)  # (1, 256, 3)
     return tuple(normalize(ramp)[:, 0].contiguous().numpy())
 
 
 def normalize_into(image: Image, out: Tensor) -> None:
-    """Write ``normalize(image)`` of (h, w, 3) to ``out`` (3, h, w) by table lookup, equal in every bit."""
+    """Write ``normalize(image)`` of (h, w, 3) to ``out`` (3, h, w) by table lookup; the result is bitwise equal."""
     for plane, levels, channel in zip(cv2.split(image), _normalized_levels(), out.numpy(), strict=True):
         cv2.LUT(plane, levels, dst=channel)
 
 
 class ClipLoader(DataLoader[Clip]):
-    """Data loader that reads, augments and collates clips in worker processes; yields one ``ClipBatch`` per batch.
+    """Data loader that reads, augments and collates clips in worker processes, and yields a ``ClipBatch`` per batch.
 
     Call ``sampler.set_epoch`` before each epoch and :meth:`close` after the last one. The clips and their order do
     not depend on ``workers``.
@@ -420,40 +451,60 @@ class ClipLoader(DataLoader[Clip]):
         try:
             yield from self._start_epoch()
         except UserError as error:
-            # An error from a worker has the worker's traceback in front of its own message.
-            raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
+            # The text of an error from a worker is the worker's traceback, followed by the message.
+            raise UserError(str(error).rpartition(f"{type(error).__name__}: ")[2].strip()) from None
 
     def close(self) -> None:
         """Stop the worker processes; the next iteration starts new ones."""
         iterator, self._iterator = self._iterator, None
         try:
             if iterator is not None:
-                iterator._shutdown_workers()  # type: ignore[attr-defined]  # lets them finish their batches
+                iterator._shutdown_workers()  # type: ignore[attr-defined]  # waits until they have finished their batches
         finally:
             for process in self._processes:
                 process.kill()
                 process.join()
             self._processes.clear()
 
+    def lacked_shared_memory(self) -> bool:
+        """Return whether a worker process was killed because shared memory was full."""
+        bus_error = getattr(signal, "SIGBUS", None)  # sent on writing to a page that cannot be allocated
+        return bus_error is not None and any(process.exitcode == -bus_error for process in self._processes)
+
     def _start_epoch(self) -> Iterator[Any]:
         if self._iterator is not None or not self.num_workers:
             return super().__iter__()
-        needed = OPEN_FILES + OPEN_FILES_A_WORKER * self.num_workers
+        needed = OPEN_FILES + OPEN_FILES_PER_WORKER * self.num_workers
         allow_open_files(needed, "data.workers")
-        multiprocessing.util.get_temp_dir()  # for the workers' sockets; removed when this process ends
+        multiprocessing.util.get_temp_dir()  # creates it for the workers' sockets; removed when this process ends
         before = multiprocessing.active_children()
+        assert isinstance(self.dataset, ClipDataset)
+        self.dataset.share_unreadable()
         try:
-            return super().__iter__()
-        finally:  # also after an error, when only some have started
-            self._processes += [process for process in multiprocessing.active_children() if process not in before]
-            for process in self._processes:
-                # At exit Python sends SIGTERM, which workers ignore, and waits for them.
-                process._popen.terminate = process._popen.kill  # type: ignore[attr-defined]
+            try:
+                return super().__iter__()
+            finally:  # also after an error, when only some workers have started
+                self._processes += [process for process in multiprocessing.active_children() if process not in before]
+                for process in self._processes:
+                    # At exit Python sends SIGTERM, which workers ignore, and waits for them.
+                    process._popen.terminate = process._popen.kill  # type: ignore[attr-defined]
+        except OSError as error:
+            _discard_iterator(error)
+            raise
+
+
+def _discard_iterator(error: Exception) -> None:
+    """Delete PyTorch's incomplete iterator, which the error refers to, without the error that its deletion prints."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        traceback.clear_frames(error.__traceback__)
+    finally:
+        sys.unraisablehook = hook
 
 
 def _begin_worker(_worker: int) -> None:
-    """Use one thread and ignore stop signals: training needs its workers until it is saved."""
-    # Workers already share the processor. OpenCV threads deadlock in a forked process unless set to 0.
+    """Use one thread and ignore stop signals, because training needs its workers until the checkpoint is saved."""
+    # Workers already use all cores, and OpenCV's threads deadlock in a forked process unless their number is 0.
     cv2.setNumThreads(0)
     begin_worker(shared_folder=Path(multiprocessing.util.get_temp_dir()))
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -461,5 +512,5 @@ def _begin_worker(_worker: int) -> None:
 
 
 def _send_error(queue: multiprocessing.queues.Queue[Any], _error: Exception, item: tuple[Any, ClipBatch]) -> None:
-    """Send the current error in place of a batch that cannot be sent; training would wait for the batch forever."""
-    queue.put((item[0], ExceptionWrapper(where="in a worker, which could not send a batch")))
+    """Send the current error in place of a batch that cannot be sent, for which training would wait forever."""
+    queue.put((item[0], ExceptionWrapper(where="in a worker that could not send a batch")))

@@ -1,4 +1,4 @@
-"""Contact sheet: one image with annotated frames of a data set, to check boxes and ids by eye."""
+"""Contact sheet: one image with annotated frames of a data set, to check boxes and ids visually."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Pixels = NDArray[np.uint8]
 
 COLUMNS = 4
 ROWS = 5
-TILE_WIDTH, TILE_HEIGHT = 640, 480  # pixels, at most
-LABELLED_WIDTH, LABELLED_HEIGHT = 24, 60  # pixels: smaller boxes have a colour only
+TILE_WIDTH, TILE_HEIGHT = 640, 480  # pixels; the height is a maximum
+LABELLED_WIDTH, LABELLED_HEIGHT = 24, 60  # pixels; smaller boxes are drawn without a label
 CAPTION_HEIGHT = 28
 GAP = 6
 BACKGROUND, TEXT = (24, 24, 27), (228, 228, 231)  # RGB
@@ -29,8 +29,8 @@ BACKGROUND, TEXT = (24, 24, 27), (228, 228, 231)  # RGB
 def contact_sheet(sequences: list[Sequence]) -> Pixels:
     """Draw up to 20 frames with their boxes, one colour per id, into one image (H, W, 3) uint8 RGB.
 
-    A row shows one sequence from its first to its last frame with boxes, so you can follow a colour along it. With few
-    sequences each has several rows; a still image takes one tile.
+    A row shows one sequence, from its first to its last frame with boxes. If there are few sequences, each has several
+    rows; a still image takes one tile.
     """
     tiles = [_tile(sequence, frame) for sequence, frame in _choose(sequences)]
     rows = [tiles[k : k + COLUMNS] for k in range(0, len(tiles), COLUMNS)]
@@ -47,18 +47,18 @@ def contact_sheet(sequences: list[Sequence]) -> Pixels:
 
 
 def write_png(image: Pixels, file: Path) -> None:
-    """Write an RGB image as PNG; an existing file is replaced only by a complete one.
+    """Write an RGB image as PNG; an existing file is replaced only when the new one is complete.
 
     Raises:
         UserError: the file cannot be written.
     """
     _, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    with replacing(file) as beside:
-        beside.write_bytes(data.tobytes())
+    with replacing(file) as draft:
+        draft.write_bytes(data.tobytes())
 
 
 def _choose(sequences: list[Sequence]) -> list[tuple[Sequence, int]]:
-    """Choose the frames to show, row by row."""
+    """Choose the frames to show; return (sequence, frame index), row by row."""
     stills = [sequence for sequence in sequences if sequence.still]
     videos = [sequence for sequence in sequences if not sequence.still]
     rows_of_stills = min(-(-len(stills) // COLUMNS), ROWS - min(len(videos), ROWS - 1)) if stills else 0
@@ -69,19 +69,19 @@ def _choose(sequences: list[Sequence]) -> list[tuple[Sequence, int]]:
 
 
 def _frames(sequence: Sequence, count: int) -> list[int]:
-    """Return up to ``count`` frames, evenly spread between the first and the last with boxes."""
+    """Return the indices of up to ``count`` frames, evenly spaced from the first to the last frame with boxes."""
     annotated = [k for k, boxes in enumerate(sequence.boxes or ()) if len(boxes)]
     first, last = (annotated[0], annotated[-1]) if annotated else (0, len(sequence) - 1)
     return [first + k for k in _spread(last - first + 1, count)]
 
 
 def _spread(count: int, wanted: int) -> list[int]:
-    """Return up to ``wanted`` of the numbers 0 … count − 1, evenly spread, both ends included."""
+    """Return up to ``wanted`` of the numbers 0 … count − 1, evenly spaced, both ends included."""
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(int)).tolist() if wanted else []
 
 
 def _tile(sequence: Sequence, frame: int) -> Pixels:
-    """Draw a frame with its boxes, TILE_WIDTH wide, above a caption."""
+    """Return a tile, ``TILE_WIDTH`` wide: a frame with its boxes above a caption."""
     boxes = FrameBoxes.empty() if sequence.boxes is None else sequence.boxes[frame]
     file = sequence.frames[frame]
     try:
@@ -96,7 +96,7 @@ def _tile(sequence: Sequence, frame: int) -> Pixels:
 
 
 def _annotated(image: Pixels, boxes: FrameBoxes, classes: tuple[str, ...]) -> Pixels:
-    """Draw the boxes on an image, resized to fit a tile and padded to its width."""
+    """Return the image with its boxes, resized to fit a tile and padded to the width of a tile."""
     height, width = image.shape[:2]
     scale = min(TILE_WIDTH / width, TILE_HEIGHT / height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -112,8 +112,8 @@ def _annotated(image: Pixels, boxes: FrameBoxes, classes: tuple[str, ...]) -> Pi
     return tile
 
 
-def _write(strip: Pixels, words: str) -> None:
-    """Write text into a strip of pixels, in place, cut at its end."""
+def _write(strip: Pixels, text: str) -> None:
+    """Draw a line of text on a strip of pixels, in place; text beyond the strip is cut off."""
     canvas = Image.fromarray(strip)
-    ImageDraw.Draw(canvas).text((4, strip.shape[0] / 2), words, fill=TEXT, font=ImageFont.load_default(16), anchor="lm")
+    ImageDraw.Draw(canvas).text((4, strip.shape[0] / 2), text, fill=TEXT, font=ImageFont.load_default(16), anchor="lm")
     strip[:] = np.asarray(canvas)

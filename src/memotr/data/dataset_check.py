@@ -1,4 +1,4 @@
-"""Check of a data set before training: ground truth, images and their problems."""
+"""Check of the ground truth and images of a data set before training."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from rich.progress import Progress
 
 from memotr.config import DataFormat
 from memotr.consoles import SafeConsole, progress_bar
+from memotr.data.annotations import corner_likeness, seem_box_numbers, seem_fractions
 from memotr.data.dataset_report import Report
 from memotr.data.datasets import DatasetSpec, read_split, spec_at
 from memotr.data.formats.dataset_format import AnnotationFiles
 from memotr.data.layouts import recognise
 from memotr.data.problems import Problems
-from memotr.data.sequences import BoxTable, Sequence
-from memotr.io.image_files import ImageError, image_size, is_rotated, read_image
+from memotr.data.sequences import BoxTable, Sequence, size_problem
+from memotr.io.image_files import ImageError, ImageHeader, load_image, read_header
 
-DECODED_AT_MOST = 300  # images, spread over the data set, unless all are asked for
+MAX_DECODED = 300  # images, evenly spaced over the data set, unless all are requested
 
 
 def check(
@@ -34,17 +35,17 @@ def check(
     full: bool = False,
     progress: SafeConsole | None = None,
 ) -> Report:
-    """Check the ground truth and the image headers of a data set, and decode a sample of its images.
+    """Check the ground truth and all image headers of a data set, and decode a sample of the images.
 
     Args:
-        path: a data set, or a split of it as in ``MOT17/val_half``.
-        format: name of a format, or ``auto``.
-        split: a split of the data set in ``path``; None: all splits. Splits named test… need no ground truth.
+        path: a data set, or one of its splits, such as ``MOT17/val_half``.
+        format: name of a format; ``auto``: recognised by the files.
+        split: a split of the data set in ``path``; None: all splits. Splits named ``test…`` need no ground truth.
         full: decode every image.
-        progress: console for progress bars; None: no bars.
+        progress: console for progress bars; None: no progress bars.
 
     Raises:
-        UserError: ``path`` is not recognised, or has no such split. All other problems are in the report.
+        UserError: ``path`` is not recognised, or has no such split. Other problems are in the report.
     """
     spec = spec_at(path, format) if split is None else DatasetSpec(path, split, format)
     layout = recognise(spec.root, format)
@@ -64,12 +65,13 @@ def check(
             _check_images(report, full, bar)
     for sequence in report.sequences:
         _check_tracks(sequence, problems)
+        _check_columns(sequence, problems)
     return report
 
 
 @contextmanager
 def _opencv_silent() -> Iterator[None]:
-    """Silence OpenCV's messages about damaged images, which do not name the file."""
+    """Suppress OpenCV's messages about damaged images, which do not name the file."""
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         yield
@@ -78,43 +80,54 @@ def _opencv_silent() -> Iterator[None]:
 
 
 def _check_images(report: Report, full: bool, bar: Progress) -> None:
-    """Read the sizes of all images and the pixels of a sample; count the sizes and report problems."""
+    """Read the headers of all images and decode a sample; count the sizes and report problems."""
     sequences = report.sequences
     frames = [(sequence, k) for sequence in sequences for k in range(len(sequence))]
-    sample = range(len(frames)) if full else np.linspace(0, len(frames) - 1, DECODED_AT_MOST).astype(int).tolist()
+    sample = range(len(frames)) if full else np.linspace(0, len(frames) - 1, MAX_DECODED).astype(int).tolist()
     decoded = set(sample)
     task = bar.add_task("checking images", total=len(frames))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda n: _image(frames[n][0].frames[frames[n][1]], n in decoded), range(len(frames)))
+        found = pool.map(lambda n: _read_size(frames[n][0].frames[frames[n][1]], n in decoded), range(len(frames)))
         usual: dict[int, tuple[int, int]] = {}
-        for (sequence, k), size in zip(frames, found, strict=True):
+        for (sequence, k), image in zip(frames, found, strict=True):
             bar.advance(task)
-            if isinstance(size, ImageError):
-                report.problems.error(size.file, f"cannot be read: {size.reason}")
+            if isinstance(image, ImageError):
+                report.problems.error(image.file, f"cannot be read: {image.reason}")
                 continue
+            header, bits = image
+            size = header.size
+            _note_oddities(sequence.frames[k], header, bits, report.problems)
             report.sizes[size] += 1
-            _compare(sequence, k, size, usual.setdefault(id(sequence), sequence.size or size), report.problems)
+            _check_size(sequence, k, size, usual.setdefault(id(sequence), sequence.size or size), report.problems)
 
 
-def _image(file: Path, decode: bool) -> tuple[int, int] | ImageError:
-    """Return (height, width), or the error: raised, it would end the work of all threads."""
+def _read_size(file: Path, decode: bool) -> tuple[ImageHeader, int | None] | ImageError:
+    """Return header and ``LoadedImage.bits``, or the error: raised, it would end the work of all threads."""
     try:
         if decode:
-            height, width = read_image(file).shape[:2]
-            return height, width
-        return image_size(file)
+            _, header, bits = load_image(file)
+            return header, bits
+        return read_header(file), None
     except ImageError as error:
         return error
 
 
-def _compare(sequence: Sequence, k: int, size: tuple[int, int], usual: tuple[int, int], problems: Problems) -> None:
-    """Compare the size of frame k with its sequence and its boxes, and report EXIF rotation."""
+def _note_oddities(file: Path, header: ImageHeader, bits: int | None, problems: Problems) -> None:
+    """Report images that are not read as they are, all those of a folder with one note."""
+    if header.orientation != 1:
+        message = "has an EXIF rotation, which training ignores: boxes must fit the image as stored"
+        problems.note(file.parent, message, file.name)
+    if header.frames > 1:
+        problems.note(file.parent, "has several frames or pages, of which only the first is read", file.name)
+    if bits is not None and bits < 16:
+        problems.note(file.parent, f"has 16 bits per channel and uses {bits}: {(1 << bits) - 1} is white", file.name)
+
+
+def _check_size(sequence: Sequence, k: int, size: tuple[int, int], usual: tuple[int, int], problems: Problems) -> None:
+    """Report if the size of frame k differs from its sequence, or boxes are outside the image."""
     file = sequence.frames[k]
-    if size != usual:
-        message = f"is {size[1]}×{size[0]}, its sequence {usual[1]}×{usual[0]}: images and boxes must have one size"
-        problems.error(file, message)
-    if k == 0 and is_rotated(file):
-        problems.note(file, "has an EXIF rotation, which training ignores: boxes must fit the image as stored")
+    if problem := size_problem(size, usual):
+        problems.error(file, problem)
     if sequence.still and sequence.boxes is not None:
         x1, y1, x2, y2 = sequence.boxes[k].boxes.T
         outside = (x1 >= size[1]) | (y1 >= size[0]) | (x2 <= 0) | (y2 <= 0)
@@ -123,12 +136,29 @@ def _compare(sequence: Sequence, k: int, size: tuple[int, int], usual: tuple[int
 
 
 def _check_tracks(sequence: Sequence, problems: Problems) -> None:
-    """Report ids that change their class, and sequences too short for a clip."""
+    """Report ids with several classes, and sequences too short for a clip."""
     folder = sequence.frames[0].parent
     if len(sequence) < 2 and not sequence.still:
         problems.note(folder, "has only one frame: too short for a clip")
-    table = BoxTable.of([sequence])
+    table = BoxTable.from_sequences([sequence])
     pairs = np.unique(np.stack([table.ids, table.labels], axis=1), axis=0)  # (pairs, 2)
     changing = len(pairs) - len(np.unique(table.ids))
     if changing:
-        problems.note(folder, f"{changing} ids change their class")
+        problems.note(folder, f"{changing} ids have several classes")
+
+
+def _check_columns(sequence: Sequence, problems: Problems) -> None:
+    """Report columns that probably mean something else: ids that number boxes, fractions, or corners."""
+    folder = sequence.frames[0].parent
+    table = BoxTable.from_sequences([sequence])
+    if np.count_nonzero(table.per_frame) > 1 and not sequence.still and seem_box_numbers(table.ids):
+        problems.note(folder, "most ids occur in one frame only: they probably number boxes, not tracks to learn")
+    if seem_fractions(table.boxes):
+        problems.note(folder, "all coordinates are tiny: they are probably fractions of the image, not pixels")
+    elif sequence.size is not None and corner_likeness(table.boxes) > 0.99:
+        height, width = sequence.size
+        x2, y2 = table.boxes.T[2:]
+        outside = ((x2 > width) | (y2 > height)).mean()
+        if outside > 0.2:
+            message = f"{outside:.0%} of the boxes extend beyond the image: they are probably corners (x1, y1, x2, y2)"
+            problems.note(folder, f"{message}, but were read as left, top, width, height")

@@ -19,6 +19,8 @@ from memotr.data.problems import Problems
 from memotr.documents import read_yaml
 from memotr.errors import UserError
 
+LEVELS_ABOVE = 4  # from a folder of frames up to its data set (gts/train/<sequence>/img1)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -26,10 +28,10 @@ class Layout:
 
     Attributes:
         root: the folder.
-        reader: its format.
+        reader: format of the folder.
         splits: name → folder or file of each split; only ``all`` in an undivided folder.
-        explanation: what the format was recognised by, for messages.
-        settings: settings of its dataset.yaml.
+        explanation: reason why the format was recognised, for messages.
+        settings: content of its dataset.yaml.
     """
 
     root: Path
@@ -48,7 +50,7 @@ def recognise(root: Path, format: DataFormat = "auto") -> Layout:
     """Recognise the layout of a folder.
 
     Raises:
-        UserError: the folder does not exist or is not recognised; the message names subfolders that are.
+        UserError: the folder does not exist or is not recognised; the message names subfolders that are data sets.
     """
     root = root.parent if root.name == DATASET_FILE else root
     if not root.exists():
@@ -63,21 +65,21 @@ def recognise(root: Path, format: DataFormat = "auto") -> Layout:
         splits = {name: root / path for name, path in settings.splits.items()}
         kind = _format_of(splits) if wanted == "auto" else wanted
         reader = next(one for one in FORMATS if one.name == kind)
-        return Layout(root, reader, splits, f"splits that {DATASET_FILE} names", settings)
+        return Layout(root, reader, splits, f"splits given by {DATASET_FILE}", settings)
     layout = _match_format(root, wanted, settings)
     if layout is None:
-        raise UserError(_nothing_found(root, wanted))
+        raise UserError(_unrecognised_message(root, wanted))
     return layout
 
 
 def recognise_truth(path: Path, split: str | None, format: DataFormat, files: AnnotationFiles) -> Layout:
-    """Recognise the layout of ground truth to score on, with or without images.
+    """Recognise the layout of ground truth for scoring, with or without images.
 
     Args:
-        path: as for :func:`recognise`, or a file or folder of ground truth alone.
+        path: a folder as for :func:`recognise`, or a file or folder of ground truth alone.
         split: name of the split to score, if any.
-        format: name of a format, or ``auto``.
-        files: cache of annotation files; the format of JSON follows from its content.
+        format: name of a format; ``auto``: recognised by the files.
+        files: cache of annotation files; JSON is read, because its content determines the format.
 
     Raises:
         UserError: as for :func:`recognise`.
@@ -94,7 +96,9 @@ def recognise_truth(path: Path, split: str | None, format: DataFormat, files: An
         return Layout(path, labels, {WHOLE: path}, "labels of BDD100K", DatasetFile())
     layout = recognise(path, format)
     if layout.format == "coco-video" and layout.settings.splits is None:
-        file = next((layout.splits[name] for name in alike(layout.splits, split)), next(iter(layout.splits.values())))
+        file = next(
+            (layout.splits[name] for name in splits_with_part(layout.splits, split)), next(iter(layout.splits.values()))
+        )
         content = files.read(file, read_annotations, Problems())
         splits, explanation = labels.splits(path)
         if splits and not isinstance(content, CocoFile):
@@ -103,7 +107,7 @@ def recognise_truth(path: Path, split: str | None, format: DataFormat, files: An
 
 
 def read_settings(file: Path) -> DatasetFile:
-    """Read a dataset.yaml, or return defaults if there is none. Raises UserError that names an invalid key."""
+    """Read a dataset.yaml; return defaults if it does not exist. Raises UserError that names an invalid key."""
     if not file.is_file():
         return DatasetFile()
     try:
@@ -114,8 +118,8 @@ def read_settings(file: Path) -> DatasetFile:
         raise UserError(f"{file}: {place}: {problem['msg']}; keys are {', '.join(DatasetFile.model_fields)}") from None
 
 
-def alike(splits: Iterable[str], name: str | None) -> list[str]:
-    """Return the splits that have this name as a part, as ``instances_train`` has ``train``."""
+def splits_with_part(splits: Iterable[str], name: str | None) -> list[str]:
+    """Return the splits of which ``name`` is a part, such as ``instances_train`` for ``train``."""
     return [split for split in splits if name in split.replace("-", "_").split("_")]
 
 
@@ -134,17 +138,25 @@ def _match_format(root: Path, wanted: DataFormat, settings: DatasetFile) -> Layo
     return None
 
 
-def _nothing_found(root: Path, wanted: DataFormat) -> str:
-    """Return the message for an unrecognised folder; it names data sets in subfolders or another format that fits."""
+def on_request_hint(root: Path) -> str:
+    """Return a hint if ``root`` or a folder above it has a format that is read only on request; else an empty text."""
+    for folder in (root, *root.absolute().parents[:LEVELS_ABOVE]):
+        for reader in FORMATS:
+            if reader.by_request and reader.splits(folder)[0]:
+                return f"{folder} has {reader.layout}; to read it, set the format to '{reader.name}'"
+    return ""
+
+
+def _unrecognised_message(root: Path, wanted: DataFormat) -> str:
+    """Return the message for an unrecognised folder, with data sets in subfolders or another format that matches."""
     layouts = (_match_format(folder, wanted, DatasetFile()) for folder in subfolders(root))
     inside = [layout.root.name for layout in layouts if layout]
     if inside:
-        return f"{root}: holds several data sets or parts of one ({', '.join(inside)}); name one of them"
+        return f"{root}: contains data sets or parts of one ({', '.join(inside)}); choose one of these folders"
     if wanted != "auto":
         other = _match_format(root, "auto", DatasetFile())
-        return f"{root}: is not in the format {wanted}" + (f" but {other.format}" if other else "")
-    for reader in FORMATS:
-        if reader.by_request and reader.splits(root)[0]:
-            return f"{root}: holds {reader.layout} but no ground truth; the format '{reader.name}' reads it"
+        return f"{root}: is not in the format {wanted}" + (f", but in {other.format}" if other else "")
+    if hint := on_request_hint(root):
+        return f"{root}: no ground truth in this folder; {hint}"
     known = dict.fromkeys(reader.layout for reader in FORMATS if not reader.by_request)
     return f"{root}: no data set recognised; known layouts are {', '.join(known)}"

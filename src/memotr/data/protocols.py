@@ -1,7 +1,7 @@
-"""Benchmark rules: which annotations are used for training and for scoring.
+"""Benchmark rules, which select the annotations for training and for scoring.
 
-Every rule is a function of the raw table of a sequence. Training and scoring differ only where the benchmark and the
-published tracker do, as noted beside the rule.
+Every rule is a function of the raw table of a sequence. Rules for training and for scoring differ only where the
+published tracker and the benchmark differ; comments at the rule give the reason.
 """
 
 from __future__ import annotations
@@ -17,41 +17,42 @@ import numpy as np
 
 from memotr.data.annotations import NO_CATEGORY, AnnotationTable, Bools, Floats, Ints
 from memotr.data.formats.class_map import ClassMap
+from memotr.data.formats.mot_text import VISDRONE_CATEGORIES
 from memotr.data.problems import Problems
 from memotr.data.sequences import FrameBoxes, Recording
-from memotr.data.truth import SequenceTruth, VideoBoxes, positions, second_half
+from memotr.data.truth import SequenceTruth, VideoBoxes, beyond_message, positions, second_half
 from memotr.documents import brief
 from memotr.errors import UserError
 from memotr.published import BDD100K_CLASSES
 from memotr.vocabulary import Protocol
 
 BDD100K_CATEGORIES = ("pedestrian", "rider", "car", "bus", "truck", "train", "motorcycle", "bicycle")
-"""Evaluated categories, in the order of the official evaluation (TETA depends on it)."""
+"""Evaluated categories in the order of the official evaluation, which affects TETA."""
 
 BDD100K_OTHERS = {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
-"""Categories that are annotated but not evaluated → class that training may use for them."""
+"""Category that is annotated but not evaluated → class that training may use for it."""
 
-PERSON = ClassMap.of({1: "person"})
-PEDESTRIAN = ClassMap.of({1: "pedestrian"})
-OBJECTS = ("object",)  # the class of data without class names
-VISDRONE = ClassMap.of({1: "pedestrian", 4: "car", 5: "van", 6: "truck", 9: "bus"})  # scored by its challenge
-MOT_CLASSES = range(1, 14)  # numbers in the class column of MOT16, MOT17 and MOT20
+PERSON = ClassMap.from_pairs({1: "person"})
+PEDESTRIAN = ClassMap.from_pairs({1: "pedestrian"})
+OBJECTS = ("object",)  # classes of data without class names
+VISDRONE = ClassMap.from_pairs({1: "pedestrian", 4: "car", 5: "van", 6: "truck", 9: "bus"})  # scored in its challenge
+MOT_CLASSES = range(1, 14)  # class numbers of MOT16, MOT17 and MOT20
 
 
 @dataclass(frozen=True)
 class BenchmarkRules:
-    """Rules for which annotations of a sequence are trained on, and which are scored.
+    """Rules that select the annotations of a sequence for training and for scoring.
 
     Attributes:
         trained_classes: category → class for training; None: the classes of the data.
         scored_classes: category → class for scoring; None: the classes of the data.
-        known: categories that a file may have, others being errors; None: any.
-        distractors: scoring: categories whose matched predictions are removed.
-        ignored_categories: scoring: categories that are ignore regions, as crowds always are.
-        without_classes: scoring: the class column is not used.
-        whole_pixels: training: left, top, width and height are truncated to integers.
-        visible_only: training: rows with visibility 0 are left out.
-        frame_index: results count frames as the annotations do, rather than from 1.
+        known: allowed categories; others are errors. None: any category is allowed.
+        distractors: scoring: categories of distractors; predictions matched to them are removed.
+        ignored_categories: scoring: categories that are treated as ignore regions; crowds always are.
+        without_classes: scoring: ignore the class column.
+        whole_pixels: training: truncate left, top, width and height to integers.
+        visible_only: training: leave out rows with visibility 0.
+        frame_index: results have the frame numbers of the annotations; otherwise they number frames from 1.
     """
 
     trained_classes: ClassMap | None = None
@@ -67,14 +68,14 @@ class BenchmarkRules:
     def trainable(
         self, recording: Recording, classes: ClassMap, size: tuple[int, int] | None, problems: Problems
     ) -> tuple[FrameBoxes, ...]:
-        """Return the objects to train on, for each image of the sequence.
+        """Return the objects of each image of the sequence for training.
 
-        These are rows with a nonzero mark and a category that has a class, in frames that have an image.
+        Objects are the rows with a nonzero mark and a category with a class, in frames with an image.
 
         Args:
             recording: sequence with annotations.
             classes: classes of the data set.
-            size: (height, width) of the images in pixels; None: boxes outside the image are not detected.
+            size: (height, width) of the images in pixels; None: unknown, so boxes outside the image are kept.
             problems: collects errors (a category without a class) and notes (boxes without width or height, outside
                 the image, or in frames without an image: all left out).
         """
@@ -83,15 +84,15 @@ class BenchmarkRules:
         counted = table.marked & ~table.regions
         if self.visible_only:
             counted &= ~(table.visibility <= 0)
-        self._refuse_unknown(table, problems)
+        self._report_unknown(table, problems)
         labels = labels_of(recording, self.trained_classes or classes, counted, problems)
         rows = np.flatnonzero(counted & (labels >= 0))
         table, labels = table[rows], labels[rows]
         position, has_image = positions(table.frames, recording.numbers)
         if not recording.image_names:
-            _report_lost(recording, table, has_image, problems)
+            _report_without_image(recording, table, has_image, problems)
         boxes = _whole_pixels(table.boxes) if self.whole_pixels else table.boxes
-        sound = has_image & _sound(table, boxes, has_image, size, problems)
+        sound = has_image & _has_area(table, boxes, has_image, size, problems)
         order = np.flatnonzero(sound)[np.argsort(position[sound], kind="stable")]
         bounds = np.searchsorted(position[order], np.arange(len(recording.images) + 1)).tolist()
         ids, labels, floats = table.ids[order], labels[order], boxes[order].astype(np.float32)
@@ -99,7 +100,7 @@ class BenchmarkRules:
         return tuple(FrameBoxes(ids[a:b], labels[a:b], floats[a:b]) if b > a else empty for a, b in pairwise(bounds))
 
     def scored(self, recording: Recording, classes: ClassMap, problems: Problems, *, half: bool) -> SequenceTruth:
-        """Return the ground truth for scoring.
+        """Return the ground truth of a sequence for scoring.
 
         Args:
             recording: sequence with annotations.
@@ -108,16 +109,16 @@ class BenchmarkRules:
             half: score only the second half.
 
         Raises:
-            UserError: the number of frames is not known, or there is no second half.
+            UserError: the number of frames is unknown, or there is no second half.
         """
         assert recording.table is not None
         table, length = recording.table, len(recording.frames)
         _check_length_known(recording, half)
         frames = _scored_frames(recording, half)
         _, inside = positions(table.frames, recording.frames)
-        from_0 = ", counted from 0" if length and recording.frames[0] == 0 else ""
-        table.report(~inside, f"frame {{frame}} is beyond the sequence, which has {length}{from_0}", problems)
-        self._refuse_unknown(table, problems)
+        first = recording.frames[0] if length else 1
+        table.report(~inside, beyond_message(table.frames, length, first), problems)
+        self._report_unknown(table, problems)
         regions = table.regions | self._in_ignored_category(recording)
         counted = table.marked & ~regions
         if self.without_classes:
@@ -129,18 +130,18 @@ class BenchmarkRules:
         around, _ = VideoBoxes.by_frame(table, frames, labels, regions, regions)
         distractors = np.isin(table.categories, self.distractors)[order]
         folder = recording.folder or recording.image_folder
-        numbers = frames if self.frame_index else _numbers(frames, recording)
+        numbers = frames if self.frame_index else _numbers(frames, recording, problems)
         return SequenceTruth(
             recording.name, numbers, objects, distractors, around, length, folder, recording.image_names
         )
 
-    def _refuse_unknown(self, table: AnnotationTable, problems: Problems) -> None:
+    def _report_unknown(self, table: AnnotationTable, problems: Problems) -> None:
         if self.known is not None:
             numbers = list(self.known)
-            strange = ~np.isin(table.categories, [*numbers, NO_CATEGORY])
-            message = f"class {{category}} is none of the benchmark's ({numbers[0]} to {numbers[-1]})"
-            remedy = "for other data, name the classes in dataset.yaml to train, and say --format mot to score"
-            table.report(strange, f"{message}; {remedy}", problems)
+            unknown = ~np.isin(table.categories, [*numbers, NO_CATEGORY])
+            message = f"class {{category}} is not a class of the benchmark ({numbers[0]} to {numbers[-1]})"
+            remedy = "for other data, name the classes in dataset.yaml to train, or pass --format mot to score"
+            table.report(unknown, f"{message}; {remedy}", problems)
 
     def _in_ignored_category(self, recording: Recording) -> Bools:
         assert recording.table is not None
@@ -164,30 +165,30 @@ RULES: Mapping[str, BenchmarkRules] = {
     "mot17": BenchmarkRules(PERSON, PEDESTRIAN, MOT_CLASSES, _MOT16.distractors, whole_pixels=True),
     "mot20": BenchmarkRules(PERSON, PEDESTRIAN, MOT_CLASSES, (2, 6, 7, 8, 12)),  # 6: non-motorised vehicle
     "motsynth": BenchmarkRules(trained_classes=PERSON, visible_only=True),  # as published
-    "visdrone": BenchmarkRules(VISDRONE, VISDRONE, known=range(12)),
+    "visdrone": BenchmarkRules(VISDRONE, VISDRONE, known=VISDRONE_CATEGORIES),
     "bdd100k": BenchmarkRules(
-        # As published: the three other categories, which the benchmark does not score, are no training examples.
-        trained_classes=ClassMap.of({name: name for name in BDD100K_CLASSES}, left_out=BDD100K_OTHERS),
-        scored_classes=ClassMap.of({name: name for name in BDD100K_CATEGORIES}, left_out=BDD100K_OTHERS),
+        # As published: the three categories that the benchmark does not score are not used for training.
+        trained_classes=ClassMap.from_pairs({name: name for name in BDD100K_CLASSES}, dropped=BDD100K_OTHERS),
+        scored_classes=ClassMap.from_pairs({name: name for name in BDD100K_CATEGORIES}, dropped=BDD100K_OTHERS),
         ignored_categories=frozenset(BDD100K_OTHERS),
         frame_index=True,
     ),
 }
-"""Name of a protocol → its rules; in ``mot``, the default, every marked row of a class counts."""
+"""Name of a protocol → its rules. In ``mot``, the default, every row with a nonzero mark and a class counts."""
 
-BDD100K_WITH_OTHERS = ClassMap.of({name: name for name in BDD100K_CLASSES} | BDD100K_OTHERS, left_out=())
+BDD100K_WITH_OTHERS = ClassMap.from_pairs({name: name for name in BDD100K_CLASSES} | BDD100K_OTHERS, dropped=())
 
 
 def rules_name(recording: str, format_rules: str | None, protocol: Protocol = "auto") -> str:
     """Return the name of the rules for a sequence.
 
-    With ``auto`` and a format without fixed rules, the name of the sequence decides (MOT16-…, MOT17-…, MOT20-…), and
-    other sequences use ``mot``.
+    With ``auto`` and a format without fixed rules, the rules follow from the name of the sequence (MOT16-…, MOT17-…,
+    MOT20-…; ``mot`` for other names).
 
     Args:
         recording: name of the sequence.
-        format_rules: fixed rules of its format, if any.
-        protocol: requested rules, or ``auto``.
+        format_rules: name of the fixed rules of its format, if any.
+        protocol: name of the requested rules, or ``auto``.
     """
     if protocol != "auto":
         return protocol
@@ -198,9 +199,9 @@ def rules_name(recording: str, format_rules: str | None, protocol: Protocol = "a
 
 
 def labels_of(recording: Recording, classes: ClassMap, counted: Bools, problems: Problems) -> Ints:
-    """Return the label (N,) of each row, −1 for rows without a class; report categories that should have one.
+    """Return the label (N,) of each row, −1 for rows without a class; report categories that need a class.
 
-    Rows without a category have the class of the data if there is only one.
+    If there is only one class, rows without a category have this class.
 
     Args:
         recording: sequence with annotations.
@@ -219,61 +220,64 @@ def labels_of(recording: Recording, classes: ClassMap, counted: Bools, problems:
         elif number == NO_CATEGORY and len(classes.names) == 1:
             labels[here] = 0
         elif not classes.drops(category):
-            what = f"unknown category {brief(category)}" if category != number else f"class {number} has no name"
-            what = "no class (column 8), which is needed" if number == NO_CATEGORY else what
-            message = _literal(f"{what}; the classes are {', '.join(classes.names)}")
+            error = f"unknown category {brief(category)}" if category != number else f"class {number} has no name"
+            error = "the class (column 8) is missing" if number == NO_CATEGORY else error
+            message = _literal(f"{error}; the classes are {', '.join(classes.names)}")
             table.report(here & counted, message, problems)
     return labels
 
 
 def _literal(text: str) -> str:
-    """Escape the braces of a text that will be formatted."""
+    """Escape the braces of a text that is passed to ``str.format``."""
     return text.replace("{", "{{").replace("}", "}}")
 
 
-def _numbers(frames: Many[int], recording: Recording) -> range:
-    """Return the numbers of frames in results: from 1, in the order of the sequence."""
-    first = recording.frames.index(frames[0]) + 1 if len(frames) else 1
+def _numbers(frames: Many[int], recording: Recording, problems: Problems) -> range:
+    """Return the numbers of frames in results, from 1; add a note if the annotations number frames otherwise."""
+    every = recording.frames
+    if len(every) and (every[0] > 1 or every[-1] - every[0] >= len(every)):
+        message = f"{recording.name}: its {len(every):,} frames are numbered {every[0]} to {every[-1]} in this file"
+        problems.note(recording.source, f"{message}, and 1 to {len(every)} in results, in the same order")
+    first = every.index(frames[0]) + 1 if len(frames) else 1
     return range(first, first + len(frames))
 
 
 def _scored_frames(recording: Recording, half: bool) -> Many[int]:
-    """Return the numbers of the scored frames, as the annotations count them."""
+    """Return the numbers of the scored frames, as in the annotations."""
     every = recording.frames
     if not half:
         return every
     chosen = second_half(len(every))
     if not len(chosen):
-        raise UserError(f"{recording.source}: {len(every)} frames of {recording.name} have no second half")
+        raise UserError(f"{recording.source}: a sequence of {len(every)} frames has no second half")
     return every[chosen[0] - 1 :]
 
 
 def _check_length_known(recording: Recording, half: bool) -> None:
-    """Raise UserError if the number of frames is not reliably known."""
+    """Raise UserError if the number of frames cannot be determined reliably."""
     info = recording.info
     file: Path = (recording.folder or recording.source) / "seqinfo.ini"
     for key in ("seqLength", "imDir"):
         if key in info.unusable:
             raise UserError(f"{file}: {info.unusable[key]}; correct it, or remove it to count the images")
-    if half and not recording.length_known:
-        raise UserError(
-            f"{recording.source}: --half needs the number of frames; put a seqinfo.ini with seqLength beside it"
-        )
+    if not recording.length_known and (half or not len(recording.frames)):
+        unknown = "--half needs the number of frames" if half else "has no rows, so the number of frames is unknown"
+        raise UserError(f"{recording.source}: {unknown}; add a seqinfo.ini with seqLength in the same folder")
 
 
-def _report_lost(recording: Recording, table: AnnotationTable, has_image: Bools, problems: Problems) -> None:
-    """Report boxes in frames without an image."""
-    lost = table.frames[~has_image]
-    if not len(lost):
+def _report_without_image(recording: Recording, table: AnnotationTable, has_image: Bools, problems: Problems) -> None:
+    """Report boxes in frames without an image; an error if no frame has an image."""
+    frames = table.frames[~has_image]
+    if not len(frames):
         return
-    first, last = int(lost.min()), int(lost.max())
+    first, last = int(frames.min()), int(frames.max())
     if not has_image.any():
-        images = f"{recording.images[0].name} to {recording.images[-1].name}" if recording.images else "there is none"
-        message = f"has frames {first} to {last}, none of which is an image ({images})"
+        images = f"{recording.images[0].name} to {recording.images[-1].name}"
+        message = f"has frames {first} to {last}, none of which has an image ({images}): give both the same numbers"
         problems.error(recording.source, message)
         return
     span = f"{first} to {last}" if first < last else f"{first}"
-    message = f"{len(lost):,} boxes are of frames without an image (frames {span}): left out"
+    message = f"{len(frames):,} boxes are in frames without an image (frames {span}): left out"
     problems.note(recording.source, message)
 
 
@@ -284,10 +288,10 @@ def _whole_pixels(boxes: Floats) -> Floats:
     return np.concatenate([corner, corner + size], axis=1)
 
 
-def _sound(
+def _has_area(
     table: AnnotationTable, boxes: Floats, has_image: Bools, size: tuple[int, int] | None, problems: Problems
 ) -> Bools:
-    """Return a mask (N,) of the boxes with an area inside the image; report notes about the others."""
+    """Return a mask (N,) of the boxes with a positive area that overlap the image; report the others."""
     x1, y1, x2, y2 = boxes.T
     positive: Bools = (x2 > x1) & (y2 > y1)
     table.report(has_image & ~positive, "a box has no width or no height: left out", problems, note=True)

@@ -1,4 +1,4 @@
-"""Sequences as format readers yield them, and as training and tracking use them."""
+"""Sequences: as yielded by the readers of formats, and as used for training and tracking."""
 
 from __future__ import annotations
 
@@ -13,34 +13,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memotr.data.annotations import AnnotationTable, Ints
+from memotr.errors import UserError
 from memotr.filenames import check_filename
 from memotr.io.seqinfo import SeqInfo
 
-LISTED_AT_MOST = 5  # names in a message
+MAX_LISTED = 5  # names in a message
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Sequence as described by its files: existing images and raw annotations.
+    """Sequence as yielded by the reader of a format: existing images and raw annotations.
 
     Attributes:
-        name: unique within its split; checked to be a valid file name, because result files are named after it.
-        source: file or folder that it was read from, for messages.
+        name: unique name within its split, and a valid file name, because result files are named after it.
+        source: source file or folder, for messages.
         images: existing image files in order.
-        numbers: (len(images),) frame number of each image, as the annotations count frames.
-        frames: numbers of all frames as the annotations count them, ascending, with or without an image.
+        numbers: (len(images),) frame number of each image, as in the annotations.
+        frames: frame numbers of all frames as in the annotations, ascending, with or without an image.
         table: annotations; None if there are none (test splits).
         categories: category number → name; empty if the data does not name its categories.
         image_names: image file names of all ``frames``; empty if the annotations do not have them.
-        folder: folder of the sequence; None if it has none of its own.
+        folder: folder of the sequence; None if it has no folder of its own.
         image_folder: folder of its images, if any.
-        first_image: number of ``images[0]`` in the source's own numbering.
+        first_image: number of ``images[0]`` in the numbering of the source.
         fps: frames per second, if known.
         size: (height, width) in pixels, if the annotations have it.
-        still: a still image that training turns into a clip by shifting it (CrowdHuman).
-        gapless: no image is missing before or between the others.
+        still: True for a still image, from which training makes a clip by shifting it (CrowdHuman).
+        gapless: True if no image is missing before or between the others.
         info: content of its seqinfo.ini, if any.
-        length_known: False if the last annotated frame is the only information about the length.
+        length_known: False if the length is only known from the last annotated frame.
+        rules: name of the benchmark rules that its annotations imply; None: those of its format or its name.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Recording:
     gapless: bool = True
     info: SeqInfo = field(default_factory=SeqInfo)
     length_known: bool = True
+    rules: str | None = None
 
     def __post_init__(self) -> None:
         check_filename(self.name, self.source)
@@ -70,9 +73,9 @@ class FrameBoxes:
     """Ground truth of one frame for training.
 
     Attributes:
-        ids: (G,) int64, unique within the frame; an object keeps its id through the sequence.
+        ids: (G,) int64, unique within the frame; an object has the same id in all frames of the sequence.
         labels: (G,) int64, indices into the sequence's classes.
-        boxes: (G, 4) float32, xyxy in pixels as annotated; may reach out of the image.
+        boxes: (G, 4) float32, xyxy in pixels as annotated; may extend beyond the image.
     """
 
     ids: NDArray[np.int64]
@@ -86,6 +89,7 @@ class FrameBoxes:
 
     @classmethod
     def empty(cls) -> FrameBoxes:
+        """Return the boxes of a frame without objects."""
         return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4), np.float32))
 
     def __len__(self) -> int:
@@ -93,9 +97,9 @@ class FrameBoxes:
 
 
 def first_half_length(num_frames: int) -> int:
-    """Return how many of n frames a half split trains on: n // 2 + 1, the cut of CenterTrack and ByteTrack.
+    """Return the number of training frames of a half split of n frames: n // 2 + 1, as in CenterTrack and ByteTrack.
 
-    The other frames are for validation; the published MOT17 half-validation numbers use this cut.
+    The other frames are for validation. The published MOT17 half-validation results use this split.
     """
     return num_frames // 2 + 1
 
@@ -105,16 +109,16 @@ class Sequence:
     """Video as image files, or one still image.
 
     Attributes:
-        name: unique within its split; checked to be a valid file name, because result files are named after it.
+        name: unique name within its split, and a valid file name, because result files are named after it.
         frames: image files in order.
         boxes: ground truth of every frame; None if there is none (test splits).
         classes: names of the classes.
         fps: frames per second, if known.
         size: (height, width) in pixels, if known without opening an image.
-        still: a still image that training turns into a clip by shifting it (CrowdHuman).
-        first_frame: number of ``frames[0]`` in the source's own numbering (a second half begins later).
-        gapless: no image is missing before or between the others, so that positions are frame numbers; writing and
-            scoring results by position depends on it.
+        still: True for a still image, from which training makes a clip by shifting it (CrowdHuman).
+        first_frame: number of ``frames[0]`` in the numbering of the source; larger for a second half.
+        gapless: True if no image is missing before or between the others. Results are written and scored by position,
+            which is only correct for gapless sequences.
     """
 
     name: str
@@ -138,16 +142,16 @@ class Sequence:
 
 @dataclass(frozen=True, eq=False)
 class BoxTable:
-    """Ground truth of many sequences end to end: G boxes in F frames.
+    """Concatenated ground truth of several sequences: G boxes in F frames.
 
-    A few arrays rather than an object per frame: workers would copy millions of small Python objects, if only by
-    changing their reference counts.
+    It has a few arrays rather than an object per frame, because worker processes would copy the memory of millions of
+    small Python objects when their reference counts change.
 
     Attributes:
         ids: (G,) int64, unique within a frame.
         labels: (G,) int64.
         boxes: (G, 4) float32 xyxy in pixels.
-        offsets: (F + 1,) int64, rows at which the boxes of each frame begin and end.
+        offsets: (F + 1,) int64; the boxes of frame f are the rows offsets[f] to offsets[f + 1], exclusive.
     """
 
     ids: NDArray[np.int64]
@@ -156,8 +160,8 @@ class BoxTable:
     offsets: NDArray[np.int64]
 
     @classmethod
-    def of(cls, sequences: Iterable[Sequence]) -> Self:
-        """Return the ground truth of the sequences that have any."""
+    def from_sequences(cls, sequences: Iterable[Sequence]) -> Self:
+        """Concatenate the ground truth of the sequences; those without ground truth are left out."""
         truths = [FrameBoxes.empty(), *(truth for sequence in sequences for truth in sequence.boxes or ())]
         return cls(
             np.concatenate([truth.ids for truth in truths]),
@@ -167,7 +171,7 @@ class BoxTable:
         )
 
     def frame(self, number: int) -> FrameBoxes:
-        """Return the ground truth of a frame, counted over all sequences from 0."""
+        """Return the ground truth of a frame; ``number`` counts from 0 over all sequences."""
         rows = slice(self.offsets[number], self.offsets[number + 1])
         return FrameBoxes(self.ids[rows], self.labels[rows], self.boxes[rows])
 
@@ -177,13 +181,36 @@ class BoxTable:
         return np.diff(self.offsets)
 
 
+class FrameSizeError(UserError):
+    """Error for a frame whose size differs from that of its sequence."""
+
+
+def size_problem(size: tuple[int, ...], expected: tuple[int, ...]) -> str | None:
+    """Return an error message if the (height, width) of a frame differs from that of its sequence; else None.
+
+    Such frames are always rejected, because it is unknown in which of the sizes their boxes are given.
+    """
+    if size == expected:
+        return None
+    return (
+        f"is {size[1]}×{size[0]}, but its sequence is {expected[1]}×{expected[0]}, and its boxes may be in pixels of "
+        "either: give all images of a sequence the same size"
+    )
+
+
+def check_frame_size(file: Path, size: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """Raise FrameSizeError unless the (height, width) of a frame is that of its sequence."""
+    if problem := size_problem(size, expected):
+        raise FrameSizeError(f"{file}: {problem}")
+
+
 def matching_names(names: Iterable[str], patterns: Many[str]) -> list[str]:
-    """Return the names that match any of the patterns; all names if there is no pattern."""
+    """Return the names that match at least one of the patterns; all names if there are no patterns."""
     return [name for name in names if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 def list_names(names: Iterable[str]) -> str:
-    """Return names separated by commas, the first few of many."""
+    """Return the names separated by commas; of more than five names, the first five and the number of the others."""
     listed = list(names)
-    more = f" and {len(listed) - LISTED_AT_MOST} more" if len(listed) > LISTED_AT_MOST else ""
-    return ", ".join(listed[:LISTED_AT_MOST]) + more
+    more = f" and {len(listed) - MAX_LISTED} more" if len(listed) > MAX_LISTED else ""
+    return ", ".join(listed[:MAX_LISTED]) + more

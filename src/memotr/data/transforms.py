@@ -1,8 +1,8 @@
-"""Clip augmentation: one random draw per clip, applied to every frame.
+"""Clip augmentation: random transforms, drawn once per clip and applied to every frame.
 
-Images are RGB (H, W, 3) uint8; boxes are xyxy in pixels of the image beside them, edges at integer coordinates (an
-image covers 0…W). Every transform has ``apply(image, truth)``, which transforms both; ids and labels stay with their
-boxes. Resizing is bilinear without antialiasing, as at inference.
+Images are RGB (H, W, 3) uint8; boxes are xyxy in pixels of their image, which covers 0…W and 0…H. Every transform has a
+method ``apply(image, truth)``, which transforms both and keeps ids and labels with their boxes. Resizing is bilinear
+without antialiasing, as at inference.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from memotr.config import AugmentationConfig
 from memotr.data.sequences import FrameBoxes
 from memotr.structures import FrameTargets
 
-Image: TypeAlias = NDArray[Any]  # uint8; OpenCV's types are no more precise
+Image: TypeAlias = NDArray[Any]  # uint8; the type stubs of OpenCV are not more precise
 
 HUES = 180  # OpenCV keeps the hue of a uint8 image in half degrees
 
@@ -29,6 +29,7 @@ class Flip:
     """Horizontal flip."""
 
     def apply(self, image: Image, truth: FrameBoxes) -> tuple[Image, FrameBoxes]:
+        """Flip an image and its boxes."""
         boxes = truth.boxes[:, [2, 1, 0, 3]]  # (G, 4)
         boxes[:, [0, 2]] = image.shape[1] - boxes[:, [0, 2]]
         return cv2.flip(image, 1), replace(truth, boxes=boxes)
@@ -43,7 +44,7 @@ class Resize:
 
     @classmethod
     def to_short_side(cls, size: tuple[int, int], short_side: int, longest_side: int | None = None) -> Resize:
-        """Resize an image of (height, width) to a short side, or to the longest side if that is smaller.
+        """Return the resize of a (height, width) image to ``short_side``, or to ``longest_side`` if that is smaller.
 
         As in DETR, both sides are truncated to whole pixels, not rounded.
         """
@@ -56,6 +57,7 @@ class Resize:
         return cls(height, width)
 
     def apply(self, image: Image, truth: FrameBoxes) -> tuple[Image, FrameBoxes]:
+        """Resize an image and its boxes."""
         height, width = image.shape[:2]
         if (height, width) == (self.height, self.width):
             return image, truth
@@ -70,7 +72,7 @@ class Crop:
 
     Attributes:
         left, top, width, height: region in pixels, within the image.
-        overflow: keep boxes that reach out of the region as they are; otherwise clip them.
+        overflow: keep boxes that extend beyond the region as they are; otherwise clip them to it.
     """
 
     left: int
@@ -80,6 +82,7 @@ class Crop:
     overflow: bool = False
 
     def apply(self, image: Image, truth: FrameBoxes) -> tuple[Image, FrameBoxes]:
+        """Crop an image, and keep the boxes that overlap the region."""
         region = image[self.top : self.top + self.height, self.left : self.left + self.width]
         moved = truth.boxes - np.array([self.left, self.top] * 2, np.float32)  # (G, 4)
         inside = np.clip(moved, 0, np.array([self.width, self.height] * 2, np.float32))  # (G, 4)
@@ -97,8 +100,9 @@ class Recolor:
     value: int
 
     def apply(self, image: Image, truth: FrameBoxes) -> tuple[Image, FrameBoxes]:
+        """Change the colours of an image."""
         if (self.hue, self.saturation, self.value) == (0, 0, 0):
-            return image, truth  # conversion to HSV and back would change the pixels slightly
+            return image, truth  # converting to HSV and back would change pixels slightly
         levels = np.arange(256)
         tables = (
             (levels + self.hue) % HUES,
@@ -115,19 +119,21 @@ class Shift:
     """Shift between consecutive frames of a clip made from a still image: crop, then resize to the full size.
 
     Attributes:
-        x, y: pixels cropped at the right (bottom) if positive, at the left (top) if negative; less than the image has.
+        x, y: number of pixels cropped at the right (bottom) if positive, at the left (top) if negative; less than the
+            width (height) of the image.
     """
 
     x: int
     y: int
 
     def apply(self, image: Image, truth: FrameBoxes) -> tuple[Image, FrameBoxes]:
+        """Shift an image and its boxes."""
         height, width = image.shape[:2]
         region = Crop(max(0, -self.x), max(0, -self.y), width - abs(self.x), height - abs(self.y))
         return Resize(height, width).apply(*region.apply(image, truth))
 
     def clip(self, image: Image, truth: FrameBoxes, length: int) -> list[tuple[Image, FrameBoxes]]:
-        """Return ``length`` frames: the still image, then each made from the one before."""
+        """Return a clip of ``length`` frames: the still image, then each frame shifted from the previous one."""
         frames = [(image, truth)]
         while len(frames) < length:
             frames.append(self.apply(*frames[-1]))
@@ -136,48 +142,54 @@ class Shift:
 
 @dataclass(frozen=True)
 class ClipDraw:
-    """Random draw of the augmentation of a clip.
+    """Augmentation of one clip, drawn at random.
 
     Attributes:
-        steps: transforms of every frame, in order. They end with the same size for all frames, even if some frames of
-            the sequence differ in size.
-        reverse: reverse the order of the frames (done by the caller).
+        steps: transforms of every frame, in order.
+        reverse: True if the caller must reverse the order of the frames.
     """
 
     steps: tuple[Flip | Resize | Crop | Recolor, ...]
     reverse: bool = False
 
     def apply(self, image: Image, truth: FrameBoxes) -> tuple[Image, FrameBoxes]:
+        """Apply all steps to an image and its boxes."""
         for step in self.steps:
             image, truth = step.apply(image, truth)
         return image, truth
 
 
 class ClipAugmentation:
-    """Source of random augmentations."""
+    """Random generator of clip augmentations."""
 
     def __init__(self, settings: AugmentationConfig) -> None:
         self.settings = settings
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int], still: bool = False) -> ClipDraw:
-        """Draw the augmentation of a clip with frames of (height, width) pixels; ``still``: made from a still image."""
+        """Draw the augmentation of a clip.
+
+        Args:
+            rng: random generator.
+            size: (height, width) of the frames in pixels.
+            still: the clip is made from a still image.
+        """
         settings = self.settings
         steps: list[Flip | Resize | Crop | Recolor] = []
         if rng.random() < settings.flip:
             steps.append(Flip())
-        cut = size
+        cropped = size
         if rng.random() < settings.crop:
             larger = Resize.to_short_side(size, int(rng.choice(settings.crop_short_sides)))
             crop = self._draw_crop(rng, larger)
             steps += [larger, crop]
-            cut = crop.height, crop.width
-        steps.append(Resize.to_short_side(cut, int(rng.choice(settings.short_sides)), settings.longest_side))
+            cropped = crop.height, crop.width
+        steps.append(Resize.to_short_side(cropped, int(rng.choice(settings.short_sides)), settings.longest_side))
         steps.append(self._draw_color(rng))
         reverse = rng.random() < (settings.still_reverse if still else settings.reverse)
         return ClipDraw(tuple(steps), reverse)
 
     def draw_shift(self, rng: np.random.Generator, size: tuple[int, int]) -> Shift:
-        """Draw the shift per frame that turns a still image of (height, width) pixels into a clip."""
+        """Draw the shift between frames of a clip made from a still image of (height, width) pixels."""
         y, x = (
             int(rng.integers(1, limit + 1) * rng.choice((-1, 1))) if limit else 0
             for limit in (min(self.settings.still_shift, side - 1) for side in size)
@@ -185,7 +197,7 @@ class ClipAugmentation:
         return Shift(x, y)
 
     def _draw_crop(self, rng: np.random.Generator, image: Resize) -> Crop:
-        """Draw a region of random size and place; an image smaller than the smallest crop is kept whole."""
+        """Draw a crop of random size and position; a side shorter than the smallest crop is not cropped."""
         low, high = self.settings.crop_min_size, self.settings.crop_max_size
         width, height = (
             int(rng.integers(low, min(side, high) + 1)) if side > low else side for side in (image.width, image.height)
@@ -202,9 +214,9 @@ class ClipAugmentation:
 
 
 def make_targets(truth: FrameBoxes, size: tuple[int, int]) -> FrameTargets:
-    """Convert ground truth to targets of the losses: cxcywh relative to an image of (height, width) pixels.
+    """Convert ground truth to training targets: cxcywh relative to an image of (height, width) pixels.
 
-    Boxes entirely outside the image or without area are dropped, as no prediction could match them.
+    Boxes entirely outside the image or without area are dropped, because no prediction can match them.
     """
     height, width = size
     unit = np.array([width, height] * 2)

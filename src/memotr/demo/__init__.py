@@ -1,1 +1,1 @@
-"""A first look without any download: a clip is generated, tracked and scored, beside a tracker without memory."""
+"""Demo without downloads: generate a clip, track and score it, and compare with a tracker without memory."""

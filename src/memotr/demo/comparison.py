@@ -1,7 +1,8 @@
-"""The same boxes given to ByteTrack, and both trackers' identities scored and shown beside the truth."""
+"""Comparison of the tracker with ByteTrack on the same boxes: scores and pictures beside the ground truth."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -20,34 +21,39 @@ from memotr.io.frames import Frame
 from memotr.io.mot import MotSink
 from memotr.tracks import Tracks
 
-OURS, MOTION = "MeMOTR", "ByteTrack on its boxes"
-ROWS = 4  # frames in the picture
-METRICS = ("HOTA", "DetA", "AssA", "IDF1")  # in percent
+OURS, BYTETRACK = "MeMOTR", "ByteTrack on its boxes"
+ROWS = 4
+"""Number of frames in the picture."""
+METRICS = ("HOTA", "DetA", "AssA", "IDF1")
+"""Metrics of the table, in percent."""
 
 
 class MotionTracker:
-    """ByteTrack (Zhang et al., ECCV 2022) of the package ``trackers``, with its own settings."""
+    """ByteTrack (Zhang et al., ECCV 2022) of the package ``trackers``, with its default settings.
+
+    Args:
+        fps: frames per second of the video.
+    """
 
     def __init__(self, fps: float) -> None:
-        """Args: fps: frames per second of the video."""
         self._tracker = ByteTrackTracker(frame_rate=fps)
 
     def update(self, tracks: Tracks) -> Tracks:
-        """The boxes of the next frame that it follows, with its ids; those given are not looked at."""
-        given = replace(tracks.to_supervision(), tracker_id=None, data={"position": np.arange(len(tracks))})
-        found: Any = self._tracker.update(given)  # its annotation allows anything
-        kept = found[found.tracker_id >= 0]
-        if not len(kept):
+        """Return the boxes of the next frame that ByteTrack tracks, with its ids; the given ids are not used."""
+        detections = replace(tracks.to_supervision(), tracker_id=None, data={"position": np.arange(len(tracks))})
+        result: Any = self._tracker.update(detections)  # its annotation is too general
+        tracked = result[result.tracker_id >= 0]
+        if not len(tracked):
             return tracks[:0]
-        return replace(tracks[kept.data["position"].astype(np.int64)], ids=kept.tracker_id.astype(np.int64))
+        return replace(tracks[tracked.data["position"].astype(np.int64)], ids=tracked.tracker_id.astype(np.int64))
 
 
 class Comparison:
-    """Is told of every frame and its tracks; at the end there are ByteTrack's results, a picture and a table.
+    """Callback of a tracking run that runs ByteTrack on the same boxes and collects results for picture and table.
 
     Args:
-        clip: what is tracked, with its ground truth.
-        file: for ByteTrack's results, MOT text.
+        clip: clip that is tracked, with its ground truth.
+        file: file for ByteTrack's results, MOT text.
 
     Raises:
         UserError: the file cannot be written.
@@ -55,21 +61,18 @@ class Comparison:
 
     def __init__(self, clip: Sequence, file: Path) -> None:
         self.clip = clip
-        self.motion = MotionTracker(clip.fps or 1)
+        self.bytetrack = MotionTracker(clip.fps or 1)
         self.sink = MotSink(file)
         self.images: dict[int, NDArray[np.uint8]] = {}
-        self.tracks: dict[str, list[Tracks]] = {OURS: [], MOTION: []}
-        # Not the first frame: ByteTrack reports nobody before it has seen him twice.
-        self._shown = set(np.linspace(0, len(clip) - 1, ROWS + 1)[1:].round().astype(int).tolist())
+        self.tracks: dict[str, list[Tracks]] = {OURS: [], BYTETRACK: []}
 
     def __call__(self, frame: Frame, tracks: Tracks) -> None:
-        """One more frame."""
-        followed = self.motion.update(tracks)
-        self.sink.write(frame, followed)
+        """Process the tracks of the next frame."""
+        byte_tracks = self.bytetrack.update(tracks)
+        self.sink.write(frame, byte_tracks)
         self.tracks[OURS].append(tracks)
-        self.tracks[MOTION].append(followed)
-        if frame.index in self._shown:
-            self.images[frame.index] = frame.image
+        self.tracks[BYTETRACK].append(byte_tracks)
+        self.images[frame.index] = frame.image
 
     def __enter__(self) -> Self:
         return self
@@ -79,18 +82,24 @@ class Comparison:
     ) -> None:
         self.sink.close()
 
-    def picture(self) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB: a few frames with the truth, our tracks and ByteTrack's."""
-        boxes = self.clip.boxes or ()
-        truth = [_as_tracks(frame, k, self.clip.classes) for k, frame in enumerate(boxes)]
-        return side_by_side(self.images, truth, self.tracks)
-
-    def table(self, truth: Path, results: dict[str, Path]) -> Table:
-        """Scores.
+    def picture(self, frames: Iterable[int] | None = None) -> NDArray[np.uint8]:
+        """Return a picture (H, W, 3) uint8 RGB of some frames with the ground truth, our tracks and ByteTrack's.
 
         Args:
-            truth: the clip's folder.
-            results: title → folder of MOT text.
+            frames: numbers of the frames, from 0; None: four frames of the whole clip.
+        """
+        if frames is None:  # without the first frame: ByteTrack reports an object from its second detection on
+            frames = np.linspace(0, len(self.clip) - 1, ROWS + 1)[1:].round().astype(int).tolist()
+        boxes = self.clip.boxes or ()
+        truth = [_as_tracks(frame, k, self.clip.classes) for k, frame in enumerate(boxes)]
+        return side_by_side({k: self.images[k] for k in frames}, truth, self.tracks)
+
+    def table(self, truth: Path, results: dict[str, Path]) -> Table:
+        """Score both trackers and return a table.
+
+        Args:
+            truth: folder of the clip.
+            results: title → folder with MOT text.
         """
         table = Table("tracker", *METRICS, "id switches", title=f"{self.clip.name}, {len(self.clip)} frames")
         ground_truth = load_ground_truth(truth)

@@ -1,4 +1,4 @@
-"""Trackers side by side on a few frames, everybody in the colour of the person on whom he began."""
+"""Picture of several trackers side by side, in which wrong identities are visible."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from memotr.tracks import Tracks
 Pixels = NDArray[np.uint8]
 
 TRUTH = "ground truth"
-MATCH = 0.5  # IoU
+MATCH = 0.5
+"""Smallest IoU of a track's box and a person."""
 SCALE = 2
+"""Enlargement of the frames."""
 CAPTION_HEIGHT, GAP = 34, 6  # pixels
 BACKGROUND, TEXT, WRONG = (24, 24, 27), (228, 228, 231), (239, 68, 68)  # RGB
 
@@ -27,17 +29,23 @@ BACKGROUND, TEXT, WRONG = (24, 24, 27), (228, 228, 231), (239, 68, 68)  # RGB
 def side_by_side(
     images: Mapping[int, Pixels], truth: Sequence[Tracks], others: Mapping[str, Sequence[Tracks]]
 ) -> Pixels:
-    """A picture (H, W, 3) uint8 RGB: a row an image, a column the ground truth and each of the others.
+    """Return a picture with one row per image, and one column for the ground truth and for each tracker.
 
-    The number and colour of a track are those of the person on whom it began, so that a swap shows as a colour that has
-    moved. Boxes that are on another person by now, or on nobody, are crossed out.
+    The first tracker keeps its ids, and each person has the id of its first track there. A track of the others has the
+    id and colour of the first person that it overlaps, so that an id switch shows as a colour on another person. Boxes
+    that overlap another person or none are crossed out.
 
     Args:
-        images: number of the frame, from 0 → (H, W, 3) uint8 RGB.
-        truth: every frame of the clip.
-        others: title → every frame of the clip.
+        images: frame number, from 0 → image (H, W, 3) uint8 RGB.
+        truth: ground truth of every frame of the clip.
+        others: title → tracks of every frame of the clip.
+
+    Returns:
+        Picture (H', W', 3) uint8 RGB.
     """
-    shown = {TRUTH: truth} | {title: named_after(truth, frames) for title, frames in others.items()}
+    first, *rest = others
+    truth = with_person_ids(others[first], truth, unique=True)
+    shown = {TRUTH: truth, first: others[first]} | {title: with_person_ids(truth, others[title]) for title in rest}
     rows = [
         np.concatenate([_panel(title, k, image, frames[k], truth[k]) for title, frames in shown.items()], axis=1)
         for k, image in images.items()
@@ -45,34 +53,40 @@ def side_by_side(
     return np.concatenate(rows)
 
 
-def named_after(truth: Sequence[Tracks], frames: Sequence[Tracks]) -> list[Tracks]:
-    """Tracks whose ids are those of the persons that they first lay on; others are numbered on from there."""
-    named: dict[int, int] = {}
-    unnamed = 1 + max((int(frame.ids.max()) for frame in truth if len(frame)), default=0)
+def with_person_ids(truth: Sequence[Tracks], frames: Sequence[Tracks], *, unique: bool = False) -> list[Tracks]:
+    """Give each track the id of the first person that it overlaps, and tracks that overlap none an id beyond these.
+
+    Args:
+        truth: ground truth of every frame.
+        frames: tracks of every frame.
+        unique: give a person's id to no more than one track.
+    """
+    person_of: dict[int, int] = {}
+    first_unused = 1 + max((int(frame.ids.max()) for frame in truth if len(frame)), default=0)
     renamed = []
-    for there, found in zip(truth, frames, strict=True):
-        for track, person in zip(found.ids.tolist(), persons_under(found, there).tolist(), strict=True):
-            if person >= 0:
-                named.setdefault(track, person)
-        ids = [named.get(track, unnamed + track) for track in found.ids.tolist()]
-        renamed.append(replace(found, ids=np.array(ids, np.int64)))
+    for persons, tracks in zip(truth, frames, strict=True):
+        for track, person in zip(tracks.ids.tolist(), overlapped_persons(tracks, persons).tolist(), strict=True):
+            if person >= 0 and not (unique and person in person_of.values()):
+                person_of.setdefault(track, person)
+        ids = [person_of.get(track, first_unused + track) for track in tracks.ids.tolist()]
+        renamed.append(replace(tracks, ids=np.array(ids, np.int64)))
     return renamed
 
 
-def persons_under(found: Tracks, truth: Tracks) -> NDArray[np.int64]:
-    """(N,) ids of those whom the boxes of one frame overlap most; −1 where that is nobody (IoU below 0.5)."""
-    if not len(truth) or not len(found):
-        return np.full(len(found), -1)
-    iou = box_iou(torch.from_numpy(found.boxes), torch.from_numpy(truth.boxes))[0].numpy()  # (N, G)
+def overlapped_persons(tracks: Tracks, truth: Tracks) -> NDArray[np.int64]:
+    """Return the id (N,) of the person that each box of a frame overlaps most, −1 if no IoU reaches 0.5."""
+    if not len(truth) or not len(tracks):
+        return np.full(len(tracks), -1)
+    iou = box_iou(torch.from_numpy(tracks.boxes), torch.from_numpy(truth.boxes))[0].numpy()  # (N, G)
     return np.where(iou.max(axis=1) >= MATCH, truth.ids[iou.argmax(axis=1)], -1)
 
 
 def _panel(title: str, frame: int, image: Pixels, tracks: Tracks, truth: Tracks) -> Pixels:
-    """One frame with its tracks, enlarged, below what it is; with a gap to its right."""
+    """Draw an enlarged frame with its tracks and a caption above, and a gap to its right."""
     large = np.asarray(cv2.resize(image, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC), np.uint8)
     scaled = replace(tracks, boxes=tracks.boxes * np.float32(SCALE))
     drawn = Annotator(trail_length=0).annotate(large, scaled)
-    for box in scaled.boxes[persons_under(tracks, truth) != tracks.ids]:
+    for box in scaled.boxes[overlapped_persons(tracks, truth) != tracks.ids]:
         left, top, right, bottom = box.round().astype(int).tolist()
         for a, b in (((left, top), (right, bottom)), ((right, top), (left, bottom))):
             cv2.line(drawn, a, b, WRONG, 3, cv2.LINE_AA)
@@ -80,8 +94,8 @@ def _panel(title: str, frame: int, image: Pixels, tracks: Tracks, truth: Tracks)
     return np.pad(panel, ((0, 0), (0, GAP), (0, 0)), constant_values=BACKGROUND[0])
 
 
-def _caption(words: str, width: int) -> Pixels:
+def _caption(text: str, width: int) -> Pixels:
     canvas = Image.new("RGB", (width, CAPTION_HEIGHT), BACKGROUND)
     font = ImageFont.load_default(20)
-    ImageDraw.Draw(canvas).text((8, CAPTION_HEIGHT / 2), words, fill=TEXT, font=font, anchor="lm")
+    ImageDraw.Draw(canvas).text((8, CAPTION_HEIGHT / 2), text, fill=TEXT, font=font, anchor="lm")
     return np.asarray(canvas)

@@ -18,20 +18,21 @@ from memotr.io.frames import Frame
 from memotr.io.outputs import open_outputs
 from memotr.io.progress import TrackingBars
 from memotr.io.sources import open_source
-from memotr.terminal import say
+from memotr.terminal import note, say
 from memotr.tracking.pipeline import track_source
 from memotr.tracking.tracker import Tracker
 from memotr.tracks import Tracks
 from memotr.vocabulary import DeviceKind
-from memotr.weights.model_files import load_model
+from memotr.weights.model_files import open_model
 
 PRESET, SPLIT = "synthdance", "demo"
 EASY: dict[str, Any] = {"figures": (2, 4), "difficulty": "easy"}
-"""Settings of clips that a few minutes of training are enough for."""
-COMPARED_BY = ("scipy", "trackers")  # packages that only the comparison needs
+"""Settings of clips that can be learned in a few minutes."""
+COMPARISON_PACKAGES = ("scipy", "trackers")
+"""Packages that only the comparison needs."""
 NOTICE = (
-    "One clip says little: docs/synthdance.md has the scores on twenty, and how the tracker was trained.",
-    "On with your own video: memotr track VIDEO --checkpoint FILE",
+    "A single clip is no benchmark: docs/synthdance.md has the scores of 20 clips, and how the tracker was trained.",
+    "To track your own video: memotr track VIDEO --checkpoint FILE",
 )
 
 
@@ -51,27 +52,28 @@ def run_demo(
     Args:
         output: folder for the clip (with its ground truth), annotated video, MOT text, JSON lines and a picture.
         checkpoint: preset or weights file.
-        num_frames: length of the clip.
-        easy: a clip of the kind that ``memotr demo --train`` trains on.
+        num_frames: number of frames of the clip.
+        easy: generate a clip like those that ``memotr demo --train`` trains on.
         device: kind of device to compute on.
         settings: settings of the tracker to override as ``key=value``.
 
     Raises:
-        UserError: the folder cannot be written, or holds a clip of other settings; the checkpoint does not load.
+        UserError: the folder cannot be written or contains a clip with other settings, or the checkpoint cannot be
+            loaded.
     """
     clip = make_clip(output / "clip", num_frames, easy=easy)
-    tracker = Tracker(load_model(checkpoint, settings=settings, device=device))
-    lacking = [package for package in COMPARED_BY if find_spec(package) is None]
-    if lacking:
+    tracker = Tracker(open_model(checkpoint, settings=settings, device=device))
+    missing = [package for package in COMPARISON_PACKAGES if find_spec(package) is None]
+    if missing:
         track_clip(tracker, clip, output / "tracked")
-        say(f"To see it scored and compared, which needs {' and '.join(lacking)}: pip install 'memotr[demo]'")
+        say(f"To score and compare the result, install {' and '.join(missing)}: pip install 'memotr[demo]'")
     else:
         compare_on_clip(tracker, clip, output)
     say(*NOTICE)
 
 
 def make_clip(folder: Path, num_frames: int, *, easy: bool) -> Sequence:
-    """Generate a clip with four to six dancers, or an easy one, that is in no split; keep an existing clip."""
+    """Generate a clip that is in no split, with four to six dancers or an easy one. An existing clip is kept."""
     kind = EASY if easy else {"figures": (4, 6)}
     settings = SynthSettings(splits={SPLIT: 1}, frames=num_frames, **kind)
     generate(folder, settings, workers=1, progress=console(stderr=True))
@@ -81,7 +83,7 @@ def make_clip(folder: Path, num_frames: int, *, easy: bool) -> Sequence:
 def track_clip(
     tracker: Tracker, clip: Sequence, folder: Path, also: Callable[[Frame, Tracks], None] | None = None
 ) -> None:
-    """Track a clip, write its results to a folder, and call ``also`` with every frame."""
+    """Track a clip and write its results to a folder; call ``also`` after each frame."""
     with open_source(str(clip.frames[0].parents[1])) as frames, TrackingBars() as bars:
         sinks = open_outputs(frames, folder)
         progress = bars.add(frames)
@@ -93,16 +95,18 @@ def track_clip(
 
         track_source(tracker, frames, sinks, on_frame)
         say(*progress.summary(sinks))
+        if not progress.ids:
+            note(tracker.explain_no_tracks())
 
 
 def compare_on_clip(tracker: Tracker, clip: Sequence, output: Path) -> None:
     """Track a clip, link the same boxes with ByteTrack, and show pictures and scores of both."""
-    from memotr.demo.comparison import MOTION, OURS, Comparison
+    from memotr.demo.comparison import BYTETRACK, OURS, Comparison
 
-    folders = {OURS: output / "tracked", MOTION: output / "bytetrack"}
+    folders = {OURS: output / "tracked", BYTETRACK: output / "bytetrack"}
     picture = output / "side_by_side.png"
-    with Comparison(clip, folders[MOTION] / f"{clip.name}.txt") as comparison:
+    with Comparison(clip, folders[BYTETRACK] / f"{clip.name}.txt") as comparison:
         track_clip(tracker, clip, folders[OURS], comparison)
     write_png(comparison.picture(), picture)
-    say(f"wrote {picture}: the truth, {OURS} and {MOTION}; crossed out is who lies on somebody else")
+    say(f"wrote {picture}: ground truth, {OURS} and {BYTETRACK}; boxes on a wrong person are crossed out")
     console().print(comparison.table(output / "clip", folders))

@@ -15,7 +15,7 @@ from memotr.training.train import train
 from memotr.vocabulary import DeviceKind
 
 DATA, SPLIT, SEQUENCES = "SynthDance", "train", 24
-# A narrow network on small pictures of few people: single frames first, then clips long enough for a memory to drift.
+# A narrow network on small images of few people. Single frames come first, then clips in which memories can drift.
 SETTINGS = (
     "name=demo",
     "model.backbone.width=16",
@@ -38,15 +38,15 @@ SETTINGS = (
 
 
 def train_for_demo(output: Path, device: DeviceKind = "auto", settings: Sequence[str] = ()) -> tuple[Path, int]:
-    """Train on generated clips in ``output/run``, continuing an earlier call that was stopped.
+    """Train on generated clips, and continue an earlier call that was stopped.
 
     Args:
-        output: folder for the data, ``SynthDance``, and the run.
+        output: folder for the data (``SynthDance``) and the run (``run``).
         device: kind of device to compute on.
         settings: settings to override as ``key=value``.
 
     Returns:
-        The file of weights, and the exit code: 0, or that of a run that a signal stopped.
+        Weights file, and exit code: 0, or the code of a run that was stopped by a signal.
 
     Raises:
         UserError: the folder cannot be written.

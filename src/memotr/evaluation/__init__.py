@@ -1,1 +1,1 @@
-"""Evaluation: tracking of benchmarks, scoring of results, and comparison of runs."""
+"""Evaluation: tracking of benchmarks, scoring of results, and comparison of scored runs."""

@@ -1,4 +1,4 @@
-"""Benchmark: the sequences of a split to track, and their ground truth."""
+"""Benchmark: sequences of a split to track, and their ground truth."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Benchmark:
     """Sequences to track, with their ground truth.
 
     Attributes:
-        sequences: sequences, the longest first.
-        truth: ground truth of the same sequences; None for test splits.
-        results: format of the results.
+        sequences: sequences to track, the longest first.
+        truth: ground truth of the same sequences; None if they are not scored (test splits).
+        results: format of the result files.
     """
 
     sequences: tuple[Sequence, ...]
@@ -33,32 +33,33 @@ class Benchmark:
 
     @property
     def num_frames(self) -> int:
+        """Number of frames of all sequences."""
         return sum(map(len, self.sequences))
 
     def class_numbers(self, classes: Many[str]) -> tuple[int, ...] | None:
-        """Return the number of each of a model's classes in MOTChallenge results; None for the default of results.
+        """Return the number in MOTChallenge results of each of a model's classes; None for the default numbers.
 
         Raises:
-            UserError: the benchmark has several classes, and the model has a class that is none of them.
+            UserError: the benchmark has several classes, and the model has a class that is not among them.
         """
         known = self._class_names()
         if known is None:
-            one = self.truth is not None and len(classes) > 1
-            return (-1,) * len(classes) if one else None
-        strange = [name for name in classes if name not in known]
-        if strange:
+            several_as_one = self.truth is not None and len(classes) > 1
+            return (-1,) * len(classes) if several_as_one else None
+        unknown = [name for name in classes if name not in known]
+        if unknown:
             raise UserError(
-                f"the checkpoint's classes {list_names(strange)} are none of the data's ({', '.join(known)}); "
-                "classes are matched by name: rename those of your own data in its dataset.yaml"
+                f"the checkpoint's classes {list_names(unknown)} are not in the data, which has {', '.join(known)}; "
+                "classes are matched by name, so rename those of your own data in its dataset.yaml"
             )
         return tuple(known[name] for name in classes)
 
-    def unknown_to(self, classes: Many[str]) -> list[str]:
-        """Return the benchmark's classes that a model with these ``classes`` does not have."""
+    def missing_classes(self, classes: Many[str]) -> list[str]:
+        """Return the classes of the benchmark that are not among the ``classes`` of a model."""
         return [name for name in self._class_names() or () if name not in classes]
 
     def _class_names(self) -> dict[str, int] | None:
-        """Return class name → number in results, or None for a benchmark without separate classes."""
+        """Return class name → number in results; None if the benchmark does not distinguish classes."""
         if self.results.names_classes:
             return {name: k for k, name in enumerate(BDD100K_CATEGORIES)}
         if self.truth is None or self.truth.numbers is None:
@@ -79,17 +80,21 @@ def load_benchmark(
     scored: bool = True,
     files: AnnotationFiles | None = None,
 ) -> Benchmark:
-    """Find the images of a split, and read its ground truth if it is scored.
+    """Load the sequences of a split, and its ground truth if it is scored.
 
     Args:
-        path, split, seqmap, only, half, format, layout: as in
-            :func:`memotr.evaluation.ground_truth.load_ground_truth`; of MOT17's three copies of a video, one that
-            matches ``only`` is used.
-        scored: read the ground truth.
+        path: see :func:`memotr.evaluation.ground_truth.load_ground_truth`, also for the next six arguments.
+        split: name of the split.
+        seqmap: text file that names the sequences.
+        only: patterns of sequence names. Of the three copies of a MOT17 video, one that matches is used.
+        half: use the second half of every sequence.
+        format: benchmark whose rules apply.
+        layout: format of the files.
+        scored: read the ground truth; False for test splits.
         files: cache of annotation files.
 
     Raises:
-        UserError: images or ground truth are missing or broken, or do not match.
+        UserError: images or ground truth are missing or invalid, or do not match each other.
     """
     if format == "bdd100k" and layout == "auto":
         layout = "bdd100k"
@@ -102,11 +107,11 @@ def load_benchmark(
     recordings = list(found.recordings(problems))
     truth = None
     if scored:  # read before tracking, which may take hours
-        truth = ground_truth_of(path, found, recordings, format, half=half)
+        truth = ground_truth_of(path, found, recordings, format, problems, half=half)
     elif not recordings:
-        raise UserError(f"{path}: no sequences here")
+        raise UserError(f"{path}: no sequences in this folder")
     if any(recording.still for recording in recordings):
-        raise UserError(f"{path}: holds still images; only videos can be tracked")
+        raise UserError(f"{path}: contains still images, but only videos can be tracked")
     whole = [sequence_of(recording, (), problems) for recording in recordings]
     sequences = [sequence for sequence in whole if sequence is not None]
     if half:
@@ -115,33 +120,33 @@ def load_benchmark(
         truth = truth.select([sequence.name for sequence in sequences])
         _check_lengths(sequences, truth)
     for sequence in sequences:
-        _check_images(sequence)
+        _check_gapless(sequence)
     results = found.layout.reader.results
     return Benchmark(tuple(sorted(sequences, key=len, reverse=True)), truth, results)
 
 
 def join_benchmarks(parts: Many[Benchmark]) -> Benchmark:
-    """Join several splits of one data set, without their ground truth."""
+    """Join several splits of one data set into a benchmark without ground truth."""
     sequences = [sequence for part in parts for sequence in part.sequences]
     return Benchmark(tuple(sorted(sequences, key=len, reverse=True)), None, parts[0].results)
 
 
 def _check_lengths(sequences: Many[Sequence], truth: GroundTruth) -> None:
-    """Raise UserError if images are missing, because results would number the frames after them wrongly."""
+    """Raise UserError if a sequence has not as many images as scored frames: its results would be numbered wrongly."""
     lengths = {one.name: len(one.frames) for one in truth.sequences}
     for sequence in sequences:
         if len(sequence) != lengths[sequence.name]:
             raise UserError(
-                f"{sequence.frames[0].parent}: has {len(sequence):,} images for the {lengths[sequence.name]:,} frames "
-                f"of {sequence.name} that are scored; copy the missing ones, or correct seqLength in its seqinfo.ini"
+                f"{sequence.frames[0].parent}: has {len(sequence):,} images, but {lengths[sequence.name]:,} frames of "
+                f"{sequence.name} are scored; copy the missing images, or correct seqLength in its seqinfo.ini"
             )
 
 
-def _check_images(sequence: Sequence) -> None:
-    """Raise UserError if the position of a frame in the sequence is not its number in results."""
+def _check_gapless(sequence: Sequence) -> None:
+    """Raise UserError if images are missing between others: results would be numbered wrongly."""
     if not sequence.gapless:
         folder = sequence.frames[0].parent
         raise UserError(
-            f"{folder}: the numbers of its images have gaps or do not begin with that of the split (0 or 1), so that "
-            "results would number frames differently than ground truth; copy the missing images, or renumber them"
+            f"{folder}: image numbers have gaps or do not begin with the first of the split (0 or 1), so results would "
+            "number frames differently from the ground truth; copy the missing images, or renumber them"
         )

@@ -1,4 +1,4 @@
-"""Tracking of a benchmark on any number of ranks."""
+"""Tracking of a benchmark, distributed over any number of ranks."""
 
 from __future__ import annotations
 
@@ -17,39 +17,41 @@ from memotr.tracking.batch import side_by_side
 from memotr.tracking.tracker import Tracker
 from memotr.vocabulary import Precision
 
-POLL = 0.2  # seconds between two queries of the other ranks' progress
+POLL_SECONDS = 0.2  # between two queries of the progress of other ranks
 
 
 def track_benchmark(
-    fabric: Fabric, model: MeMOTR, benchmark: Benchmark, folder: Path, *, precision: Precision = "32", batch: int = 1
+    fabric: Fabric, model: MeMOTR, benchmark: Benchmark, folder: Path, *, precision: Precision = "auto", batch: int = 1
 ) -> str | None:
-    """Track every sequence without results in ``folder``. Call it on every rank; all return when all are done.
+    """Track every sequence that has no results in ``folder``.
+
+    Call this function on every rank; it returns when all ranks are done.
 
     Args:
         fabric: launched fabric.
-        model: model on any device.
+        model: model, on any device.
         benchmark: sequences to track.
-        folder: folder for results, shared by all ranks; see :func:`memotr.evaluation.tracking.track_sequences`.
+        folder: folder for the results, shared by all ranks; see :func:`memotr.evaluation.tracking.track_sequences`.
         precision: numerical precision of the network.
         batch: number of sequences that each rank tracks at once.
 
     Returns:
-        The first error of any rank, in one line, the same on all ranks; None if there was none.
+        The first error of any rank, as one line, the same on all ranks; None if there was none.
 
     Raises:
-        KeyboardInterrupt: one of the ranks was asked to stop; raised on all ranks, a frame later.
+        KeyboardInterrupt: a rank was interrupted; raised on all ranks, at most one frame later.
     """
-    queue = WorkQueue.over(fabric, len(benchmark.sequences))
+    queue = WorkQueue.shared_by(fabric, len(benchmark.sequences))
     tracker = Tracker(model.to(fabric.device), precision=precision)
     numbers = benchmark.class_numbers(model.config.classes)
 
-    def track_some(tracker: Tracker) -> None:
+    def track_next(tracker: Tracker) -> None:
         sequences = (benchmark.sequences[k] for k in queue)
         track_sequences(tracker, sequences, folder, benchmark.results, class_numbers=numbers, on_frame=progress)
 
     with BenchmarkProgress(queue, benchmark, folder, visible=fabric.is_global_zero) as progress:
         try:
-            side_by_side(tracker, batch, track_some, stop=queue.stop)
+            side_by_side(tracker, batch, track_next, stop=queue.stop)
         except UserError as error:
             queue.fail(str(error))
         except KeyboardInterrupt:
@@ -57,10 +59,10 @@ def track_benchmark(
         queue.count("ranks")
         while fabric.is_global_zero and queue.count("ranks", 0) < fabric.world_size:
             progress.show()
-            time.sleep(POLL)
+            time.sleep(POLL_SECONDS)
     fabric.barrier()
     failure, stopped = queue.failure(), queue.stopped()
-    fabric.barrier()  # until all have queried the store, which the first rank holds
+    fabric.barrier()  # waits until all ranks have queried the store, which ends with the first rank
     if stopped and failure is None:
         raise KeyboardInterrupt
     return failure

@@ -1,6 +1,6 @@
 """Comparison of scored runs: metrics, differences per sequence, and significance of differences.
 
-The interval of a difference shows how far it depends on the choice of the sequences. It does not include the variation
+The interval of a difference measures how much it depends on the choice of sequences. It does not include the variation
 between training runs of the same model.
 """
 
@@ -18,15 +18,15 @@ from memotr.errors import UserError
 from memotr.evaluation.run_folder import Run
 from memotr.metrics.bootstrap import FRACTIONS, NUMBERS, TETA, Metrics, combined, combined_teta, draw
 
-LEVEL = 95  # percent of resamples within an interval
-FEW = 10  # number of sequences below which intervals are too narrow
+LEVEL = 95  # confidence level of intervals, in percent
+FEW_SEQUENCES = 10  # with fewer sequences, intervals are too narrow
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Difference of a run's value from the first run's, with its 95 % interval over resampled sequences.
+    """Difference of a metric between a run and the first run, with its 95 % interval over resampled sequences.
 
-    The unit is that of the metric: fraction or count. ``low`` and ``high`` are NaN for a single sequence.
+    The unit is that of the metric (fraction or count). ``low`` and ``high`` are NaN for a single sequence.
     """
 
     value: float
@@ -35,7 +35,7 @@ class Difference:
 
     @property
     def beyond_noise(self) -> bool:
-        """Zero is outside the interval."""
+        """True if zero is outside the interval."""
         return self.low > 0 or self.high < 0
 
 
@@ -48,7 +48,7 @@ class Comparison:
         sequences: names of the common sequences.
         values: metric → values (R,) over all sequences.
         by_sequence: metric → values (R, S).
-        differences: metric → difference of each run except the first.
+        differences: metric → difference of each run from the first, except of the first itself.
         notes: notes about sequences that were left out.
     """
 
@@ -61,45 +61,47 @@ class Comparison:
 
     @property
     def main(self) -> str:
-        """Metric by which papers rank trackers."""
+        """Main metric: TETA if available, else HOTA."""
         return "TETA" if "TETA" in self.values else "HOTA"
 
     def sentences(self) -> list[str]:
-        """Return sentences about the main metric of each run except the first."""
+        """Return sentences that compare the main metric of each run with the first run."""
         texts = [self._sentence(run, self.differences[self.main][k]) for k, run in enumerate(self.runs[1:])]
         if len(self.sequences) > 1:
-            texts.append("Noise is the choice of sequences; trainings with other seeds may differ by more.")
-        if 1 < len(self.sequences) < FEW:
-            texts.append(f"With {len(self.sequences)} sequences the intervals are rough, and rather too narrow.")
+            texts.append(
+                "Noise here is only the choice of sequences; training runs with other seeds may differ by more."
+            )
+        if 1 < len(self.sequences) < FEW_SEQUENCES:
+            texts.append(f"With only {len(self.sequences)} sequences, the intervals are rough and probably too narrow.")
         return texts
 
-    def _sentence(self, run: str, found: Difference) -> str:
-        points, base = 100 * found.value, self.runs[0]
-        if found.value == found.low == found.high == 0:
+    def _sentence(self, run: str, difference: Difference) -> str:
+        points, base = 100 * difference.value, self.runs[0]
+        if difference.value == difference.low == difference.high == 0:
             return f"{run} and {base} do not differ in {self.main}."
-        moved = f"{run} has {abs(points):.2f} points {'more' if points > 0 else 'less'} {self.main} than {base}"
-        if np.isnan(found.low):
-            return f"{moved}; one sequence cannot tell whether that is noise."
-        verdict = "more than noise" if found.beyond_noise else "within noise"
-        interval = f"{LEVEL} % interval {100 * found.low:+.2f} to {100 * found.high:+.2f}"
-        return f"{moved}: {verdict} ({interval}, {len(self.sequences)} sequences)."
+        text = f"{run} has {abs(points):.2f} points {'more' if points > 0 else 'less'} {self.main} than {base}"
+        if np.isnan(difference.low):
+            return f"{text}; with one sequence, noise cannot be estimated."
+        verdict = "more than noise" if difference.beyond_noise else "within noise"
+        interval = f"{LEVEL} % interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}"
+        return f"{text}: {verdict} ({interval}, {len(self.sequences)} sequences)."
 
 
 def compare_runs(runs: Sequence[Run], *, resamples: int = 10_000, seed: int = 0) -> Comparison:
-    """Compare runs with the first of them by a paired bootstrap, which draws the same sequences for all runs.
+    """Compare runs with the first run by a paired bootstrap: every resample has the same sequences for all runs.
 
     Args:
-        runs: two or more, scored on the same ground truth.
-        resamples: number of bootstrap resamples.
+        runs: two or more runs, scored on the same ground truth.
+        resamples: number of bootstrap resamples, at least 100.
         seed: random seed for bootstrap resampling.
 
     Raises:
-        UserError: fewer than two runs, no common sequence, or ground truth that differs.
+        UserError: there are fewer than two runs or 100 resamples, no common sequence, or the ground truth differs.
     """
     if len(runs) < 2:
-        raise UserError("a comparison takes two runs or more")
+        raise UserError("a comparison needs at least two runs")
     if resamples < 100:
-        raise UserError(f"{resamples} resamples are too few; take 100 or more")
+        raise UserError(f"{resamples} resamples are too few; use at least 100")
     names = _names([run.path for run in runs])
     sequences, notes = _common(runs, names)
     _check_truth(runs, names, sequences)
@@ -112,58 +114,58 @@ def compare_runs(runs: Sequence[Run], *, resamples: int = 10_000, seed: int = 0)
     whole = [metrics(run, np.ones((1, len(sequences)))) for run in runs]
     single = [metrics(run, np.eye(len(sequences))) for run in runs]
     times = draw(len(sequences), resamples, seed)
-    drawn = [metrics(run, times) for run in runs]
+    resampled = [metrics(run, times) for run in runs]
     kinds = list(whole[0])
     return Comparison(
         names,
         sequences,
         {kind: np.array([of[kind][0] for of in whole]) for kind in kinds},
         {kind: np.stack([of[kind] for of in single]) for kind in kinds},
-        {kind: [_difference(kind, k, whole, drawn, len(sequences)) for k in range(1, len(runs))] for kind in kinds},
+        {kind: [_difference(kind, k, whole, resampled, len(sequences)) for k in range(1, len(runs))] for kind in kinds},
         notes,
     )
 
 
 def unit(metric: str) -> str:
-    """Return the unit of a metric: ``points`` (hundredths of a fraction) or ``count``."""
+    """Return the unit of a metric in tables: ``points`` (percent) or ``count``."""
     return "count" if metric in NUMBERS else "points"
 
 
 def metric_names(comparison: Comparison) -> list[str]:
-    """Return the metrics of a comparison in the order of tables."""
+    """Return the names of the metrics of a comparison, in the order of the tables."""
     return [name for name in (*TETA, *FRACTIONS, *NUMBERS) if name in comparison.values]
 
 
 def _difference(
-    kind: str, k: int, whole: Sequence[Metrics], drawn: Sequence[Metrics], num_sequences: int
+    kind: str, k: int, whole: Sequence[Metrics], resampled: Sequence[Metrics], num_sequences: int
 ) -> Difference:
     value = float(whole[k][kind][0] - whole[0][kind][0])
     if num_sequences < 2:
         return Difference(value, float("nan"), float("nan"))
     tail = (100 - LEVEL) / 2
-    low, high = np.percentile(drawn[k][kind] - drawn[0][kind], [tail, 100 - tail])
+    low, high = np.percentile(resampled[k][kind] - resampled[0][kind], [tail, 100 - tail])
     return Difference(value, float(low), float(high))
 
 
 def _names(paths: Sequence[Path]) -> tuple[str, ...]:
-    """Return the shortest ends of the paths that are unique."""
+    """Return a name per path: its last parts, as few as make all names unique."""
     parts = [path.absolute().parts for path in paths]
     for count in range(1, max(map(len, parts)) + 1):
         names = tuple("/".join(part[-count:]) for part in parts)
         if len(set(names)) == len(names):
             return names
-    raise UserError(f"{paths[0]}: is given more than once")
+    raise UserError(f"{paths[0]}: given more than once")
 
 
 def _common(runs: Sequence[Run], names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the common sequences of all runs, and a note about the others."""
+    """Return the sequences that all runs have, and a note about the others, if any."""
     common = tuple(name for name in runs[0].sequences if all(name in run.sequences for run in runs))
     if not common:
-        apart = next((name for run, name in zip(runs, names, strict=True) if not _shares(run, runs[0])), None)
-        found = f"{names[0]} and {apart}" if apart is not None else f"all of {', '.join(names)}"
+        disjoint = next((name for run, name in zip(runs, names, strict=True) if not _shares(run, runs[0])), None)
+        found = f"{names[0]} and {disjoint}" if disjoint is not None else f"all of {', '.join(names)}"
         raise UserError(f"{found} have no sequence in common")
     left = sorted({name for run in runs for name in run.sequences} - set(common))
-    note = f"left out, as not every run has them: {list_names(left)}"
+    note = f"left out, because not all runs have them: {list_names(left)}"
     return common, (note,) if left else ()
 
 

@@ -19,13 +19,13 @@ from memotr.files import replacing_all
 from memotr.terminal import plot_text
 
 JSON, CSV, PLOT = "compare.json", "compare.csv", "compare.png"
-DRAWN_AT_MOST = 60  # sequences
-IN_PLOT = ("TETA", "HOTA", "DetA", "AssA", "MOTA", "IDF1")
+MAX_DRAWN = 60  # number of sequences in the plot
+PLOTTED = ("TETA", "HOTA", "DetA", "AssA", "MOTA", "IDF1")
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # distinguishable with colour blindness
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
-    """Return a table of all metrics with their differences, and one of the main metric per sequence."""
+    """Return a table of all metrics and their differences, and a table of the main metric by sequence."""
     return [_metric_table(comparison), _sequence_table(comparison)]
 
 
@@ -33,7 +33,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> list[Path]:
     """Write ``compare.json``, ``compare.csv`` (every metric of every sequence and run) and ``compare.png``.
 
     Returns:
-        The files.
+        Paths of the files.
 
     Raises:
         UserError: the folder cannot be written to.
@@ -118,7 +118,7 @@ def _difference_heading(comparison: Comparison, run: str) -> Text:
 
 
 def _by_change(comparison: Comparison) -> list[int]:
-    """Return the sequences sorted by the last run's gain over the first in the main metric, the largest gain first."""
+    """Return sequence indices sorted by the gain of the last run over the first in the main metric, descending."""
     values = comparison.by_sequence[comparison.main]  # (R, S)
     order: list[int] = np.argsort(values[0] - values[-1], kind="stable").tolist()
     return order
@@ -144,7 +144,7 @@ def _plot(path: Path, comparison: Comparison) -> None:
     grid = figure.add_gridspec(2, 2)
     values, differences = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
     sequences = figure.add_subplot(grid[:, 1])
-    metrics = [name for name in IN_PLOT if name in comparison.values]
+    metrics = [name for name in PLOTTED if name in comparison.values]
     _plot_values(values, comparison, metrics)
     _plot_differences(differences, comparison, metrics)
     _plot_sequences(sequences, comparison, shown)
@@ -157,13 +157,13 @@ def _plot(path: Path, comparison: Comparison) -> None:
 
 
 def _most_changed(comparison: Comparison) -> list[int]:
-    """Return the sequences in the order of tables, only both ends if there are many."""
-    order, half = _by_change(comparison), DRAWN_AT_MOST // 2
-    return order if len(order) <= DRAWN_AT_MOST else order[:half] + order[-half:]
+    """Return the sequence indices to plot, in the order of the table; of more than 60, the first and last 30."""
+    order, half = _by_change(comparison), MAX_DRAWN // 2
+    return order if len(order) <= MAX_DRAWN else order[:half] + order[-half:]
 
 
 def _plot_values(axes: Axes, comparison: Comparison, metrics: list[str]) -> None:
-    """Draw bars of the values, one group per metric."""
+    """Draw bars of the values over all sequences, one group per metric."""
     width = 0.84 / len(comparison.runs)
     for k, name in enumerate(comparison.runs):
         heights = [100 * comparison.values[metric][k] for metric in metrics]
@@ -172,11 +172,11 @@ def _plot_values(axes: Axes, comparison: Comparison, metrics: list[str]) -> None
         axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2, rotation=90 if len(comparison.runs) > 2 else 0)
     axes.set_xticks(range(len(metrics)), metrics)
     axes.margins(y=0.12)
-    axes.set(ylabel="%", title="all sequences together")
+    axes.set(ylabel="%", title="all sequences combined")
 
 
 def _plot_differences(axes: Axes, comparison: Comparison, metrics: list[str]) -> None:
-    """Draw differences with their intervals, filled if zero is outside."""
+    """Draw differences with their intervals; markers are filled if zero is outside the interval."""
     step = 0.6 / (len(comparison.runs) - 1)
     for k in range(1, len(comparison.runs)):
         for row, metric in enumerate(metrics):

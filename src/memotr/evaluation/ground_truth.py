@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from memotr.config import DataFormat
 from memotr.data.datasets import Split, find_truth
 from memotr.data.formats.class_map import ClassMap
 from memotr.data.formats.dataset_format import ResultFormat
-from memotr.data.formats.mot_layout import numbered
+from memotr.data.formats.mot_layout import classes_by_number
+from memotr.data.formats.mot_text import IGNORED_REGION
 from memotr.data.problems import Problems
 from memotr.data.protocols import OBJECTS
 from memotr.data.sequences import Recording, list_names
@@ -24,12 +26,15 @@ class GroundTruth:
     """Ground truth of the sequences of a split.
 
     Attributes:
-        path: path that it was read from.
-        sequences: sequences in order.
+        path: path that the ground truth was read from.
+        sequences: ground truth of each sequence, in order.
         classes: names of the scored classes.
         results: format of tracking results.
-        numbers: class number in results → label; None: there is one class, or results name their classes.
-        only_class: largest class number that results may have, as in TrackEval; None: any.
+        numbers: class number in results → label; None if there is only one class, or results have class names.
+        only_class: with only one class, its allowed numbers in results; other numbers above 0 are errors, as in
+            TrackEval. Empty if there are several classes, or results have class names.
+        unscored: numbers of the benchmark's other classes; results with these are left out.
+        notes: notes about the files, for the user.
     """
 
     path: Path
@@ -37,14 +42,17 @@ class GroundTruth:
     classes: tuple[str, ...]
     results: ResultFormat
     numbers: Mapping[int, int] | None = None
-    only_class: int | None = None
+    only_class: frozenset[int] = frozenset()
+    unscored: frozenset[int] = frozenset()
+    notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Names of the sequences."""
         return tuple(sequence.name for sequence in self.sequences)
 
     def select(self, names: Sequence[str]) -> GroundTruth:
-        """Return the ground truth of these sequences only."""
+        """Return the ground truth of the named sequences only."""
         return replace(self, sequences=tuple(s for s in self.sequences if s.name in names))
 
     def class_agnostic(self) -> GroundTruth:
@@ -62,83 +70,109 @@ def load_ground_truth(
     format: Protocol = "auto",
     layout: DataFormat = "auto",
 ) -> GroundTruth:
-    """Read the ground truth of a split, with all three copies of MOT17's videos.
+    """Read the ground truth of a split, including all three copies of each MOT17 video.
 
     Args:
-        path: a data set, a folder of sequences, a sequence, or its file; see the documentation for the layouts.
-        split: part of the data set, such as ``val``; ``val_half`` is ``half`` of ``train``, or of an undivided folder.
-        seqmap: text file that names the sequences to score; None: ``<split>_seqmap.txt`` of the data set, or all.
-        only: patterns of sequence names (``MOT17-*-SDP``); empty: all.
+        path: a data set, a folder of sequences, a sequence, or a ground truth file; docs/data.md lists the layouts.
+        split: name of a split, such as ``val``; ``val_half`` is ``half`` of ``train``, or of an undivided folder.
+        seqmap: text file that names the sequences to score; None: ``<split>_seqmap.txt`` of the data set if it exists,
+            else all sequences.
+        only: patterns of sequence names to score (``MOT17-*-SDP``); empty: all.
         half: score the second half of every sequence: frames n // 2 + 2 to n of n, counted from 1.
-        format: benchmark whose rules apply; ``auto``: by the names of the sequences (MOT16-…, MOT17-…, MOT20-…),
-            BDD100K's for its JSON, else ``mot``: every row with a mark other than 0.
-        layout: format of the files; ``auto``: recognised.
+        format: benchmark whose rules apply. ``auto``: chosen by the names of the sequences (MOT16-…, MOT17-…, MOT20-…);
+            those of BDD100K for its JSON; else ``mot``, which scores every row with a mark other than 0.
+        layout: format of the files; ``auto``: recognised by the files.
 
     Raises:
-        UserError: there is no ground truth, or it has an error (with file and line).
+        UserError: the ground truth is missing or has an error; the message names file and line.
     """
     if format == "bdd100k" and layout == "auto":
         layout = "bdd100k"
     found = find_truth(path, split=split, seqmap=seqmap, only=tuple(only), format=layout)
-    return ground_truth_of(path, found, list(found.recordings(Problems(stop=True))), format, half=half)
+    problems = Problems(stop=True)
+    return ground_truth_of(path, found, list(found.recordings(problems)), format, problems, half=half)
 
 
 def ground_truth_of(
-    path: Path, split: Split, recordings: Sequence[Recording], format: Protocol, *, half: bool
+    path: Path, split: Split, recordings: Sequence[Recording], format: Protocol, problems: Problems, *, half: bool
 ) -> GroundTruth:
-    """Return the ground truth in the recordings of a split; see :func:`load_ground_truth`."""
+    """Return the ground truth of the recordings of a split; see :func:`load_ground_truth`.
+
+    ``problems`` must raise errors, and have the notes from reading the recordings.
+    """
     if not recordings:
-        raise UserError(_none_named(path, split))
+        raise UserError(_empty_selection(path, split))
     if all(recording.table is None for recording in recordings):
         place = split.request.place
-        raise UserError(f"{place}: ground truth is absent for this split; test splits are scored by their servers")
+        raise UserError(
+            f"{place}: no ground truth for this split; test splits are scored by the server of the benchmark"
+        )
     half = half or split.half is not None
     if split.half == "train_half":
-        raise UserError(f"{path}: train_half is for training; val_half is scored")
+        raise UserError(f"{path}: train_half is for training; score val_half")
     rules = [split.rules_of(recording, format) for recording in recordings]
     if half and any(rule.frame_index for rule in rules):
-        raise UserError(f"{path}: --half is for MOTChallenge text and COCO video, not for BDD100K")
+        raise UserError(f"{path}: --half does not apply to BDD100K, only to MOTChallenge text and COCO video")
     fixed = [rule for rule in rules if rule.scored_classes is not None]
     classes = fixed[0].scored_classes if fixed else _own_classes(split, recordings)
     assert classes is not None
-    problems = Problems(stop=True)
     sequences = tuple(
         rule.scored(recording, classes, problems, half=half)
         for rule, recording in zip(rules, recordings, strict=True)
         if recording.table is not None
     )
+    if all(sequence.objects.ignore.all() for sequence in sequences):
+        problems.note(path, "no object is scored, so every result is a false positive")
     reader = split.layout.reader
     named = reader.results.names_classes
-    only_class = 1 if fixed and not named and len(classes.names) == 1 else None
+    own = () if fixed else (number for number in classes.labels if isinstance(number, int))
+    only_class = frozenset({1, *own} if not named and len(classes.names) == 1 else ())
     numbers = None if named else _numbers(reader.numbered, classes)
-    return GroundTruth(path, sequences, classes.names, reader.results, numbers, only_class)
+    unscored = frozenset(fixed[0].known or () if fixed else ()) - {IGNORED_REGION, *classes.labels}
+    return GroundTruth(
+        path, sequences, classes.names, reader.results, numbers, only_class, unscored, problems.brief_notes()
+    )
 
 
 def _numbers(numbered: bool, classes: ClassMap) -> dict[int, int] | None:
-    """Return class number in results → label: the numbers of the data, else positions from 1."""
+    """Return class number in results → label, with the numbers of the data if any, else 1, 2, …; None for one class."""
     if len(classes.names) < 2:
         return None
     return dict(classes.labels) if numbered else {label + 1: label for label in range(len(classes.names))}
 
 
 def _own_classes(split: Split, recordings: Iterable[Recording]) -> ClassMap:
-    """Return the classes named by dataset.yaml, else those found in these sequences."""
+    """Return the classes given by dataset.yaml, or else those found in these sequences."""
     named = split.named_classes()
     if named is not None:
         return named
     if not split.layout.reader.numbered:
         names = dict.fromkeys(name for recording in recordings for name in recording.categories.values())
-        return ClassMap.of({name: name for name in names})
-    found = numbered(recording.table for recording in recordings if recording.table is not None)
+        return ClassMap.from_pairs({name: name for name in names})
+    found = classes_by_number(recording.table for recording in recordings if recording.table is not None)
     if found is None or len(found.names) < 2:
         return ClassMap(OBJECTS, dict.fromkeys([1] if found is None else found.labels, 0))
     return found
 
 
-def _none_named(path: Path, split: Split) -> str:
-    """Return the message for a selection without sequences."""
+def _empty_selection(path: Path, split: Split) -> str:
+    """Return the error message for a selection that contains no sequences."""
     request = replace(split.request, only=())
     available = [recording.name for recording in split.layout.reader.read(request, Problems())]
     if not split.request.only:
-        return f"{path}: no sequences here"
-    return f"{path}: no sequence is named {' or '.join(split.request.only)}; there are {list_names(available)}"
+        return f"{path}: no sequences in this folder"
+    return f"{path}: no sequence is named {' or '.join(split.request.only)}; available are {list_names(available)}"
+
+
+def describe_truth(
+    path: Path, format: str, split: str | None, seqmap: Path | None, sequences: list[str] | None, half: bool
+) -> dict[str, Any]:
+    """Return the options that select the ground truth, as values for JSON."""
+    return {
+        "ground_truth": str(path.absolute()),
+        "format": format,
+        "split": split,
+        "seqmap": str(seqmap.absolute()) if seqmap else None,
+        "sequences": sequences,
+        "half": half,
+    }

@@ -1,4 +1,7 @@
-"""Scoring jobs, one per sequence, run in this process or in others, which import little besides this module."""
+"""Scoring jobs, one per sequence, run in this process or in worker processes.
+
+Worker processes import this module, so its imports are few.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from memotr.metrics.teta import teta_sequence, with_last_pixels, with_regions
 from memotr.metrics.teta_scores import TetaCounts
 from memotr.processes import process_pool, uninterrupted
 
-BOXES_A_WORKER = 200_000  # take a second or two to score; starting a process takes one
+BOXES_PER_WORKER = 200_000  # scored in a second or two; starting a process takes one
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +28,10 @@ class Job:
     """Sequence to score.
 
     Attributes:
-        truth: ground truth.
+        truth: ground truth of the sequence.
         predictions: predicted boxes.
         num_classes: number of classes.
-        with_teta: compute TETA, too.
+        with_teta: also compute TETA.
     """
 
     truth: SequenceTruth
@@ -38,7 +41,7 @@ class Job:
 
     @property
     def size(self) -> int:
-        """Number of boxes."""
+        """Number of boxes in ground truth and predictions."""
         return len(self.truth.objects) + len(self.predictions)
 
 
@@ -68,22 +71,23 @@ def run_job(job: Job) -> Outcome:
 
 
 def run_jobs(jobs: Sequence[Job], workers: int | None) -> Iterator[Outcome]:
-    """Run jobs, and yield their outcomes in any order.
+    """Run jobs, and yield their outcomes as they complete.
 
     Args:
-        jobs: jobs to run, the longest first, to keep all workers busy until the end.
-        workers: number of processes, 1 for this one; None: as many as pay off.
+        jobs: jobs to run, in any order.
+        workers: number of processes, 1 for this process only; None: as many as make scoring faster.
 
     Raises:
-        UserError: ``workers`` is below 1, or one of them was killed.
+        UserError: ``workers`` is below 1, or a worker process was killed.
     """
-    workers = _worth(jobs) if workers is None else workers
+    workers = _useful_workers(jobs) if workers is None else workers
     if workers < 1:
-        raise UserError(f"{workers} workers: at least one is needed")
+        raise UserError(f"{workers} workers: use at least 1")
     if workers == 1 or len(jobs) == 1:
         yield from map(run_job, jobs)
         return
-    # Longest first. Submit only as many as can run, because an interrupted run waits for them.
+    # The longest first, to keep all workers busy until the end. Only as many as can run are submitted, because an
+    # interrupted run waits for all submitted jobs.
     waiting = iter(sorted(jobs, key=lambda job: job.size, reverse=True))
     with process_pool(min(workers, len(jobs))) as pool:
         try:
@@ -94,9 +98,11 @@ def run_jobs(jobs: Sequence[Job], workers: int | None) -> Iterator[Outcome]:
                 running |= {pool.submit(run_job, job) for job in islice(waiting, len(done))}
                 yield from (future.result() for future in done)
         except BrokenProcessPool as error:
-            raise UserError("a worker was killed, perhaps for lack of memory; --workers 1 needs the least") from error
+            raise UserError(
+                "a worker process was killed, perhaps for lack of memory; --workers 1 needs the least memory"
+            ) from error
 
 
-def _worth(jobs: Sequence[Job]) -> int:
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(processors, len(jobs), sum(job.size for job in jobs) // BOXES_A_WORKER))
+def _useful_workers(jobs: Sequence[Job]) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, len(jobs), sum(job.size for job in jobs) // BOXES_PER_WORKER))

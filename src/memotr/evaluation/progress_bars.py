@@ -1,4 +1,4 @@
-"""Progress of scoring and tracking on the terminal."""
+"""Progress bars of scoring and tracking on the terminal."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from memotr.io.frames import Frame
     from memotr.tracks import Tracks
 
-LOG_EVERY = 60  # seconds between lines, if stderr is no terminal
+LOG_INTERVAL = 60  # seconds between lines if stderr is not a terminal
 
 
 class _ProgressBar:
-    """Base class of progress bars, shown within their context."""
+    """Base class of progress bars, which are shown within their context."""
 
     _bar: Progress
 
@@ -37,10 +37,10 @@ class _ProgressBar:
 
 
 class ScoringProgress(_ProgressBar):
-    """Progress bar over sequences on stderr, removed at the end; not shown if stderr is no terminal."""
+    """Progress bar over sequences on stderr; removed at the end, and not shown if stderr is not a terminal."""
 
-    def __init__(self, doing: str = "scoring") -> None:
-        self._bar = progress_bar(console(stderr=True), "{task.description}", title=doing)
+    def __init__(self, title: str = "scoring") -> None:
+        self._bar = progress_bar(console(stderr=True), "{task.description}", title=title)
         self._task = self._bar.add_task("reading", total=None)
 
     def __call__(self, name: str, total: int) -> None:
@@ -49,7 +49,7 @@ class ScoringProgress(_ProgressBar):
 
 
 class BenchmarkProgress(_ProgressBar):
-    """Progress bar over the frames of all ranks on stderr; a line every minute if it is no terminal."""
+    """Progress bar over the frames of all ranks on stderr; a line per minute if stderr is not a terminal."""
 
     def __init__(self, queue: WorkQueue, benchmark: Benchmark, folder: Path, *, visible: bool) -> None:
         done = [len(s) for s in benchmark.sequences if benchmark.results.file(folder, s.name).exists()]
@@ -65,11 +65,11 @@ class BenchmarkProgress(_ProgressBar):
         self._task = self._bar.add_task("", total=self._total, speed=0.0)
         self._logged = self._began = time.monotonic()
         if visible and done:
-            others = "going on with the others" if self._total else "there is nothing left to track"
-            log(f"{len(done)} sequences were done before: {others}")
+            rest = "continuing with the others" if self._total else "nothing left to track"
+            log(f"{len(done)} sequences already have results: {rest}")
 
     def __call__(self, frame: Frame, tracks: Tracks) -> None:
-        """Count a frame tracked on this rank. Raises KeyboardInterrupt if another rank was asked to stop."""
+        """Count a frame tracked on this rank. Raises KeyboardInterrupt if another rank was interrupted."""
         self._queue.count("frames")
         if self._queue.stopped():
             raise KeyboardInterrupt
@@ -77,10 +77,10 @@ class BenchmarkProgress(_ProgressBar):
             self.show()
 
     def show(self) -> None:
-        """Show the number of frames tracked by all ranks."""
+        """Update the number of frames tracked by all ranks."""
         frames, now = self._queue.count("frames", 0), time.monotonic()
         speed = frames / max(now - self._began, 1e-9)
         self._bar.update(self._task, completed=frames, speed=speed)
-        if self._bar.disable and now - self._logged > LOG_EVERY:
+        if self._bar.disable and now - self._logged > LOG_INTERVAL:
             self._logged = now
-            log(f"{frames:,} of {self._total:,} frames, {speed:.1f} a second")
+            log(f"{frames:,} of {self._total:,} frames, {speed:.1f} frames/s")

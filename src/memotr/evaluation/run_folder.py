@@ -1,6 +1,7 @@
 """Folder of a scored run, written by ``memotr score --output`` and read by ``memotr compare``.
 
-``metrics.json`` has the metrics of the tables; ``counts.json`` has counts for metrics of any selection of sequences.
+``metrics.json`` has the metrics of the tables. ``counts.json`` has counts, from which the metrics of any selection of
+sequences can be computed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from memotr.metrics.fields import CURVES, SUMS
 from memotr.metrics.hota import ALPHAS
 from memotr.metrics.preprocessing import Fields
 from memotr.metrics.teta_scores import TetaCounts
+from memotr.terminal import ESCAPED_IN_JSON
 
 METRICS, COUNTS = "metrics.json", "counts.json"
 
@@ -31,8 +33,8 @@ class Run:
 
     Attributes:
         path: folder of the run.
-        counts: class → sequence → fields of ``SUMS``; curves are arrays (19,).
-        teta: sequence → counts of TETA; empty without TETA.
+        counts: class → sequence → fields of ``SUMS``; curves over thresholds are arrays (19,).
+        teta: sequence → counts of TETA; empty if TETA was not computed.
     """
 
     path: Path
@@ -41,11 +43,12 @@ class Run:
 
     @property
     def sequences(self) -> tuple[str, ...]:
+        """Names of the sequences."""
         return tuple(next(iter(self.counts.values())))
 
 
 def write_run(metrics: Path, counts: Path, scores: Scores, source: Mapping[str, object]) -> None:
-    """Write ``metrics.json``, which includes the source of the scores, and ``counts.json``."""
+    """Write ``metrics.json``, including the source of the scores, and ``counts.json``."""
     write_json(counts, _counts(scores))
     write_json(metrics, _metrics(scores) | {"notes": list(scores.notes), "source": dict(source)})
 
@@ -54,7 +57,7 @@ def read_run(folder: Path) -> Run:
     """Read a folder written by :func:`write_run`.
 
     Raises:
-        UserError: files are missing or broken.
+        UserError: files are missing or invalid.
     """
     for name in (METRICS, COUNTS):
         if not (folder / name).is_file():
@@ -69,28 +72,29 @@ def read_run(folder: Path) -> Run:
             raise ValueError("no sequences")
     except (DocumentError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = error.reason if isinstance(error, DocumentError) else brief(error)
-        raise UserError(f"{file}: is not what memotr score writes ({reason}); score the run again") from error
+        raise UserError(
+            f"{file}: was not written by memotr score or is damaged ({reason}); score the run again"
+        ) from error
     return Run(folder, counts, teta)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file."""
+    """Write an indented JSON file in UTF-8."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    # Bytes of paths that are not UTF-8 become \udcff and the like, which JSON reads back as the same path.
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    path.write_text(text, encoding="utf-8", errors=ESCAPED_IN_JSON)
 
 
 def _metrics(scores: Scores) -> dict[str, Any]:
-    content: dict[str, Any] = _both(scores.mean)
+    content: dict[str, Any] = _combined_and_sequences(scores.mean)
     if len(scores.classes) > 1:
-        content["classes"] = {name: _both(of) for name, of in scores.classes.items()}
-        content["pooled"] = _both(scores.pooled)
+        content["classes"] = {name: _combined_and_sequences(of) for name, of in scores.classes.items()}
+        content["pooled"] = _combined_and_sequences(scores.pooled)
     if scores.teta is not None:
         content["teta"] = _teta(scores.teta)
     return content
 
 
-def _both(scores: ClassScores) -> dict[str, Any]:
+def _combined_and_sequences(scores: ClassScores) -> dict[str, Any]:
     return {"combined": scores.combined, "sequences": scores.sequences}
 
 
@@ -130,8 +134,8 @@ def _teta_counts(stored: Mapping[str, Any], classes: int) -> TetaCounts:
 
 
 def _numbers(stored: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return counts or sums of fractions as an array of this shape. Raises ValueError for anything else."""
+    """Return stored counts or sums of fractions as an array. Raises ValueError if they do not have this shape."""
     read = np.array(stored)
-    if read.shape != shape or read.dtype.kind not in "iuf" or not (np.abs(read) < 2**53).all():  # nor NaN
-        raise ValueError(f"found other than {shape} numbers")
+    if read.shape != shape or read.dtype.kind not in "iuf" or not (np.abs(read) < 2**53).all():  # also excludes NaN
+        raise ValueError(f"expected finite numbers of shape {shape}")
     return read

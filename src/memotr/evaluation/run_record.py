@@ -1,4 +1,4 @@
-"""Record of the model and settings of a run, so that results of different runs are never mixed."""
+"""Record of the model and settings of a run, which prevents mixing results of different runs."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ RECORD = "run.json"
 
 
 def open_results_folder(folder: Path, model: MeMOTR, source: Mapping[str, Any], precision: Precision) -> Path:
-    """Record a run in ``run.json``, or check that it is the recorded one, and return the folder for its results.
+    """Record a run in ``run.json``, or compare it with an existing record; return the folder for its results.
 
     Args:
         folder: folder of the run; created if it does not exist.
-        model: model with its settings.
-        source: description of the tracked data, ready for JSON.
+        model: model, including its configuration.
+        source: description of the tracked data, with JSON values.
         precision: numerical precision of the network.
 
     Raises:
-        UserError: the folder holds results of another run.
+        UserError: the folder has results of another run.
     """
     settings = model.config.model_dump(mode="json", include={"classes", "model", "input", "tracking"})
     record = {"weights": fingerprint(model), "precision": precision, **settings, **source}
     file = folder / RECORD
     if not file.is_file():
-        with replacing(file) as beside:
-            write_json(beside, record)
+        with replacing(file) as draft:
+            write_json(draft, record)
     before = _read_record(file)
-    if isinstance(before.get("tracking"), dict):  # settings added since have their defaults
+    if isinstance(before.get("tracking"), dict):  # settings that were added later have their defaults
         before["tracking"] = TrackingConfig().model_dump(mode="json") | before["tracking"]
     changed = sorted(_changes(before, record))
     if changed:
         raise UserError(
-            f"{folder}: holds results of another run ({'; '.join(changed[:3])}); choose another --output, or remove it"
+            f"{folder}: has results of another run ({'; '.join(changed[:3])}); choose another --output, or remove it"
         )
     return folder / "results"
 
 
 def fingerprint(model: MeMOTR) -> str:
-    """Return a hash of the weights, independent of the file that they were read from."""
+    """Return a hash of the weights, which does not depend on the format of their file."""
     digest = hashlib.sha256()
     for name, tensor in sorted(published_state(model).items()):
         digest.update(name.encode())
@@ -68,7 +68,7 @@ def _read_record(file: Path) -> dict[str, Any]:
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any], place: str = "") -> list[str]:
-    """Return descriptions of the differences between two records."""
+    """Return a description ``key old → new`` of each difference between two records."""
     found = []
     for key in before.keys() | now.keys():
         old, new, name = before.get(key), now.get(key), f"{place}{key}"

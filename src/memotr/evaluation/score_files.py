@@ -21,13 +21,13 @@ SEQUENCES = "#bbbbbb"
 
 
 def write_scores(folder: Path, scores: Scores, *, title: str, source: Mapping[str, object] | None = None) -> list[Path]:
-    """Write ``metrics.json``, ``counts.json``, ``metrics.csv`` and ``thresholds.png``: all, or after an error none.
+    """Write ``metrics.json``, ``counts.json``, ``metrics.csv`` and ``thresholds.png``; after an error, none of them.
 
     Args:
         folder: folder for the files; created if it does not exist.
         scores: result of :func:`memotr.evaluation.scoring.evaluate`.
         title: title of the plot.
-        source: paths and options of the scored data for ``metrics.json``, ready for JSON.
+        source: paths and options of the scored data for ``metrics.json``, with JSON values.
 
     Returns:
         Paths of the files.
@@ -35,7 +35,7 @@ def write_scores(folder: Path, scores: Scores, *, title: str, source: Mapping[st
     Raises:
         UserError: the files cannot be written.
     """
-    names = TABLE, PLOT, COUNTS, METRICS  # written last: marks a scored run
+    names = TABLE, PLOT, COUNTS, METRICS  # METRICS is written last, because it marks a scored run
     with replacing_all(folder, *names) as (table, plot, counts, metrics):
         write_csv(table, scores)
         plot_thresholds(plot, scores, title)
@@ -44,7 +44,7 @@ def write_scores(folder: Path, scores: Scores, *, title: str, source: Mapping[st
 
 
 def plot_thresholds(path: Path, scores: Scores, title: str) -> None:
-    """Plot HOTA, DetA and AssA against α as PNG, over thin curves of the HOTA of each sequence."""
+    """Plot HOTA, DetA and AssA against the threshold α as PNG, with thin curves of the HOTA of each sequence."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
     for fields in scores.mean.fields.values():

@@ -1,4 +1,4 @@
-"""Scoring of results: metrics by sequence, by class and combined."""
+"""Scoring of tracking results: metrics by sequence, by class and combined."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from memotr.metrics.teta import combine as combine_teta
 
 @dataclass(frozen=True, eq=False)
 class ClassScores:
-    """Scores of one class or of several combined.
+    """Scores of one class, or of several classes combined.
 
     Attributes:
-        fields: sequence → TrackEval's fields, including curves over thresholds.
+        fields: sequence → fields of TrackEval, including curves over thresholds.
         combined_fields: fields of all sequences combined.
     """
 
@@ -30,21 +30,21 @@ class ClassScores:
 
     @cached_property
     def combined(self) -> dict[str, float]:
-        """TrackEval's name → fraction (not percent) or count over all sequences, with curves averaged."""
+        """Metric (TrackEval's name) → fraction (not percent) or count over all sequences; curves are averaged."""
         return summary(self.combined_fields)
 
     @cached_property
     def sequences(self) -> dict[str, dict[str, float]]:
-        """Sequence → the same."""
+        """Sequence → metric → fraction or count."""
         return {name: summary(fields) for name, fields in self.fields.items()}
 
 
 @dataclass(frozen=True, eq=False)
 class Teta:
-    """Scores of TETA (BDD100K).
+    """TETA scores (BDD100K).
 
     Attributes:
-        counts: sequence → counts.
+        counts: sequence → counts from which the scores are computed.
         combined: scores of all sequences combined.
         sequences: sequence → scores.
     """
@@ -59,11 +59,11 @@ class Scores:
     """Scores of a tracker.
 
     Attributes:
-        classes: name → scores of each class; for a single class the same as ``mean``.
+        classes: class name → scores; for a single class, they equal ``mean``.
         mean: mean over classes, with counts summed.
-        pooled: all classes' boxes together, each matched within its class.
-        notes: notes for the user about the files.
-        teta: scores of TETA, BDD100K only.
+        pooled: scores over the boxes of all classes, which are matched within their class.
+        notes: notes about the files, for the user.
+        teta: TETA scores; BDD100K only.
     """
 
     classes: Mapping[str, ClassScores]
@@ -74,12 +74,12 @@ class Scores:
 
     @property
     def combined(self) -> dict[str, float]:
-        """TrackEval's name → fraction (not percent) or count over all sequences, averaged over classes."""
+        """Metric (TrackEval's name) → fraction (not percent) or count over all sequences: the mean over classes."""
         return self.mean.combined
 
     @property
     def sequences(self) -> dict[str, dict[str, float]]:
-        """Sequence → the same."""
+        """Sequence → metric → fraction or count: the mean over classes."""
         return self.mean.sequences
 
 
@@ -90,19 +90,21 @@ def evaluate(
     allow_missing: bool = False,
     workers: int | None = 1,
     progress: Callable[[str, int], None] | None = None,
+    if_empty: str = "the results have no boxes",
 ) -> Scores:
     """Score result files.
 
     Args:
         ground_truth: result of :func:`load_ground_truth`, or a path to load with its defaults.
-        results: folder of ``<sequence>.txt`` in the MOTChallenge format; BDD100K: JSON, one file or a folder.
-        allow_missing: score a sequence without a file as empty, rather than raise an error.
-        workers: number of processes; None: as many as pay off. More than one need an importable main module
-            (``if __name__ == "__main__":``).
-        progress: called after each sequence with its name and the number of sequences.
+        results: folder of ``<sequence>.txt`` in the MOTChallenge format; BDD100K: a JSON file or a folder of them.
+        allow_missing: score a sequence without results as empty; otherwise it is an error.
+        workers: number of processes; None: as many as make scoring faster. More than one process requires an
+            importable main module (``if __name__ == "__main__":``).
+        progress: function called after each sequence with its name and the number of sequences.
+        if_empty: first note of the scores if there are no boxes in the results.
 
     Raises:
-        UserError: a file is missing or malformed (with its line).
+        UserError: a file is missing or has an error; the message names file and line.
     """
     truth = load_ground_truth(ground_truth) if isinstance(ground_truth, Path) else ground_truth
     found = read_results(results, truth, allow_missing=allow_missing)
@@ -113,7 +115,8 @@ def evaluate(
         done[outcome.name] = outcome
         if progress is not None:
             progress(outcome.name, len(jobs))
-    return _scores(truth.classes, [done[name] for name in truth.names], found.notes)
+    notes = found.notes if any(len(boxes.ids) for boxes in found.boxes.values()) else (if_empty, *found.notes)
+    return _scores(truth.classes, [done[name] for name in truth.names], notes)
 
 
 def _scores(names: Sequence[str], outcomes: Sequence[Outcome], notes: tuple[str, ...]) -> Scores:
@@ -122,16 +125,20 @@ def _scores(names: Sequence[str], outcomes: Sequence[Outcome], notes: tuple[str,
         fields = {outcome.name: outcome.fields[c] for outcome in outcomes}
         classes[name] = ClassScores(fields, combine(list(fields.values())))
     every = list(classes.values())
-    mean, pooled = (every[0], every[0]) if len(every) == 1 else (_over(class_mean, every), _over(combine, every))
+    mean, pooled = (
+        (every[0], every[0])
+        if len(every) == 1
+        else (_combine_classes(class_mean, every), _combine_classes(combine, every))
+    )
     return Scores(classes, mean, pooled, notes, _teta(names, outcomes))
 
 
-def _over(together: Callable[[Sequence[Fields]], Fields], classes: Sequence[ClassScores]) -> ClassScores:
-    """Combine classes, for each sequence and for all sequences."""
+def _combine_classes(combination: Callable[[Sequence[Fields]], Fields], classes: Sequence[ClassScores]) -> ClassScores:
+    """Combine the scores of classes, for each sequence and over all sequences."""
     names = classes[0].fields
     return ClassScores(
-        {name: together([one.fields[name] for one in classes]) for name in names},
-        together([one.combined_fields for one in classes]),
+        {name: combination([one.fields[name] for one in classes]) for name in names},
+        combination([one.combined_fields for one in classes]),
     )
 
 

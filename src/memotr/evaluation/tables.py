@@ -1,4 +1,4 @@
-"""Tables of scores for the terminal, and CSV for spreadsheets."""
+"""Tables of scores for the terminal, and CSV files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from memotr.evaluation.scoring import Scores, Teta
 Row = Mapping[str, float]
 
 PERCENT = ("HOTA", "DetA", "AssA", "MOTA", "IDF1", "DetRe", "DetPr", "AssRe", "AssPr", "LocA")
-DETAILS = ("HOTA(0)", "MOTP", "IDP", "IDR")  # in percent, too
+DETAILS = ("HOTA(0)", "MOTP", "IDP", "IDR")  # in percent, in the second table
 NUMBERS = {"CLR_FP": "FP", "CLR_FN": "FN", "IDSW": "IDSW", "MT": "MT", "ML": "ML", "Frag": "Frag", "IDs": "IDs"}
 TETA = ("TETA", "LocA", "AssocA", "ClsA", "LocRe", "LocPr", "AssocRe", "AssocPr", "ClsRe", "ClsPr")
 COMBINED = "combined"
@@ -24,22 +24,22 @@ CLASS_MEAN, POOLED = "mean over classes", "all boxes"
 
 
 def score_tables(scores: Scores) -> list[Table]:
-    """Return tables in percent, one row per sequence (or per class, if there are several), the combination last."""
+    """Return tables in percent: a row per sequence (per class, if there are several), then the combined scores."""
     if len(scores.classes) == 1:
-        what, rows = "sequence", dict(scores.sequences)
+        kind, rows = "sequence", dict(scores.sequences)
         last: dict[str, Row] = {COMBINED: scores.combined}
     else:
-        what, rows = "class", {name: one.combined for name, one in scores.classes.items()}
+        kind, rows = "class", {name: one.combined for name, one in scores.classes.items()}
         last = {POOLED: scores.pooled.combined, CLASS_MEAN: scores.combined}
     tables = [
-        _table(what, rows, last, {name: name for name in PERCENT}, {}),
-        _table(what, rows, last, {name: name for name in DETAILS}, NUMBERS),
+        _table(kind, rows, last, {name: name for name in PERCENT}, {}),
+        _table(kind, rows, last, {name: name for name in DETAILS}, NUMBERS),
     ]
     return tables + ([_teta_table(scores.teta)] if scores.teta is not None else [])
 
 
 def print_tables(tables: Sequence[Table]) -> None:
-    """Print tables to standard output, each followed by a blank line; not wrapped if it is no terminal."""
+    """Print tables to standard output, each followed by a blank line; 200 columns wide if it is not a terminal."""
     target = console(width=200)
     for table in tables:
         target.print(table)
@@ -47,7 +47,7 @@ def print_tables(tables: Sequence[Table]) -> None:
 
 
 def write_csv(path: Path, scores: Scores) -> None:
-    """Write all metrics as fractions, one row per class and sequence."""
+    """Write all metrics as CSV, one row per class and sequence; percentages are written as fractions."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["class", "sequence", *scores.combined])
@@ -73,11 +73,19 @@ def _teta_table(teta: Teta) -> Table:
 
 
 def _table(
-    what: str, rows: Mapping[str, Row], last: Mapping[str, Row], percent: Mapping[str, str], numbers: Mapping[str, str]
+    kind: str, rows: Mapping[str, Row], last: Mapping[str, Row], percent: Mapping[str, str], numbers: Mapping[str, str]
 ) -> Table:
-    """Return a table of fractions in percent and of counts; both map a metric to the heading of its column."""
+    """Return a table of scores.
+
+    Args:
+        kind: heading of the first column.
+        rows: name → metrics of each row.
+        last: name → metrics of the rows at the end, in bold.
+        percent: metric → column heading, for fractions shown in percent.
+        numbers: metric → column heading, for counts.
+    """
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(what, no_wrap=True)
+    table.add_column(kind, no_wrap=True)
     for heading in [*percent.values(), *numbers.values()]:
         table.add_column(heading, justify="right", no_wrap=True)
     for part, style in ((rows, ""), (last, "bold")):

@@ -1,14 +1,15 @@
-"""Tracking of the sequences of a split into result files."""
+"""Tracking of the sequences of a split, with one result file per sequence."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Many
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from memotr.data.formats.dataset_format import ResultFormat
-from memotr.data.sequences import Sequence
+from memotr.data.sequences import Sequence, check_frame_size
 from memotr.io.frames import DEFAULT_FPS, Frame, Selection
 from memotr.io.images import ImageSource
 from memotr.tracking.pipeline import FrameTracker, track_source
@@ -24,21 +25,21 @@ def track_sequences(
     class_numbers: Many[int] | None = None,
     on_frame: Callable[[Frame, Tracks], None] | None = None,
 ) -> None:
-    """Track sequences, and write the results of each to ``folder/<name>.txt`` or ``folder/<name>.json``.
+    """Track sequences, and write their results to ``folder/<name>.txt`` or ``folder/<name>.json``.
 
-    Sequences with a file are skipped, so repeat an interrupted run to continue it: a file appears only when its
-    sequence is complete.
+    A file is created only when its sequence is complete, and sequences with a file are skipped. To continue an
+    interrupted run, call the function again.
 
     Args:
-        tracker: tracker, which is reset before each sequence.
-        sequences: sequences to track; their images are read as stored, without EXIF rotation, like annotations.
-        folder: folder of the files; created if it does not exist.
-        format: format of the files. In MOTChallenge text frames count from 1, also in a second half.
+        tracker: tracker; it is reset before each sequence.
+        sequences: sequences to track. Images are read as stored, without EXIF rotation, like annotations.
+        folder: folder for the files; created if it does not exist.
+        format: format of the files. In MOTChallenge text, frames are numbered from 1, even in a second half.
         class_numbers: see :class:`memotr.io.mot.MotSink`.
-        on_frame: called after every frame.
+        on_frame: function called after every frame.
 
     Raises:
-        UserError: an image cannot be read, or a file cannot be written.
+        UserError: an image cannot be read or differs from the size of its sequence, or a file cannot be written.
     """
     for sequence in sequences:
         file = format.file(folder, sequence.name)
@@ -46,7 +47,17 @@ def track_sequences(
             continue
         with _source(sequence) as source:
             sink = format.open(file, sequence.name, class_numbers)
-            track_source(tracker, source, [sink], on_frame, whole=True)
+            track_source(tracker, source, [sink], partial(_check_frame, sequence, on_frame), whole=True)
+
+
+def _check_frame(
+    sequence: Sequence, on_frame: Callable[[Frame, Tracks], None] | None, frame: Frame, tracks: Tracks
+) -> None:
+    """Raise FrameSizeError if the size of a frame differs from that of its sequence; else call ``on_frame``."""
+    if sequence.size is not None:
+        check_frame_size(sequence.frames[frame.index], frame.image.shape[:2], sequence.size)
+    if on_frame is not None:
+        on_frame(frame, tracks)
 
 
 def _source(sequence: Sequence) -> ImageSource:
@@ -57,5 +68,4 @@ def _source(sequence: Sequence) -> ImageSource:
         fps=DEFAULT_FPS if sequence.fps is None else Fraction(sequence.fps).limit_denominator(1001),
         selection=Selection(),
         skip_bad=None,
-        upright=False,
     )

@@ -1,4 +1,4 @@
-"""Validation of a model in training."""
+"""Validation of a model during training."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from memotr.evaluation.benchmark import load_benchmark
 from memotr.evaluation.scoring import evaluate
 from memotr.evaluation.tracking import track_sequences
 from memotr.models.memotr import MeMOTR
+from memotr.terminal import log
+from memotr.tracking.gate import explain_no_tracks
 from memotr.tracking.tracker import Tracker
 
 SHOWN = ("HOTA", "DetA", "AssA", "MOTA", "IDF1")
@@ -25,12 +27,12 @@ def make_validation(
     """Return a function that scores a model after an epoch (HOTA first), with results in ``folder/epoch_<n>``.
 
     Args:
-        config: configuration; without ``data.val`` there is no validation, and None is returned.
+        config: training configuration; if ``data.val`` is None, there is no validation, and None is returned.
         folder: folder for the results.
         files: cache of annotation files.
 
     Raises:
-        UserError: the split or its ground truth is missing or broken.
+        UserError: the split or its ground truth is missing or invalid.
     """
     val = config.data.val
     if val is None:
@@ -43,19 +45,20 @@ def make_validation(
 
     def validate(model: MeMOTR, epoch: int) -> dict[str, float]:
         results = folder / f"epoch_{epoch}"
-        shutil.rmtree(results, ignore_errors=True)  # of a run that went on from an earlier epoch: another model's
+        shutil.rmtree(results, ignore_errors=True)  # of another model, if training was resumed from an earlier epoch
         training = model.training
         numbers = benchmark.class_numbers(model.config.classes)
         track_sequences(Tracker(model), benchmark.sequences, results, benchmark.results, class_numbers=numbers)
         model.train(training)
-        combined = evaluate(truth, results).combined
-        return {name: combined[name] for name in SHOWN}
+        scores = evaluate(truth, results, if_empty=explain_no_tracks(model.config.classes, model.config.tracking))
+        log(*(f"validation after epoch {epoch}: {line}" for line in scores.notes))
+        return {name: scores.combined[name] for name in SHOWN}
 
     return validate
 
 
 def _usual_split(path: Path, val: SplitConfig) -> str | None:
-    """Return the default split for validation, None for the only split."""
+    """Return ``val`` if it exists, or None if there is only one split. Raises UserError if neither is the case."""
     splits = recognise(path, val.format).splits
     if "val" in splits or len(splits) == 1:
         return "val" if "val" in splits else None

@@ -1,4 +1,4 @@
-"""Evaluation of the checkpoints of a training run as they appear."""
+"""Evaluation of the checkpoints of a training run as soon as they are written."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from memotr.weights.model_files import PUBLISHED_CONFIGS
 
 SHOWN = ("TETA", "HOTA", "DetA", "AssA", "MOTA", "IDF1")
 NUMBERED = re.compile(r"(?:epoch|checkpoint)_(\d+)\.(?:pt|pth|safetensors)")
-POLL = 15  # seconds between two reads of the folder
-COMPLETE_AFTER = 10  # seconds without a change after which a file of the authors' code counts as complete
+POLL_SECONDS = 15  # seconds between two reads of the folder
+COMPLETE_AFTER_SECONDS = 10  # seconds without a change after which a file of the authors' code counts as complete
 
 
-class Numbered(NamedTuple):
-    """Numbered checkpoint of a training run: ``epoch_0012.pt``, or ``checkpoint_11.pth`` of the authors' code.
+class NumberedCheckpoint(NamedTuple):
+    """Checkpoint file of a training run with a number: ``epoch_0012.pt``, or the authors' ``checkpoint_11.pth``.
 
     Attributes:
-        number: number in its name: completed epochs, or (authors' code) the epoch from 0 after which it was written.
+        number: number in its name: completed epochs, or (authors' code) the epoch, from 0, after which it was written.
         path: path of the file.
     """
 
@@ -41,19 +41,19 @@ class Numbered(NamedTuple):
 def watch_training(
     evaluation: Evaluation, folder: Path, output: Path, *, once: bool, report: Callable[[str], None]
 ) -> None:
-    """Score every checkpoint into ``output/<name>``, and write TensorBoard curves to ``output/tensorboard``.
+    """Score every checkpoint, with output in ``output/<name>`` and TensorBoard curves in ``output/tensorboard``.
 
     Args:
         evaluation: settings of the evaluation. Call this function on every rank.
         folder: folder of the training run.
         output: folder for scores; checkpoints with scores in it are not evaluated again.
-        once: end when there are no more checkpoints, rather than at the end of the training.
-        report: called with one line per checkpoint, also for deleted ones.
+        once: return when there are no more checkpoints, rather than at the end of the training.
+        report: function called with a line for each checkpoint, including deleted ones.
 
     Raises:
         UserError, SystemExit: as for :meth:`memotr.evaluation.checkpoints.Evaluation.track`.
     """
-    numbered_checkpoints(folder)  # report a missing folder before processes are started
+    numbered_checkpoints(folder)  # raises for a missing folder, before processes are started
     launch(evaluation.fabric)
     with hold_run(evaluation.fabric, output):
         _watch(evaluation, folder, output, once=once, report=report)
@@ -62,11 +62,11 @@ def watch_training(
 def _watch(evaluation: Evaluation, folder: Path, output: Path, *, once: bool, report: Callable[[str], None]) -> None:
     for checkpoint in follow(evaluation.fabric, folder, output, once=once):
         try:
-            scored = evaluation.score(checkpoint.path, output / checkpoint.path.stem, fleeting=True)
-        except CheckpointDeletedError:  # training deletes the oldest checkpoint, which is the next one here
+            scored = evaluation.score(checkpoint.path, output / checkpoint.path.stem, may_be_deleted=True)
+        except CheckpointDeletedError:  # training deletes the oldest checkpoint first, which may be this one
             if evaluation.fabric.is_global_zero:
-                if checkpoint.path.exists():  # not visible on another machine yet
-                    time.sleep(POLL)
+                if checkpoint.path.exists():  # not visible on another machine yet: retry
+                    time.sleep(POLL_SECONDS)
                 else:
                     report(f"{checkpoint.path.name}: was deleted before it was evaluated")
             continue
@@ -76,30 +76,31 @@ def _watch(evaluation: Evaluation, folder: Path, output: Path, *, once: bool, re
                 for name, value in values.items():
                     board.add_scalar(name, value, checkpoint.number)
             shown = " · ".join(f"{name} {100 * values[name]:.1f}" for name in SHOWN if name in values)
-            report(f"{checkpoint.path.name}: {shown}")
+            for line in (shown, *scored[0].notes):
+                report(f"{checkpoint.path.name}: {line}")
 
 
 def main_scores(scores: Scores) -> dict[str, float]:
-    """Return combined scores under TrackEval's names, for BDD100K with those of TETA (as ``TETA/…``)."""
+    """Return combined scores under TrackEval's names; for BDD100K also those of TETA (name clashes as ``TETA/…``)."""
     teta = {} if scores.teta is None else scores.teta.combined.mean.summary()
     return scores.combined | {f"TETA/{name}" if name in scores.combined else name: v for name, v in teta.items()}
 
 
-def numbered_checkpoints(folder: Path) -> list[Numbered]:
-    """Return the complete checkpoints of a folder in order, without those that may still be being written.
+def numbered_checkpoints(folder: Path) -> list[NumberedCheckpoint]:
+    """Return the complete checkpoints of a folder in order, without those that are perhaps still being written.
 
     Raises:
         UserError: the folder cannot be read.
     """
     try:
-        files = [file for file in folder.iterdir() if NUMBERED.fullmatch(file.name)]
+        matches = [(NUMBERED.fullmatch(file.name), file) for file in folder.iterdir()]
     except OSError as error:
         raise UserError(f"cannot read {folder}: {error.strerror or error}") from None
-    return sorted(Numbered(int(NUMBERED.fullmatch(file.name)[1]), file) for file in files if _is_complete(file))  # type: ignore[index]
+    return sorted(NumberedCheckpoint(int(match[1]), file) for match, file in matches if match and _is_complete(file))
 
 
-def is_last(checkpoint: Numbered) -> bool:
-    """Return whether a checkpoint is that of the last epoch, according to the configuration in its folder."""
+def is_last(checkpoint: NumberedCheckpoint) -> bool:
+    """Return whether a checkpoint is from the last epoch, according to the configuration in its folder."""
     for place in PUBLISHED_CONFIGS:
         file = checkpoint.path.parent / place
         if file.is_file():
@@ -108,14 +109,14 @@ def is_last(checkpoint: Numbered) -> bool:
     return False
 
 
-def follow(fabric: Fabric, folder: Path, output: Path, *, once: bool) -> Iterator[Numbered]:
-    """Yield checkpoints without scores in ``output/<name>`` one by one, the same on every rank.
+def follow(fabric: Fabric, folder: Path, output: Path, *, once: bool) -> Iterator[NumberedCheckpoint]:
+    """Yield each checkpoint that has no scores in ``output/<name>``, the same on every rank.
 
     Args:
         fabric: launched fabric.
         folder: folder of the training run.
-        output: folder where the caller writes the scores of a checkpoint before it asks for the next one.
-        once: end when there are no more checkpoints, rather than wait for new ones until the end of the training.
+        output: folder where the caller must write the scores of a checkpoint before it requests the next one.
+        once: stop when there are no more checkpoints, rather than wait for new ones until the end of the training.
     """
     while True:
         complete = numbered_checkpoints(folder) if fabric.is_global_zero else []
@@ -127,13 +128,13 @@ def follow(fabric: Fabric, folder: Path, output: Path, *, once: bool) -> Iterato
         elif over:
             return
         else:
-            time.sleep(POLL)
+            time.sleep(POLL_SECONDS)
 
 
 def _is_complete(file: Path) -> bool:
-    """Return whether a file is complete; those of this project always are."""
+    """Return whether a file is complete. Files written by this package always are; ``.pth`` may be incomplete."""
     try:
         changed = file.stat().st_mtime
     except FileNotFoundError:
         return False
-    return file.suffix != ".pth" or time.time() - changed > COMPLETE_AFTER
+    return file.suffix != ".pth" or time.time() - changed > COMPLETE_AFTER_SECONDS

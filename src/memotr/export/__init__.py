@@ -1,1 +1,1 @@
-"""The frame step for other runtimes: one graph from image and tracks to the tracks that the next frame starts from."""
+"""Export of the frame step for other runtimes, as one graph from image and tracks to the tracks of the next frame."""

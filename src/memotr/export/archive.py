@@ -1,7 +1,7 @@
-"""Reader of the archive of an exported program, without PyTorch.
+"""Reader of the archive of an exported program, which runs no code from it.
 
-Only members that ``memotr export`` writes are accepted. ``torch.export.load`` is not used, because it runs code from
-the archive: pickles, libraries, source text.
+Only members that ``memotr export`` writes are accepted. ``torch.export.load`` is not used, because it can run code from
+the archive: pickles, libraries and source text.
 """
 
 from __future__ import annotations
@@ -37,7 +37,17 @@ _TENSOR = re.compile(r"data/(weights/weight|constants/tensor)_\d{1,6}")
 
 
 class Archive:
-    """Open archive with a checked list of members. Names exclude the top folder that PyTorch adds."""
+    """Open archive with a checked list of members.
+
+    Member names do not include the top folder that PyTorch adds.
+
+    Args:
+        zipped: open zip file.
+        path: its path, for messages.
+
+    Raises:
+        UserError: a member is not one that ``memotr export`` writes, or too large.
+    """
 
     def __init__(self, zipped: zipfile.ZipFile, path: Path) -> None:
         self._zipped = zipped
@@ -47,8 +57,8 @@ class Archive:
             inner = name.partition("/")[2]
             if inner in self._members or not (inner in _MOST_BYTES or _TENSOR.fullmatch(inner)):
                 raise UserError(
-                    f"{path}: refused, because its member {name!r} is none that memotr export writes with a current "
-                    "PyTorch; export the checkpoint again, with PyTorch 2.13 or to .onnx"
+                    f"{path}: refused, because memotr export with a current PyTorch writes no member {name!r}; "
+                    "export the checkpoint again, with PyTorch 2.13 or to .onnx"
                 )
             if member.file_size > _MOST_BYTES.get(inner, member.file_size):
                 raise UserError(f"{path}: refused, because its member {name!r} has {member.file_size:,} bytes")
@@ -57,10 +67,10 @@ class Archive:
             raise UserError(f"{path}: was not made by `memotr export`")
 
     def read(self, name: str) -> bytes:
-        """Return the content of a member. Raises UserError if there is none."""
+        """Return the content of a member. Raises UserError if it does not exist."""
         if name not in self._members:
             raise UserError(
-                f"{self._path}: has no member {name}, so another version of PyTorch or memotr made it; "
+                f"{self._path}: has no member {name}, because it was written by another version of PyTorch or memotr; "
                 "export the checkpoint again"
             )
         return self._zipped.read(self._members[name])
@@ -74,8 +84,8 @@ def open_archive(path: Path) -> Iterator[Archive]:
     """Open an exported program.
 
     Raises:
-        UserError: the file cannot be read, is damaged, or holds anything that ``memotr export`` does not write. Damage
-            that is found while the archive is open is raised likewise.
+        UserError: the file cannot be read, is damaged, or contains anything that ``memotr export`` does not write;
+            also for damage that is found while the archive is open.
     """
     try:
         file = path.open("rb")
@@ -86,5 +96,5 @@ def open_archive(path: Path) -> Iterator[Archive]:
             yield Archive(zipped, path)
     except (UserError, MemoryError):
         raise
-    except Exception as error:  # damaged archives raise errors of any class
+    except Exception as error:  # damaged archives raise exceptions of any class
         raise UserError(f"{path}: not readable as an exported program ({first_line(error)})") from None

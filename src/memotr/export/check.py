@@ -1,4 +1,4 @@
-"""Whether an exported step does what the model does: both follow a made-up video, in which tracks come and go."""
+"""Check of an exported step against the model: both track a generated video with births and deaths."""
 
 from __future__ import annotations
 
@@ -13,38 +13,47 @@ from memotr.export.frame_step import INPUTS, OUTPUTS, SMALLEST, STATE, ExportedS
 from memotr.structures import ImageBatch
 
 TOLERANCE = 1e-3
-"""Largest difference of an embedding, a box or a score. What tracks carry is of the order of 1."""
+"""Largest accepted difference of embeddings, boxes and scores, whose values are of the order of 1."""
 
 SIZES = ((150, 224), (224, 150), (30, 200))
-"""Of the frames, by turns, in pixels before they are padded."""
+"""Sizes (height, width) of the frames in turn, in pixels before padding."""
 
 EMPTY_AFTER = 4
-"""The frame in which all tracks end: the next one begins without any, as the first."""
+"""Frame in which all tracks end, so that the next one begins without tracks, like the first."""
 
 
 @torch.inference_mode()
 def check(step: ExportedStep, engine: Engine, num_frames: int = 8) -> float:
-    """Compare frame by frame, each side with the state that it made itself.
+    """Run the model's step and the exported step frame by frame, and compare their outputs.
+
+    Each step continues from the state that it has returned for the frame before.
+
+    Args:
+        step: step of the model in PyTorch.
+        engine: engine of the exported step.
+        num_frames: number of frames.
 
     Returns:
-        The largest difference of all numbers but ids, labels and counts, which are equal.
+        Largest difference of all floating-point outputs. Ids, labels and counts are equal.
 
     Raises:
-        UserError: they differ, and in what.
+        UserError: the outputs differ; the message names the output and the frame.
     """
-    ours = theirs = empty_state(engine.config)
+    expected_state = exported_state = empty_state(engine.config)
     largest = 0.0
     for t, images in enumerate(_frames(num_frames)):
-        limits = thresholds(2, 2, 1) if t == EMPTY_AFTER else _limits(step, images, ours)
-        expected = _run(step, images, ours, limits)
-        found = engine.run({"pixels": images.pixels, "mask": images.mask, **theirs, **limits})
-        largest = max(largest, *(_difference(name, expected[name], found[name], t) for name in OUTPUTS))
-        ours, theirs = ({name: output[f"new_{name}"] for name in (*STATE, "next_id")} for output in (expected, found))
+        limits = thresholds(2, 2, 1) if t == EMPTY_AFTER else _limits(step, images, expected_state)
+        expected = _run(step, images, expected_state, limits)
+        exported = engine.run({"pixels": images.pixels, "mask": images.mask, **exported_state, **limits})
+        largest = max(largest, *(_difference(name, expected[name], exported[name], t) for name in OUTPUTS))
+        expected_state, exported_state = (
+            {name: output[f"new_{name}"] for name in (*STATE, "next_id")} for output in (expected, exported)
+        )
     return largest
 
 
 def _frames(count: int) -> Iterator[ImageBatch]:
-    """Noise at several scales, drifting to the right."""
+    """Yield frames of noise at several scales that moves to the right."""
     generator = torch.Generator().manual_seed(0)
     scales = [torch.randn(1, 3, n, n, generator=generator) for n in (3, 12, 48)]
     scene = torch.stack([torch.nn.functional.interpolate(x, size=(256, 256), mode="bilinear") for x in scales]).sum(0)[
@@ -56,18 +65,18 @@ def _frames(count: int) -> Iterator[ImageBatch]:
 
 
 def _limits(step: ExportedStep, images: ImageBatch, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Thresholds by which a few are born and a few of several tracks end, whatever the model's scores are like.
+    """Return thresholds with which a few tracks start and a few of several tracks end, for any scores of the model.
 
-    They lie in wide gaps, where a rounding error decides nothing.
+    They lie in wide gaps between scores, so that rounding errors do not change decisions.
     """
     n = len(state["ids"])
-    everything = _run(step, images, state, thresholds(0, 0, 1))["scores"]
-    tracks, detections = everything[:n], everything[n:]
+    scores = _run(step, images, state, thresholds(0, 0, 1))["scores"]
+    tracks, detections = scores[:n], scores[n:]
     return thresholds(_widest_gap(detections, 2, 8), _widest_gap(tracks, 1, n) if n > 1 else 0.0, 1)
 
 
 def _widest_gap(scores: Tensor, low: int, high: int) -> float:
-    """The middle of the widest gap that leaves at least ``low`` and at most ``high`` scores above it."""
+    """Return the middle of the widest gap with at least ``low`` and at most ``high`` scores above it."""
     best = scores.sort(descending=True).values[low - 1 : high + 1]
     gap = int((best[:-1] - best[1:]).argmax())
     return float(best[gap] + best[gap + 1]) / 2
@@ -80,16 +89,19 @@ def _run(
     return dict(zip(OUTPUTS, step(*(inputs[name] for name in INPUTS)), strict=True))
 
 
-def _difference(name: str, expected: Tensor, found: Tensor, frame: int) -> float:
-    """The largest one. Reference points are compared as boxes: near 0 and 1 their logits have no precision."""
-    if expected.shape != found.shape or expected.dtype != found.dtype:
+def _difference(name: str, expected: Tensor, exported: Tensor, frame: int) -> float:
+    """Return the largest difference of an output. Raises UserError if it is too large.
+
+    Reference points are compared as boxes, because logits of numbers near 0 and 1 are inaccurate.
+    """
+    if expected.shape != exported.shape or expected.dtype != exported.dtype:
         raise UserError(
-            f"the exported step gives {name} as {found.dtype} {tuple(found.shape)} in frame {frame}, "
+            f"the exported step returns {name} as {exported.dtype} {tuple(exported.shape)} in frame {frame}, "
             f"PyTorch as {expected.dtype} {tuple(expected.shape)}"
         )
     if name == "new_ref_pts":
-        expected, found = expected.sigmoid(), found.sigmoid()
-    difference = float((expected - found).abs().max()) if expected.numel() else 0.0
-    if not difference <= (TOLERANCE if expected.is_floating_point() else 0):  # NaN included
-        raise UserError(f"the exported step gives another {name} than PyTorch in frame {frame}, by {difference:.2g}")
+        expected, exported = expected.sigmoid(), exported.sigmoid()
+    difference = float((expected - exported).abs().max()) if expected.numel() else 0.0
+    if not difference <= (TOLERANCE if expected.is_floating_point() else 0):  # also true for NaN
+        raise UserError(f"{name} of the exported step differs from PyTorch's by {difference:.2g} in frame {frame}")
     return difference

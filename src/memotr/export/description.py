@@ -1,4 +1,4 @@
-"""Description of an exported tracker in its file, as texts by name, for programs in any language."""
+"""Description of an exported tracker inside its file: name → text, for programs in any language."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMAT = "1"
 
 
 def describe(config: Config) -> dict[str, str]:
-    """Return the texts for the file's metadata: JSON, except ``config`` (YAML) and the two versions."""
+    """Return name → text for the file's metadata. Texts are JSON, except ``config`` (YAML) and the two versions."""
     tracking = config.tracking
     values = {
         "classes": config.classes,
@@ -50,7 +50,7 @@ def describe(config: Config) -> dict[str, str]:
 
 
 def read_texts(document: bytes, origin: str) -> dict[str, str]:
-    """Parse the texts of :func:`describe` in a program. Raises UserError for anything else."""
+    """Parse the JSON document with the texts of :func:`describe`. Raises UserError for anything else."""
     texts = parse_json(document, origin)
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
         raise UserError(f"{origin}: its description is damaged; export the checkpoint again")
@@ -67,7 +67,7 @@ def read_config(texts: Mapping[str, str], origin: str) -> Config:
         raise UserError(f"{origin}: was not made by `memotr export`")
     if texts["memotr_format"] != FORMAT:
         raise UserError(
-            f"{origin}: is of format {texts['memotr_format']}, made by memotr {texts.get('memotr_version', '?')}; this "
+            f"{origin}: has format {texts['memotr_format']} of memotr {texts.get('memotr_version', '?')}, but this "
             f"version reads format {FORMAT}: export the checkpoint again"
         )
     settings = parse_yaml(texts.get("config", ""), origin)

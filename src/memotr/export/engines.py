@@ -20,15 +20,25 @@ from memotr.vocabulary import EngineName
 
 
 class Engine(Protocol):
-    """Exported frame step. ``config`` is the configuration of the exported model."""
+    """Interface of engines, which run an exported frame step.
+
+    Attributes:
+        config: configuration of the exported model.
+    """
 
     config: Config
 
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Run one step: take the tensors of :data:`INPUTS`, on the CPU, and return those of :data:`OUTPUTS`.
+        """Run one step.
+
+        Args:
+            inputs: tensors on the CPU by the names of :data:`INPUTS`.
+
+        Returns:
+            Tensors on the CPU by the names of :data:`OUTPUTS`.
 
         Raises:
-            UserError: the step of the file fails.
+            UserError: the step fails.
         """
 
 
@@ -54,7 +64,7 @@ class OnnxEngine:
         self.path = path
         self.config = read_config(read_metadata(path), str(path))
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors only: warnings quote the file, and errors are raised as exceptions, too
+        options.log_severity_level = 3  # only errors, which are raised as well: warnings would print text from the file
         try:
             self.session = onnxruntime.InferenceSession(
                 path,
@@ -66,16 +76,20 @@ class OnnxEngine:
             raise UserError(f"{path}: ONNX Runtime cannot load it: {first_line(error)}") from None
 
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Run one step, see :class:`Engine`."""
         try:
             values = self.session.run(OUTPUTS, {name: inputs[name].numpy() for name in INPUTS})
             tensors = [torch.from_numpy(value) for value in values]
         except Exception as error:
-            raise UserError(f"{self.path}: cannot take a step: {first_line(error)}") from None
+            raise UserError(f"{self.path}: cannot run a frame step: {first_line(error)}") from None
         return _checked(tensors, self.config, self.path)
 
 
 class ProgramEngine:
     """Engine for ``torch.export`` programs, in PyTorch on the CPU.
+
+    Args:
+        path: file written by ``memotr export``.
 
     Raises:
         UserError: the file is not a valid export.
@@ -92,15 +106,16 @@ class ProgramEngine:
 
     @torch.inference_mode()
     def run(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Run one step, see :class:`Engine`."""
         try:
             values = self.program([inputs[name] for name in INPUTS])
-        except Exception as error:  # operators that do not fit each other
-            raise UserError(f"{self.path}: cannot take a step: {first_line(error)}") from None
+        except Exception as error:  # operators with arguments that do not fit
+            raise UserError(f"{self.path}: cannot run a frame step: {first_line(error)}") from None
         return _checked(values, self.config, self.path)
 
 
 def _checked(values: Sequence[Tensor], config: Config, path: Path) -> dict[str, Tensor]:
-    """Return the outputs of an exported step by name. Raises UserError if a next step cannot use them."""
+    """Return the outputs of an exported step by name. Raises UserError if the next step could not use them."""
     outputs = dict(zip(OUTPUTS, values, strict=True))
     wanted = {f"new_{name}": value for name, value in empty_state(config).items()}
     wanted |= {"boxes": torch.empty(0, 4), "scores": torch.empty(0)}
@@ -113,7 +128,7 @@ def _checked(values: Sequence[Tensor], config: Config, path: Path) -> dict[str, 
                 f"expected {like.dtype} {tuple(shape)}"
             )
     if not (outputs["boxes"].isfinite().all() and outputs["scores"].isfinite().all()):
-        raise UserError(f"{path}: its step returns boxes or scores that are no numbers")
+        raise UserError(f"{path}: its step returns boxes or scores that are NaN or infinite")
     return outputs
 
 
@@ -122,7 +137,7 @@ def choose_engine(checkpoint: str | Path, wanted: EngineName) -> EngineName:
     endings: dict[str, EngineName] = {".onnx": "onnx", ".pt2": "pt2"}
     name = endings.get(Path(checkpoint).suffix, "torch")
     if wanted not in ("auto", name):
-        remedy = f"memotr export {checkpoint} FILE.{wanted}" if name == "torch" else f"it takes engine {name}"
+        remedy = f"memotr export {checkpoint} FILE.{wanted}" if name == "torch" else f"it needs engine {name}"
         raise UserError(f"engine {wanted} does not run {checkpoint}: {remedy}")
     return name
 
@@ -146,7 +161,7 @@ def choose_export(path: Path) -> EngineName:
     name = choose_engine(path, "auto")
     if name == "torch":
         raise UserError(
-            f"{path}: an exported tracker ends in .onnx or .pt2; this makes one: memotr export {path} FILE.onnx"
+            f"{path}: an exported tracker ends in .onnx or .pt2; to make one: memotr export {path} FILE.onnx"
         )
     if not path.is_file():
         raise UserError(f"{path}: no such file")

@@ -22,11 +22,11 @@ def export_model(model: MeMOTR, paths: Sequence[Path], say: Callable[[str], None
     Args:
         model: model on the CPU; its kernel becomes "reference".
         paths: files to write, each ending in .onnx or .pt2.
-        say: receives a line for each long operation and each file.
+        say: called with a line of text for each long operation and each file.
 
     Raises:
-        UserError: a path has another ending or cannot be written; the model cannot be exported; the results of a file
-            differ from the model's.
+        UserError: a path has another ending or cannot be written, the model cannot be exported, or the results of a
+            file differ from the model's.
     """
     engines = [choose_engine(path, "auto") for path in paths]
     for path, engine in zip(paths, engines, strict=True):
@@ -34,26 +34,26 @@ def export_model(model: MeMOTR, paths: Sequence[Path], say: Callable[[str], None
             raise UserError(f"{path}: expected a file that ends in .onnx or .pt2")
         check_writable(path)  # before tracing, which takes minutes
     if "onnx" in engines:
-        import onnxruntime  # noqa: F401  raises before tracing if it is missing
+        import onnxruntime  # noqa: F401  raises ImportError before the slow tracing
         import onnxscript  # noqa: F401
     say("tracing the frame step, which takes a few minutes")
-    with backbone_explained(model):
+    with backbone_errors(model):
         step, program = trace(model)
     description = describe(model.config)
     for path, engine in zip(paths, engines, strict=True):
         write = write_onnx if engine == "onnx" else write_program
-        with replacing(path, suffix=path.suffix) as beside:
+        with replacing(path, suffix=path.suffix) as draft:
             say(f"writing {path}")
-            with backbone_explained(model):
-                write(program, beside, description)
-            difference = check(step, open_engine(beside, "cpu"))
-            size = beside.stat().st_size / 1e6
-        say(f"wrote {path}: {size:.0f} MB, equal to PyTorch (ids equal, all else within {difference:.0e})")
+            with backbone_errors(model):
+                write(program, draft, description)
+            difference = check(step, open_engine(draft, "cpu"))
+            size = draft.stat().st_size / 1e6
+        say(f"wrote {path}: {size:.0f} MB, equal to PyTorch (ids are equal, everything else within {difference:.0e})")
 
 
 @contextmanager
-def backbone_explained(model: MeMOTR) -> Iterator[None]:
-    """Raise UserError for an error of the exporter with a backbone of another library, whose code may not suit it."""
+def backbone_errors(model: MeMOTR) -> Iterator[None]:
+    """Convert errors of the exporter to UserError if the backbone is of another library and may not be exportable."""
     try:
         yield
     except (UserError, OSError, MemoryError):

@@ -15,7 +15,7 @@ from memotr.tracks import Tracks
 
 
 class ExportedTracker(VideoTracker):
-    """Tracker of the objects of one video, with an exported frame step.
+    """Tracker of the objects of one video that runs an exported frame step.
 
     Args:
         engine: engine from :func:`memotr.export.engines.open_engine`; several trackers may share it.
@@ -48,12 +48,14 @@ class ExportedTracker(VideoTracker):
         self.reset()
 
     def reset(self) -> None:
+        """Forget all tracks, to start a new video."""
         self.state: dict[str, Tensor] = empty_state(self.config)
         self.frame = 0
         self.full = False
 
     @torch.inference_mode()
     def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
+        """Track the next frame, as :meth:`memotr.Tracker.update`."""
         prepared = self._prepared(frame)
         images = prepared.images
         inputs = {"pixels": images.pixels, "mask": images.mask, **self.state, **self.thresholds}
@@ -64,7 +66,7 @@ class ExportedTracker(VideoTracker):
         return self._report(table.numpy(), prepared)
 
     def _within_limit(self, output: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Drop the births with the lowest scores above the limit of tracks, which the exported step does not know."""
+        """Drop the births with the lowest scores if there are too many tracks. The exported step has no such limit."""
         ids, scores, most = output["new_ids"], output["scores"], self.settings.max_tracks
         if len(ids) <= most:
             return output

@@ -15,12 +15,12 @@ KINDS = {"onnx": "exported tracker, ONNX", "pt2": "exported tracker, torch.expor
 
 
 def describe_export(path: str | Path) -> dict[str, str]:
-    """Return the kind, origin and use of a file as texts by topic, in the order to be shown.
+    """Return topic → text about kind, origin and use of a file, in the order of display.
 
-    Only the description in a .pt2 file is read.
+    Of a .pt2 file only the description is read.
 
     Raises:
-        UserError: there is no such file, or it was not made by ``memotr export``.
+        UserError: the file does not exist, or was not made by ``memotr export``.
     """
     path = Path(path)
     kind = choose_export(path)

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 STANDARD = ("", "ai.onnx")
-"""The two names of the domain of ONNX's own operators; other domains can be registered by anyone."""
+"""Names of the domain of ONNX's own operators. Operators of other domains may come from anyone."""
 
 
 def read_metadata(path: Path) -> dict[str, str]:
     """Return the metadata of an exported file.
 
     Raises:
-        UserError: the file is damaged, or has something that ``memotr export`` does not write: tensors in other files
-            (which could be any file of the user), operators other than ONNX's own, functions.
+        UserError: the file is damaged, or contains something that ``memotr export`` does not write: tensors in other
+            files (which could be any file of the user), operators other than ONNX's own, or functions.
     """
     import onnx
 
@@ -28,7 +28,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         model = onnx.load_model(path, load_external_data=False)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except Exception as error:  # its parser's error classes have no common base
+    except Exception as error:  # the parser's exceptions have no common base class
         raise UserError(f"{path}: not readable as ONNX ({first_line(error)})") from None
     for problem in _problems(model):
         raise UserError(f"{path}: refused, because {problem}, which memotr export does not write")
@@ -36,8 +36,9 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def _problems(model: ModelProto) -> Iterator[str]:
+    """Yield what a file contains that ``memotr export`` does not write."""
     if model.functions or model.training_info:
-        yield "it holds functions or a training graph"
+        yield "it contains functions or a training graph"
     for graph in _graphs(model.graph):
         tensors = [*graph.initializer, *(part for t in graph.sparse_initializer for part in (t.values, t.indices))]
         for node in graph.node:
@@ -45,7 +46,7 @@ def _problems(model: ModelProto) -> Iterator[str]:
                 yield f"it calls {node.op_type!r} of the domain {node.domain!r}"
             tensors += _tensors(node)
         if any(tensor.external_data or tensor.data_location for tensor in tensors):
-            yield "a tensor of it lies in another file"
+            yield "one of its tensors is stored in another file"
 
 
 def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
@@ -58,6 +59,7 @@ def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
 
 
 def _tensors(node: NodeProto) -> Iterator[TensorProto]:
+    """Yield the tensors in the attributes of a node."""
     for attribute in node.attribute:
         yield from (attribute.t, *attribute.tensors)
         for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):

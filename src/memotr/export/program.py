@@ -1,4 +1,4 @@
-"""Export of a model: a trace, written as a ``torch.export`` program or translated to ONNX."""
+"""Tracing of a model's frame step, and writing of the trace as a ``torch.export`` program or as ONNX."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def trace(model: MeMOTR) -> tuple[ExportedStep, ExportedProgram]:
     """Trace the frame step of a model as a graph for images of any size and any number of tracks.
 
     Args:
-        model: model on the CPU; it is put in evaluation mode, with the kernel "reference" for other runtimes.
+        model: model on the CPU. It is set to evaluation mode and to the kernel "reference", which other runtimes have.
 
     Returns:
         The frame step, and its graph.
@@ -44,15 +44,15 @@ def trace(model: MeMOTR) -> tuple[ExportedStep, ExportedProgram]:
     sizes |= {name: {0: tracks} for name in STATE}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "While compiling, we found certain side effects")  # hooks of transformers
-        # strict: non-strict tracing treats len() of a tensor as a constant
+        # strict, because non-strict tracing treats len() of a tensor as a constant
         return step, torch.export.export(step, _example(model), dynamic_shapes=sizes, strict=True)
 
 
 def write_program(program: ExportedProgram, path: Path, description: Mapping[str, str]) -> None:
     """Save a traced step for PyTorch, with its description as an extra file in the archive."""
     samples = program.example_inputs
-    program.example_inputs = None  # would be stored as a pickle
-    archive = io.BytesIO()  # PyTorch aborts the process if it writes to a full disk
+    program.example_inputs = None  # they would be stored as a pickle
+    archive = io.BytesIO()  # in memory first: PyTorch aborts the process when the disk is full
     with quiet_exporter():
         torch.export.save(program, archive, extra_files={METADATA_FILE: json.dumps(description, allow_nan=False)})
     program.example_inputs = samples
@@ -62,7 +62,7 @@ def write_program(program: ExportedProgram, path: Path, description: Mapping[str
 def write_onnx(program: ExportedProgram, path: Path, description: Mapping[str, str]) -> None:
     """Translate a traced step to ONNX, with its description as the file's metadata."""
     import onnx_ir
-    import onnxscript  # noqa: F401  PyTorch's own error names no package
+    import onnxscript  # noqa: F401  raises ImportError with the package's name, unlike PyTorch
     from onnx_ir.passes.common import CommonSubexpressionEliminationPass, InlinePass
 
     with quiet_exporter():
@@ -70,7 +70,7 @@ def write_onnx(program: ExportedProgram, path: Path, description: Mapping[str, s
             program, dynamo=True, input_names=INPUTS, output_names=OUTPUTS, optimize=False, verbose=False
         )
         assert translated is not None
-        # The optimiser gives the bounds of all clamps of a tensor the same name, so equal clamps are merged first.
+        # Equal clamps are merged first, because the optimiser gives the bounds of all clamps of a tensor the same name.
         InlinePass()(translated.model)
         CommonSubexpressionEliminationPass()(translated.model)
         translated.optimize()
@@ -85,7 +85,7 @@ def write_onnx(program: ExportedProgram, path: Path, description: Mapping[str, s
 
 
 def _example(model: MeMOTR) -> tuple[Tensor, ...]:
-    """Return example inputs without sizes of 0 or 1, which tracing would treat as constants."""
+    """Return example inputs. No variable size is 0 or 1, which tracing would treat as a constant."""
     images = ImageBatch.from_images([torch.zeros(3, 3 * STRIDE, 4 * STRIDE)])
     state = {
         name: value.new_zeros(3, *value.shape[1:]) for name, value in empty_state(model.config).items() if value.ndim
@@ -97,7 +97,7 @@ def _example(model: MeMOTR) -> tuple[Tensor, ...]:
 
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Suppress messages of the exporter about its internals."""
+    """Suppress log messages and warnings of the exporter about its internals."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch._export", "onnxscript")]
     levels = [logger.level for logger in loggers]
     try:

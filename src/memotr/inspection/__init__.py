@@ -1,1 +1,1 @@
-"""Error analysis: every single error behind the counts of a run, and an HTML page that shows them."""
+"""Error analysis: the single errors behind the counts of a scored run, and an HTML page that shows them."""

@@ -14,29 +14,32 @@ from memotr.metrics.clear import UNMATCHED, clear_matching
 from memotr.metrics.overlaps import EPS
 from memotr.metrics.preprocessing import MATCH, box_columns, iou_matrix, metric_input, scored_boxes
 
-NEARBY = 0.25  # smallest intersection over union of an inaccurate prediction of an object
-HIDDEN = 0.5  # smallest covered share of an occluded box
-SMALL = 32.0**2  # square pixels, COCO's limit of small objects
+NEARBY = 0.25
+"""Smallest IoU of an object and an inaccurate prediction of it."""
+OCCLUDED = 0.5
+"""Smallest covered share of an occluded box."""
+SMALL = 32.0**2
+"""Area in square pixels below which an object is small, as in COCO."""
 
 
 class MissKind(StrEnum):
-    """Possible cause of a missed object; the first that applies."""
+    """Possible cause of a missed object. The first that applies is reported."""
 
     MERGED = "one box for two objects"
-    CLASS = "found as another class"
-    OFF = "box off target"
-    HIDDEN = "half hidden or more"
+    CLASS = "predicted as another class"
+    OFF = "inaccurate box"
+    OCCLUDED = "at least half occluded"
     SMALL = "small"
-    UNSEEN = "not found"
+    NOT_FOUND = "not found"
 
 
 class FalseKind(StrEnum):
-    """Possible cause of a false prediction; the first that applies."""
+    """Possible cause of a false prediction. The first that applies is reported."""
 
-    SECOND = "second box on an object"
+    DUPLICATE = "second box on an object"
     CLASS = "object of another class"
-    OFF = "box off target"
-    NOTHING = "nothing annotated there"
+    OFF = "inaccurate box"
+    BACKGROUND = "nothing annotated there"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +48,17 @@ class MatchedBoxes:
 
     Attributes:
         truth: ground truth of the sequence.
-        objects: N scored boxes.
-        found: (N,) id of the prediction matched to each object; −1 if it is missed.
-        switched: (N,) mask of objects with another id than when they were last found.
-        missed_by: (N,) position in :class:`MissKind` of missed objects, else −1.
+        objects: N scored ground-truth boxes.
+        matched_ids: (N,) id of the prediction matched to each object; −1: missed.
+        switched: (N,) mask of objects matched to another id than at their last match.
+        missed_by: (N,) index in :class:`MissKind` of the cause of each missed object, else −1.
         predictions: M scored predictions.
-        false_by: (M,) position in :class:`FalseKind` of false predictions, else −1.
+        false_by: (M,) index in :class:`FalseKind` of the cause of each false prediction, else −1.
     """
 
     truth: SequenceTruth
     objects: VideoBoxes
-    found: Ints
+    matched_ids: Ints
     switched: Bools
     missed_by: Ints
     predictions: VideoBoxes
@@ -64,7 +67,7 @@ class MatchedBoxes:
     @property
     def missed(self) -> Bools:
         """Mask (N,) of missed objects."""
-        missed: Bools = self.found == UNMATCHED
+        missed: Bools = self.matched_ids == UNMATCHED
         return missed
 
     @property
@@ -84,58 +87,68 @@ def match_boxes(truth: SequenceTruth, predictions: VideoBoxes, num_classes: int)
     """
     objects = truth.objects
     scored, kept = np.zeros(len(objects), np.bool_), np.zeros(len(predictions), np.bool_)
-    found, switched, matched = np.full(len(objects), UNMATCHED), scored.copy(), kept.copy()
+    matched_ids, switched, matched = np.full(len(objects), UNMATCHED), scored.copy(), kept.copy()
     for boxes in scored_boxes(truth, predictions, num_classes):
         matching = clear_matching(metric_input(truth, predictions, boxes))
-        mine, theirs = np.flatnonzero(boxes.objects), np.flatnonzero(boxes.predictions)
+        object_rows, prediction_rows = np.flatnonzero(boxes.objects), np.flatnonzero(boxes.predictions)
         hit = matching.partner != UNMATCHED
-        partners = theirs[matching.partner[hit]]
-        found[mine[hit]], matched[partners] = predictions.ids[partners], True
-        switched[mine] = matching.switched
+        partners = prediction_rows[matching.partner[hit]]
+        matched_ids[object_rows[hit]], matched[partners] = predictions.ids[partners], True
+        switched[object_rows] = matching.switched
         scored |= boxes.objects
         kept |= boxes.predictions
-    objects, predictions, found, matched = objects[scored], predictions[kept], found[scored], matched[kept]
-    missed_by, false_by = _explain(truth.objects, objects, found == UNMATCHED, predictions, ~matched)
-    return MatchedBoxes(truth, objects, found, switched[scored], missed_by, predictions, false_by)
+    objects, predictions = objects[scored], predictions[kept]
+    matched_ids, matched = matched_ids[scored], matched[kept]
+    missed_by, false_by = _explain(truth.objects, objects, matched_ids == UNMATCHED, predictions, ~matched)
+    return MatchedBoxes(truth, objects, matched_ids, switched[scored], missed_by, predictions, false_by)
 
 
 def _explain(
     everything: VideoBoxes, objects: VideoBoxes, missed: Bools, predictions: VideoBoxes, false: Bools
 ) -> tuple[Ints, Ints]:
-    """Return the likely cause of each missed object (N,) and each false prediction (M,), −1 for other boxes.
+    """Return a possible cause for each missed object (N,) and each false prediction (M,).
 
-    ``everything`` is all boxes that may occlude an object, scored or not.
+    Args:
+        everything: all E boxes that may occlude an object, scored or not.
+        objects: N scored ground-truth boxes.
+        missed: (N,) mask of missed objects.
+        predictions: M scored predictions.
+        false: (M,) mask of false predictions.
+
+    Returns:
+        Indices in :class:`MissKind` (N,) and in :class:`FalseKind` (M,); −1 for boxes without an error.
     """
     missed_by, false_by = np.full(len(objects), -1), np.full(len(predictions), -1)
     tables = everything, objects, predictions
-    every, mine, theirs = map(box_columns, tables)  # (5, E), (5, N), (5, M)
+    all_columns, object_columns, prediction_columns = map(box_columns, tables)  # (5, E), (5, N), (5, M)
     frames = np.union1d(objects.frames[missed], predictions.frames[false])
     starts, ends = ([np.searchsorted(t.frames, frames, side) for t in tables] for side in ("left", "right"))
     for k in range(len(frames)):
         e, g, p = (slice(starts[n][k], ends[n][k]) for n in range(3))
-        gone, wrong = missed[g], false[p]
-        iou = iou_matrix(mine[:, g], theirs[:, p], solid=False)  # (G, P)
+        missed_here, false_here = missed[g], false[p]
+        boxes = object_columns[:, g]
+        iou = iou_matrix(boxes, prediction_columns[:, p], solid=False)  # (G, P)
         same = objects.labels[g][:, None] == predictions.labels[p]  # (G, P)
         overlapping, near = iou >= MATCH, same & (iou >= NEARBY)
         confused = overlapping & ~same
-        parts = same & overlapping & ~wrong, confused, near & wrong
-        hidden = _covered(mine[:, g][:, gone], every[:, e]) >= HIDDEN
-        reasons = [part[gone].any(axis=1) for part in parts] + [hidden, mine[4, g][gone] < SMALL]
-        missed_by[np.flatnonzero(gone) + g.start] = _first(reasons)
-        parts = same & overlapping, confused, near & gone[:, None]
-        false_by[np.flatnonzero(wrong) + p.start] = _first([part[:, wrong].any(axis=0) for part in parts])
+        parts = same & overlapping & ~false_here, confused, near & false_here
+        occluded = _covered(boxes[:, missed_here], all_columns[:, e]) >= OCCLUDED
+        reasons = [part[missed_here].any(axis=1) for part in parts] + [occluded, boxes[4, missed_here] < SMALL]
+        missed_by[np.flatnonzero(missed_here) + g.start] = _first(reasons)
+        parts = same & overlapping, confused, near & missed_here[:, None]
+        false_by[np.flatnonzero(false_here) + p.start] = _first([part[:, false_here].any(axis=0) for part in parts])
     return missed_by, false_by
 
 
 def _first(reasons: Sequence[Bools]) -> Ints:
-    """Return the position (K,) of the first reason, (K,) each, that applies; the number of reasons if none does."""
-    every = np.stack([*reasons, np.ones_like(reasons[0])])
-    first: Ints = every.argmax(axis=0)
+    """Return the index (K,) of the first of several masks (K,) that is True; the number of masks if none is."""
+    table = np.stack([*reasons, np.ones_like(reasons[0])])
+    first: Ints = table.argmax(axis=0)
     return first
 
 
 def _covered(boxes: Floats, others: Floats) -> Floats:
-    """Return the largest share (K,) of each box that is covered by a box reaching lower, so probably nearer.
+    """Return the largest share (K,) of each box that one box reaching lower, so probably nearer, covers.
 
     Args:
         boxes: (5, K), see :func:`memotr.metrics.preprocessing.box_columns`.

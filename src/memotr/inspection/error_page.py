@@ -13,10 +13,13 @@ from memotr.inspection.frame_images import find_images
 from memotr.inspection.inspect_run import Inspection
 from memotr.inspection.page import write_html
 from memotr.inspection.pictures import Picture, take_pictures
+from memotr.terminal import ESCAPED
 
 PAGE = "errors.html"
-BYTES = 2_400_000  # of all pictures together; base64 makes 4 bytes of 3
-BYTES_A_PICTURE = 48_000
+MAX_BYTES = 2_400_000
+"""Largest size of all pictures together, before base64 adds a third."""
+MAX_PICTURE_BYTES = 48_000
+"""Largest size of a picture."""
 
 
 def write_page(
@@ -27,12 +30,12 @@ def write_page(
     worst: int = 24,
     progress: Callable[[str, int], None] | None = None,
 ) -> list[str]:
-    """Write the page of a run's errors; an existing page is replaced only by a complete one.
+    """Write the page of a run's errors. An existing page is replaced when the new one is complete.
 
     Args:
         path: file to write.
         inspection: errors of the run.
-        images: folder of the sequences' folders; None: the folders of the data set.
+        images: folder that contains the sequences' folders; None: the data set's folders.
         worst: number of events with pictures.
         progress: called after the pictures of each event with the name of its sequence and the number of events.
 
@@ -45,7 +48,7 @@ def write_page(
     truth = inspection.truth.select([errors.name for errors in inspection.errors])
     files, notes = find_images(truth, images)
     chosen = choose(inspection, worst)
-    limit = min(BYTES_A_PICTURE, BYTES // max(1, 2 * len(chosen)))
+    limit = min(MAX_PICTURE_BYTES, MAX_BYTES // max(1, 2 * len(chosen)))
     pictures: dict[int, tuple[Picture, ...]] = {}
     for k, one in enumerate(chosen):
         name = one.errors.name
@@ -56,20 +59,20 @@ def write_page(
     if without:
         notes.append(f"{without} of the {len(chosen)} worst events have no picture: their images are missing or broken")
     notes = [*inspection.notes, *notes]
-    with replacing(path) as beside:
+    with replacing(path) as draft:
         html = write_html(inspection, chosen, pictures, notes)
-        beside.write_text(html, encoding="utf-8", errors="backslashreplace")
+        draft.write_text(html, encoding="utf-8", errors=ESCAPED)
     return notes
 
 
 def choose(inspection: Inspection, count: int) -> list[WorstEvent]:
     """Return the worst events, the costliest first.
 
-    The kinds alternate, because a run of misses may cost more than any id switch.
+    The kinds of events are selected in turn, because a single run of misses may cost more than every id switch.
 
     Args:
         inspection: errors of the run.
-        count: number of events, if there are as many.
+        count: largest number of events.
     """
     kinds: tuple[list[WorstEvent], ...] = (
         [WorstEvent(one, event) for one in inspection.errors for event in one.switches],
@@ -77,8 +80,8 @@ def choose(inspection: Inspection, count: int) -> list[WorstEvent]:
         [WorstEvent(one, event) for one in inspection.errors for event in one.false_runs],
     )
     ranked = [_ranked(events) for events in kinds]
-    taken = [event for event in chain.from_iterable(zip_longest(*ranked)) if event is not None][:count]
-    return _ranked(taken)
+    chosen = [event for event in chain.from_iterable(zip_longest(*ranked)) if event is not None][:count]
+    return _ranked(chosen)
 
 
 def _ranked(events: Sequence[WorstEvent]) -> list[WorstEvent]:

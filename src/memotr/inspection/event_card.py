@@ -15,7 +15,7 @@ from memotr.inspection.wording import EventText
 
 @dataclass(frozen=True)
 class WorstEvent:
-    """Event with a card on the page, and the errors of its sequence."""
+    """Event that gets a card, and the errors of its sequence."""
 
     errors: SequenceErrors
     event: Event
@@ -49,8 +49,8 @@ class EventCard:
     Attributes:
         number: rank among the events with a card, from 1.
         sequence: name of the event's sequence.
-        text: what the page says about the event.
-        figures: at most two; none without images.
+        text: texts about the event.
+        figures: at most two pictures; none without images.
         lane: timeline of the object; None for false tracks.
     """
 
@@ -65,8 +65,8 @@ def event_card(number: int, one: WorstEvent, classes: Sequence[str], pictures: S
     """Return the card of an event.
 
     Args:
-        number: rank of the event, from 1.
-        one: the event.
+        number: rank of the event among those with a card, from 1.
+        one: event and errors of its sequence.
         classes: names of the classes.
         pictures: pictures of the event.
     """

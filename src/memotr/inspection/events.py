@@ -1,7 +1,7 @@
 """Error events: id switches, runs of misses and false tracks, each with its cost.
 
-Costs are in boxes, to compare kinds of events. A missed or false box costs one. A switch splits the boxes of an object
-in two stretches, and costs the shorter one.
+Costs are numbers of boxes, so that events of different kinds can be compared. A missed or false box costs one. A switch
+splits the boxes of an object into two stretches, and costs the number of boxes of the shorter one.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Box = tuple[float, float, float, float]
 
 
 class SwitchKind(StrEnum):
-    """Origin of the new id."""
+    """Origin of the new id after a switch."""
 
     SWAP = "two objects swapped ids"
     TAKEN = "took over another object's id"
-    BACK = "back to an id it had before"
+    BACK = "returned to an earlier id"
     NEW = "new id"
 
 
@@ -38,9 +38,10 @@ class Event:
     Attributes:
         label: class of the object or the false track.
         id: id of the object or the false track.
-        first, last: first and last frame, counted from 0 in the scored frames.
+        first: first frame, counted from 0 in the scored frames.
+        last: last frame.
         boxes: boxes in these two frames, xyxy in pixels.
-        cost: number of boxes lost.
+        cost: number of lost boxes.
         reason: possible cause.
     """
 
@@ -55,11 +56,13 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Switch(Event):
-    """Change of an object's id between ``first``, when it was last found under the old id, and ``last``.
+    """Id switch of an object: ``first`` is its last match with the old id, ``last`` its first with the new one.
 
     Attributes:
-        old, new: ids before and after.
-        before, after: number of boxes found in a row under the old and under the new id.
+        old: id before the switch.
+        new: id after the switch.
+        before: number of consecutive matches with the old id.
+        after: number of consecutive matches with the new id.
         other: object that had the new id last; None if it is this object, or no object had it.
     """
 
@@ -93,26 +96,28 @@ class ObjectTrack:
     """Ground-truth track of one object.
 
     Attributes:
-        label, id: class and id of the object.
+        label: class of the object.
+        id: id of the object.
         frames: (K,) frames in which it is annotated, counted from 0 in the scored frames.
-        found: (K,) id of the prediction matched to it; −1 where it is missed.
-        switched: (K,) mask of frames in which that id is another one than when it was last found.
+        matched_ids: (K,) id of the prediction matched to it; −1: missed.
+        switched: (K,) mask of frames in which it is matched to another id than at its last match.
     """
 
     label: int
     id: int
     frames: Ints
-    found: Ints
+    matched_ids: Ints
     switched: Bools
 
     @property
     def missed(self) -> int:
-        return int((self.found == UNMATCHED).sum())
+        """Number of missed boxes."""
+        return int((self.matched_ids == UNMATCHED).sum())
 
     @property
     def wrong_id(self) -> int:
-        """Number of boxes found under another id than the object's most frequent one."""
-        counts = np.unique(self.found[self.found != UNMATCHED], return_counts=True)[1]
+        """Number of boxes matched to another id than the object's most frequent one."""
+        counts = np.unique(self.matched_ids[self.matched_ids != UNMATCHED], return_counts=True)[1]
         return int(counts.sum() - counts.max(initial=0))
 
 
@@ -123,8 +128,10 @@ class SequenceErrors:
     Attributes:
         matched: all scored boxes and their matches.
         tracks: all objects in order of appearance.
-        switches, misses, false_runs: events, the costliest first. Costs of misses add up to CLEAR's false negatives,
-            costs of false runs to its false positives; the number of switches is CLEAR's.
+        switches: id switches, the costliest first. Their number is CLEAR's IDSW.
+        misses: runs of misses, the costliest first. The sum of their costs is CLEAR's number of false negatives.
+        false_runs: runs of false boxes, the costliest first. The sum of their costs is CLEAR's number of false
+            positives.
     """
 
     matched: MatchedBoxes
@@ -135,10 +142,12 @@ class SequenceErrors:
 
     @property
     def name(self) -> str:
+        """Name of the sequence."""
         return self.matched.truth.name
 
     @property
     def num_frames(self) -> int:
+        """Number of scored frames."""
         return len(self.matched.truth.frames)
 
     @property
@@ -153,16 +162,16 @@ class SequenceErrors:
 
     @property
     def wrong_id(self) -> int:
-        """Number of boxes found under another id than their object's most frequent one."""
+        """Number of boxes matched to another id than their object's most frequent one."""
         return sum(track.wrong_id for track in self.tracks)
 
     @property
     def lost(self) -> int:
-        """Number of boxes missed, false or under a wrong id, by which sequences are ranked."""
+        """Number of boxes that are missed, false or under a wrong id. Sequences are ranked by it."""
         return self.missed + self.false + self.wrong_id
 
     def reasons(self) -> tuple[Counter[str], Counter[str], Counter[str]]:
-        """Count switches, missed boxes and false boxes by reason."""
+        """Return the numbers of switches, missed boxes and false boxes by possible cause."""
         return (
             Counter(switch.reason for switch in self.switches),
             Counter(_names(self.matched.missed_by, MissKind)),
@@ -174,7 +183,9 @@ def find_errors(matched: MatchedBoxes) -> SequenceErrors:
     """Return the events behind the errors of :func:`memotr.inspection.box_errors.match_boxes`."""
     objects, predictions = matched.objects, matched.predictions
     by_id = _rows_by_id(objects)
-    tracks = [ObjectTrack(*_key(objects, r), objects.frames[r], matched.found[r], matched.switched[r]) for r in by_id]
+    tracks = [
+        ObjectTrack(*_key(objects, r), objects.frames[r], matched.matched_ids[r], matched.switched[r]) for r in by_id
+    ]
     misses = _runs(MissedRun, objects, matched.missed_by, MissKind)
     false_runs = _runs(FalseRun, predictions, matched.false_by, FalseKind)
     return SequenceErrors(
@@ -187,7 +198,7 @@ def find_errors(matched: MatchedBoxes) -> SequenceErrors:
 
 
 def costliest(event: Event) -> tuple[int, int, int]:
-    """Return the sort key of events: the highest cost first, then by time."""
+    """Return a sort key that puts the highest cost first, then the earliest event."""
     return -event.cost, event.first, event.id
 
 
@@ -210,9 +221,13 @@ def _box(boxes: VideoBoxes, row: int) -> Box:
 
 
 def _runs(kind: type[Run], boxes: VideoBoxes, wrong_by: Ints, reasons: type[StrEnum]) -> list[Run]:
-    """Return an event for each run of wrong boxes of an id; ``wrong_by`` (N,) is −1 for right boxes.
+    """Return an event for each run of wrong boxes of an id. Frames without a box of the id do not end a run.
 
-    Frames in which the id has no box do not end a run.
+    Args:
+        kind: class of the events.
+        boxes: N boxes.
+        wrong_by: (N,) index in ``reasons`` of each wrong box, −1 for the others.
+        reasons: possible causes.
     """
     events = []
     for track in _rows_by_id(boxes):
@@ -231,31 +246,32 @@ def _runs(kind: type[Run], boxes: VideoBoxes, wrong_by: Ints, reasons: type[StrE
 
 
 def _names(positions: Ints, reasons: type[StrEnum]) -> list[str]:
-    """Return the values at positions (N,) of an enumeration, without those of −1."""
+    """Return the values of an enumeration at indices (N,), without indices of −1."""
     texts = [str(reason) for reason in reasons]
     return [texts[k] for k in positions.tolist() if k >= 0]
 
 
 def _switches(matched: MatchedBoxes, by_id: list[Ints]) -> Iterator[Switch]:
-    objects, found = matched.objects, matched.found
-    holders = _Holders(objects, found)
+    """Yield the id switches of all objects; ``by_id`` holds the rows of each object."""
+    objects, ids = matched.objects, matched.matched_ids
+    holders = _Holders(objects, ids)
     for track in by_id:
         if not matched.switched[track].any():
             continue
-        rows = track[found[track] != UNMATCHED]  # has a row before each switch
+        rows = track[ids[track] != UNMATCHED]  # a switch is never in the first of them
         starts = [0, *np.flatnonzero(matched.switched[rows]).tolist(), len(rows)]
         for before, start, after in zip(starts, starts[1:-1], starts[2:], strict=False):
-            was, now = rows[start - 1], rows[start]
+            old_row, new_row = rows[start - 1], rows[start]
             label, number = _key(objects, rows)
-            first, last = objects.frames[[was, now]].tolist()
-            old, new = found[[was, now]].tolist()
+            first, last = objects.frames[[old_row, new_row]].tolist()
+            old, new = ids[[old_row, new_row]].tolist()
             holder = holders.before(label, new, last)
             yield Switch(
                 label=label,
                 id=number,
                 first=first,
                 last=last,
-                boxes=(_box(objects, was), _box(objects, now)),
+                boxes=(_box(objects, old_row), _box(objects, new_row)),
                 cost=min(start - before, after - start),
                 reason=_kind(number, holder, holders.after(label, old, first)),
                 old=old,
@@ -267,7 +283,13 @@ def _switches(matched: MatchedBoxes, by_id: list[Ints]) -> Iterator[Switch]:
 
 
 def _kind(number: int, holder: int | None, successor: int | None) -> SwitchKind:
-    """Return the kind of a switch of an object: ``holder`` had its new id last, ``successor`` got its old id."""
+    """Return the kind of an object's switch.
+
+    Args:
+        number: id of the object.
+        holder: object that had the new id last, if any.
+        successor: object that got the old id next, if any.
+    """
     if holder is None:
         return SwitchKind.NEW
     if holder == number:
@@ -276,12 +298,12 @@ def _kind(number: int, holder: int | None, successor: int | None) -> SwitchKind:
 
 
 class _Holders:
-    """Index of the objects found under each id, in order of time."""
+    """Index of the objects matched to each id, in order of time."""
 
-    def __init__(self, objects: VideoBoxes, found: Ints) -> None:
-        hit = np.flatnonzero(found != UNMATCHED)
-        rows = hit[np.lexsort((objects.frames[hit], found[hit], objects.labels[hit]))]
-        ids, labels = found[rows], objects.labels[rows]
+    def __init__(self, objects: VideoBoxes, matched_ids: Ints) -> None:
+        hit = np.flatnonzero(matched_ids != UNMATCHED)
+        rows = hit[np.lexsort((objects.frames[hit], matched_ids[hit], objects.labels[hit]))]
+        ids, labels = matched_ids[rows], objects.labels[rows]
         cuts = np.flatnonzero((np.diff(ids) != 0) | (np.diff(labels) != 0)) + 1
         self._rows = {
             (int(labels[k[0]]), int(ids[k[0]])): rows[k] for k in np.split(np.arange(len(rows)), cuts) if len(k)
@@ -289,13 +311,13 @@ class _Holders:
         self._objects = objects
 
     def before(self, label: int, track: int, frame: int) -> int | None:
-        """Return the last object found under the id of a track before a frame."""
+        """Return the last object matched to a track before a frame."""
         rows = self._rows[label, track]
         k = int(np.searchsorted(self._objects.frames[rows], frame, "left"))
         return int(self._objects.ids[rows[k - 1]]) if k else None
 
     def after(self, label: int, track: int, frame: int) -> int | None:
-        """Return the first object found under the id of a track after a frame."""
+        """Return the first object matched to a track after a frame."""
         rows = self._rows[label, track]
         k = int(np.searchsorted(self._objects.frames[rows], frame, "right"))
         return int(self._objects.ids[rows[k]]) if k < len(rows) else None

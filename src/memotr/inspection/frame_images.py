@@ -14,7 +14,7 @@ from memotr.evaluation.ground_truth import GroundTruth
 from memotr.io.seqinfo import SeqInfoError, read_seqinfo
 
 FrameImages = Mapping[int, Path]
-"""Frame, counted from 0 in the scored frames → image file; frames without an image are missing."""
+"""Frame number, counted from 0 in the scored frames → image file. Frames without an image are missing."""
 
 
 def find_images(truth: GroundTruth, root: Path | None = None) -> tuple[dict[str, FrameImages], list[str]]:
@@ -22,10 +22,10 @@ def find_images(truth: GroundTruth, root: Path | None = None) -> tuple[dict[str,
 
     Args:
         truth: ground truth of the sequences.
-        root: folder of the sequences' folders, or of one sequence; None: the folders of the data set.
+        root: folder that contains the sequences' folders, or folder of one sequence; None: the data set's folders.
 
     Returns:
-        Name of a sequence → its images, without sequences that have none; and notes about these.
+        Name of sequence → images, for the sequences that have any; and notes about the others.
 
     Raises:
         UserError: the folder does not exist.
@@ -45,7 +45,7 @@ def find_images(truth: GroundTruth, root: Path | None = None) -> tuple[dict[str,
         elif len(frames) > sequence.length:
             notes.append(
                 f"{frames.files[0].parent} has {len(frames):,} images for the {sequence.length:,} frames of "
-                f"{sequence.name}: which belong together is not known, so they are not shown"
+                f"{sequence.name}; they cannot be assigned to frames, so they are not shown"
             )
         else:
             found[sequence.name] = _by_number(sequence, frames, first_image, from_zero=from_zero)
@@ -80,21 +80,21 @@ def _inside(folder: Path) -> Iterator[Path]:
 def _by_name(sequence: SequenceTruth, frames: FrameFiles) -> FrameImages:
     """Match images and frames by the file names in the ground truth."""
     files = {file.name: file for file in frames.files}
-    names = [name.rpartition("/")[2] for name in sequence.images[-len(sequence.frames) :]]  # halves are the last ones
+    names = [name.rpartition("/")[2] for name in sequence.images[-len(sequence.frames) :]]  # a half is the second one
     return {k: files[name] for k, name in enumerate(names) if name in files}
 
 
 def _by_number(sequence: SequenceTruth, frames: FrameFiles, first_image: int, *, from_zero: bool) -> FrameImages:
     """Match images and frames by the numbers in the images' names.
 
-    They are matched by position where every frame has its image and the numbers begin later, as in a part cut from a
-    longer video.
+    If every frame has an image and the numbers begin later, as in a part cut from a longer video, they are matched by
+    position.
 
     Args:
         sequence: the scored sequence.
         frames: its images.
         first_image: number of the first image in sequences of the split.
-        from_zero: frames count from 0, as in BDD100K; in MOTChallenge they count from 1.
+        from_zero: True if frames count from 0, as in BDD100K; in MOTChallenge they count from 1.
     """
     if len(frames) == sequence.length and (from_zero or not frames.named or frames.numbers[0] > 1):
         every = sequence.frames if from_zero else range(1, sequence.length + 1)

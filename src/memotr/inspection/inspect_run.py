@@ -1,4 +1,4 @@
-"""Inspection of a scored run: reading of its ground truth and results, and search for errors."""
+"""Inspection of a scored run: read its ground truth and results again, and find its errors."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from memotr.inspection.events import SequenceErrors, find_errors
 from memotr.vocabulary import Protocol
 
 Row = Mapping[str, float]
+"""Name of a metric → value."""
 NEEDED = {"HOTA", "DetA", "AssA", "MOTA", "IDF1", "IDSW", "CLR_FN", "CLR_FP"}
 """Metrics shown on the page."""
 
@@ -28,7 +29,7 @@ def _complete(row: dict[str, float]) -> dict[str, float]:
     if missing := NEEDED - row.keys():
         raise ValueError(f"no {min(missing)}")
     if not all(abs(value) < 2**53 for value in row.values()):
-        raise ValueError("a number beyond all counts")
+        raise ValueError("a number that is too large")
     return row
 
 
@@ -43,10 +44,10 @@ class Inspection:
         path: the run's folder.
         results: path of its results.
         truth: ground truth of the scored sequences.
-        metrics: TrackEval's name → fraction or count over all sequences; the mean over classes if there are several.
-        by_sequence: the same of each sequence.
-        by_class: the same of each class; empty for a single class.
-        errors: errors of the requested sequences, the sequence that loses most boxes first.
+        metrics: TrackEval's name → fraction or count over all sequences; mean over classes if there are several.
+        by_sequence: sequence → metrics.
+        by_class: class → metrics; empty for a single class.
+        errors: errors of the requested sequences, the sequence with most lost boxes first.
         notes: notes for the user.
     """
 
@@ -67,11 +68,12 @@ def inspect_run(
 
     Args:
         folder: folder written by ``memotr score --output``.
-        only: patterns of sequence names; empty: all.
+        only: patterns of sequence names; empty: all sequences.
         progress: called after each sequence with its name and the number of sequences.
 
     Raises:
-        UserError: the folder is not of a scored run, its files are missing or have changed, or no sequence matches.
+        UserError: the folder is not that of a scored run, files are missing or have changed since, or no sequence
+            matches.
     """
     content = _metrics(folder / METRICS)
     found = _read_again(folder, content.source)
@@ -97,10 +99,14 @@ def inspect_run(
 
 
 class _Class(BaseModel):
+    """Entry of ``classes`` in ``metrics.json``."""
+
     combined: _Numbers
 
 
 class _Source(BaseModel):
+    """Paths and options of the scored run."""
+
     ground_truth: Path
     results: Path
     split: str | None = None
@@ -111,7 +117,7 @@ class _Source(BaseModel):
 
 
 class _Metrics(BaseModel):
-    """Parts of ``metrics.json`` that are read."""
+    """Content of ``metrics.json``, as far as it is read."""
 
     combined: _Numbers
     sequences: Annotated[dict[str, _Numbers], Field(min_length=1)]
@@ -128,7 +134,7 @@ def _metrics(file: Path) -> _Metrics:
         reason = error.reason
     except ValidationError as error:
         problem = error.errors()[0]
-        reason = f"{'.'.join(map(str, problem['loc'])) or 'all of it'}: {problem['msg']}"
+        reason = f"{'.'.join(map(str, problem['loc'])) or 'content'}: {problem['msg']}"
     raise UserError(f"{file}: is not what memotr score writes ({reason}); score the run again")
 
 
@@ -143,18 +149,18 @@ def _read_again(folder: Path, source: _Source) -> Results:
             half=source.half,
             format=source.format,
         )
-        # Missing results were scored as empty; changes are detected from the counts.
+        # Missing results were scored as empty. Changed files are detected by their counts, in _compare.
         return read_results(source.results, truth, allow_missing=True)
     except UserError as error:
-        raise UserError(f"{folder}: what was scored cannot be read again: {error}") from error
+        raise UserError(f"{folder}: ground truth or results of the run cannot be read again: {error}") from error
 
 
 def _compare(errors: SequenceErrors, row: Row, folder: Path) -> None:
-    """Raise UserError if the errors differ from those counted when the run was scored."""
-    here = {"CLR_FN": errors.missed, "CLR_FP": errors.false, "IDSW": len(errors.switches)}
-    for name, count in here.items():
+    """Raise UserError if the numbers of errors differ from those of the scored run."""
+    counts = {"CLR_FN": errors.missed, "CLR_FP": errors.false, "IDSW": len(errors.switches)}
+    for name, count in counts.items():
         if row.get(name) != count:
             raise UserError(
-                f"{folder}: {errors.name} was scored with {row.get(name)} {name}, its files now give {count}; "
+                f"{folder}: {errors.name} was scored with {row.get(name)} {name}, but its files now give {count}; "
                 "they have changed since: score them again"
             )

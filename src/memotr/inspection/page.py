@@ -1,4 +1,4 @@
-"""HTML page of a run's errors: values for the templates in ``templates``, which hold all HTML and escape all text."""
+"""HTML page of a run's errors: values for the Jinja2 templates in ``templates``, which escape all text."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def write_html(
 
     Args:
         inspection: errors of the run.
-        worst: events with a card each, the costliest first.
-        pictures: position among ``worst`` → pictures of the event; events without pictures may be missing.
-        notes: shown at the top of the page.
+        worst: events that get a card, the costliest first.
+        pictures: index in ``worst`` → pictures of the event; events without pictures may be missing.
+        notes: notes at the top of the page.
 
     Raises:
         UserError: Jinja2 is not installed.
@@ -62,7 +62,7 @@ def write_html(
 
 
 def _reasons(inspection: Inspection) -> dict[str, list[tuple[str, int]]]:
-    """Return kind of error → reasons and their numbers of errors, the commonest first."""
+    """Return kind of error → possible causes with their numbers of errors, most frequent first."""
     totals = {kind: Counter[str]() for kind in wording.KINDS.values()}
     for errors in inspection.errors:
         for total, counts in zip(totals.values(), errors.reasons(), strict=True):
@@ -72,7 +72,7 @@ def _reasons(inspection: Inspection) -> dict[str, list[tuple[str, int]]]:
 
 @cache
 def template_environment() -> Environment:
-    """Return the environment of the page's templates, imported and made at the first call.
+    """Return the Jinja2 environment of the page's templates, which is imported and created at the first call.
 
     Raises:
         UserError: Jinja2 is not installed.

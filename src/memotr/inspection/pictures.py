@@ -17,12 +17,17 @@ from memotr.inspection.events import Box, Event, FalseRun, Switch
 from memotr.inspection.frame_images import FrameImages
 from memotr.io.image_files import ImageError, read_image
 
-SIDE = 420  # width and height of a picture in units, and of its image in pixels at most
-AROUND = 2.3  # side of the picture over the longer side of the box
-LEAST = 128  # least side of a crop, in pixels of the frame
-SIZES = (1.0, 0.75, 0.5, 0.33)  # scales of the image, tried in this order
-QUALITIES = (84, 70, 55)  # of JPEG, tried in this order
-LABEL_SIZE, SMALL_LABEL, LABEL_PADDING = 16, 11, 5  # units
+SIDE = 420
+"""Width and height of a picture in its units, and largest width and height of its image in pixels."""
+AROUND = 2.3
+"""Side of the crop divided by the longer side of the box."""
+MIN_SIDE = 128
+"""Smallest side of a crop, in pixels of the frame."""
+SIZES = (1.0, 0.75, 0.5, 0.33)
+"""Scales of the image, in the order in which they are tried."""
+QUALITIES = (84, 70, 55)
+"""JPEG qualities, in the order in which they are tried."""
+LABEL_SIZE, SMALL_LABEL, LABEL_PADDING = 16, 11, 5  # units of the picture
 
 
 class Role(StrEnum):
@@ -39,8 +44,8 @@ class Mark:
     Attributes:
         role: annotated or predicted.
         id: id of the object or the track.
-        box: xyxy, in units of which a picture has ``SIDE`` in width and height; may reach out of it.
-        focus: the event concerns this box.
+        box: xyxy in units of the picture, whose sides are ``SIDE``; may extend beyond it.
+        focus: True if the event concerns this box.
     """
 
     role: Role
@@ -54,11 +59,13 @@ class LabelPlate:
     """Coloured rectangle with the id of a box.
 
     Attributes:
-        x, y: left top corner in units of the picture.
-        width, height: size in units of the picture.
+        x: left edge in units of the picture.
+        y: top edge in units of the picture.
+        width: width in units of the picture.
+        height: height in units of the picture.
         font_size: height of the text in units of the picture.
         text: the id.
-        track: id of the track whose colour it has; None: white.
+        track: id of the track that determines the colour; None: white.
     """
 
     x: float
@@ -76,7 +83,7 @@ class Picture:
 
     Attributes:
         frame: number of the frame, counted from 0 in the scored frames.
-        jpeg: the image, without boxes.
+        jpeg: image without boxes, JPEG.
         marks: boxes, in the order of drawing.
     """
 
@@ -86,22 +93,22 @@ class Picture:
 
 
 def take_pictures(event: Event, matched: MatchedBoxes, images: FrameImages, limit: int) -> tuple[Picture, ...]:
-    """Crop the first and the last frame of an event, or its only frame; skip frames without a readable image.
+    """Crop the first and the last frame of an event, or its only frame. Frames without a readable image are skipped.
 
     Args:
         event: event of the sequence.
         matched: boxes of the sequence.
         images: images of the sequence.
-        limit: largest size of a picture in bytes; exceeded if the smallest image needs more.
+        limit: largest size of a picture in bytes; a picture in the smallest size and quality may exceed it.
     """
     side = AROUND * max(max(right - left, bottom - top) for left, top, right, bottom in event.boxes)
     ends = dict(zip((event.first, event.last), event.boxes, strict=True))
-    taken = (_take(event, matched, frame, box, side, images.get(frame), limit) for frame, box in ends.items())
-    return tuple(picture for picture in taken if picture is not None)
+    pictures = (_crop(event, matched, frame, box, side, images.get(frame), limit) for frame, box in ends.items())
+    return tuple(picture for picture in pictures if picture is not None)
 
 
 def label_plates(marks: Sequence[Mark]) -> tuple[LabelPlate, ...]:
-    """Place the id of each track above its box, and those of objects in focus below theirs."""
+    """Place the id of each track above its box, and the ids of objects in focus below theirs."""
     plates = []
     for mark in marks:
         left, top, _, bottom = mark.box
@@ -114,13 +121,13 @@ def label_plates(marks: Sequence[Mark]) -> tuple[LabelPlate, ...]:
 
 
 def _plate(left: float, top: float, size: int, text: str, track: int | None) -> LabelPlate:
-    """Return a plate at a position, moved into the picture where it would reach out of it."""
+    """Return a plate at a position, moved so that it lies inside the picture."""
     width, height = size * 0.6 * len(text) + 7, size + LABEL_PADDING
     x, y = min(max(left, 0), SIDE - width), min(max(top, 0), SIDE - height)
     return LabelPlate(x, y, width, height, size, text, track)
 
 
-def _take(
+def _crop(
     event: Event, matched: MatchedBoxes, frame: int, box: Box, side: float, file: Path | None, limit: int
 ) -> Picture | None:
     try:
@@ -138,9 +145,9 @@ def _take(
 
 
 def _window(box: Box, side: float, image: NDArray[np.uint8]) -> tuple[int, int, int]:
-    """Return left, top and side in pixels of a square inside the image, around a box as far as possible."""
+    """Return left, top and side in pixels of a square inside the image, centred on a box as far as possible."""
     height, width = image.shape[:2]
-    size = min(round(max(side, LEAST)), height, width)
+    size = min(round(max(side, MIN_SIDE)), height, width)
     left, top = (round((low + high - size) / 2) for low, high in (box[::2], box[1::2]))
     return min(max(left, 0), width - size), min(max(top, 0), height - size), size
 
@@ -148,8 +155,8 @@ def _window(box: Box, side: float, image: NDArray[np.uint8]) -> tuple[int, int, 
 def _marks(event: Event, matched: MatchedBoxes, frame: int) -> Iterator[Mark]:
     """Yield all boxes of a frame, in pixels of the frame."""
     tracks = {event.old, event.new} if isinstance(event, Switch) else {event.id} if isinstance(event, FalseRun) else ()
-    mine: set[int] = set() if isinstance(event, FalseRun) else {event.id}
-    for role, boxes, focus in ((Role.OBJECT, matched.objects, mine), (Role.TRACK, matched.predictions, tracks)):
+    objects: set[int] = set() if isinstance(event, FalseRun) else {event.id}
+    for role, boxes, focus in ((Role.OBJECT, matched.objects, objects), (Role.TRACK, matched.predictions, tracks)):
         for number, label, box in _in_frame(boxes, frame):
             yield Mark(role, number, box, label == event.label and number in focus)
 
@@ -168,7 +175,7 @@ def _moved(mark: Mark, left: int, top: int, scale: float) -> Mark:
 
 
 def _encode(crop: NDArray[np.uint8], limit: int) -> bytes:
-    """Encode a crop as JPEG, in the best size and quality that the limit in bytes allows."""
+    """Encode a crop as JPEG in the largest size and best quality within a limit in bytes."""
     data = b""
     for share in SIZES:
         side = max(1, round(min(SIDE, len(crop)) * share))

@@ -17,18 +17,21 @@ from memotr.inspection.wording import EventText
 PERCENT = ("HOTA", "DetA", "AssA", "MOTA", "IDF1")
 COUNTS = {"IDSW": "IDSW", "CLR_FN": "FN", "CLR_FP": "FP"}
 
-LANES, LEAST_LANES = 40, 6  # objects drawn of a sequence, at most and at least
-PIECES = 30_000  # of all lanes together, about 50 bytes each; an object in one colour is one piece
-LISTED = 8  # largest number of events per sequence and kind in the table
+MAX_LANES, MIN_LANES = 40, 6
+"""Largest and smallest number of objects drawn of a sequence."""
+MAX_PIECES = 30_000
+"""Number of pieces of all lanes together, of about 50 bytes each; an object in one colour is one piece."""
+MAX_LISTED = 8
+"""Largest number of events per sequence and kind in the table."""
 
 
 @dataclass(frozen=True)
 class ObjectLanes:
-    """Lanes of the objects that lose most boxes.
+    """Lanes of the objects with most lost boxes.
 
     Attributes:
-        names: objects, from the top down.
-        lane: all of them in one drawing; None where no object loses a box.
+        names: names of the objects, from top to bottom.
+        lane: drawing of all of them; None if no object has a lost box.
         not_drawn: texts about the other objects.
     """
 
@@ -45,7 +48,8 @@ class Timeline:
         badges: events that have a card.
         num_switches: number of id switches.
         switches: lane of the id switches.
-        missed, false: lanes of the missed and of the false boxes.
+        missed: lane of the missed boxes.
+        false: lane of the false boxes.
         ticks: frame numbers of the axis, each with its position in [0, 1].
         objects: lanes of single objects.
     """
@@ -69,9 +73,9 @@ class SequenceSection:
         numbers: metrics, see :func:`metric_texts`.
         losses: kind (``wording.KINDS``) → number of lost boxes.
         timeline: errors over time.
-        cards: its events among the worst of the run.
-        others: the costliest of its other events.
-        num_unlisted: number of events that have neither a card nor a row.
+        cards: cards of its events among the worst of the run.
+        others: texts about the costliest of its other events.
+        num_unlisted: number of events that have neither a card nor a row in the table.
     """
 
     anchor: str
@@ -90,7 +94,7 @@ class SequenceSection:
 
 
 def metric_texts(row: Row) -> list[tuple[str, str]]:
-    """Return heading and formatted value of every metric on the page."""
+    """Return heading and formatted value of each metric on the page."""
     percent = [(name, f"{100 * row[name]:.1f}") for name in PERCENT]
     return percent + [(heading, f"{row[name]:,.0f}") for name, heading in COUNTS.items()]
 
@@ -100,17 +104,17 @@ def sequence_section(inspection: Inspection, position: int, shown: Mapping[Event
 
     Args:
         inspection: errors of the run.
-        position: position of the sequence in ``inspection.errors``.
-        shown: cards of the sequence, and their events.
+        position: index of the sequence in ``inspection.errors``.
+        shown: card → event, for the cards of the sequence.
     """
     errors, classes = inspection.errors[position], inspection.truth.classes
     listed, num_unlisted = _other_events(errors, shown.values())
     return SequenceSection(
-        anchor=f"sequence-{position + 1}",  # not the name, which may hold any character
+        anchor=f"sequence-{position + 1}",  # not the name, which may contain any character
         name=errors.name,
         numbers=metric_texts(inspection.by_sequence[errors.name]),
         losses={"switch": errors.wrong_id, "missed": errors.missed, "false": errors.false},
-        timeline=_timeline(errors, shown, classes, PIECES // len(inspection.errors)),
+        timeline=_timeline(errors, shown, classes, MAX_PIECES // len(inspection.errors)),
         cards=tuple(shown),
         others=tuple(wording.describe(event, classes, errors.matched.truth.frames) for event in listed),
         num_unlisted=num_unlisted,
@@ -134,27 +138,28 @@ def _timeline(
 
 
 def _object_lanes(errors: SequenceErrors, classes: Sequence[str], pieces: int) -> ObjectLanes:
-    """Return lanes of the objects that lose most, in the order of appearance, made of about ``pieces`` pieces."""
-    faulty = [track for track in errors.tracks if track.missed + track.wrong_id or track.switched.any()]
-    ranked = sorted(faulty, key=lambda track: -(track.missed + track.wrong_id))
-    sizes = np.cumsum([1 + np.count_nonzero(np.diff(track.found)) for track in ranked])
-    room = int(np.searchsorted(sizes, pieces, "right"))
-    most = max(LEAST_LANES, min(LANES, room))
-    shown = [track for track in faulty if track in ranked[:most]]
+    """Return lanes of the objects with most lost boxes, in the order of appearance, with about ``pieces`` pieces."""
+    with_errors = [track for track in errors.tracks if track.missed + track.wrong_id or track.switched.any()]
+    ranked = sorted(with_errors, key=lambda track: -(track.missed + track.wrong_id))
+    sizes = np.cumsum([1 + np.count_nonzero(np.diff(track.matched_ids)) for track in ranked])
+    fitting = int(np.searchsorted(sizes, pieces, "right"))
+    count = max(MIN_LANES, min(MAX_LANES, fitting))
+    shown = [track for track in with_errors if track in ranked[:count]]
     return ObjectLanes(
         tuple(wording.object_name(track.label, track.id, classes) for track in shown),
         timeline.track_lanes(errors, shown) if shown else None,
-        tuple(_not_drawn(len(errors.tracks) - len(faulty), ranked[most:])),
+        tuple(_not_drawn(len(errors.tracks) - len(with_errors), ranked[count:])),
     )
 
 
-def _not_drawn(num_faultless: int, rest: Sequence[ObjectTrack]) -> list[str]:
+def _not_drawn(num_without_errors: int, rest: Sequence[ObjectTrack]) -> list[str]:
+    """Return texts about the objects that have no lane."""
     texts = []
-    if num_faultless:
-        texts.append(f"{wording.count(num_faultless, 'object', 'objects')} tracked without a fault")
+    if num_without_errors:
+        texts.append(f"{wording.count(num_without_errors, 'object', 'objects')} tracked without errors")
     if rest:
         missed, wrong_id = sum(track.missed for track in rest), sum(track.wrong_id for track in rest)
-        texts.append(f"{len(rest):,} that lose less ({missed:,} boxes missed, {wrong_id:,} under a wrong id)")
+        texts.append(f"{len(rest):,} with fewer errors ({missed:,} boxes missed, {wrong_id:,} under a wrong id)")
     return texts
 
 
@@ -163,5 +168,5 @@ def _other_events(errors: SequenceErrors, shown: Collection[Event]) -> tuple[lis
     kinds: tuple[tuple[Event, ...], ...] = errors.switches, errors.misses, errors.false_runs
     excluded = set(map(id, shown))
     rest = [[event for event in events if id(event) not in excluded] for events in kinds]
-    listed = sorted((event for events in rest for event in events[:LISTED]), key=lambda event: -event.cost)
+    listed = sorted((event for events in rest for event in events[:MAX_LISTED]), key=lambda event: -event.cost)
     return listed, sum(map(len, rest)) - len(listed)

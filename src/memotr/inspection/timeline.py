@@ -1,7 +1,7 @@
 """Lanes of errors over time, as values that a template draws as SVG.
 
-A unit is one frame in x and one pixel in y. The SVG is stretched to the width of the page, so it holds no text: labels
-stand beside it.
+A unit is one frame in x and one pixel in y. The SVG is stretched to the width of the page and therefore contains no
+text; labels are placed beside it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,13 @@ from memotr.metrics.clear import UNMATCHED
 
 DENSITY_HEIGHT, SWITCH_HEIGHT, LANE_HEIGHT = 40, 26, 16  # pixels
 BINS = 160
+"""Largest number of bars of a density lane."""
 TICKS = 8
+"""Largest number of intervals between frame numbers on the axis."""
 STEPS = (1, 2, 5)
-BADGE = 0.035  # share of the timeline's width, about that of a badge
+"""Distances of frame numbers on the axis, times a power of 10."""
+BADGE = 0.035
+"""Approximate width of a badge, as a share of the timeline's width."""
 BADGE_ROWS = 6
 
 
@@ -33,8 +37,8 @@ class Stroke:
     Attributes:
         kind: class in the style sheet.
         line: path data.
-        track: id of the track whose colour it has; None: the style sheet's colour.
-        title: tooltip; empty: none.
+        track: id of the track that determines the colour; None: colour of the style sheet.
+        title: tooltip; empty: no tooltip.
     """
 
     kind: str
@@ -52,7 +56,7 @@ class Lane:
         height: height in pixels.
         label: text for screen readers.
         strokes: paths, in the order of drawing.
-        grid: path data of vertical lines at the numbers of the axis; empty: none.
+        grid: path data of vertical lines at the numbers of the axis; empty: no lines.
     """
 
     width: int
@@ -64,11 +68,11 @@ class Lane:
 
 @dataclass(frozen=True)
 class DensityLane:
-    """Bars of the number of wrong boxes a frame.
+    """Bar chart of the number of wrong boxes per frame.
 
     Attributes:
-        lane: the bars.
-        highest: boxes a frame of the highest bar.
+        lane: bars.
+        highest: value of the highest bar, boxes per frame.
     """
 
     lane: Lane
@@ -83,7 +87,7 @@ class Badge:
         number: rank of the event.
         kind: class in the style sheet.
         left: position of its middle, in [0, 1] of the width.
-        row: from 0 at the top.
+        row: index of its row, from 0 at the top.
     """
 
     number: int
@@ -93,7 +97,7 @@ class Badge:
 
 
 def switch_lane(errors: SequenceErrors) -> Lane:
-    """Return a line for each frame with id switches, the higher the more there are."""
+    """Return a lane with a vertical line in each frame with id switches, whose height shows their number."""
     counts = Counter(switch.last for switch in errors.switches)
     top = max(counts.values(), default=1)
     lines = []
@@ -105,7 +109,7 @@ def switch_lane(errors: SequenceErrors) -> Lane:
 
 
 def density_lane(errors: SequenceErrors, frames: Ints, kind: str, what: str) -> DensityLane:
-    """Return bars of the number of wrong boxes a frame.
+    """Return a bar chart of the number of wrong boxes per frame.
 
     Args:
         errors: errors of the sequence.
@@ -115,21 +119,21 @@ def density_lane(errors: SequenceErrors, frames: Ints, kind: str, what: str) -> 
     """
     length = errors.num_frames
     edges = np.linspace(0, length, min(BINS, length) + 1).round().astype(int)  # (bins + 1,)
-    share = np.histogram(frames, edges)[0] / np.diff(edges)  # (bins,) boxes a frame
+    share = np.histogram(frames, edges)[0] / np.diff(edges)  # (bins,) boxes per frame
     highest = float(share.max(initial=0))
     bars = "".join(
         f"M{left} {DENSITY_HEIGHT}V{DENSITY_HEIGHT * (1 - value / highest):.1f}H{right}V{DENSITY_HEIGHT}z"
         for left, right, value in zip(edges[:-1].tolist(), edges[1:].tolist(), share.tolist(), strict=True)
         if value
     )
-    label = f"{what} over time: {len(frames):,}, at most {highest:.1f} a frame"
+    label = f"{what} over time: {len(frames):,}, at most {highest:.1f} per frame"
     return DensityLane(_lane_with_grid(errors, DENSITY_HEIGHT, label, [Stroke(kind, bars)]), highest)
 
 
 def track_lanes(errors: SequenceErrors, tracks: Sequence[ObjectTrack]) -> Lane:
-    """Return a lane per object: a bar in the colour of the id it is found under, a thin line where it is missed."""
+    """Return a lane per object: a bar in the colour of its matched id, and a thin line where it is missed."""
     strokes = [stroke for k, track in enumerate(tracks) for stroke in _track_strokes(track, k * LANE_HEIGHT)]
-    label = f"{len(tracks)} objects over time, coloured by the id that each is found under"
+    label = f"{len(tracks)} objects over time, coloured by the matched id"
     return _lane_with_grid(errors, LANE_HEIGHT * len(tracks), label, strokes)
 
 
@@ -141,11 +145,11 @@ def event_lane(errors: SequenceErrors, track: ObjectTrack, event: Event) -> Lane
 
 
 def place_badges(events: Mapping[int, Event], num_frames: int) -> tuple[Badge, ...]:
-    """Place the numbers of events in the middle of their time, in further rows where there is no room.
+    """Place the numbers of events in the middle of their time spans, in as many rows as needed to avoid overlaps.
 
     Args:
         events: rank → event.
-        num_frames: length of the sequence.
+        num_frames: number of frames of the sequence.
     """
     ends: list[float] = []  # position of the last badge of each row
     badges = []
@@ -158,12 +162,12 @@ def place_badges(events: Mapping[int, Event], num_frames: int) -> tuple[Badge, .
 
 
 def ticks(errors: SequenceErrors) -> list[tuple[float, int]]:
-    """Return round frame numbers for the axis, each with its position in [0, 1] before it."""
+    """Return round frame numbers for the axis as pairs of position in [0, 1] and frame number."""
     numbers = errors.matched.truth.frames
-    least = (numbers[-1] - numbers[0] + 1) / TICKS
-    step = next(s for k in count() for factor in STEPS if (s := factor * 10**k) >= least)
-    round_ones = range(-(-numbers[0] // step) * step, numbers[-1] + 1, step)
-    return [((numbers.index(n) + 0.5) / len(numbers), n) for n in round_ones if n in numbers]
+    min_step = (numbers[-1] - numbers[0] + 1) / TICKS
+    step = next(s for k in count() for factor in STEPS if (s := factor * 10**k) >= min_step)
+    multiples = range(-(-numbers[0] // step) * step, numbers[-1] + 1, step)
+    return [((numbers.index(n) + 0.5) / len(numbers), n) for n in multiples if n in numbers]
 
 
 def _lane_with_grid(errors: SequenceErrors, height: int, label: str, strokes: Iterable[Stroke]) -> Lane:
@@ -175,19 +179,20 @@ def _lane_with_grid(errors: SequenceErrors, height: int, label: str, strokes: It
 def _track_strokes(track: ObjectTrack, top: int) -> list[Stroke]:
     """Return the paths of one object in a lane that begins at ``top``."""
     middle = top + LANE_HEIGHT / 2
-    missed = _lines(_stretches(track.frames, track.found == UNMATCHED), middle)
+    ids = track.matched_ids
+    missed = _lines(_stretches(track.frames, ids == UNMATCHED), middle)
     strokes = [Stroke("gone", missed, title=f"missed: {track.missed:,} boxes")]
-    for found in np.unique(track.found[track.found != UNMATCHED]).tolist():
-        under = track.found == found
-        title = f"object {track.id} as id {found}: {int(under.sum()):,} boxes"
-        strokes.append(Stroke("bar", _lines(_stretches(track.frames, under), middle), found, title))
+    for number in np.unique(ids[ids != UNMATCHED]).tolist():
+        matched = ids == number
+        title = f"object {track.id} as id {number}: {int(matched.sum()):,} boxes"
+        strokes.append(Stroke("bar", _lines(_stretches(track.frames, matched), middle), number, title))
     marks = "".join(f"M{frame} {top + 1}v{LANE_HEIGHT - 2}" for frame in track.frames[track.switched].tolist())
     return [*strokes, Stroke("mark", marks)] if marks else strokes
 
 
-def _stretches(frames: Ints, here: Bools) -> list[tuple[int, int]]:
-    """Return first and last frame of each run of successive frames among ``frames[here]``."""
-    frames = frames[here]
+def _stretches(frames: Ints, mask: Bools) -> list[tuple[int, int]]:
+    """Return first and last frame of each run of consecutive frames among ``frames[mask]``."""
+    frames = frames[mask]
     cuts = np.flatnonzero(np.diff(frames) > 1) + 1
     return [(int(run[0]), int(run[-1])) for run in np.split(frames, cuts) if len(run)]
 

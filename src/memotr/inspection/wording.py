@@ -17,11 +17,11 @@ class EventText:
 
     Attributes:
         kind: class in the style sheet.
-        title: the object or track, and its error.
+        title: name of the object or track, and its error.
         frames: first and last frame number.
-        cost: number of boxes.
+        cost: number of lost boxes.
         reason: possible cause of the error.
-        details: the course of the event.
+        details: description of the event.
     """
 
     kind: str
@@ -36,9 +36,9 @@ def describe(event: Event, classes: Sequence[str], frames: Sequence[int]) -> Eve
     """Return the texts about an event.
 
     Args:
-        event: an event of a sequence.
+        event: event of a sequence.
         classes: names of the classes.
-        frames: (T,) frame numbers of the sequence.
+        frames: T frame numbers of the sequence.
     """
     span = _span(event, frames)
     return EventText(
@@ -52,7 +52,7 @@ def kind(event: Event) -> str:
 
 
 def object_name(label: int, number: int, classes: Sequence[str]) -> str:
-    """Return the name of an object: with its class where there are several."""
+    """Return the name of an object; it contains the class if there are several classes."""
     return f"{classes[label] if len(classes) > 1 else 'object'} {number}"
 
 
@@ -60,13 +60,13 @@ def caption(event: Event, position: int, frames: Sequence[int]) -> str:
     """Return the caption of the picture of one frame of an event.
 
     Args:
-        event: an event of a sequence.
+        event: event of a sequence.
         position: number of the frame, counted from 0 in the scored frames.
-        frames: (T,) frame numbers of the sequence.
+        frames: T frame numbers of the sequence.
     """
     number = f"Frame {int(frames[position]):,}"
     first, last = {
-        "switch": ("id {old}, found for the last time", "id {new} from here on"),
+        "switch": ("last frame with id {old}", "first frame with id {new}"),
         "missed": ("missed from here on", "still missed"),
         "false": ("false from here on", "still false"),
     }[kind(event)]
@@ -111,10 +111,10 @@ def _reason(event: Event) -> str:
 def _details(event: Event, when: str) -> str:
     if not isinstance(event, Switch):
         return f"{when}, {_boxes(event.cost)}"
-    gap = f"found again after {count(event.gap, 'frame', 'frames')}" if event.gap else "without a gap"
+    gap = f"matched again after {count(event.gap, 'frame', 'frames')}" if event.gap else "without a gap"
     return (
-        f"{when}, {gap}; {_boxes(event.before)} in a row under the old id, {event.after:,} under the new, "
-        f"so {_boxes(event.cost)} no longer count with the rest"
+        f"{when}, {gap}; {_boxes(event.before)} in a row under the old id, {event.after:,} under the new one, "
+        f"so the switch costs {_boxes(event.cost)}"
     )
 
 

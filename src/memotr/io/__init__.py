@@ -1,1 +1,1 @@
-"""Frames in (files, folders, cameras, streams) and results out (video, text, JSON)."""
+"""Sources of frames (files, folders, cameras, streams) and sinks of results (video, text, JSON)."""

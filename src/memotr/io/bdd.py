@@ -15,7 +15,7 @@ class BddSink(TextSink):
 
     ``[{"name", "videoName", "frameIndex", "labels": [{"id", "category", "score", "box2d": {"x1", …}}]}, …]``
 
-    ``frameIndex`` counts from 0 in the source, ``id`` is a string as Scalabel has it, boxes are in pixels. The frame's
+    ``frameIndex`` counts from 0 in the source, ``id`` is a string as in Scalabel, boxes are in pixels. The frame's
     ``name`` is its image file, or ``<video>-<number from 1>.jpg`` as BDD100K names the images of a video.
     """
 

@@ -1,4 +1,4 @@
-"""Cameras by number on each platform."""
+"""Opening of cameras by number, on Linux, macOS and Windows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def camera_device(number: int, platform: str = sys.platform) -> Device:
     """Return the camera with a number from 0: Video4Linux, AVFoundation (macOS) or DirectShow (Windows).
 
     Raises:
-        UserError: the platform has none of these or, on Windows, where cameras have names, there is no such camera.
+        UserError: the platform is another one, or Windows lists no such camera.
     """
     if platform.startswith("linux"):
         return Device(f"/dev/video{number}", "v4l2")
@@ -61,6 +61,7 @@ def open_camera(number: int) -> av.container.InputContainer:
 
 
 def _cameras(driver: str) -> list[str]:
+    """Return the names of the cameras that a driver lists."""
     if driver == "v4l2":
         return sorted(str(device) for device in Path("/dev").glob("video[0-9]*"))
     try:

@@ -31,7 +31,7 @@ QUARTER = np.linspace(0, np.pi / 2, 5)
 ROUND_CORNERS = np.stack(  # (4, 5, 2) points of a unit circle, clockwise from its leftmost, a quarter for each corner
     [np.stack([-np.cos(QUARTER + k * np.pi / 2), -np.sin(QUARTER + k * np.pi / 2)], axis=1) for k in range(4)]
 )
-CORNER_CENTRES = np.array([[0, 1], [2, 1], [2, 3], [0, 3]])  # where x and y of each corner stand in xyxy
+CORNER_CENTRES = np.array([[0, 1], [2, 1], [2, 3], [0, 3]])  # columns of x and y of each corner in xyxy
 INWARD = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
 
 
@@ -40,14 +40,14 @@ def track_color(track_id: int) -> Color:
     """Return the RGB colour of an identity, which is the same in every video.
 
     Hues step by the golden ratio, which spreads any run of consecutive ids evenly over the colour circle; odd ids are
-    darker, because 13 and 21 steps come almost back to the same hue. Hue and lightness are OKLCh's, where equal steps
-    look equal: in HSV a third of the circle is much the same green.
+    darker, because 13 and 21 steps lead back to almost the same hue. Hue and lightness are those of OKLCh, where equal
+    steps look equal; in HSV a third of the circle looks like the same green.
     """
     hue = 2 * math.pi * ((track_id * GOLDEN_RATIO + 0.08) % 1.0)
     lightness = 0.64 if track_id % 2 else 0.78
     chroma = 0.20
     channels = _oklch_to_linear_rgb(lightness, chroma, hue)
-    while min(channels) < 0 or max(channels) > 1:  # down to the most vivid colour of this hue that a screen can show
+    while min(channels) < 0 or max(channels) > 1:  # until the colour is one that a screen can show
         chroma -= 0.005
         channels = _oklch_to_linear_rgb(lightness, chroma, hue)
     red, green, blue = (round(255 * _gamma(channel)) for channel in channels)
@@ -112,8 +112,8 @@ class _Fading:
 class _Identity:
     """Drawing state of one track."""
 
-    points: deque[tuple[int, float, float]]  # (frames drawn so far, x, y) of its foot, in pixels
-    names_class: bool = field(default=False)  # its label names the class as well
+    points: deque[tuple[int, float, float]]  # (number of the drawn frame, x, y) of the foot point, in pixels
+    names_class: bool = field(default=False)  # the label shows the class, too
 
 
 @dataclass(frozen=True)
@@ -137,14 +137,16 @@ class Annotator:
     def __init__(self, *, trail_length: int = 30) -> None:
         self.trail_length = trail_length
         self._drawn = 0
+        self._size: tuple[int, int] | None = None  # (width, height) of the last frame
         self._identities: dict[int, _Identity] = {}
-        self._labels: dict[tuple[str, int, int], _Label] = {}  # the last frame's, by words, identity and font size
+        self._labels: dict[tuple[str, int, int], _Label] = {}  # of the last frame, by text, identity and font size
 
     def annotate(self, image: Pixels, tracks: Tracks) -> Pixels:
         """Return a copy of a frame ((H, W, 3) uint8 RGB) with its tracks, nearer objects over farther ones."""
         canvas = np.array(image, order="C")
         height, width = canvas.shape[:2]
         style = Style.of(canvas)
+        self._scale_trails(width, height)
         self._remember(tracks)
         fading = _Fading.over(self.trail_length, style.trail)
         for track_id, identity in self._identities.items():
@@ -160,6 +162,16 @@ class Annotator:
         self._draw_labels(canvas, boxes, tracks, style)
         return canvas
 
+    def _scale_trails(self, width: int, height: int) -> None:
+        """Scale the foot points of earlier frames if this one has another size, as in joined segments."""
+        before, self._size = self._size or (width, height), (width, height)
+        if before == self._size:
+            return
+        x_scale, y_scale = width / before[0], height / before[1]
+        for identity in self._identities.values():
+            scaled = [(drawn, x * x_scale, y * y_scale) for drawn, x, y in identity.points]
+            identity.points = deque(scaled, identity.points.maxlen)
+
     def _remember(self, tracks: Tracks) -> None:
         """Add the foot points of this frame and forget identities whose trails have faded."""
         self._drawn += 1
@@ -168,7 +180,7 @@ class Annotator:
                 self._identities[track_id] = _Identity(deque(maxlen=self.trail_length + 1))
             self._identities[track_id].points.append((self._drawn, (x1 + x2) / 2, y2))
         oldest = self._drawn - self.trail_length
-        self._identities = {i: known for i, known in self._identities.items() if known.points[-1][0] >= oldest}
+        self._identities = {i: identity for i, identity in self._identities.items() if identity.points[-1][0] >= oldest}
 
     def _draw_trail(self, canvas: Pixels, identity: _Identity, color: Color, fading: _Fading) -> None:
         """Draw the trail of a foot point."""
@@ -176,7 +188,7 @@ class Annotator:
         points = np.clip([(x, y) for _, x, y in recent], -FAR, FAR)  # (P, 2) pixels, oldest first
         if len(points) < 2 or np.isnan(points).any():
             return
-        points[1:-1] = (points[:-2] + 2 * points[1:-1] + points[2:]) / 4  # smooths the jumps of each step
+        points[1:-1] = (points[:-2] + 2 * points[1:-1] + points[2:]) / 4  # smooths jumps from frame to frame
         (left, top), (right, bottom) = _window(points, fading.thickness[0], canvas)
         if right <= left or bottom <= top:
             return
@@ -194,15 +206,15 @@ class Annotator:
         window[where] = (window[where] * (255 - alpha) + np.array(color, np.uint16) * alpha + 127) // 255
 
     def _draw_labels(self, canvas: Pixels, boxes: NDArray[np.float32], tracks: Tracks, style: Style) -> None:
-        """Draw the labels on top; those of the nearest objects come last and are placed first."""
+        """Draw the labels over the boxes; those of the nearest objects are placed first and drawn last."""
         before, self._labels = self._labels, {}
         labels = [
             self._label(before, track_id, name, box, style)
             for track_id, name, box in zip(tracks.ids.tolist(), tracks.names, boxes, strict=True)
         ]
-        taken: list[Area] = []
+        heads, taken = [_head(box) for box in boxes], list[Area]()
         for box, label in zip(reversed(boxes), reversed(labels), strict=True):
-            taken.append(_place(label.keep.shape[:2], box, canvas.shape[:2], taken))
+            taken.append(_place(label.keep.shape[:2], box, canvas.shape[:2], taken, heads))
         for (left, top, width, height), label in zip(reversed(taken), labels, strict=True):
             window = canvas[top : top + height, left : left + width]
             visible = slice(0, window.shape[0]), slice(0, window.shape[1])  # a tiny frame cuts its labels
@@ -216,7 +228,7 @@ class Annotator:
         box: NDArray[np.float32],
         style: Style,
     ) -> _Label:
-        """Return a label with identity and class if the box is wide enough, otherwise with the identity.
+        """Return a label with identity and class if the box is wide enough, otherwise with the identity only.
 
         Args:
             before: labels of the previous frame, most of which are reused.
@@ -257,20 +269,27 @@ def _draw_box(canvas: Pixels, box: NDArray[np.float32], color: Color, style: Sty
     cv2.polylines(canvas, [fixed], True, color, style.line, cv2.LINE_AA, SHIFT)
 
 
-def _place(size: tuple[int, int], box: NDArray[np.float32], frame: tuple[int, int], taken: list[Area]) -> Area:
-    """Return the first free area at a box inside the frame for a label of (height, width)."""
+def _head(box: NDArray[np.float32]) -> Area:
+    """Return the part of a box where a person's head is: the top fifth of its middle."""
+    x1, y1, x2, y2 = np.round(box).astype(int).tolist()
+    return (3 * x1 + x2) // 4, y1, (x2 - x1) // 2, (y2 - y1) // 5
+
+
+def _place(
+    size: tuple[int, int], box: NDArray[np.float32], frame: tuple[int, int], taken: list[Area], heads: list[Area]
+) -> Area:
+    """Return the area inside the frame for a label of (height, width) at a corner of its box.
+
+    Prefer the first area that covers neither another label nor a head, then the first that covers no other label.
+    """
     height, width = size
     x1, y1, x2, y2 = np.round(box).astype(int).tolist()
     rightmost, lowest = max(0, frame[1] - width), max(0, frame[0] - height)
-    fallback: Area | None = None
-    for left, top in ((x1, y1 - height), (x2 - width, y1 - height), (x1, y1), (x2 - width, y1), (x1, y2)):
-        if not 0 <= top <= lowest:
-            continue
-        area = (min(max(left, 0), rightmost), top, width, height)
-        if not any(_overlap(area, other) for other in taken):
-            return area
-        fallback = fallback or area
-    return fallback or (min(max(x1, 0), rightmost), min(max(y1, 0), lowest), width, height)
+    corners = (x1, y1 - height), (x2 - width, y1 - height), (x1, y2), (x2 - width, y2), (x1, y1), (x2 - width, y1)
+    areas = [(min(max(left, 0), rightmost), top, width, height) for left, top in corners if 0 <= top <= lowest]
+    free = [area for area in areas if not any(_overlap(area, other) for other in taken)]
+    best = [area for area in free if not any(_overlap(area, head) for head in heads)]
+    return next(iter(best + free + areas), (min(max(x1, 0), rightmost), min(max(y1, 0), lowest), width, height))
 
 
 def _overlap(a: Area, b: Area) -> bool:

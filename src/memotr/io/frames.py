@@ -1,4 +1,4 @@
-"""Base classes of frame sources: frame, selection of frames, source."""
+"""Frame, selection of frames, and base class of sources."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ class Frame:
     """One frame of a source.
 
     Attributes:
-        index: number in the whole source, from 0. Frames that start, stride or skipped images leave out are counted, so
-            frame 100 of a video is always frame 100. MOT files count from 1 and hold ``index + 1``.
+        index: number in the whole source, from 0. Frames that are left out (before the start, by the stride, unreadable
+            or missing images of a MOT sequence) count, too, so frame 100 of a video is always frame 100. MOT files
+            count from 1 and contain ``index + 1``.
         image: (H, W, 3) uint8 RGB, upright.
-        time: seconds since the first frame of the source.
+        time: seconds since the first frame of the source, those of missing frames included.
         file_name: name of the image file; None for video.
     """
 
@@ -78,7 +79,7 @@ class Selection:
         return index >= self.start and (index - self.start) % self.stride == 0 and not self.passed(index)
 
     def passed(self, index: int) -> bool:
-        """Return whether all selected frames have lower numbers than this."""
+        """Return whether a frame number is beyond all selected ones."""
         return self.stop is not None and index >= self.stop
 
 
@@ -91,7 +92,7 @@ class Source(ABC):
         fps: frame rate of the source.
         frame_count: number of all frames; None if it is not known.
         selection: selection of frames.
-        exact: ``frame_count`` is not an estimate.
+        exact: False if ``frame_count`` is an estimate.
 
     Attributes:
         name: name of the output files, without suffix.

@@ -1,4 +1,4 @@
-"""Keeping up with a source that does not wait."""
+"""Reading of live sources in a thread, so that tracking stays up to date."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from memotr.io.frames import Frame
 
 
 def newest(frames: Iterable[Frame]) -> Generator[Frame, None, None]:
-    """The newest frame whenever one is asked for; those that came while the consumer was busy are dropped.
+    """Yield the newest frame each time; drop frames that arrive while the consumer is busy.
 
-    A thread reads on all the time, so that a stream's buffers never fill up and what is seen is what happens now. The
-    frames keep their numbers. Closing the generator ends the thread as soon as one more frame has come.
+    A thread reads all frames, so that the buffers of a stream never fill up and the newest frame is current. Frames
+    keep their numbers. Closing the generator waits for the thread, which ends after its next frame.
 
     Raises:
-        Exception: whatever reading the frames raises, when the frames before are used up.
+        Exception: an error from reading, raised after the last frame before it has been yielded.
     """
     arrived = threading.Condition()
-    slot: list[Frame] = []  # the newest frame that nobody has fetched, if any
+    slot: list[Frame] = []  # the newest frame that is not yet consumed, if any
     failure: list[BaseException] = []
-    finished = wanted_no_more = False
+    finished = closed = False
 
     def read() -> None:
         nonlocal finished
@@ -29,7 +29,7 @@ def newest(frames: Iterable[Frame]) -> Generator[Frame, None, None]:
                 with arrived:
                     slot[:] = [frame]
                     arrived.notify()
-                if wanted_no_more:
+                if closed:
                     break
         except BaseException as error:
             failure.append(error)
@@ -48,7 +48,7 @@ def newest(frames: Iterable[Frame]) -> Generator[Frame, None, None]:
                 frame = slot.pop()
             yield frame
     finally:
-        wanted_no_more = True
+        closed = True
         reader.join()  # the source must not be closed while it is read
     if failure:
         raise failure[0]

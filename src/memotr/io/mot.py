@@ -1,4 +1,4 @@
-"""MOTChallenge text: ``frame,id,left,top,width,height,score,-1,-1,-1``, frames from 1, boxes in pixels."""
+"""Writer of MOTChallenge text: ``frame,id,left,top,width,height,score,-1,-1,-1``, frames from 1, boxes in pixels."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from memotr.tracks import Tracks
 
 
 class MotSink(TextSink):
-    """One line an object, the score always 1, as the published tracker writes it.
+    """Sink for MOTChallenge results: one line per object, with score 1 as the published tracker writes it.
 
-    The number of a frame is its number in the source plus 1, so that with a start or a stride the lines still belong to
-    the right images. Numbers have as many digits as it takes to read back the same box: left, top and their sums with
-    width and height are the float32 corners exactly.
+    A frame's number is its number in the source plus 1, so that lines match their images also with a start or a stride.
+    Numbers have enough digits to read back the same box: left, top and their sums with width and height are exactly the
+    float32 corners.
 
     Args:
-        path: of the file.
-        class_numbers: what the column of the class says, for each label; None: -1 where there is but one class, else
-            the label + 1, as ground truth of several classes counts them.
+        path: file to write.
+        class_numbers: value of the class column for each label; None: -1 if there is only one class, otherwise the
+            label + 1, as in ground truth of several classes.
     """
 
     def __init__(self, path: Path, class_numbers: Sequence[int] | None = None) -> None:

@@ -31,7 +31,7 @@ ENCODERS = {
 }
 TICKS = 16  # time steps per frame at the average rate
 SLOWEST = Fraction(1, 1000)  # frames per second
-BITS_PER_PIXEL = 0.15  # for encoders that take a bit rate rather than a quality
+BITS_PER_PIXEL = 0.15  # for encoders with a bit rate instead of a quality setting
 BT709 = 1  # H.264's number of the HD colour space, which browsers assume
 LIMITED_RANGE = 1
 
@@ -39,9 +39,10 @@ LIMITED_RANGE = 1
 class VideoSink(Sink):
     """Sink for video of the frames with their tracks.
 
-    The video has the size of the first frame, with a row or column repeated if that is odd (4:2:0 colour needs even
-    sizes). Later frames of another size are scaled and centred between black bars. Each frame is shown at its own time,
-    rounded to a sixteenth of a frame, so variable frame rates and gaps (skipped images, a busy camera) are preserved.
+    The video has the size of the first frame, with the last row or column repeated if that is odd (4:2:0 colour needs
+    even sizes). Later frames of another size are scaled and centred between black bars. Each frame is shown at its own
+    time, rounded to a sixteenth of a frame, so variable frame rates and gaps (skipped images, a busy camera) are
+    preserved.
 
     Args:
         path: file to write.

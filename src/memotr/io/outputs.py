@@ -1,4 +1,4 @@
-"""Output files of tracking a source."""
+"""Output files of a tracked source."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def open_outputs(source: Source, folder: Path, *, video: bool = True) -> list[Si
         sinks: list[Sink] = [opened.enter_context(MotSink(text)), opened.enter_context(JsonLinesSink(lines))]
         if video:
             sinks.append(opened.enter_context(VideoSink(annotated, fps=source.fps, pixel_aspect=source.pixel_aspect)))
-        opened.pop_all()  # all sinks could be made and stay open
+        opened.pop_all()  # all sinks are open and stay so
     return sinks
 
 

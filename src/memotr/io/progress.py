@@ -44,7 +44,7 @@ class TrackingBars:
 
 
 class TrackingProgress:
-    """Progress of one source, to be called with every frame.
+    """Progress bar of one source, to be called with every frame.
 
     Attributes:
         frames: number of frames so far.
@@ -54,35 +54,37 @@ class TrackingProgress:
     def __init__(self, bars: Progress, source: Source) -> None:
         self.frames = 0
         self.ids: set[int] = set()
-        self._began = time.monotonic()
+        self._start = time.monotonic()
         self._bars = bars
+        self._source = source
         self._task = bars.add_task(shortened(source.name), total=source.frame_count, speed=pace(0.0), now=0, ids=0)
 
     def __call__(self, frame: Frame, tracks: Tracks) -> None:
         """Count a tracked frame and update the bar."""
         self.frames += 1
         self.ids.update(tracks.ids.tolist())
-        speed = self.frames / max(time.monotonic() - self._began, 1e-9)
-        self._bars.update(self._task, advance=1, speed=pace(speed), now=len(tracks), ids=len(self.ids))
+        speed = self.frames / max(time.monotonic() - self._start, 1e-9)
+        total = self._source.frame_count  # an estimate may turn out to be wrong
+        self._bars.update(self._task, advance=1, total=total, speed=pace(speed), now=len(tracks), ids=len(self.ids))
 
     def summary(self, sinks: Sequence[Sink]) -> tuple[str, str]:
         """Return two lines: frames, identities, time and speed; and the written files, once the sinks are closed."""
-        seconds = time.monotonic() - self._began
+        seconds = time.monotonic() - self._start
         self._bars.update(self._task, total=self.frames)  # the true number; before it may have been an estimate
         frames = f"{self.frames} frame{'s' * (self.frames != 1)}"
         totals = f"{frames}, {len(self.ids)} ids in {seconds:.1f} s ({pace(self.frames / max(seconds, 1e-9))})"
-        made = [sink for sink in sinks if sink.finished]
-        files = ", ".join(str(sink.path) for sink in made) or "nothing"
-        older = " (in place of older ones)" if any(sink.replaces for sink in made) else ""
+        written = [sink for sink in sinks if sink.finished]
+        files = ", ".join(str(sink.path) for sink in written) or "nothing"
+        older = " (in place of older ones)" if any(sink.replaces for sink in written) else ""
         return totals, f"wrote {files}{older}"
 
 
 def shortened(name: str) -> str:
-    """Return both ends of a name, so that a terminal of 80 columns has room for a bar."""
+    """Shorten a name to its two ends, so that a bar fits into a terminal of 80 columns."""
     half = (NAME_LENGTH - 1) // 2
     return name if len(name) <= NAME_LENGTH else f"{name[:half]}…{name[-half:]}"
 
 
 def pace(speed: float) -> str:
-    """Return frames per second as text, with more digits below 1, as for a large network on a CPU."""
+    """Format a number of frames per second, with two significant digits below 1."""
     return f"{speed:.1f} frames/s" if speed >= 1 else f"{speed:.2g} frames/s"

@@ -14,7 +14,7 @@ from memotr.errors import UserError
 from memotr.filenames import is_inside
 
 NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,18})?|[0-9]{1,12}/[0-9]{1,12}")
-FASTEST = 1000  # frames a second
+FASTEST = 1000  # frames per second
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class SeqInfo:
     Attributes:
         name: name of the sequence.
         image_folder: image folder, relative to the file's folder and inside it.
-        fps: frames per second, such as 25 or 30000/1001, with a small denominator, because videos are made with it.
+        fps: frames per second, such as 25 or 30000/1001, with a small denominator, as encoders require.
         length: number of frames.
         size: (height, width) in pixels.
         unusable: key → problem with its value; the attribute is None then.
@@ -42,7 +42,7 @@ class SeqInfoError(UserError):
     """Error of a seqinfo.ini that cannot be read."""
 
     def __init__(self, file: Path, reason: str) -> None:
-        super().__init__(f"cannot read {file}: {reason}; correct it, or remove it: all of it is optional")
+        super().__init__(f"cannot read {file}: {reason}; correct or remove the file; it is optional")
         self.reason = reason
 
 
@@ -50,7 +50,7 @@ def read_seqinfo(file: Path) -> SeqInfo:
     """Read a seqinfo.ini; a missing file gives an empty :class:`SeqInfo`.
 
     Raises:
-        SeqInfoError: it cannot be read, or has no section ``[Sequence]``.
+        SeqInfoError: the file cannot be read, or has no section ``[Sequence]``.
     """
     parser = configparser.ConfigParser(interpolation=None)
     try:
@@ -65,14 +65,14 @@ def read_seqinfo(file: Path) -> SeqInfo:
         raise SeqInfoError(file, reason) from error
     unusable: dict[str, str] = {}
 
-    def number(key: str, what: str, *, whole: bool = True) -> Fraction | None:
+    def number(key: str, unit: str, *, whole: bool = True) -> Fraction | None:
         text = section.get(key, "").strip()
         value = _number(text, whole)
         if text and value is None:
-            unusable[key] = f"{key}={on_one_line(text)} is not a number {what}"
+            unusable[key] = f"{key}={on_one_line(text)} is not a number {unit}"
         return value
 
-    fps = number("frameRate", f"of frames a second (above 0, at most {FASTEST})", whole=False)
+    fps = number("frameRate", f"of frames per second (above 0, at most {FASTEST})", whole=False)
     length = number("seqLength", "of frames")
     height, width = number("imHeight", "of pixels"), number("imWidth", "of pixels")
     images = section.get("imDir", "").strip() or "img1"
@@ -90,7 +90,7 @@ def read_seqinfo(file: Path) -> SeqInfo:
 
 
 def _number(text: str, whole: bool) -> Fraction | None:
-    """Return a number above 0: a whole one (also ``4.0``) or a frame rate. None for other texts."""
+    """Parse a number above 0: an integer (also ``4.0``) or a frame rate. Return None for other texts."""
     try:
         value = Fraction(text) if NUMBER.fullmatch(text) else Fraction(0)
     except ZeroDivisionError:

@@ -13,6 +13,7 @@ from typing import ClassVar, Self, TextIO
 from memotr.errors import UserError
 from memotr.files import Draft, hold_file, reported
 from memotr.io.frames import Frame
+from memotr.terminal import ESCAPED_IN_JSON
 from memotr.tracks import Tracks
 
 LONGEST_RECORD = 2**24  # bytes at the end of a file that are searched for the last complete record
@@ -21,9 +22,9 @@ LONGEST_RECORD = 2**24  # bytes at the end of a file that are searched for the l
 class Sink(ABC):
     """Base class of output files that are written frame by frame.
 
-    Until :meth:`close` everything goes into ``part``, a temporary file beside ``path``. Then that file, with all frames
-    so far, replaces an older one, even if the run was interrupted. Without any frame, or after a failed write, an older
-    file is kept. Other processes cannot open a sink for the same path meanwhile.
+    Frames are written to ``part``, a temporary file in the folder of ``path``. :meth:`close` moves it to ``path``,
+    where it replaces an older file, even if the run was interrupted. Without any frame, or after a failed write, an
+    older file is kept. While a sink is open, other processes cannot open one for the same path.
 
     Attributes:
         path: the final file.
@@ -150,9 +151,8 @@ class TextSink(Sink):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         assert self._draft.handle is not None
-        # Bytes of file names that are not UTF-8 are written as \udcff, for example, which JSON reads as the same name.
         self.file: TextIO = os.fdopen(
-            self._draft.handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n", closefd=False
+            self._draft.handle, "w", encoding="utf-8", errors=ESCAPED_IN_JSON, newline="\n", closefd=False
         )
 
     def _finish(self) -> None:
@@ -178,7 +178,7 @@ class TextSink(Sink):
 
 
 def close_all(sinks: Sequence[Sink]) -> None:
-    """Finish the files of one source and move them to their places: all of them, or none after a failed write.
+    """Finish the files of one source and move them to their places, or none of them after a failed write.
 
     Raises:
         UserError: a write has failed. The message names the temporary files that are kept: text up to its last complete
@@ -195,8 +195,8 @@ def close_all(sinks: Sequence[Sink]) -> None:
         kept = [str(part) for sink in sinks if (part := sink.give_up()) is not None]
         if not isinstance(failures[0], UserError) or not (older or kept):
             raise failures[0]
-        notes = ["older results stay as they were"] * older
-        notes += [f"what was written before is in {', '.join(kept)}"] if kept else []
+        notes = ["older results are kept"] * older
+        notes += [f"the frames written so far are in {', '.join(kept)}"] if kept else []
         raise UserError(f"{failures[0]}; {' and '.join(notes)}") from failures[0]
     for sink in sinks:
         try:

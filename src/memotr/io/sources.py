@@ -1,4 +1,4 @@
-"""Opening of sources by what a user types: files, folders, cameras, addresses."""
+"""Opening of sources by path, camera number or address."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from urllib.parse import unquote, urlsplit
 
 from memotr.addresses import is_address, without_secrets
 from memotr.errors import UserError
+from memotr.io.animations import AnimationSource
 from memotr.io.camera import open_camera
 from memotr.io.frames import Selection, Source
-from memotr.io.image_files import IMAGE_SUFFIXES
+from memotr.io.image_files import IMAGE_SUFFIXES, read_header
 from memotr.io.images import open_folder, open_image
-from memotr.io.video import VideoSource, open_container
+from memotr.io.video import VideoSource, count_films, open_container
 
 NETWORK_TIMEOUT = 10  # seconds without an answer or data after which reading a stream fails
 LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "srt", "tcp"})
@@ -27,6 +28,7 @@ def open_source(
     stride: int = 1,
     max_frames: int | None = None,
     skip_bad: bool = False,
+    stream: int | None = None,
 ) -> Source:
     """Open a source of frames.
 
@@ -38,6 +40,7 @@ def open_source(
         stride: take every ``stride``-th frame.
         max_frames: largest number of frames to take.
         skip_bad: skip images that cannot be read (folders only; damage in a video is always skipped).
+        stream: number of the video stream in a file or stream that has several; None for the main one.
 
     Returns:
         A source, to be used in a ``with`` statement.
@@ -48,20 +51,23 @@ def open_source(
     selection = Selection(start, end, stride, max_frames)
     text, path = str(source), Path(source)
     if _scheme(text) in SCHEMES:
-        return _open_stream(text, selection)
+        return _open_stream(text, selection, stream)
     shown = without_secrets(text)
     try:
         exists = path.exists()
     except OSError as error:  # a name that no file can have
         raise UserError(f"cannot open {shown}: {error.strerror}") from None
+    is_image = path.suffix.lower() in IMAGE_SUFFIXES
+    if stream is not None and (path.is_dir() or (exists and is_image)):
+        raise UserError(f"{shown} is no video and has no streams; leave out --stream")
     if path.is_dir():
         return open_folder(path, selection, skip_bad=skip_bad)
     if exists:
-        return open_image(path, selection) if path.suffix.lower() in IMAGE_SUFFIXES else _open_video(path, selection)
+        return _open_image(path, selection) if is_image else _open_video(path, selection, stream)
     if is_live(text):
         camera = open_camera(int(text))
-        name = f"camera{text}"
-        return VideoSource(camera, name=name, kind="camera", place=name, selection=selection, live=True)
+        name = live_name(text)
+        return VideoSource(camera, name=name, kind="camera", place=name, selection=selection, live=True, stream=stream)
     if is_address(text):
         known = ", ".join(f"{scheme}://" for scheme in sorted(SCHEMES))
         raise UserError(f"cannot open {shown}: an address begins with one of {known}")
@@ -74,25 +80,50 @@ def is_live(source: str) -> bool:
     return is_camera or _scheme(source) in SCHEMES
 
 
+def live_name(source: str) -> str:
+    """Return the name of a camera or of the address of a stream, without credentials."""
+    if _scheme(source) is None:
+        return f"camera{source}"
+    try:
+        shown = urlsplit(without_secrets(source))
+    except ValueError:  # brackets
+        return "stream"
+    path_name = re.sub(r"\.\w{1,5}$", "", unquote(shown.path))
+    return re.sub(r"[^\w.-]+", "_", f"{shown.hostname or ''}{path_name}").strip("_.") or "stream"
+
+
 def _scheme(text: str) -> str | None:
     """Return the scheme of an address in lower case; None for other texts."""
     scheme, separator, _ = text.partition("://")
     return scheme.lower() if separator else None
 
 
-def _open_video(path: Path, selection: Selection) -> VideoSource:
+def _open_image(path: Path, selection: Selection) -> Source:
+    """Open an image as one frame, or as a video if the file has several frames."""
+    header = read_header(path) if path.is_file() else None
+    if header is None or header.frames == 1:
+        return open_image(path, selection)
+    return _open_video(path, selection, None) if header.format in ("PNG", "GIF") else AnimationSource(path, selection)
+
+
+def _open_video(path: Path, selection: Selection, stream: int | None) -> VideoSource:
     # As a file: address, because FFmpeg reads "a:b.mp4" as protocol a and "-" as standard input.
     container = open_container(f"file:{path}", str(path))
-    video = VideoSource(container, name=path.stem, kind="video", place=str(path), selection=selection)
+    video = VideoSource(container, name=path.stem, kind="video", place=str(path), selection=selection, stream=stream)
     video.file = path
+    if path.is_file() and (films := count_films(path)) > 1:
+        video.notes.append(
+            f"{path} is {films} MP4 files one after another, and possibly only the first is read; join them "
+            "with `ffmpeg -f concat`"
+        )
     return video
 
 
-def _open_stream(text: str, selection: Selection) -> VideoSource:
+def _open_stream(text: str, selection: Selection, stream: int | None) -> VideoSource:
     place = without_secrets(text)
     scheme = _scheme(text) or ""
     try:
-        address, shown = urlsplit(text), urlsplit(place)
+        address = urlsplit(text)
         if not address.netloc or address.port == 0:
             raise ValueError
     except ValueError:  # brackets, or a port that is no number
@@ -107,8 +138,6 @@ def _open_stream(text: str, selection: Selection) -> VideoSource:
         options = {"formatprobesize": "32768"}  # bytes; FFmpeg refuses streams too short to probe
     lower = f"{scheme}{text[len(scheme) :]}"  # FFmpeg knows its schemes in lower case only
     container = open_container(lower, place, options=options, timeout=NETWORK_TIMEOUT)
-    path_name = re.sub(r"\.\w{1,5}$", "", unquote(shown.path))
-    name = re.sub(r"[^\w.-]+", "_", f"{shown.hostname or ''}{path_name}").strip("_.") or "stream"
-    return VideoSource(
-        container, name=name, kind="stream", place=place, selection=selection, live=scheme in LIVE_SCHEMES
-    )
+    name = live_name(text)
+    live = scheme in LIVE_SCHEMES
+    return VideoSource(container, name=name, kind="stream", place=place, selection=selection, live=live, stream=stream)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import re
+import struct
 import time
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from fractions import Fraction
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import av
 import av.container
 import av.error
+import av.format
+import av.stream
 import av.video.frame
 import av.video.stream
-import cv2
 import numpy as np
 from av.packet import Packet
 from av.sidedata.sidedata import Type as SideData
@@ -25,6 +28,7 @@ from numpy.typing import NDArray
 
 from memotr.errors import UserError
 from memotr.io.frames import DEFAULT_FPS, Frame, Selection, Source
+from memotr.io.orientation import Orientation
 
 # Intact files may also count a frame or two that is never shown (placeholders of packed B-frames).
 LOST_FRAMES_ALLOWED = 2
@@ -33,8 +37,18 @@ LOST_SECONDS_ALLOWED = 0.5
 LOST_SHARE_ALLOWED = 0.05
 # Per frame: twice 8K. A few bytes can announce any size, and each frame in memory has the announced size.
 MAX_PIXELS = 1 << 26
-# Seconds: time stamps beyond the first are invalid, and differences below the second count as equal.
-LONGEST, RESOLUTION = 1e9, 1e-6
+# Seconds without a frame. In formats that can be concatenated (MPEG-TS, MPEG-PS, HLS) a longer gap is a joint of
+# segments, as in FFmpeg. In others, such as a time lapse in an MP4, gaps of any length are genuine, and only time
+# stamps beyond LONGEST are invalid.
+LONGEST_WHERE_JOINED, LONGEST = 10.0, 1e9
+TS_DISCONT: Any = av.format.Flags.ts_discont.value  # flag of these formats
+RESOLUTION = 1e-6  # seconds; time stamps that differ by less are equal
+# Packets between the one that MPEG-TS marks as incomplete at a joint, and the first one after it.
+JOINT = 2
+FASTEST = 1000  # frames per second
+MP4_BEGINNINGS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")  # first box of a file
+PQ = 16  # H.273's number of the transfer function of HDR10 and Dolby Vision
+NO_FILM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 
 
 def open_container(
@@ -76,10 +90,33 @@ def open_container(
         raise UserError(f"cannot open {place}: {reason}") from None
 
 
-class VideoSource(Source):
-    """Source of video that FFmpeg can decode, without audio, upright; damage is skipped and noted.
+def count_films(file: Path) -> int:
+    """Return the number of MP4 files that a file joins, as ``cat`` does: 1 for an ordinary MP4, 0 for other formats.
 
-    With irregular time stamps, every frame is used: ``Frame.time`` is its true time and ``fps`` the average rate.
+    FFmpeg silently skips all but the first, or some segments of fragmented ones.
+    """
+    films = 0
+    with file.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        position = 0
+        while position + 16 <= size:
+            stream.seek(position)
+            length, kind, longer = struct.unpack(">I4sQ", stream.read(16))
+            if position == 0 and kind not in MP4_BEGINNINGS:
+                return 0
+            films += kind == b"moov"
+            length = {0: size - position, 1: longer}.get(length, length)
+            if length < 8:
+                break
+            position += length
+    return films
+
+
+class VideoSource(Source):
+    """Source of the frames of a video that FFmpeg can decode, upright; damage is skipped and noted.
+
+    With irregular time stamps, every frame is used: ``Frame.time`` is its true time and ``fps`` the average rate. Where
+    time stamps do not increase, or segments were joined, times advance by one frame interval, and a note reports it.
     Frames before the start are decoded and dropped, because seeking does not count frames.
 
     Args:
@@ -89,9 +126,10 @@ class VideoSource(Source):
         place: file or address for messages.
         selection: see :class:`Source`.
         live: see :class:`Source`.
+        stream: number of the video stream in the container; None for the main one.
 
     Raises:
-        UserError: there is no video in the container, or no frame can be decoded.
+        UserError: there is no video in the container, no such stream, or no frame can be decoded.
     """
 
     def __init__(
@@ -103,11 +141,10 @@ class VideoSource(Source):
         place: str,
         selection: Selection,
         live: bool = False,
+        stream: int | None = None,
     ) -> None:
-        if not container.streams.video:
-            raise UserError(f"there is no video in {place}")
         self._container = container
-        self._stream = container.streams.video[0]
+        self._stream, others = _choose_stream(container, place, stream)
         codec: Any = self._stream.codec_context  # None without a decoder, contrary to PyAV's declaration
         if codec is None:
             raise UserError(
@@ -125,9 +162,13 @@ class VideoSource(Source):
         exact = bool(self._stream.frames)
         super().__init__(name, kind, self._rate, None if live else self._count(), selection, exact=exact)
         self.live = live
+        self.notes += others
         self._place = place
-        self._harmed = False  # something in the container could not be decoded
-        self._damaged = 0  # frames that could be decoded in part
+        longest_gap = LONGEST_WHERE_JOINED if container.format.flags & TS_DISCONT else LONGEST
+        self._times = _Times(self._rate, self._stream.time_base, longest_gap)
+        self._joints = _Joints(self._stream.time_base, longest_gap)
+        self._undecodable = False  # some packet could not be decoded
+        self._damaged = 0  # number of frames that were decoded in part
         self._error: av.error.FFmpegError | None = None  # error that ended the reading
         self._decoded = self._decode()
         self._first = next(self._decoded, None)
@@ -136,31 +177,41 @@ class VideoSource(Source):
                 f"it is damaged, cut short at its very beginning, or larger than {MAX_PIXELS:,} pixels"
             )
             raise UserError(f"no frame of {place} can be decoded: {reason}")
-        self._orientation = Orientation.of(self._first)
+        if codec.color_trc == PQ:
+            self.notes.append(
+                f"{place} is HDR video (PQ), read without tone mapping: it looks pale, and objects may be missed; "
+                "convert it to SDR"
+            )
+        self._orientation = Orientation.of_matrix(_display_matrix(self._first))
         aspect = self._stream.sample_aspect_ratio
         if aspect and aspect != 1:
             self.pixel_aspect = 1 / aspect if self._orientation.transpose else aspect
 
     def __iter__(self) -> Generator[Frame, None, None]:
         if self._first is None:
-            raise RuntimeError("a video is read once; open it again to read it again")
+            raise RuntimeError("a video can be read only once; open it again")
         frames = enumerate(chain([self._first], self._decoded))
-        self._first, times = None, _Times(self._rate)
+        self._first, times = None, self._times
         index, end = 0, 0.0
         for index, frame in frames:
             if self.selection.passed(index):
                 return
             seconds = times.of(index, frame.time)
+            if times.broken and not self._stream.frames:
+                self.frame_count = None  # the estimate is from the same time stamps
             end = seconds + float(frame.duration * frame.time_base if frame.time_base else 0)
             if index in self.selection:
                 yield Frame(index, self._orientation.apply(self._pixels(index, frame)), seconds)
-        self._look_for_loss(index + 1, end)
+        if times.broken:
+            self.notes.append(times.note(self._place))
+        self._note_loss(index + 1, end)
         if index < self.selection.start:
             raise UserError(
                 f"{self._place} ends after {index + 1} frames; start {self.selection.start} is behind the last"
             )
 
     def close(self) -> None:
+        """Close the file."""
         self._container.close()
 
     def _decode(self) -> Iterator[av.video.frame.VideoFrame]:
@@ -184,11 +235,11 @@ class VideoSource(Source):
             yield from self._frames_of(packet)
 
     def _frames_of(self, packet: Packet[av.video.stream.VideoStream]) -> list[av.video.frame.VideoFrame]:
-        self._harmed |= packet.is_corrupt
+        self._joints.add(packet)
         try:
             frames = self._stream.decode(packet)
         except av.error.FFmpegError:
-            self._harmed = True
+            self._undecodable = True
             return []
         self._damaged += sum(frame.is_corrupt for frame in frames)
         return frames
@@ -198,7 +249,7 @@ class VideoSource(Source):
         try:
             return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
         except (av.error.FFmpegError, ValueError):
-            reason = f"there is no way from {frame.format.name} pixels to RGB; convert the video"
+            reason = f"its {frame.format.name} pixels cannot be converted to RGB; convert the video"
             raise UserError(f"cannot read frame {index} of {self._place}: {reason}") from None
 
     def _count(self) -> int | None:
@@ -227,37 +278,37 @@ class VideoSource(Source):
             return float(stream.start_time * stream.time_base)
         return (self._container.start_time or 0) / av.time_base
 
-    def _look_for_loss(self, read: int, end: float) -> None:
+    def _note_loss(self, read: int, end: float) -> None:
         """Add a note if reading stopped before the announced end or frames were damaged."""
         announced = self._count() if self._stream.frames and not self.live else None
-        seconds = None if self.live else self._seconds()
+        seconds = None if self.live or self._times.broken else self._seconds()
         closed = self._closed_by_server()
         if announced is not None:
             lost = announced - read > LOST_FRAMES_ALLOWED
         else:
             allowed = max(LOST_SECONDS_ALLOWED, LOST_SHARE_ALLOWED * (seconds or 0.0))
             lost = seconds is not None and seconds - end > (LOST_FRAMES_ALLOWED / self._rate if closed else allowed)
-        harmed = lost or self._harmed or self._damaged > 0
-        self.broke_off = self._error is not None and (harmed or not closed)
-        if not self.broke_off and (self.live or not harmed):
+        damaged = lost or self._undecodable or self._joints.damaged or self._damaged > 0
+        self.broke_off = self._error is not None and (damaged or not closed)
+        if not self.broke_off and (self.live or not damaged):
             return
         total = f" of {announced}" if announced is not None else ""
         span = f", {end:.1f} of {seconds:.1f} seconds" if lost and announced is None else ""
-        harm = f", {self._damaged} of them damaged" if self._damaged else ""
+        partly = f", {self._damaged} of them damaged" if self._damaged else ""
         state = f"broke off ({self._reason()})" if self.broke_off else "is damaged or cut short"
-        self.notes.append(f"{self._place} {state}: {read}{total} frames could be read{span}{harm}")
+        self.notes.append(f"{self._place} {state}: {read}{total} frames could be read{span}{partly}")
 
     def _reason(self) -> str:
-        """Return why reading stopped, in words."""
+        """Return the reason why reading stopped, for messages."""
         error = self._error
-        if isinstance(error, av.error.ExitError):  # how a network timeout shows
+        if isinstance(error, av.error.ExitError):  # a network timeout
             return "no more data came"
         if self.kind == "stream" and error is not None and error.errno == errno.EIO:
             return "the connection was closed"
         return "" if error is None else error.strerror or str(error.errno)
 
     def _closed_by_server(self) -> bool:
-        """Return whether reading stopped because a connection was closed that had announced no length.
+        """Return whether reading stopped because the server closed a connection of unknown length.
 
         FFmpeg reports an error, but a complete response of HTTP/1.0 ends in the same way.
         """
@@ -269,59 +320,92 @@ class VideoSource(Source):
 class _Times:
     """Times of a video's frames in seconds since the first, always finite and increasing.
 
-    A frame without a time stamp, or with one that does not increase, follows after one frame at the average rate.
+    A frame without a time stamp follows one frame interval after the previous one. So does one whose time stamp does
+    not increase, jumps ahead, or increases by a single tick of a clock much faster than the frames (some writers
+    correct equal stamps in this way). If the next stamp does not fit the earlier ones either, but fits this one,
+    segments were joined here, and times follow the new stamps.
+
+    Args:
+        rate: frames per second.
+        tick: unit of the time stamps in seconds.
+        longest_gap: seconds; a time stamp this far ahead is a jump.
+
+    Attributes:
+        broken: number of frames with a time stamp that does not fit.
     """
 
-    def __init__(self, rate: Fraction) -> None:
-        self._rate = float(rate)
-        self._beginning: float | None = None  # time stamp of time 0
-        self._last = 0.0
-        self._stamped = 0, 0.0  # number and time of the last frame with a usable time stamp
+    def __init__(self, rate: Fraction, tick: Fraction | None, longest_gap: float) -> None:
+        self.broken = 0
+        self._first_broken = 0
+        self._rate = rate
+        self._shortest = 1.5 * float(tick) if tick and 1 / rate > 2 * tick else RESOLUTION
+        self._longest = longest_gap
+        self._last: float | None = None
+        self._offsets: list[float] = []  # time minus time stamp: as before, and since the last frame that did not fit
 
     def of(self, index: int, stamp: float | None) -> float:
-        """Return the time of a frame, given its number (from 0, without gaps) and its time stamp in seconds."""
-        number, time_then = self._stamped
-        expected = time_then + (index - number) / self._rate
+        """Return the time of the next frame, given its number and its time stamp in seconds."""
+        time = 0.0 if self._last is None else self._last + float(1 / self._rate)
         if stamp is not None and math.isfinite(stamp):
-            if self._beginning is None:
-                self._beginning = stamp - expected
-            since = stamp - self._beginning
-            if index == 0 or self._last + RESOLUTION < since < LONGEST:
-                self._stamped = index, since
-                expected = since
-        self._last = expected
-        return expected
+            fitting = [offset for offset in self._offsets if self._fits(stamp + offset)]
+            if fitting:
+                self._offsets, time = fitting[:1], stamp + fitting[0]
+            elif self._offsets:
+                self._first_broken = self._first_broken if self.broken else index
+                self.broken += 1
+            if not fitting:
+                self._offsets = [*self._offsets[:1], time - stamp]
+        self._last = time
+        return time
+
+    def note(self, place: str) -> str:
+        """Return a sentence about the broken time stamps."""
+        frames = f"{self.broken} frame{'s' * (self.broken > 1)} (first at frame {self._first_broken})"
+        interval = f"one frame interval ({float(1 / self._rate):.3g} s)"
+        return f"{place}: time stamps do not increase, or jump, at {frames}; there times advance by {interval}"
+
+    def _fits(self, time: float) -> bool:
+        return self._last is None or self._shortest < time - self._last < self._longest
 
 
-@dataclass(frozen=True)
-class Orientation:
-    """Transformation of a stored picture to upright: transpose, then mirror left-right and top-bottom."""
+class _Joints:
+    """Search for lost packets that are not explained by joined segments.
 
-    transpose: bool = False
-    mirror_x: bool = False
-    mirror_y: bool = False
+    MPEG-TS numbers its packets, and one after a gap is marked as incomplete. Either data was lost, or another segment
+    begins: with a key frame, and often with new time stamps.
 
-    @classmethod
-    def of(cls, frame: av.video.frame.VideoFrame) -> Orientation:
-        """Read the orientation from the display matrix of a frame; other than quarter turns are ignored.
+    Args:
+        tick: unit of the time stamps in seconds.
+        longest_gap: seconds; a time stamp this far ahead begins a segment.
+    """
 
-        The matrix maps stored (x, y) to shown (a·x + c·y, b·x + d·y).
-        """
-        (a, b), (c, d) = _display_matrix(frame)
-        if not math.isclose(max(abs(a), abs(c)), 1, abs_tol=0.01):
-            return cls()
-        if abs(a) > abs(c):
-            return cls(mirror_x=a < 0, mirror_y=d < 0)
-        return cls(transpose=True, mirror_x=c < 0, mirror_y=b < 0)
+    def __init__(self, tick: Fraction | None, longest_gap: float) -> None:
+        self._tick = float(tick or 0)
+        self._longest = longest_gap
+        self._last: int | None = None  # time stamp of the previous packet
+        self._since: int | None = None  # number of packets since the marked one
+        self._key = False  # the marked packet is a key frame
+        self._lost = False
 
-    def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Turn a stored picture (H, W, 3) upright: (H, W, 3), or (W, H, 3) if transposed."""
-        if self.transpose:
-            image = np.asarray(cv2.transpose(image), np.uint8)
-        if self.mirror_x or self.mirror_y:
-            axis = -1 if self.mirror_x and self.mirror_y else int(self.mirror_x)
-            image = np.asarray(cv2.flip(image, axis), np.uint8)
-        return image
+    @property
+    def damaged(self) -> bool:
+        """True if data was lost in the packets so far."""
+        return self._lost or self._since is not None
+
+    def add(self, packet: Packet[av.video.stream.VideoStream]) -> None:
+        """Add the next packet."""
+        if self._since is not None:
+            self._since += 1
+            self._lost |= self._since > JOINT
+            if packet.is_keyframe and not self._key:
+                self._since = None
+        if packet.is_corrupt:
+            self._since, self._key = 0, packet.is_keyframe
+        if packet.dts is None:
+            return
+        if self._last is not None and not 0 < (packet.dts - self._last) * self._tick < self._longest:
+            self._since = None
+        self._last = packet.dts
 
 
 def _display_matrix(frame: av.video.frame.VideoFrame) -> NDArray[np.float64]:
@@ -339,8 +423,47 @@ def _display_matrix(frame: av.video.frame.VideoFrame) -> NDArray[np.float64]:
 
 
 def _frame_rate(stream: av.video.stream.VideoStream) -> Fraction:
-    """Return the average frame rate; containers without one give 0 or their clock rate of 90,000."""
-    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
-        if rate and 0 < rate <= 1000:
+    """Return the average frame rate; containers without one have 0 or the rate of their clock, such as 90,000."""
+    clock = 1 / stream.time_base if stream.time_base else None
+    guesses = [rate for rate in (stream.guessed_rate, stream.base_rate) if rate != clock]
+    for rate in (stream.average_rate, *guesses, stream.codec_context.framerate):
+        if rate and 0 < rate <= FASTEST:
             return Fraction(rate).limit_denominator(1001) or Fraction(rate)  # keeps 30000/1001
     return DEFAULT_FPS
+
+
+def _choose_stream(
+    container: av.container.InputContainer, place: str, number: int | None
+) -> tuple[av.video.stream.VideoStream, list[str]]:
+    """Return the stream of a number, or the main one, with notes about others.
+
+    The main stream is FFmpeg's choice, except for cover pictures and thumbnails, which in an MP4 may only show by their
+    single frame.
+    """
+    streams = container.streams.video
+    films = [stream for stream in streams if not stream.disposition & NO_FILM]
+    if number is not None:
+        chosen = [stream for stream in streams if stream.index == number]
+        if not chosen:
+            raise UserError(f"there is no video stream {number} in {place}; it has {_listed(streams) or 'none'}")
+        return chosen[0], []
+    if not films:
+        raise UserError(f"there is no video in {place}{', only a cover picture' * bool(streams)}")
+    films = [stream for stream in films if stream.frames != 1] or films
+    best = container.streams.best("video")
+    if best not in films:
+        best = max(films, key=lambda stream: math.prod(_size(stream)))
+    if len(films) == 1:
+        return best, []
+    note = f"{place} has several video streams, {_listed(films)}: stream {best.index} is read; --stream takes another"
+    return best, [note]
+
+
+def _listed(streams: Iterable[av.video.stream.VideoStream]) -> str:
+    return ", ".join("{} ({} x {})".format(stream.index, *_size(stream)) for stream in streams)
+
+
+def _size(stream: av.video.stream.VideoStream) -> tuple[int, int]:
+    """Return width and height, (0, 0) without a decoder."""
+    codec: Any = stream.codec_context
+    return (0, 0) if codec is None else (codec.width, codec.height)

@@ -22,7 +22,7 @@ UNMATCHED = -1
 CONTINUES = 1000.0
 """Weight of a pair that was matched in the previous frame; larger than any sum of IoUs."""
 MOSTLY_TRACKED, MOSTLY_LOST = 0.8, 0.2
-"""Shares of an object's frames in which it is matched."""
+"""Shares of matched frames above which an object is mostly tracked, and below which it is mostly lost."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Matching:
 
 
 def clear_matching(data: MetricInput) -> Matching:
-    """Match the boxes of every frame: pairs of the previous frame first, then by IoU, which is at least 0.5 for all.
+    """Match the boxes of every frame with an IoU of at least 0.5. Pairs of the previous frame take precedence.
 
     As in TrackEval, a frame without objects or without predictions does not count as the previous frame.
     """

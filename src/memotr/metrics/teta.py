@@ -1,7 +1,7 @@
 """TETA, the tracking-every-thing accuracy (Li et al., "Tracking Every Thing in the Wild", ECCV 2022).
 
 It scores localisation regardless of class (LocA), association (AssocA) and classification (ClsA) separately. The
-numbers equal those of the metric authors' own evaluation of BDD100K; comments mark where that is unexpected.
+numbers equal those of the metric authors' own evaluation of BDD100K; comments mark what is unexpected in it.
 
     counts = [teta_sequence(gt, pred, num_classes=8) for gt, pred in videos]
     scores = combine(counts, classes)

@@ -26,6 +26,7 @@ class DecoderLayer(nn.Module):
         self, dim: int, ffn_dim: int, num_levels: int, num_heads: int, num_points: int, dropout: float
     ) -> None:
         super().__init__()
+        # Published names: norm2 follows the self-attention, norm1 the cross-attention.
         self.self_attn = Attention(dim, num_heads, dropout)
         self.norm2 = nn.LayerNorm(dim)
         self.cross_attn = DeformableAttention(dim, num_levels, num_heads, num_points)
@@ -115,7 +116,7 @@ class Decoder(nn.Module):
         Returns:
             One step per layer.
         """
-        content = embed[..., -memory.shape[-1] :]  # (B, Nd, C)
+        content = embed[..., -memory.shape[-1] :]  # (B, Nd, C), the last C channels of the embedding
         inputs = (queries, embed, content, reference, memory, levels, None)
         steps: list[DecoderStep] = self(range(self.merge_layer), *inputs)
         return steps

@@ -92,7 +92,7 @@ class DeformableAttention(nn.Module):
             centre = reference if reference.ndim == 6 else self.spread(reference)
             step = pixel[:, None].expand(M, L, P, 2).flatten()
             return torch.addcmul(centre.flatten(2), offsets.view(B, Lq, -1), step).view(B, Lq, M, L, P, 2)
-        # Offsets in units of half the box, divided by P.
+        # Offsets in units of 1 / P of half the box.
         centre, size = torch.split(reference.reshape(B, Lq, 1, L, 1, 4), 2, dim=-1)
         return centre + offsets.view(B, Lq, M, L, P, 2) * (size / (2 * P))
 

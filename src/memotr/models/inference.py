@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from memotr.errors import UserError
 from memotr.models.layers import Attention, Linear
 from memotr.models.memotr import MeMOTR
 
@@ -30,6 +31,9 @@ def for_inference(model: MeMOTR, dtype: torch.dtype | None = None) -> MeMOTR:
         model: network on its device. The copy may or may not follow later changes of its weights.
         dtype: dtype of the weights of convolutions and linear layers, for use under autocast; None keeps theirs. The
             weights of the memory keep theirs in any case: it is always computed in full precision.
+
+    Raises:
+        UserError: a weight exceeds the range of ``dtype``.
     """
     shared: dict[int, Tensor] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
     network = copy.deepcopy(model, shared | {id(buffer): buffer for buffer in model.buffers()}).eval()
@@ -39,7 +43,16 @@ def for_inference(model: MeMOTR, dtype: torch.dtype | None = None) -> MeMOTR:
     for part in ("backbone", "feature_projs", "transformer", "class_embed", "queries"):
         _prepare(network.get_submodule(part), dtype, exact)
     _prepare(network.query_updater, dtype, exact)
+    if dtype is not None:
+        _check_range(network, dtype)
     return network
+
+
+def _check_range(network: nn.Module, dtype: torch.dtype) -> None:
+    """Raise UserError if a weight became infinite in ``dtype``: the network would find nothing."""
+    beyond = [name for name, p in network.named_parameters() if p.dtype is dtype and not p.isfinite().all()]
+    if beyond:
+        raise UserError(f"{beyond[0]} has values beyond the range of {dtype}; choose the precision bf16 or 32")
 
 
 class FusedLinear(Linear):

@@ -79,12 +79,12 @@ class TemporalInteraction(nn.Module):
         # Detached: no gradient flows through the long-term memory from frame to frame.
         long_memory = (tracks.long_memory if self.use_long_memory else tracks.last_output).detach()  # (N, C)
         content = self._fuse(ref_pts, output, tracks.last_output, long_memory, vacant)  # (N, C)
-        query_embed = queries.renew(tracks.query_embed, content, output)  # (N, C or 2C)
-        lam = self.long_memory_lambda
+        query_embed = queries.update_embed(tracks.query_embed, content, output)  # (N, C or 2C)
+        lam = self.long_memory_lambda  # the update of the long-term memory is that of section 3.3
         return tracks.replace(
             ref_pts=ref_pts,
             query_embed=torch.where(confident, query_embed, tracks.query_embed),
-            long_memory=torch.where(confident, (1 - lam) * long_memory + lam * output, tracks.long_memory),  # 3.3
+            long_memory=torch.where(confident, (1 - lam) * long_memory + lam * output, tracks.long_memory),
             last_output=torch.where(confident, output, tracks.last_output),
         )
 
@@ -96,7 +96,7 @@ class TemporalInteraction(nn.Module):
         # Adaptive aggregation of two adjacent frames.
         weight = self.confidence_weight_net(output)  # (N, C) in [0, 1]
         short_memory = self.short_memory_fusion(torch.cat((weight * output, last_output), dim=-1))  # (N, C)
-        # Attention among the tracks, with the long-term memory as key and added to the result.
+        # Attention among the tracks. The long-term memory is the key, and is added to the attention's result below.
         q, k = short_memory + position, long_memory + position
         blocked = None if vacant is None else torch.atleast_2d(vacant)  # (1 or N, N)
         y = self.memory_attn(q, k, output, batch=1, blocked=blocked)

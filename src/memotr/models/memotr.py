@@ -7,8 +7,8 @@ The paper's Figure 1 at frame t, with the method that computes each step:
     decode   [E_det^t, E_tck^t] → joint decoder D_joint → [O_det^t, O_tck^t] → scores c^t, boxes b^t
     memory   O_tck^t, O_tck^(t−1), M_tck^t → temporal interaction → E_tck^(t+1), M_tck^(t+1)  (sections 3.3, 3.4)
 
-Between ``decode`` and ``memory`` the gate (inference) or the ground truth (training) decides which detections become
-tracks. The paper's symbols in the code:
+Between ``decode`` and ``memory`` the gate (inference) or the ground truth (training) decides which tracks continue and
+which detections become tracks. The paper's symbols in the code:
 
     Q_det         det_embed (:mod:`memotr.models.queries`)      learned detection queries ("detect queries")
     E_tck         TrackState.query_embed                        track embeddings, the queries of tracks
@@ -57,7 +57,7 @@ class Encoded(NamedTuple):
     """What the network makes of B images without tracks.
 
     Attributes:
-        memory: (B, S, C) encoder output, features of all levels, concatenated.
+        memory: (B, S, C) features of all levels, concatenated. DETR calls them memory; it is not the tracks' memory.
         levels: layout of the levels.
         embed: (B, Nd, C or 2C) embeddings of the detection queries, Q_det.
         ref_pts: (B, Nd, 4) their references, as logits.
@@ -123,7 +123,7 @@ class MeMOTR(nn.Module):
         self.position_temperature = position_temperature
         self.backbone = backbone
         self.transformer = transformer
-        self.query_updater = memory
+        self.query_updater = memory  # published name
         self.queries = queries
         self.feature_projs = make_feature_projections(backbone.channels, dim, num_levels)
         self.class_embed = nn.ModuleList(nn.Linear(dim, num_classes) for _ in transformer.decoder.layers)
@@ -286,8 +286,8 @@ class MeMOTR(nn.Module):
         """Concatenate the detection queries with the track queries of each video, padded to the longest.
 
         Returns:
-            Embeddings (B, Q, C or 2C), reference logits (B, Q, 4), and padding mask (B, Q), True on padding; None
-            without padding.
+            Embeddings (B, Q, C or 2C), reference logits (B, Q, 4), and padding mask (B, Q), True on padding and vacant
+            rows; None without any.
         """
         counts = [len(t) for t in tracks]
         track_embed = torch.stack([_pad(t.query_embed, max(counts) - len(t)) for t in tracks])

@@ -30,7 +30,7 @@ class QueryVariant(nn.Module, ABC):
     """Parameters of :meth:`position`."""
 
     memory: nn.Module
-    """Parameters of :meth:`renew`, which always runs in float32."""
+    """Parameters of :meth:`update_embed`, which always runs in float32."""
 
     @abstractmethod
     def reset_parameters(self) -> None:
@@ -76,7 +76,7 @@ class QueryVariant(nn.Module, ABC):
         """
 
     @abstractmethod
-    def renew(self, embed: Tensor, content: Tensor, output: Tensor) -> Tensor:
+    def update_embed(self, embed: Tensor, content: Tensor, output: Tensor) -> Tensor:
         """Return the embeddings (N, parts * C) of tracks for the next frame, E_tck^(t+1).
 
         Args:
@@ -146,12 +146,12 @@ class DabQueries(QueryVariant):
         """Return the content."""
         return content
 
-    def renew(self, embed: Tensor, content: Tensor, output: Tensor) -> Tensor:
+    def update_embed(self, embed: Tensor, content: Tensor, output: Tensor) -> Tensor:
         """Return the next content."""
         return content
 
 
-class PositionRenewal(nn.Module):
+class PositionUpdate(nn.Module):
     """Layers that update the learned positions of tracks from frame to frame."""
 
     def __init__(self, dim: int) -> None:
@@ -182,7 +182,7 @@ class DeformableDetrQueries(QueryVariant):
         self.embeddings = nn.Parameter(torch.empty(num_queries, 2 * dim))
         self.reference_points = nn.Linear(dim, 2)
         self.heads = nn.Identity()  # positions are part of the learned embeddings
-        self.memory = PositionRenewal(dim)
+        self.memory = PositionUpdate(dim)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -218,7 +218,7 @@ class DeformableDetrQueries(QueryVariant):
         """Return the position half of the initial embedding, then the content."""
         return torch.cat((embed[..., : content.shape[-1]], content), dim=-1)
 
-    def renew(self, embed: Tensor, content: Tensor, output: Tensor) -> Tensor:
+    def update_embed(self, embed: Tensor, content: Tensor, output: Tensor) -> Tensor:
         """Return the updated position half, then the next content."""
         position = self.memory(embed[..., : content.shape[-1]], output)  # (N, C)
         return torch.cat((position, content), dim=-1)

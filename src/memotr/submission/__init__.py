@@ -1,1 +1,1 @@
-"""Archives for benchmark servers."""
+"""Archives of results for benchmark servers: check of result files, and packing."""

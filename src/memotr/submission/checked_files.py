@@ -1,8 +1,8 @@
-"""Check of a result file for a benchmark's server, and its normal form.
+"""Check of result files for benchmark servers, and conversion to a normal form.
 
-MOTChallenge text: ten columns, commas, line feeds, no blank lines, no byte order mark, plain decimals that read back as
-the same double, frames in order. BDD100K's JSON: one frame per line, in order, with the documented fields. Files in
-this form keep every byte.
+MOTChallenge text: ten columns, commas, line feeds, no blank lines, no byte order mark, decimals without an exponent
+that parse to the same double, frames in order. BDD100K's JSON: one frame per line, in order, with the documented
+fields. Files that have this form already do not change.
 """
 
 from __future__ import annotations
@@ -15,30 +15,33 @@ from typing import Any
 
 import numpy as np
 
-from memotr.data.annotations import FAR, AnnotationTable, Floats
+from memotr.data.annotations import MAX_COORDINATE, AnnotationTable, Floats
 from memotr.data.formats.mot_text import CLASS, MARK, TextRows, read_values, results_table
 from memotr.data.formats.scalabel import CORNERS, read_videos
 from memotr.data.problems import Problems
 from memotr.data.protocols import BDD100K_CATEGORIES
 from memotr.data.sequences import Sequence
+from memotr.data.truth import beyond_message
 from memotr.documents import brief
 from memotr.errors import UserError
 from memotr.published import BDD100K_RENAMED
 
 MOT_COLUMNS = 10
-LARGEST_ID = 2**31 - 1  # Scalabel stores ids in 32 bits; TrackEval makes a table as long as the largest one
+LARGEST_ID = 2**31 - 1
+"""Largest id: Scalabel stores ids in 32 bits, and TrackEval allocates a table as long as the largest one."""
 PERSON = 1
+"""Class of MOTChallenge that is scored."""
 
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """Checked result file for the archive.
+    """Result file that has been checked.
 
     Attributes:
         text: content in normal form.
         boxes: number of boxes.
-        outside: number of boxes entirely outside the image; 0 if its size is not known.
-        shifted: ids began at 0, and 1 was added to all of them.
+        outside: number of boxes entirely outside the image; 0 if the image size is unknown.
+        shifted: True if ids began at 0, so that 1 was added to all of them.
     """
 
     text: str
@@ -51,15 +54,21 @@ FileCheck = Callable[[Path, Sequence], CheckedFile]
 
 
 def check_mot(path: Path, sequence: Sequence) -> CheckedFile:
-    """Check results of one sequence in MOTChallenge text.
+    """Check the results of one sequence in MOTChallenge text.
 
-    Ids of the tracker begin at 0, but MOTChallenge's instructions count frames, ids and boxes from 1. TrackEval accepts
-    an id 0, but the server's other code is not public and metrics do not depend on the values, so if there is an id 0,
-    1 is added to every id. Boxes are unchanged: the ground truth for training counts them from 1 already.
+    The tracker's ids begin at 0, but MOTChallenge's instructions count frames, ids and pixels from 1. TrackEval accepts
+    an id 0, but the server's other code is not public, and metrics do not depend on the values of ids. Therefore, if a
+    file has an id 0, 1 is added to every id. Boxes do not change: the training ground truth counts pixels from 1
+    already.
+
+    Args:
+        path: result file.
+        sequence: sequence of the results.
 
     Raises:
-        UserError: with the line: any error of scoring, other than ten columns, a frame beyond the sequence, a box
-            without width or height, a class other than person, a number that is not finite or far too large.
+        UserError: an error of scoring, a number of columns other than ten, a frame beyond the sequence, a box without
+            width or height, a class other than person, or a number that is not finite or far too large. The message
+            names the line.
     """
     problems = Problems(stop=True)
     rows = read_values(path, problems)
@@ -75,12 +84,17 @@ def check_mot(path: Path, sequence: Sequence) -> CheckedFile:
 
 
 def check_bdd(path: Path, sequence: Sequence) -> CheckedFile:
-    """Check results of one BDD100K video, which list every frame, with ``frameIndex`` from 0.
+    """Check the results of one BDD100K video, which must list every frame, with ``frameIndex`` from 0.
+
+    Args:
+        path: result file.
+        sequence: sequence of the results.
 
     Raises:
-        UserError: with frame and label: any error of scoring, another video, a missing frame or one beyond the video,
-            a ``name`` that is not the frame's image, an id that is not a whole number from 0 (as text or number), a
-            box whose x2, y2 are not beyond x1, y1, a category that is not evaluated, a score that is not a number.
+        UserError: an error of scoring, another video, a missing frame or one beyond the video, a ``name`` that is not
+            the frame's image, an id that is not a whole number from 0 (as text or number), a box whose x2, y2 are not
+            beyond x1, y1, a category that is not evaluated, or a score that is not a number. The message names frame
+            and label.
     """
     videos = read_videos(path, Problems(stop=True), results=True, entries=True)
     other = next((name for name in videos if name != sequence.name), None)
@@ -95,26 +109,27 @@ def check_bdd(path: Path, sequence: Sequence) -> CheckedFile:
 
 
 def _refuse_rows(rows: TextRows, table: AnnotationTable, length: int, problems: Problems) -> None:
+    """Report rows that a server would refuse as errors; ``length`` is the number of frames of the sequence."""
     columns = rows.values.shape[1]
     if columns != MOT_COLUMNS:
         expected = f"servers take {MOT_COLUMNS}: frame,id,left,top,width,height,1,-1,-1,-1"
         problems.error(rows.file, f"{columns} columns; {expected}", int(rows.lines[0]))
     table.report(table.frames < 1, "frame {frame}: frames are counted from 1", problems)
-    table.report(table.frames > length, f"frame {{frame}} is beyond the sequence, which has {length}", problems)
+    table.report(table.frames > length, beyond_message(table.frames, length), problems)
     too_large = "id {id} is too large for the evaluation; number tracks from 1"
     table.report(table.ids >= LARGEST_ID, too_large, problems)
     for column, name in ((4, "width"), (5, "height")):
         message = f"{name} is not above 0; columns 3 to 6 are left,top,width,height"
         table.report(rows.values[:, column] <= 0, message, problems)
     for column in range(MARK, MOT_COLUMNS):
-        wrong = ~(np.abs(rows.values[:, column]) < FAR)
+        wrong = ~(np.abs(rows.values[:, column]) < MAX_COORDINATE)
         table.report(wrong, f"column {column + 1} is not a number to be submitted", problems)
     message = f"column 8 is a class other than {PERSON}, the one scored"
     table.report(rows.values[:, CLASS] > PERSON, message, problems)
 
 
 def _plain(value: float) -> str:
-    """Return the shortest decimal of a double, without an exponent, which some readers do not support."""
+    """Return the shortest decimal text of a double, without an exponent because some readers do not support it."""
     if value.is_integer():
         return str(int(value))
     text = repr(value)
@@ -142,10 +157,11 @@ def _compare_frames(path: Path, sequence: Sequence, listed: Iterable[int]) -> No
     absent = sorted(set(frames).difference(found))
     if absent:
         more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
-        raise UserError(f"{path}: no frameIndex {absent[0]}{more}; frames without objects are listed, too")
+        raise UserError(f"{path}: no frameIndex {absent[0]}{more}; frames without objects must be listed as well")
 
 
 def _entry(frame: dict[str, Any], sequence: Sequence, place: str) -> dict[str, Any]:
+    """Return the checked entry of a frame in normal form; errors name ``place``."""
     index = frame["frameIndex"]
     image = sequence.frames[index].name
     name = frame.get("name")
@@ -153,11 +169,12 @@ def _entry(frame: dict[str, Any], sequence: Sequence, place: str) -> dict[str, A
         raise UserError(f"{place}: name is {brief(name)}, but the image of this frame is {image}")
     labels = [_label(label, f"{place}, label {k}") for k, label in enumerate(frame.get("labels") or [])]
     if len({label["id"] for label in labels}) < len(labels):
-        raise UserError(f"{place}: has two ids that are the same number")
+        raise UserError(f"{place}: two of its ids are the same number")
     return {"name": image, "videoName": sequence.name, "frameIndex": index, "labels": labels}
 
 
 def _label(label: dict[str, Any], place: str) -> dict[str, Any]:
+    """Return a checked label in normal form; errors name ``place``."""
     track = str(label["id"])
     if not (track.isascii() and track.isdecimal() and len(track) <= 20 and int(track) <= LARGEST_ID):
         raise UserError(
@@ -167,14 +184,14 @@ def _label(label: dict[str, Any], place: str) -> dict[str, Any]:
     category = BDD100K_RENAMED.get(label["category"], label["category"])
     if category not in BDD100K_CATEGORIES:
         raise UserError(
-            f"{place}: category {brief(category)} is not evaluated; those are {', '.join(BDD100K_CATEGORIES)}"
+            f"{place}: category {brief(category)} is not evaluated; choose from {', '.join(BDD100K_CATEGORIES)}"
         )
     box = {key: label["box2d"][key] for key in CORNERS}
     if box["x2"] <= box["x1"] or box["y2"] <= box["y1"]:
-        raise UserError(f"{place}: box2d is empty: x2, y2 have to be beyond x1, y1")
+        raise UserError(f"{place}: box2d is empty: x2, y2 must be beyond x1, y1")
     score = label.get("score")
     if score is None:
         return {"id": number, "category": category, "box2d": box}
-    if isinstance(score, bool) or not isinstance(score, (int, float)) or not abs(score) < FAR:
+    if isinstance(score, bool) or not isinstance(score, (int, float)) or not abs(score) < MAX_COORDINATE:
         raise UserError(f"{place}: score is {brief(score)}, not a number")
     return {"id": number, "category": category, "score": score, "box2d": box}

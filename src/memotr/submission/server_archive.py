@@ -1,7 +1,7 @@
 """Archive of result files for a benchmark's server.
 
-Servers accept few archives and report little about errors, so everything that can be checked is checked here, and an
-archive that fails is not written.
+Servers limit the number of uploads and report few details of errors. Therefore everything that can be checked is
+checked here, and an archive with an error is not written.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from memotr.io.seqinfo import read_seqinfo
 from memotr.submission.checked_files import CheckedFile, FileCheck, check_bdd, check_mot
 from memotr.vocabulary import Detector, SubmissionFormat
 
-EARLIEST = (1980, 1, 1, 0, 0, 0)  # earliest time in zip files; fixed, so that the same results give the same bytes
+EARLIEST = (1980, 1, 1, 0, 0, 0)
+"""Time of all archive members, the earliest in zip files. It is constant, so that equal results give equal archives."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,10 @@ class Server:
     Attributes:
         title: name of the benchmark.
         names: pattern of its sequence names.
-        splits: number of sequences in each split; MOT17's copies of a video count once.
-        folder: folder of the files in the archive; empty for its top level.
+        splits: split → number of sequences; MOT17's copies of a video count once.
+        folder: folder of the files in the archive, with a slash; empty: top level.
         suffix: suffix of the files.
-        check: check of one file.
+        check: function that checks one file.
     """
 
     title: str
@@ -79,7 +80,7 @@ class Submission:
         path: path of the archive.
         members: names of its files in order.
         boxes: number of boxes in all files.
-        notes: notes for the user about oddities that are no errors.
+        notes: notes for the user about results that are unusual, but no errors.
     """
 
     path: Path
@@ -90,7 +91,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class _Item:
-    """Result file with its sequence and its names in the archive."""
+    """Result file, its sequence and its names in the archive."""
 
     video: Video
     file: Path
@@ -117,21 +118,23 @@ def write_submission(
     *,
     partial: bool = False,
     progress: Callable[[str, int], None] | None = None,
+    if_empty: str = "",
 ) -> Submission:
     """Check the results of a split, pack them, and verify the archive before it gets its name.
 
     Args:
         format: benchmark whose server the archive is for.
-        sequences: all sequences of the archive. One of MOT17's three copies of a video is enough: its result goes into
-            the archive under all three names, unless each copy has its own.
-        results: folder of ``<sequence>.txt`` (MOTChallenge text), for BDD100K ``<sequence>.json``.
+        sequences: all sequences of the archive. One of MOT17's three copies of a video is enough: unless all copies
+            have results, one result is packed under all three names.
+        results: folder with ``<sequence>.txt`` (MOTChallenge text), or ``<sequence>.json`` for BDD100K.
         archive: zip file to write. An existing one is replaced only by a verified one.
-        partial: accept sequences that are not a whole split of the benchmark, or have other names, for trials.
+        partial: accept sequences that are not a complete split of the benchmark or have other names, for trials.
         progress: called with (member, total number of steps) when a file is packed, and again when it is verified.
+        if_empty: explanation for the error if there is no box in any file.
 
     Raises:
         UserError: the sequences are not those of the benchmark, a result file is missing or has an error (with its
-            line), there is no box in any file, or the archive cannot be written or read back.
+            line), no file has a box, or the archive cannot be written or read back.
     """
     server = SERVERS[format]
     if archive.suffix != ".zip":
@@ -144,11 +147,12 @@ def write_submission(
     items = plan(server, sequences, files, results)
     steps = 2 * sum(len(item.members) for item in items)
     step = (lambda member: progress(member, steps)) if progress is not None else (lambda member: None)
-    with replacing(archive) as beside:
-        checked = _pack(beside, items, server.check, step)
+    with replacing(archive) as draft:
+        checked = _pack(draft, items, server.check, step)
         if not any(found.boxes for found in checked):
-            raise UserError(f"{results}: not one box in {len(items)} result files")
-        _verify(beside, items, checked, step)
+            what = f"{results}: no boxes in any of {len(items)} result files"
+            raise UserError(f"{what}: {if_empty}" if if_empty else what)
+        _verify(draft, items, checked, step)
     used = {item.file for item in items}
     surplus = [name for name, file in files.items() if file not in used]
     notes += _notes(items, checked, surplus)
@@ -158,10 +162,10 @@ def write_submission(
 
 
 def _not_a_split(server: Server, sequences: Sequence[Video]) -> str | None:
-    """Return why these sequences are not a split of the benchmark, or None if they are one."""
-    strange = [video.name for video in sequences if not server.names.fullmatch(video.name)]
-    if strange:
-        return f"{server.title} has no sequence named {list_names(strange)}"
+    """Return why these sequences are not a split of the benchmark; None if they are one."""
+    unknown = [video.name for video in sequences if not server.names.fullmatch(video.name)]
+    if unknown:
+        return f"{server.title} has no sequence named {list_names(unknown)}"
     for video in sequences:
         declared = read_seqinfo(video.frames[0].parent.parent / "seqinfo.ini").length
         if declared is not None and declared > len(video):
@@ -174,7 +178,7 @@ def _not_a_split(server: Server, sequences: Sequence[Video]) -> str | None:
 
 
 def _scene(name: str) -> str:
-    """Return the name of the video that a sequence of MOT17 is a copy of; other names are unchanged."""
+    """Return a sequence name without the detector of MOT17's copies; other names do not change."""
     match = DETECTOR_COPY.fullmatch(name)
     return match["scene"] if match else name
 
@@ -200,8 +204,8 @@ def _plan_mot17(server: Server, sequences: Sequence[Video], files: Mapping[str, 
         if 1 < len(names) < len(get_args(Detector)):
             lacking = next(name for name in _copies(scene) if name not in names)
             raise UserError(
-                f"{results}: no {lacking}.txt, while there is {' and '.join(names)}; keep one, which then stands for "
-                "all three, or have each"
+                f"{results}: no {lacking}.txt, but {' and '.join(names)}; keep one, which is then used for all three "
+                "copies, or add the missing ones"
             )
     items = []
     for scene, names in copies.items():
@@ -223,7 +227,7 @@ def _refuse_missing(missing: Sequence[str], number: int, results: Path) -> None:
 
 
 def _pack(path: Path, items: Sequence[_Item], check: FileCheck, step: Callable[[str], None]) -> list[CheckedFile]:
-    """Write the archive, and return the checked files with a hash in place of each text."""
+    """Write the archive, and return the checked files with a hash instead of their texts."""
     checked = []
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for item in items:
@@ -244,14 +248,14 @@ def _verify(path: Path, items: Sequence[_Item], checked: Sequence[CheckedFile], 
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.namelist() != [member for item in items for member in item.members]:
-                raise UserError(f"{path}: has other files than were written to it; is the disk failing?")
+                raise UserError(f"{path}: its files are not those that were written; is the disk failing?")
             for item, found in zip(items, checked, strict=True):
                 for member in item.members:
                     if sha256(archive.read(member)).hexdigest() != found.text:
-                        raise UserError(f"{path}: {member} is not what was written to it; is the disk failing?")
+                        raise UserError(f"{path}: {member} differs from what was written; is the disk failing?")
                     step(member)
     except (zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path}: does not read back ({error}); is the disk failing?") from error
+        raise UserError(f"{path}: cannot be read back ({error}); is the disk failing?") from error
 
 
 def _notes(items: Sequence[_Item], checked: Sequence[CheckedFile], surplus: Sequence[str]) -> list[str]:
@@ -261,10 +265,10 @@ def _notes(items: Sequence[_Item], checked: Sequence[CheckedFile], surplus: Sequ
     shifted = [item.file.name for item, found in pairs if found.shifted]
     outside = [f"{item.file.name} ({found.outside} of {found.boxes})" for item, found in pairs if found.outside]
     found = {
-        "one result stands for all three copies of": copied,
-        "nothing was found in": empty,
-        "ids begin at 0, and are submitted counted from 1": shifted,
-        "boxes that lie outside their image; are they in its pixels?": outside,
-        "result files of no sequence to submit, left out": surplus,
+        "one result is used for all three copies of": copied,
+        "no boxes in": empty,
+        "ids begin at 0, so 1 is added to them": shifted,
+        "boxes outside their image; is their unit pixels?": outside,
+        "result files that belong to no sequence of the split, left out": surplus,
     }
     return [f"{text}: {list_names(names)}" for text, names in found.items() if names]

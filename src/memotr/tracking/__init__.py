@@ -1,1 +1,1 @@
-"""From predictions to tracks: who is born, who stays, who ends."""
+"""Tracking: the frame step, the trackers that run it, and the pipeline from a source to result files."""

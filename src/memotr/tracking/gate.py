@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from memotr.config import TrackingConfig
+from memotr.data.sequences import list_names
 from memotr.structures import Assignment, FrameOutput, TrackState
 
 
@@ -70,6 +74,15 @@ def limit_births(max_tracks: int | None, born: Tensor, score: Tensor, stays: Ten
         return born
     rank = torch.where(born, score, -1).argsort(descending=True, stable=True).argsort()  # (Nd,)
     return born & (rank < max_tracks - stays.sum())
+
+
+def explain_no_tracks(classes: Sequence[str], settings: TrackingConfig) -> str:
+    """Return a sentence for users that says why a tracker with these classes and settings may report no track."""
+    return (
+        f"nothing was tracked: no box above min_area ({settings.min_area:g}) reached det_thresh "
+        f"({settings.det_thresh:g}) and exceeded result_thresh ({settings.result_thresh:g}); the model may not know "
+        f"what is seen here (its classes: {list_names(classes)}) or need more training, or the thresholds are too high"
+    )
 
 
 def read_scores(output: FrameOutput, tracks: TrackState, track_thresh: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The only code that gives birth to a track, keeps it or ends it; inference and training share it."""
+"""Start, continuation and end of tracks, shared by inference and training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from memotr.structures import Assignment, FrameOutput, TrackState
 
 
 def advance(tracks: TrackState, output: FrameOutput, choice: Assignment) -> TrackState:
-    """Carry out a decision: the tracks of this frame, those that stay first, then the births in order.
+    """Apply a decision and return the tracks of this frame: continued tracks first, then new ones in order.
 
     Args:
         tracks: the N tracks with which the frame was looked at.
@@ -25,7 +25,7 @@ def advance(tracks: TrackState, output: FrameOutput, choice: Assignment) -> Trac
 def fill_slots(
     tracks: TrackState, output: FrameOutput, choice: Assignment
 ) -> tuple[TrackState, torch.Tensor, torch.Tensor]:
-    """Carry out a decision with fixed shapes: order the S slots by tracks that stay, births, and vacant ones.
+    """Apply a decision with fixed shapes: order the S slots by continued tracks, new tracks and vacant ones.
 
     Args:
         tracks: S slots.
@@ -43,7 +43,7 @@ def fill_slots(
 
 
 def carry_on(tracks: TrackState, output: FrameOutput, choice: Assignment) -> TrackState:
-    """All N tracks as this frame showed them, those that end included."""
+    """Return all N tracks with the values of this frame, including those that end."""
     n = output.num_detections
     boxes = output.boxes[n:]
     return tracks.replace(
@@ -57,7 +57,7 @@ def carry_on(tracks: TrackState, output: FrameOutput, choice: Assignment) -> Tra
 
 
 def _remember(tracks: TrackState, boxes: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-    """Boxes (N, H, 4) of the last frames in a row in which the object was seen; a gap starts them anew."""
+    """Return the boxes (N, H, 4) of the last consecutive frames in which each object was seen; a gap clears them."""
     history = tracks.seen_boxes
     if history.shape[1] == 0:
         return history
@@ -68,7 +68,7 @@ def _remember(tracks: TrackState, boxes: torch.Tensor, seen: torch.Tensor) -> to
 
 
 def give_birth(output: FrameOutput, choice: Assignment, history: int) -> TrackState:
-    """The M new tracks, which remember up to ``history`` seen boxes."""
+    """Return the M new tracks, which remember up to ``history`` seen boxes."""
     q = choice.births
     output_embed, query_embed, boxes = output.output_embed[q], output.query_embed[q], output.boxes[q]
     fresh = choice.birth_from_initial[:, None]
@@ -93,7 +93,7 @@ def give_birth(output: FrameOutput, choice: Assignment, history: int) -> TrackSt
 
 
 def extrapolate(tracks: TrackState, min_length: int, weight: float) -> TrackState:
-    """Move the reference points of unseen tracks on along the mean step of their last seen boxes.
+    """Move the reference points of unseen tracks by the mean step of their last seen boxes.
 
     Args:
         tracks: N tracks that remember up to H seen boxes.

@@ -2,62 +2,117 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from memotr.addresses import without_secrets
 from memotr.errors import UserError
+from memotr.filenames import clean_filename
 from memotr.io.frames import Frame, Source
 from memotr.io.progress import TrackingBars
 from memotr.io.sinks import Sink
-from memotr.io.sources import is_live
+from memotr.io.sources import is_live, live_name
 from memotr.terminal import note, say
 from memotr.tracking.batch import side_by_side
-from memotr.tracking.pipeline import FrameTracker, track_source
+from memotr.tracking.pipeline import track_source
 from memotr.tracking.tracker import Tracker
+from memotr.tracking.video_tracker import VideoTracker
 from memotr.tracks import Tracks
 
-NOTHING_FOUND = (
-    "nothing was tracked: the checkpoint may not know what is to be seen here (see memotr info), "
-    "or --det-thresh is too high"
-)
+SIZES_AT_MOST = 5
+"""Number of frame sizes that a note lists."""
 
 Open = Callable[[str], Source]
 OpenOutputs = Callable[[Source], list[Sink]]
 
 
-def check_sources(sources: Sequence[str], open_one: Open) -> list[str]:
+def check_sources(sources: Sequence[str], open_one: Open) -> dict[str, str]:
     """Open and close every file and folder, so that errors are found before hours of tracking.
 
     Returns:
-        The names of the sources, which are those of their results.
+        source → name of its results: the name of the source, or the shortest end of its path that tells it apart from
+        other sources of that name (``a/clip.mp4`` and ``b/clip.mp4`` become ``a_clip`` and ``b_clip``).
 
     Raises:
-        UserError: one cannot be opened, or the results of two would have the same names.
+        UserError: one cannot be opened or is given twice, streams have the same name, or the images of a folder are
+            given one by one.
     """
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
+    places: set[str | Path] = set()
+    images: Counter[Path] = Counter()  # folder → number of its images
     for source in sources:
+        place = source if is_live(source) else _path(source)
+        if place in places:
+            raise UserError(f"{without_secrets(source)} is given twice; give it once")
+        places.add(place)
         if is_live(source):
-            continue  # cameras and streams are connected to only once
+            names[source] = clean_filename(live_name(source))  # cameras and streams are connected to only once
+            continue
         with open_one(source) as opened:
-            name = opened.name
-        if name in found:
-            raise same_name(source, found[name])
-        found[name] = source
-    return list(found)
+            names[source] = opened.name
+        if opened.kind == "images" and Path(source).is_file():
+            images[Path(source).parent] += 1
+    for folder, count in images.items():
+        if count > 1:
+            raise UserError(
+                f"{count} images of the folder {folder} are given one by one, and each would be a video of its own; "
+                "name the folder to track them as one (--start, --end and --stride choose among them)"
+            )
+    return _told_apart(names)
 
 
-def same_name(one: str, other: str) -> UserError:
-    return UserError(
-        f"{without_secrets(one)} and {without_secrets(other)} have the same name, and so would their results; give "
-        "them one at a time, each with an --output of its own"
-    )
+def _told_apart(names: Mapping[str, str]) -> dict[str, str]:
+    """Return the names of results: source → name, no two of which are one file on any system."""
+    groups: dict[str, list[str]] = {}
+    for source, name in names.items():
+        groups.setdefault(name.casefold(), []).append(source)
+    found = {sources[0]: names[sources[0]] for sources in groups.values() if len(sources) == 1}
+    for sources in groups.values():
+        if len(sources) == 1:
+            continue
+        taken = {name.casefold() for name in found.values()}
+        for longer in _longer_names(sources, names):
+            unique = {name.casefold() for name in longer}
+            if len(unique) == len(sources) and not unique & taken:
+                found.update(zip(sources, longer, strict=True))
+                break
+        else:
+            one, other = map(without_secrets, sources[:2])
+            raise UserError(
+                f"{one} and {other} have the same name, and so would their results; give them one at a time, each "
+                "with an --output of its own"
+            )
+    return {source: found[source] for source in names}
+
+
+def _longer_names(sources: Sequence[str], names: Mapping[str, str]) -> Iterator[list[str]]:
+    """Yield names of sources with more and more of their paths: the suffix, folders above, both, and so on."""
+    paths = [Path(names[source]) if is_live(source) else _path(source) for source in sources]
+    for depth in range(max(len(path.parts) for path in paths)):
+        for whole in (False, True):
+            yield [
+                clean_filename("_".join([*_above(path, depth), path.name if whole else names[source]]))
+                for source, path in zip(sources, paths, strict=True)
+            ]
+
+
+def _above(path: Path, depth: int) -> tuple[str, ...]:
+    """Return the names of the folders right above a path."""
+    return path.relative_to(path.anchor).parent.parts[-depth:] if depth else ()
+
+
+def _path(source: str) -> Path:
+    """Return the absolute path of a file or folder, an ``img1`` folder standing for its sequence."""
+    path = Path(os.path.abspath(source))  # noqa: PTH100  # a link is a source of its own
+    return path.parent if path.name == "img1" else path
 
 
 def track_sources(
-    tracker: FrameTracker, sources: Sequence[str], open_one: Open, open_outputs: OpenOutputs, batch: int = 1
+    tracker: VideoTracker, names: Mapping[str, str], open_one: Open, open_outputs: OpenOutputs, batch: int = 1
 ) -> bool:
     """Track each source into its own files, with progress on stderr and a summary on stdout.
 
@@ -65,7 +120,7 @@ def track_sources(
 
     Args:
         tracker: tracker that is reset before each source.
-        sources: sources as the user named them.
+        names: sources as the user named them, and the names of their results, see :func:`check_sources`.
         open_one: opens a source.
         open_outputs: opens the output files of a source.
         batch: number of sources to track at once; more than one require a :class:`memotr.Tracker`.
@@ -78,34 +133,41 @@ def track_sources(
         KeyboardInterrupt: the run was interrupted; all files are complete up to then.
     """
     with TrackingBars() as bars:
-        work = _Work(sources, open_one, open_outputs, bars)
+        work = _Work(names, open_one, open_outputs, bars)
         try:
-            if isinstance(tracker, Tracker) and min(batch, len(sources)) > 1:
-                side_by_side(tracker, min(batch, len(sources)), work.track_all, work.stop)
+            if isinstance(tracker, Tracker) and min(batch, len(names)) > 1:
+                side_by_side(tracker, min(batch, len(names)), work.track_all, work.stop)
             else:
                 for source in work.waiting():
                     work.track(tracker, source)
         except KeyboardInterrupt:
             note(f"stopped{work.left()}")
             raise
-    if len(sources) == 1 and work.failures:
+    if len(names) == 1 and work.failures:
         raise work.failures[0]
     note(*work.failures)
     if work.failures:
-        raise UserError(f"{len(work.failures)} of {len(sources)} sources could not be tracked to their end, see above")
+        raise UserError(f"{len(work.failures)} of {len(names)} sources could not be tracked to their end, see above")
     return not work.broke_off
+
+
+def _several_sizes(name: str, sizes: Mapping[tuple[int, ...], int]) -> str:
+    """Return a note about frames of different sizes: (height, width) → number of its first frame."""
+    listed = [f"{width} x {height} (from frame {first})" for (height, width), first in sizes.items()]
+    more = ", …" if len(listed) > SIZES_AT_MOST else ""
+    return f"{name}: frames have several sizes, {', '.join(listed[:SIZES_AT_MOST])}{more}; boxes are in pixels of each"
 
 
 class _Work:
     """Queue of sources that one or several threads track until it is empty."""
 
-    def __init__(self, sources: Sequence[str], open_one: Open, open_outputs: OpenOutputs, bars: TrackingBars) -> None:
+    def __init__(self, names: Mapping[str, str], open_one: Open, open_outputs: OpenOutputs, bars: TrackingBars) -> None:
         self.failures: list[UserError] = []
         self.broke_off = False  # whether reading one of the sources broke off
-        self._waiting = deque(sources)
+        self._names = names
+        self._waiting = deque(names)
         self._open_one, self._open_outputs, self._bars = open_one, open_outputs, bars
         self._stopped = threading.Event()
-        self._owners: dict[str, list[str]] = {}  # name → first source with that name
 
     @contextmanager
     def _keeping_errors(self) -> Iterator[None]:
@@ -130,23 +192,23 @@ class _Work:
             except IndexError:  # empty; checking first would not help, because other threads take sources, too
                 return
 
-    def track_all(self, tracker: FrameTracker) -> None:
+    def track_all(self, tracker: VideoTracker) -> None:
         """Track sources from the queue until it is empty."""
         for source in self.waiting():
             self.track(tracker, source)
 
-    def track(self, tracker: FrameTracker, source: str) -> None:
+    def track(self, tracker: VideoTracker, source: str) -> None:
         """Track one source; keep its error for later if it fails."""
         with self._keeping_errors(), self._open_one(source) as frames:
-            mine = [source]
-            owner = self._owners.setdefault(frames.name, mine)
-            if owner is not mine:  # for streams, which check_sources does not open
-                raise same_name(source, owner[0])
+            frames.name = self._names[source]
             sinks = self._open_outputs(frames)
             progress = self._bars.add(frames)
 
+            sizes: dict[tuple[int, ...], int] = {}  # (height, width) → its first frame
+
             def on_frame(frame: Frame, tracks: Tracks) -> None:
                 progress(frame, tracks)
+                sizes.setdefault(frame.image.shape[:2], frame.index)
                 if self._stopped.is_set():
                     raise KeyboardInterrupt
 
@@ -155,7 +217,10 @@ class _Work:
             finally:
                 self.broke_off |= frames.broke_off
                 note(*(f"warning: {warning}" for warning in frames.notes))
+                if len(sizes) > 1:
+                    note(_several_sizes(frames.name, sizes))
                 if progress.frames:
-                    say(*progress.summary(sinks))
+                    totals, files = progress.summary(sinks)
+                    say(f"{totals}, precision {tracker.precision}", files)
                 if progress.frames and not progress.ids:
-                    note(NOTHING_FOUND)
+                    note(tracker.explain_no_tracks())

@@ -27,11 +27,14 @@ Prepared = Generator[tuple[Frame, Any], None, None]
 class FrameTracker(Protocol):
     """Interface of a tracker that :func:`track_source` needs; :class:`memotr.Tracker` has it."""
 
-    def reset(self) -> None: ...
+    def reset(self) -> None:
+        """Start a new video."""
 
-    def prepare(self, frame: NDArray[np.uint8], /) -> Any: ...
+    def prepare(self, frame: NDArray[np.uint8], /) -> Any:
+        """Prepare a frame for :meth:`update`."""
 
-    def update(self, frame: Any, /) -> Tracks: ...
+    def update(self, frame: Any, /) -> Tracks:
+        """Track a prepared frame."""
 
 
 def track_source(

@@ -23,17 +23,19 @@ Memory = Callable[[TrackState, Tensor | None], TrackState]
 
 
 class Network(Protocol):
-    """What a tracker needs of a network; :class:`memotr.models.memotr.MeMOTR` has it."""
+    """Interface of a network for a tracker; :class:`memotr.models.memotr.MeMOTR` has it."""
 
     def __call__(
         self, images: ImageBatch, tracks: Sequence[TrackState], *, vacant: Tensor | None = None
-    ) -> FrameOutput | Sequence[FrameOutput]: ...
+    ) -> FrameOutput | Sequence[FrameOutput]:
+        """Run the forward pass, see :meth:`memotr.models.memotr.MeMOTR.forward`."""
 
-    def memory(self, tracks: TrackState, vacant: Tensor | None = None) -> TrackState: ...
+    def memory(self, tracks: TrackState, vacant: Tensor | None = None) -> TrackState:
+        """Update tracks, see :meth:`memotr.models.memotr.MeMOTR.memory`."""
 
 
 class TrackerState(NamedTuple):
-    """Everything that a tracker remembers of one video.
+    """State of a tracker between two frames of one video.
 
     Attributes:
         tracks: N tracks, or S slots of which the first hold tracks.

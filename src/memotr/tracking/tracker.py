@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,14 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from memotr.data.preprocess import preprocess_on
+from memotr.errors import UserError
 from memotr.models.inference import for_inference
 from memotr.models.memotr import MeMOTR
 from memotr.structures import TrackState
-from memotr.tracking.precision import autocast_dtype, exact_convolutions
-from memotr.tracking.step import FrameStep, Limits, Network, TrackerState
+from memotr.tracking.graphs import GraphedStep, capture_on
+from memotr.tracking.precision import autocast_dtype, resolve_precision, tf32_switched
+from memotr.tracking.slots import Rows, RunSlots, Slots, SlotStep
+from memotr.tracking.step import FrameStep, Limits, Network
 from memotr.tracking.video_tracker import PreparedFrame, VideoTracker
 from memotr.tracks import Tracks
-from memotr.vocabulary import Precision
+from memotr.vocabulary import GraphMode, Precision
+from memotr.weights.model_files import load_model
 
 
 class Tracker(VideoTracker):
@@ -28,40 +34,49 @@ class Tracker(VideoTracker):
 
     Args:
         model: model from :func:`memotr.load_model`; put in evaluation mode, left on its device. Later changes of its
-            weights or kernel may have no effect.
+            weights or kernel may have no effect. Or what that function takes: a name of weights or a file.
+        device: device of weights that are loaded here; not used with a model.
         det_thresh: lowest score of a detection that starts a track, in [0, 1].
         track_thresh: score below which a track counts as unseen, in [0, 1].
         result_thresh: score above which a track is reported, in [0, 1].
         miss_tolerance: number of consecutive unseen frames after which a track ends.
         min_area: area above which a box is reported, in square pixels of the frame.
-        precision: numerical precision of the network: "32" (exact, without TF32), "bf16" or "fp16".
-        preprocess_on_device: resize and normalise frames on the device of the network, which is faster on a GPU;
-            results may differ in the last bits.
-        network: network to run in place of the model's own, such as a :class:`memotr.tracking.batch.Batch`.
+        precision: numerical precision of the network: "32" (exact, without TF32), "tf32", "bf16", "fp16", or "auto",
+            which is "tf32" on CUDA and "32" elsewhere.
+        preprocess_on_device: resize and normalise frames on the device of the network, with the same results in every
+            bit; None: on CUDA, where it is faster.
+        graph: "auto" captures the frame step on CUDA as a graph, at the second frame of a size; "off" runs it eagerly.
+        network: network to run in place of the model's own, such as a :class:`memotr.tracking.batch.Batch`; only a
+            :class:`memotr.models.memotr.MeMOTR` is captured.
 
         All thresholds default to those of the model's configuration.
 
     Raises:
-        memotr.errors.UserError: a threshold is out of range, or the precision is unknown.
+        memotr.errors.UserError: a threshold is out of range, or the precision is unknown or not available there.
     """
 
     def __init__(
         self,
-        model: MeMOTR,
+        model: MeMOTR | str | Path,
         *,
+        device: str | torch.device = "auto",
         det_thresh: float | None = None,
         track_thresh: float | None = None,
         result_thresh: float | None = None,
         miss_tolerance: int | None = None,
         min_area: float | None = None,
-        precision: Precision = "32",
-        preprocess_on_device: bool = False,
+        precision: Precision = "auto",
+        preprocess_on_device: bool | None = None,
+        graph: GraphMode = "auto",
         network: Network | None = None,
     ) -> None:
+        if not isinstance(model, MeMOTR):
+            model = load_model(model, device=device)
         super().__init__(model.config, det_thresh, track_thresh, result_thresh, miss_tolerance, min_area)
         self.model = model.eval()
-        self.precision, self.preprocess_on_device = precision, preprocess_on_device
-        self.dtype = autocast_dtype(precision)
+        self.device, self.preprocess_on_device, self.graph = model.device, preprocess_on_device, graph
+        self.precision = resolve_precision(precision, self.device)
+        self.dtype = autocast_dtype(self.precision)
         self.network: Network = for_inference(model, self.dtype) if network is None else network
         s, motion = self.settings, self.settings.motion
         limits = Limits(
@@ -72,11 +87,23 @@ class Tracker(VideoTracker):
             (motion.min_length, motion.weight) if motion.enabled else None,
         )
         self.frame_step = FrameStep(self.network, limits, self.dtype)
+        self._run_slots = self._make_run_slots()
         self.reset()
+
+    def _make_run_slots(self) -> RunSlots | None:
+        """Return a function that runs the step with slots; None: the step runs eagerly, without slots."""
+        capture = capture_on(self.device) if self.graph == "auto" else None
+        if capture is None or not isinstance(self.network, MeMOTR):
+            return None
+        return GraphedStep(SlotStep(self.frame_step), self.network, capture)
 
     def another(self, network: Network | None = None) -> Tracker:
         """Return a tracker of another video with the same settings, its own memory, and the same or another network."""
         s = self.settings
+        if network is None:
+            network = copy.copy(self.network)
+            if isinstance(network, MeMOTR):
+                network.layouts = {}  # for the sizes of its own video
         return Tracker(
             self.model,
             det_thresh=s.det_thresh,
@@ -86,41 +113,56 @@ class Tracker(VideoTracker):
             min_area=s.min_area,
             precision=self.precision,
             preprocess_on_device=self.preprocess_on_device,
-            network=self.network if network is None else network,
+            graph=self.graph,
+            network=network,
         )
 
     @property
     def tracks(self) -> TrackState:
         """The tracks after the last frame."""
-        return self.state.tracks
+        return self.video.tracks
 
     @property
     def next_id(self) -> int:
         """The id of the next track to start."""
-        return int(self.state.next_id)
+        return self.video.next_id
 
     def prepare(self, frame: NDArray[np.uint8] | Tensor) -> PreparedFrame:
+        """Prepare a frame as the base class does, in page-locked memory if the device is CUDA."""
         prepared = super().prepare(frame)
-        if self.model.device.type == "cuda" and prepared.images.pixels.device.type == "cpu":
+        if self.device.type == "cuda" and prepared.images.pixels.device.type == "cpu":
             return replace(prepared, images=prepared.images.pin_memory())
         return prepared
 
     def _preprocess(self, image: NDArray[np.uint8], short_side: int, longest_side: int) -> Tensor:
-        if self.preprocess_on_device:
-            return preprocess_on(self.model.device, image, short_side, longest_side)
+        chosen = self.preprocess_on_device
+        if self.device.type == "cuda" if chosen is None else chosen:
+            return preprocess_on(self.device, image, short_side, longest_side)
         return super()._preprocess(image, short_side, longest_side)
 
     def reset(self) -> None:
         """Reset the memory: the next frame starts a new video, with ids from 0."""
-        motion = self.settings.motion
-        self.state = TrackerState(self.model.no_tracks(history=motion.max_length if motion.enabled else 0), next_id=0)
+        tracks, run = self._first_tracks(), self._run_slots
+        self.video = Rows(self.frame_step, tracks, len(tracks)) if run is None else Slots(run, tracks, len(tracks))
         self.frame = 0
         self.full = False
 
+    def _first_tracks(self) -> TrackState:
+        """Return the tracks before the first frame of a video."""
+        motion = self.settings.motion
+        return self.model.no_tracks(history=motion.max_length if motion.enabled else 0)
+
     @torch.inference_mode()
     def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
+        """Track the next frame.
+
+        Raises:
+            memotr.errors.UserError: the model was moved to another device.
+        """
+        if self.model.device != self.device:
+            raise UserError(f"the model was moved from {self.device} to {self.model.device}: make a new tracker")
         prepared = self._prepared(frame)
-        with exact_convolutions(self.dtype is None):
-            table, _, self.state = self.frame_step(prepared.images.to(self.model.device), self.state)
+        with tf32_switched(self.precision):
+            table = self.video.advance(prepared.images.to(self.device))
         self.frame += 1
-        return self._report(table.cpu().numpy(), prepared)
+        return self._report(table, prepared)

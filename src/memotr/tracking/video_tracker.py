@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,14 @@ from torch import Tensor
 
 from memotr.config import Config, TrackingConfig
 from memotr.data.preprocess import preprocess
+from memotr.io.arrays import ArraySource
+from memotr.io.frames import Selection
 from memotr.io.sources import open_source
 from memotr.openmp import adapt_waiting
 from memotr.structures import ImageBatch
+from memotr.tracking.gate import explain_no_tracks
 from memotr.tracks import Tracks
+from memotr.vocabulary import Channels, Precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +77,13 @@ class VideoTracker(ABC):
         """Thresholds and other settings of the tracker, which are fixed."""
         return self._settings
 
+    def explain_no_tracks(self) -> str:
+        """Return a sentence for users that says why no track was reported."""
+        return explain_no_tracks(self.config.classes, self.settings)
+
+    precision: Precision = "32"
+    """Numerical precision of the network."""
+
     smallest = 1
     """Smallest side of a padded frame in pixels."""
 
@@ -121,22 +132,55 @@ class VideoTracker(ABC):
     def _preprocess(self, image: NDArray[np.uint8], short_side: int, longest_side: int) -> Tensor:
         return preprocess(image, short_side, longest_side)
 
-    def track(self, source: str | Path | int) -> Iterator[Tracks]:
+    def track(
+        self,
+        source: str | Path | int | Iterable[NDArray[np.uint8]],
+        *,
+        start: int = 0,
+        end: int | None = None,
+        stride: int = 1,
+        max_frames: int | None = None,
+        skip_bad: bool = False,
+        stream: int | None = None,
+        channels: Channels = "rgb",
+    ) -> Iterator[Tracks]:
         """Track the objects of a whole source frame by frame, after a reset.
 
         Args:
-            source: video file, folder of images, MOT sequence folder, camera number or address of a stream.
+            source: video file, folder of images, MOT sequence folder, camera number, address of a stream, or an
+                iterable of frames (H, W, 3) of uint8, such as a list, a generator or an array (T, H, W, 3).
+            start: number of the first frame, from 0.
+            end: number of the first frame to leave out; None for the source's end.
+            stride: take every ``stride``-th frame.
+            max_frames: largest number of frames to take.
+            skip_bad: skip images of a folder that cannot be read.
+            stream: number of the video stream in a file that has several; None: the main one.
+            channels: order of the colours of an iterable's frames, "rgb" or, as OpenCV has it, "bgr".
 
         Yields:
-            The tracks of each frame.
+            The tracks of each frame, with its ``image`` (RGB), its ``time`` in seconds and its number in the source.
 
         Raises:
-            memotr.errors.UserError: the source is missing or cannot be read.
+            memotr.errors.UserError: the source is missing or cannot be read, or the selection of frames is empty.
+            ValueError: a frame of an iterable has another shape or type.
         """
         self.reset()
-        with open_source(str(source)) as frames:
+        if isinstance(source, str | Path | int):
+            opened = open_source(
+                str(source),
+                start=start,
+                end=end,
+                stride=stride,
+                max_frames=max_frames,
+                skip_bad=skip_bad,
+                stream=stream,
+            )
+        else:
+            opened = ArraySource(source, selection=Selection(start, end, stride, max_frames), channels=channels)
+        with opened as frames:
             for frame in frames:
-                yield self.update(frame.image)
+                tracks = self.update(frame.image)
+                yield replace(tracks, frame=frame.index, time=frame.time, image=frame.image)
             for note in frames.notes:
                 warnings.warn(note, stacklevel=2)
 

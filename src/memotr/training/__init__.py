@@ -1,1 +1,1 @@
-"""Learning to track: who should be who by ground truth, what that costs, and the loop around it."""
+"""Training: matching with ground truth, losses, the clip runner and the training loop."""

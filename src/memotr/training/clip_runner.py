@@ -1,4 +1,4 @@
-"""One forward, one clip: so that data parallelism sees one forward and one backward."""
+"""Forward pass and losses of a clip, as one module: data parallelism sees one forward and one backward pass."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ALWAYS_USED = (
 
 @dataclass(frozen=True, eq=False)
 class ClipResult:
-    """What a clip batch costs.
+    """Losses of a batch of clips.
 
     Attributes:
         total: weighted sum, to be minimised; scalar.
@@ -53,13 +53,13 @@ class ClipResult:
     tracks: list[list[TrackState]]
 
     def named(self) -> dict[str, float]:
-        """Total and parts by name (copies from the device)."""
+        """Return total and parts by name (copies from the device)."""
         names = [*LOSS_NAMES, *(f"aux_{name}" for name in LOSS_NAMES), "identity_loss"]
         return {"total": self.total.item(), **dict(zip(names, self.parts.tolist(), strict=True))}
 
 
 class ClipRunner(nn.Module):
-    """Follows the objects through a clip with the ground truth's help and adds up what the model got wrong.
+    """Module that tracks the objects of a clip with ground-truth matching and sums the losses.
 
     Args:
         model: to be trained, on its device.
@@ -98,7 +98,7 @@ class ClipRunner(nn.Module):
     loss_weights: Tensor
 
     def forward(self, clip: ClipBatch, no_grad_frames: int = 0, generator: torch.Generator | None = None) -> ClipResult:
-        """Return the losses of B clips of T frames; the host waits for the device once a frame.
+        """Compute the losses of B clips of T frames. The host waits for the device once a frame.
 
         Args:
             clip: on the model's device.
@@ -185,7 +185,7 @@ class ClipRunner(nn.Module):
         return ClipResult(total, parts, history)
 
     def _every_parameter(self, remembering: bool) -> Tensor:
-        """Zero, with a gradient for what a clip may leave out, such as the memory where there is no track.
+        """Return zero with a gradient for parameters that a clip may not use, such as the memory without any track.
 
         Under data parallelism every rank must take part in the reduction of every gradient.
         """
@@ -294,7 +294,7 @@ def cast_cache(enabled: bool) -> Iterator[None]:
 
 
 def mean_over_ranks(count: int, device: torch.device) -> Tensor:
-    """Mean of a number over the ranks of a distributed run, at least 1."""
+    """Return the mean of a number over the ranks of a distributed run, at least 1."""
     total = torch.full((), float(count), device=device)
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(total)
@@ -303,14 +303,14 @@ def mean_over_ranks(count: int, device: torch.device) -> Tensor:
 
 
 class ClipLoss(nn.Module):
-    """What is wrapped: a clip goes in, nothing but tensors comes out."""
+    """Module that data parallelism and mixed precision wrap: it takes a clip and returns tensors only."""
 
     def __init__(self, runner: ClipRunner) -> None:
         super().__init__()
         self.runner = runner
 
     def forward(self, clip: ClipBatch, no_grad_frames: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """The loss to be minimised; and detached (8,) it and its parts."""
+        """Return the loss to be minimised, and, detached, the loss and its parts (8,)."""
         result = self.runner(clip, no_grad_frames, generator)
         return result.total, torch.cat((result.total.detach()[None], result.parts))
 

@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from memotr.config import Config
 from memotr.errors import UserError
 from memotr.processes import follow_launcher, launching
-from memotr.vocabulary import DeviceKind, Precision
+from memotr.vocabulary import DeviceKind, TrainingPrecision
 
 PATIENCE = timedelta(hours=2)
 """Timeout of ranks that wait for each other, for example while one of them validates."""
@@ -39,9 +39,11 @@ class Autocast(MixedPrecision):
     """Mixed precision that leaves inputs and outputs (boxes, losses) unchanged."""
 
     def convert_input(self, data: Any) -> Any:
+        """Return the inputs unchanged."""
         return data
 
     def convert_output(self, data: Any) -> Any:
+        """Return the outputs unchanged."""
         return data
 
 
@@ -49,7 +51,7 @@ def make_fabric(
     device: DeviceKind = "auto",
     devices: int | None = None,
     num_nodes: int | None = None,
-    precision: Precision = "32",
+    precision: TrainingPrecision = "32",
     *,
     statistics: bool = False,
 ) -> Fabric:

@@ -1,4 +1,4 @@
-"""A moving average of the weights, steadier than the weights themselves (Polyak & Juditsky, 1992)."""
+"""Moving average of the weights (Polyak & Juditsky, 1992)."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
-        """Take in the module's present state."""
+        """Update the averages with the current values of the module."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_(list(self.average.values()), list(_floating(module).values()), 1 - decay)
 
     @contextmanager
     def applied(self, module: nn.Module) -> Iterator[None]:
-        """Within the context the module has the averaged values; afterwards its own again."""
+        """Give the module the averaged values within the context."""
         own = {name: tensor.clone() for name, tensor in _floating(module).items()}
         _fill(module, self.average)
         try:
@@ -43,17 +43,18 @@ class MovingAverage:
             _fill(module, own)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the number of updates and the averages."""
         return {"updates": self.updates, "average": self.average}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what :meth:`state_dict` gave for a module of the same names and shapes."""
+        """Continue from a state of :meth:`state_dict` of a module with the same names and shapes."""
         self.updates = state["updates"]
         for name, tensor in self.average.items():
             tensor.copy_(state["average"][name])
 
 
 def _floating(module: nn.Module) -> dict[str, Tensor]:
-    """Return what is averaged, by published name; tensors with two names once."""
+    """Return the averaged tensors by published name, shared ones once."""
     named = published(module.named_parameters()) | published(module.named_buffers())
     return {name: tensor.detach() for name, tensor in named.items() if tensor.is_floating_point()}
 

@@ -21,6 +21,7 @@ from memotr.models.memotr import MeMOTR
 from memotr.openmp import adapt_waiting
 from memotr.signals import StopRequest
 from memotr.structures import ClipBatch
+from memotr.tracking.gate import explain_no_tracks
 from memotr.training.clip_runner import make_clip_loss
 from memotr.training.ema import MovingAverage
 from memotr.training.figure import ShownClip, draw, predict
@@ -111,6 +112,7 @@ class Training:
                     self.finish_epoch()
 
     def open_report(self) -> None:
+        """Open the report of the run."""
         self.report = Report(self.folder, self.progress.steps)
 
     def train_epoch(self) -> None:
@@ -236,13 +238,15 @@ class Training:
             save_model(self.model, self.folder / "last.safetensors", epoch=epoch)
             if self.shown:
                 title = f"{self.config.name} after epoch {epoch}"
-                self.report.figure(draw(self.shown, predict(self.model, self.shown), title), step, epoch)
+                if_empty = explain_no_tracks(self.config.classes, self.config.tracking)
+                self.report.figure(draw(self.shown, predict(self.model, self.shown), title, if_empty), step, epoch)
             if self.validate and every and (epoch % every == 0 or epoch == self.settings.epochs):
                 scores = self.validate(self.model, epoch)
                 self.report.validation(scores, step, epoch)
                 self.keep_best(next(iter(scores.values())))
 
     def keep_best(self, score: float) -> None:
+        """Save the model if its score is the best one so far."""
         best = self.progress.best
         if best is None or score > best:
             save_model(self.model, self.folder / "best.safetensors", epoch=self.progress.epoch)
@@ -292,6 +296,7 @@ class Training:
         self.on_first_rank(write)
 
     def state(self, ranks: list[dict[str, Any]]) -> RunState:
+        """Return the state of the run, with the states of all ranks."""
         return RunState(
             settings=self.config.model_dump(mode="json"),
             progress=self.progress,

@@ -20,6 +20,7 @@ from memotr.addresses import without_secrets
 from memotr.documents import DocumentError, read_json
 from memotr.errors import UserError
 from memotr.files import replacing
+from memotr.terminal import printable
 
 PACKAGES = (
     "torch",
@@ -39,7 +40,7 @@ def describe_environment(fabric: Fabric) -> dict[str, Any]:
     cuda = fabric.device.type == "cuda"
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": [without_secrets(argument) for argument in sys.argv],
+        "command": [printable(without_secrets(argument)) for argument in sys.argv],
         "memotr": memotr.__version__,
         "commit": _commit(Path(memotr.__file__).parent),
         "python": platform.python_version(),

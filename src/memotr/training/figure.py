@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from memotr.data.sequences import FrameBoxes, Sequence
+from memotr.data.sequences import FrameBoxes, Sequence, check_frame_size
 from memotr.io.image_files import read_image
 from memotr.models.memotr import MeMOTR
 from memotr.terminal import plot_text
@@ -32,13 +32,19 @@ class ShownClip:
 
     @classmethod
     def choose(cls, sequence: Sequence, interval: int, length: int = 4) -> ShownClip:
-        """Choose frames from the middle of an annotated sequence, ``interval`` apart if it is long enough."""
+        """Choose frames from the middle of an annotated sequence, ``interval`` apart if it is long enough.
+
+        Raises:
+            UserError: an image cannot be read, or the frames have several sizes.
+        """
         assert sequence.boxes is not None
         length = min(length, len(sequence))
         interval = max(1, min(interval, (len(sequence) - 1) // max(1, length - 1)))
         start = (len(sequence) - (length - 1) * interval - 1) // 2
         numbers = range(start, start + length * interval, interval)
         images = [read_image(sequence.frames[number]) for number in numbers]
+        for number, image in zip(numbers, images, strict=True):
+            check_frame_size(sequence.frames[number], image.shape[:2], sequence.size or images[0].shape[:2])
         return cls(sequence.name, images, [sequence.boxes[number] for number in numbers])
 
 
@@ -53,14 +59,16 @@ def predict(model: MeMOTR, clip: ShownClip) -> list[Tracks]:
     return tracks
 
 
-def draw(clip: ShownClip, tracks: list[Tracks], title: str) -> Figure:
-    """Draw the ground truth dashed in white, and tracks in a colour for each identity."""
+def draw(clip: ShownClip, tracks: list[Tracks], title: str, if_empty: str = "nothing was tracked") -> Figure:
+    """Draw the ground truth dashed in white, and tracks in a colour for each identity; below them ``if_empty``."""
     columns = min(2, len(clip.images))
     rows = -(-len(clip.images) // columns)
     height, width = clip.images[0].shape[:2]
     figure = Figure(figsize=(6.4 * columns, 6.4 * height / width * rows + 0.4), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(f"{title} · {plot_text(clip.name)}", fontsize=9)
+    if not any(map(len, tracks)):
+        figure.supxlabel(plot_text(if_empty), fontsize=7, wrap=True)
     for number, (image, truth, found) in enumerate(zip(clip.images, clip.truths, tracks, strict=True)):
         axes = figure.add_subplot(rows, columns, number + 1)
         scale = min(1.0, MAX_WIDTH / image.shape[1])

@@ -1,4 +1,4 @@
-"""What it costs that a clip's outputs do not tell who is who (not in the paper): for trackers trained from nothing.
+"""Contrastive identity loss over a clip (not in the paper), for trackers trained from scratch.
 
 The paper's losses teach identity by way of boxes alone: a track that took up somebody else is shown where its own
 object is. With little data that is a slow way to learn what people look like. This loss asks for it outright: what
@@ -52,7 +52,7 @@ class Sightings:
 
 
 def find_sightings(frames: Sequence[SeenFrame], merge_layer: int) -> list[Sightings]:
-    """Return, for each of B videos, its objects as they appear on the way through the network, to be alike all along.
+    """Return, for each of B videos, the embeddings of its objects at each place where the loss compares them.
 
     First what the encoder has in their middle: there the loss finds colours and shapes at once, where the decoder's
     outputs alone find nothing but places for a long time. Then what was matched to them and covers more than half of
@@ -98,7 +98,7 @@ def _covering(targets: NDArray[np.int64], iou: NDArray[np.float32]) -> tuple[NDA
 
 
 def identity_loss(seen: Sightings) -> Tensor:
-    """Supervised contrastive loss of one video's clip, the mean over what was seen in two frames at least; scalar.
+    """Return the supervised contrastive loss of a clip: the mean over objects seen in two or more frames; scalar.
 
     Only the first half of the channels takes part: the rest is free to tell box and class. Two sightings of an object
     in one frame are no pair.

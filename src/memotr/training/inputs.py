@@ -1,4 +1,4 @@
-"""From the settings to the clips that a run sees."""
+"""Training data of a run: sequences, clips and batches from the settings."""
 
 from __future__ import annotations
 
@@ -12,25 +12,39 @@ from memotr.data.clips import ClipDataset, ClipLoader, EpochSampler, Source
 from memotr.data.datasets import DatasetSpec, load_split
 from memotr.data.formats.dataset_format import AnnotationFiles
 from memotr.data.layouts import recognise
+from memotr.data.problems import Problems
 from memotr.data.sequences import Sequence
 from memotr.errors import UserError
 
 
-def read_split(data: DataConfig, split: SplitConfig, files: AnnotationFiles) -> list[Sequence]:
-    """Annotated sequences. Raises UserError for what is missing or wrong in them, with file and line."""
-    return load_split(DatasetSpec(Path(data.root) / split.path, split.split, split.format), files=files)
+def read_split(
+    data: DataConfig, split: SplitConfig, files: AnnotationFiles, problems: Problems | None = None
+) -> list[Sequence]:
+    """Return annotated sequences. Raises UserError for what is missing or wrong in them, with file and line."""
+    root = Path(data.root) / split.path
+    if not root.exists() and split.path != ".":
+        raise UserError(
+            f"{root}: no such folder; --data-root is the folder that holds {split.path}. Data of your own: "
+            "memotr train --data FOLDER --pretrained NAME"
+        )
+    spec = DatasetSpec(root, split.split, split.format)
+    return load_split(spec, files=files, problems=problems)
 
 
-def read_sources(data: DataConfig, files: AnnotationFiles) -> list[Source]:
-    """What is trained on. Raises UserError for what is missing or wrong in it, with file and line."""
+def read_sources(data: DataConfig, files: AnnotationFiles, problems: Problems) -> list[Source]:
+    """Return the training data; ``problems`` collects notes.
+
+    Raises:
+        UserError: data is missing or wrong; the message has file and line.
+    """
     return [
-        Source(read_split(data, source, files), data.augmentation, source.weight, source.join_epoch)
+        Source(read_split(data, source, files, problems), data.augmentation, source.weight, source.join_epoch)
         for source in data.train
     ]
 
 
 def settle_classes(config: Config, sources: Iterable[Source]) -> Config:
-    """The configuration with the classes of the data, unless it names its own.
+    """Return the configuration with the classes of the data, unless it names its own.
 
     Raises:
         UserError: it names others than the data has (a single class may have any name), or the data has one twice.
@@ -49,7 +63,7 @@ def settle_classes(config: Config, sources: Iterable[Source]) -> Config:
 
 
 def make_dataset(config: Config, sources: list[Source]) -> ClipDataset:
-    """The clips of every epoch. Raises UserError where there are none."""
+    """Return the clips of every epoch. Raises UserError if there are none."""
     seed, epochs = config.training.seed, config.training.epochs
     return ClipDataset(sources, config.data.sampling, seed=seed, epochs=epochs)
 
@@ -57,7 +71,7 @@ def make_dataset(config: Config, sources: list[Source]) -> ClipDataset:
 def make_loader(
     dataset: ClipDataset, config: Config, rank: int, world_size: int, device: torch.device
 ) -> tuple[ClipLoader, EpochSampler]:
-    """Batches for one of ``world_size`` ranks, and the sampler that decides which."""
+    """Return the loader of batches for one of ``world_size`` ranks, and its sampler."""
     sampler = EpochSampler(
         dataset.size, batch_size=config.batch_size, rank=rank, world_size=world_size, seed=config.training.seed
     )

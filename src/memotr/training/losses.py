@@ -18,7 +18,7 @@ LOSS_NAMES = ("label_focal_loss", "box_l1_loss", "box_giou_loss")
 
 
 def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Focal loss (Lin et al., ICCV 2017) of logits against 0/1 targets of the same shape, one value an element."""
+    """Return the focal loss (Lin et al., ICCV 2017) of logits against 0/1 targets of the same shape, per element."""
     probability = logits.sigmoid()
     cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     surprise = probability * (1 - targets) + (1 - probability) * targets  # 1 - p_t
@@ -34,7 +34,7 @@ def exact(x: Tensor) -> Tensor:
 def clip_losses(
     predictions: Sequence[LayerOutputs], matchings: Sequence[Sequence[Matching]], targets: Sequence[PaddedTargets]
 ) -> Tensor:
-    """The three losses of every decoder layer, summed over a batch of clips, without waiting for the device.
+    """Compute the three losses of every decoder layer, summed over a batch of clips, without waiting for the device.
 
     Args:
         predictions: of each of T frames of B videos.

@@ -1,4 +1,4 @@
-"""The decider of training: ground truth says which query is which object (section 3.4 of the paper, after MOTR).
+"""Matching of queries with ground truth, which decides for training what scores decide for inference (after MOTR).
 
 The device computes costs and overlaps of all videos together and the host reads them once a frame. All that follows is
 decided on the host, in NumPy.
@@ -50,7 +50,7 @@ class Predictions:
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """Which object every query of one frame and video should be.
+    """Ground-truth object of every query of one frame of one video.
 
     Attributes:
         targets: (Ld, Q) for every decoder layer (the last one last) the index of each query's ground truth box; -1 is
@@ -168,7 +168,7 @@ def match(predictions: Predictions, track_ids: Ints, target_ids: Ints, merge_lay
 
 
 def index_of_ids(ids: Ints, known: Ints) -> Ints:
-    """Return the position of each id (N,) among the known ones (G,), -1 where it is not."""
+    """Return the position of each id (N,) among the known ids (G,), -1 for unknown ids."""
     order = np.argsort(known)
     if len(known) == 0:
         return np.full(len(ids), -1)
@@ -179,7 +179,7 @@ def index_of_ids(ids: Ints, known: Ints) -> Ints:
 def assign(
     predictions: Predictions, matching: Matching, track_ids: Ints, track_iou: Floats, target_ids: Ints, keep: float
 ) -> Choice:
-    """Decide by ground truth what goes on to the next frame, as :func:`memotr.tracking.gate.gate` does by scores.
+    """Decide by ground truth which tracks continue and which detections start tracks.
 
     Tracks that carry an object stay, and so do false positives that score more than ``keep``. Matched detections are
     born with their object's id; unmatched ones that score more than ``keep`` are carried on as false positives, from

@@ -1,4 +1,4 @@
-"""How the steps went: summed up on the device, and copied from it only when a line of metrics is due."""
+"""Metrics of training steps, summed on the device and copied to the host only for a line of metrics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHORT_NAMES = dict(zip(LOSS_NAMES, ("label", "l1", "giou"), strict=True))
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """A line of metrics.
+    """Line of metrics.
 
     Attributes:
         step: number of the last step that it tells of, from 1.
@@ -48,7 +48,7 @@ class StepMetrics:
     left: float
 
     def as_dict(self) -> dict[str, Any]:
-        """For the metrics file."""
+        """Return the values for the metrics file."""
         return {
             "step": self.step,
             "epoch": self.epoch,
@@ -60,7 +60,7 @@ class StepMetrics:
         }
 
     def as_text(self) -> str:
-        """For the terminal."""
+        """Return a line for the terminal."""
         parts = " ".join(f"{short} {self.means[name]:.3f}" for name, short in SHORT_NAMES.items())
         skipped = f" · {self.skipped} skipped" if self.skipped else ""
         return (
@@ -80,29 +80,30 @@ class Sums:
         self._started: float | None = None  # when that was; None while it stands
 
     def __len__(self) -> int:
-        """Steps since the last line."""
+        """Return the number of steps since the last line."""
         return self._steps
 
     def add(self, values: Tensor | None) -> None:
-        """A step is done; ``values`` (9,) are those of ``NAMES``, None where it was skipped."""
+        """Add a step with the values (9,) of ``NAMES``; None: the step was skipped."""
         self._steps += 1
         if values is not None:
             self._count += 1
             self._values += values
 
     def start_clock(self) -> None:
+        """Start measuring the time of steps."""
         self._started = time.perf_counter()
 
     def stop_clock(self) -> None:
-        """What comes now is no step."""
+        """Stop measuring the time of steps."""
         self._seconds, self._started = self._elapsed(), None
 
     def _elapsed(self) -> float:
-        """Seconds of the steps since the last line."""
+        """Return the seconds of the steps since the last line."""
         return self._seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
 
     def finish(self) -> tuple[dict[str, float], float]:
-        """Means by name, the same on all ranks, and seconds per step; then it begins anew, with the clock as it was."""
+        """Return means by name, equal on all ranks, and seconds per step; reset the sums, not the clock."""
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(self._values)
             self._values /= dist.get_world_size()
@@ -115,19 +116,20 @@ class Sums:
         return dict(zip(NAMES, means, strict=True)), seconds
 
     def state_dict(self) -> dict[str, Any]:
-        """Of this rank."""
+        """Return the sums of this rank."""
         # On the host: whoever unpickled a tensor of another rank's device would open a context on it.
         values = self._values.cpu().clone()
         return {"values": values, "count": self._count, "steps": self._steps, "seconds": self._elapsed()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state of :meth:`state_dict`."""
         self._values.copy_(state["values"])
         self._count, self._steps = state["count"], state["steps"]
         self._seconds = state.get("seconds", 0.0)  # runs of before did not keep them
 
 
 def peak_memory(device: torch.device) -> float:
-    """Peak memory of this process in MB: allocated on a CUDA device, else resident; 0 where nothing tells."""
+    """Return the peak memory of this process in MB: allocated on a CUDA device, else resident; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:

@@ -27,7 +27,7 @@ def group_of(name: str) -> str:
 
 
 def make_optimizer(model: nn.Module, settings: OptimizerConfig, *, fused: bool = False) -> AdamW:
-    """AdamW over the parameters of ``model`` that train; ``param_groups[i]["name"]`` is ``GROUPS[i]``.
+    """Return AdamW over the trainable parameters of ``model``; ``param_groups[i]["name"]`` is ``GROUPS[i]``.
 
     A group's parameters are in the order of their published names, by which a saved state knows them.
 
@@ -47,7 +47,7 @@ def make_optimizer(model: nn.Module, settings: OptimizerConfig, *, fused: bool =
 
 
 def learning_rate(settings: OptimizerConfig, group: str, epoch: int) -> float:
-    """Rate of a group in an epoch (from 0). A pure function, so that a schedule has no state to save or to lose."""
+    """Return the learning rate of a group in an epoch (from 0); a schedule has no state to save."""
     start = settings.only_query_updater_from
     if start is not None and epoch >= start and group != "lr_query_updater":
         return 0.0
@@ -57,7 +57,7 @@ def learning_rate(settings: OptimizerConfig, group: str, epoch: int) -> float:
 
 
 def set_learning_rates(optimizer: Optimizer, settings: OptimizerConfig, epoch: int) -> dict[str, float]:
-    """Give every group its rate of this epoch; returns them by group."""
+    """Set the learning rate of every group for an epoch; return them by group."""
     rates = {group["name"]: learning_rate(settings, group["name"], epoch) for group in optimizer.param_groups}
     for group in optimizer.param_groups:
         group["lr"] = rates[group["name"]]
@@ -65,7 +65,7 @@ def set_learning_rates(optimizer: Optimizer, settings: OptimizerConfig, epoch: i
 
 
 def no_grad_frames(frames: Iterable[int], steps: Iterable[int], epoch: int) -> int:
-    """How many first frames of a clip run without gradient: those of the stage whose step was reached last, else 0."""
+    """Return the number of first frames of a clip without gradient, by the stage of the epoch; 0 before the first."""
     stages = sorted(zip(steps, frames, strict=True))
     reached = bisect_right([step for step, _ in stages], epoch)
     return stages[reached - 1][1] if reached else 0

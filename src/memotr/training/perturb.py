@@ -1,4 +1,4 @@
-"""Making training harder: dropped tracks and inserted false positives (section 3.5 of the paper, after MOTR)."""
+"""Perturbation of training: dropped tracks and inserted false positives (section 3.5 of the paper, after MOTR)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def perturb(
     generator: torch.Generator,
     keep_strays: bool = False,
 ) -> Choice:
-    """Drop tracks and insert false positives beside the others.
+    """Drop tracks at random, and insert false positives that overlap the remaining ones.
 
     Only tracks and births that carry an object (id >= 0, overlap above one half) go on, each dropped with
     ``drop_rate``. Each that remains brings in, with ``insert_rate``, the unmatched detection that overlaps it most: all
@@ -59,7 +59,7 @@ def perturb(
 def _overlapping(
     boxes: NDArray[np.float32], detections: NDArray[np.float32], matched: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Unmatched detection queries that overlap ``boxes`` (F, 4) most, each once; all if there are not more than F."""
+    """Return the unmatched detection queries that overlap ``boxes`` (F, 4) most, each once; at most F."""
     candidates = np.setdiff1d(np.arange(len(detections)), matched)
     if len(boxes) == 0 or len(candidates) <= len(boxes):
         return candidates[: 0 if len(boxes) == 0 else None]

@@ -1,4 +1,4 @@
-"""Configuration, folder and state of a run: of a new one, or of one that is resumed."""
+"""Configuration, folder and state of a new or resumed run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from typing import Any
 
 from memotr.config import Config, load_config, make_config
 from memotr.errors import UserError
+from memotr.filenames import clean_filename
+from memotr.terminal import log
 from memotr.training.run_state import LAST, RunState, read_state
+from memotr.weights import Kind
+from memotr.weights.model_files import find_config, read_weights
 
 
 def resolve_run(
@@ -18,16 +22,20 @@ def resolve_run(
     options: Mapping[str, Any],
     output: Path | None,
     resume: Path | None,
+    data: Path | None = None,
+    pretrained: str | Path | None = None,
 ) -> tuple[Config, Path, RunState | None]:
     """Resolve the configuration, the output folder and the state to continue from.
 
     Args:
-        source: name of a preset or path of a YAML file; None, or a first ``key=value``, where a run is resumed with the
-            configuration that it has.
+        source: name of a preset or path of a YAML file; None, or a first ``key=value``, where the configuration is that
+            of the resumed run or of the pretrained weights.
         settings: settings to override as ``key=value``.
         options: values by key of the configuration; None where an option was not given.
         output: folder to write to; by default that of the resumed run, or ``runs/`` and the configuration's name.
         resume: folder or checkpoint of a run.
+        data: data set of one's own to train on, in place of the configured ones; its classes are taken.
+        pretrained: weights to start from.
 
     Raises:
         UserError: unknown or impossible settings; nothing to train, nothing to resume.
@@ -36,18 +44,43 @@ def resolve_run(
         settings, source = [source, *settings], None
     overrides = [*settings, *(f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None)]
     state = None if resume is None else read_state(resume)
+    if state is not None and data is not None:
+        raise UserError(f"--resume {resume} goes on with the data of the run: leave out --data, or set data.root=…")
     if source is not None:
-        config = load_config(source, overrides)
+        config = load_config(source, overrides if data is None else None)
     elif state is not None:
         config = make_config(state.settings, str(resume), overrides)
+    elif data is not None and pretrained is not None:
+        config, origin = settings_of(pretrained)
+        log(f"settings: those of {origin}; pass a preset or a YAML file for others, or key=value for single ones")
     else:
-        raise UserError("nothing to train: pass a preset, a YAML file or --resume")
+        raise UserError(
+            "nothing to train: pass a preset or a YAML file, or --data FOLDER with --pretrained NAME, or --resume RUN"
+        )
+    if data is not None:
+        config = make_config(on_data(config, data), f"--data {data}", overrides)
     own = None if resume is None else resume if resume.is_dir() else resume.parent
     if output is None:
         output = own or Path("runs") / config.name
     elif own is not None and output.resolve() != own.resolve() and (output / LAST).is_file():
         raise UserError(f"{output}: holds another run than {resume}; choose another --output")
     return config, output, state
+
+
+def settings_of(pretrained: str | Path) -> tuple[Config, str]:
+    """Return the configuration to train pretrained weights on with, and its origin in words."""
+    checkpoint = read_weights(pretrained)
+    if checkpoint.kind in (Kind.TRACKER, Kind.TRAINING):
+        return find_config(checkpoint)[0], str(pretrained)
+    preset = "dancetrack" if "refpoint_embed.weight" in checkpoint.state else "dancetrack-deformable-detr"
+    return load_config(preset), f"the preset {preset}"
+
+
+def on_data(config: Config, data: Path) -> dict[str, Any]:
+    """Return the settings for a data set of one's own: its classes, and a run that is named after its folder."""
+    settings = config.model_dump(mode="json", exclude={"classes"})
+    settings["data"] |= {"root": str(data), "train": [{"path": "."}], "val": None}
+    return settings | {"name": clean_filename(data.resolve().name) or config.name}
 
 
 def check_resumable(state: RunState, config: Config) -> None:

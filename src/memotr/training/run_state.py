@@ -17,7 +17,7 @@ from torch import Tensor
 from memotr.errors import UserError
 from memotr.files import replacing
 from memotr.weights.checkpoint import HEADER, Kind, make_header, read_checkpoint
-from memotr.weights.tensor_files import read_torch, write_torch
+from memotr.weights.tensor_files import check_finite, read_torch, tensors_in, write_torch
 
 LAST = "last.pt"
 
@@ -81,8 +81,8 @@ def read_state(path: Path) -> RunState:
     """Read the checkpoint of a run, or the last one in the folder of a run.
 
     Raises:
-        UserError: there is no such file, it has weights without a training state, or it was written by a version of
-            this package with another state.
+        UserError: there is no such file, it has weights without a training state or numbers that are not finite, or it
+            was written by a version of this package with another state.
     """
     if path.is_dir():
         if not (path / LAST).is_file():
@@ -98,7 +98,12 @@ def read_state(path: Path) -> RunState:
     settings = content[HEADER]["config"]
     known = [field.name for field in fields(RunState) if field.name not in ("settings", "progress")]
     try:
-        return RunState(settings, Progress(**content["progress"]), **{name: content[name] for name in known})
+        state = RunState(settings, Progress(**content["progress"]), **{name: content[name] for name in known})
+        check_finite(state.model, path)
+        check_finite(
+            {f"tensor {k} of the optimizer": tensor for k, tensor in enumerate(tensors_in(state.optimizer))}, path
+        )
+        return state
     except KeyError as error:
         problem = f"it has no {error}"
     except TypeError as error:

@@ -1,7 +1,8 @@
-"""A training run from its data and first weights to its last checkpoint."""
+"""Training run, from its data and initial weights to its last checkpoint."""
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from memotr.build import build_model
 from memotr.config import Config
-from memotr.data.clips import ClipDataset, Source
+from memotr.data.clips import ClipDataset, ClipLoader, Source
 from memotr.data.formats.dataset_format import AnnotationFiles
+from memotr.data.problems import Problems
 from memotr.errors import UserError
 from memotr.files import hold_run, replacing
 from memotr.models.memotr import MeMOTR
@@ -67,7 +69,8 @@ def train(
         UserError: bad data, weights or settings; a folder that cannot be written; a loss that stays not finite.
     """
     files = AnnotationFiles() if files is None else files
-    sources = read_sources(config.data, files)
+    problems = Problems()
+    sources = read_sources(config.data, files, problems)
     config = settle_classes(config, sources)
     dataset = make_dataset(config, sources)
     if state is not None:
@@ -90,9 +93,10 @@ def train(
             origin = "\n".join(describe_resuming(state, config, fabric.world_size))
         training.on_first_rank(lambda: write_beginning(fabric, config, folder))
         if fabric.is_global_zero:
+            log(*(f"note: {note}" for note in problems.brief_notes()))
             log(*origin.split("\n"), *describe(fabric, config, model, dataset, folder))
         try:
-            with known_failures(folder, config.data.workers):
+            with known_failures(folder, training.loader):
                 training.run()
         except KeyboardInterrupt:
             log(f"stopped at once by a second Ctrl-C, without a checkpoint of step {training.progress.steps}")
@@ -139,7 +143,7 @@ def log_stop(stop: StopRequest, steps: int, folder: Path) -> int:
 
 
 @contextmanager
-def known_failures(folder: Path, workers: int) -> Iterator[None]:
+def known_failures(folder: Path, loader: ClipLoader) -> Iterator[None]:
     """Raise UserError with a remedy for errors of PyTorch whose cause lies outside of this package."""
     try:
         yield
@@ -148,12 +152,13 @@ def known_failures(folder: Path, workers: int) -> Iterator[None]:
             cause = getattr(error, "inner_exception", error)
             what = f"{type(cause).__name__}: {cause}".splitlines()[0]
             raise UserError(f"torch.compile does not work here ({what}): train without --compile") from error
-        reason = what_was_lost(error, workers)
+        reason = what_was_lost(error, loader.num_workers, loader.lacked_shared_memory())
         if reason is None:
             raise
         if hasattr(signal, "SIGCHLD"):  # PyTorch's handler would print a second message into this one
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        raise UserError(f"{reason} Go on with --resume {folder}") from None
+        how = f"Go on with --resume {folder}." if (folder / LAST).is_file() else "Nothing was saved yet."
+        raise UserError(f"{reason} {how}") from None
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
@@ -163,19 +168,31 @@ def known_failures(folder: Path, workers: int) -> Iterator[None]:
         ) from None
 
 
-def what_was_lost(error: Exception, workers: int) -> str | None:
+def what_was_lost(error: Exception, workers: int, lacked_shared_memory: bool = False) -> str | None:
     """Return which process or resource a run has lost and the remedy, or None for other errors.
 
     PyTorch raises a lost data-loader worker anywhere in the training, as errors of many classes.
+
+    Args:
+        error: the error.
+        workers: number of processes that read clips.
+        lacked_shared_memory: one of them ended for want of shared memory, which not every error says.
     """
     text = str(error)
     if "Too many open files" in text or "ancdata" in text:
         return "there are too few file handles: raise the limit (ulimit -n) or lower data.workers."
-    if "shared memory" in text or ("No space left on device" in text and ("/torch_" in text or "worker" in text)):
-        return "there is too little shared memory (/dev/shm): enlarge it (docker run --shm-size) or lower data.workers."
+    full = "No space left on device" in text and ("/torch_" in text or "worker" in text)
+    # A full disk is named by its file; locks of processes, which have none, lie in shared memory.
+    full |= isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
+    if full or lacked_shared_memory or "shared memory" in text:
+        return (
+            "there is too little shared memory (/dev/shm): enlarge it (docker run --shm-size=8g) or lower "
+            "data.workers; data.workers=0 needs none."
+        )
     if isinstance(error, ConnectionError | EOFError) or "DataLoader worker (pid" in text:
         return (
-            f"a process that reads clips was killed; is there too little memory for {workers} of them (data.workers)?"
+            f"a process that reads clips was killed; is there too little memory for {workers} of them? Lower "
+            "data.workers; 0 reads clips in the process that trains."
         )
     if "Connection closed by peer" in text or "Connection reset by peer" in text:
         return "another rank has ended; see what it said."
@@ -223,9 +240,13 @@ def start_model(config: Config, pretrained: Path | None) -> tuple[MeMOTR, str]:
     if checkpoint.kind in (Kind.TRACKER, Kind.TRAINING):
         known, _ = find_config(checkpoint)
         fitting, what = for_classes(checkpoint, known.classes, config.classes, build_model(anywhere))
-        return fill_model(fitting, anywhere, config.name).train(), f"starting from {pretrained}: a tracker, {what}"
+        try:
+            return fill_model(fitting, anywhere, config.name).train(), f"starting from {pretrained}: a tracker, {what}"
+        except UserError as error:
+            remedy = f"its own settings are used without a preset: memotr train --data FOLDER --pretrained {pretrained}"
+            raise UserError(f"{error}; {remedy}") from None
     model = build_model(anywhere)
-    return model, str(load_detector(model, pretrained))
+    return model, str(load_detector(model, checkpoint.path))
 
 
 def without_paths(config: Config) -> Config:

@@ -1,4 +1,4 @@
-"""Files of weights: what they are, trackers out of them, and detectors to start training from."""
+"""Weights files: recognition, loading and saving of trackers, and detectors to start training from."""
 
 from memotr.weights.checkpoint import Checkpoint, Kind, read_checkpoint
 from memotr.weights.convert import convert

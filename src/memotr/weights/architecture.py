@@ -19,6 +19,9 @@ _FFN = "transformer.decoder.layers.0.linear1.weight"
 _ENCODER_ATTENTION = "transformer.encoder.layers.0.self_attn.attention_weights.bias"
 _DECODER_ATTENTION = "transformer.decoder.layers.0.cross_attn.attention_weights.bias"
 
+MOST_DIFFERENCES = 3
+"""Largest number of differences that a message names."""
+
 
 def infer_config(state: Mapping[str, Tensor], origin: str, name: str = "memotr") -> Config:
     """Infer the configuration from a tracker's tensors (published names; those of the memory may be missing).
@@ -47,7 +50,7 @@ def class_names(count: int) -> tuple[str, ...]:
 
 
 def heads_are_a_guess(model: ModelConfig) -> bool:
-    """Return whether other numbers of heads and points are as likely as the inferred ones."""
+    """Return whether the inferred numbers of attention heads and points are ambiguous."""
     points = {model.num_decoder_points} | ({model.num_encoder_points} if model.num_encoder_layers else set())
     return model.num_heads != 8 or points != {4}
 
@@ -67,15 +70,16 @@ def differences(there: Config, here: Config) -> dict[str, tuple[Any, Any]]:
     return {key: (x, y) for key, (x, y) in pairs.items() if x != y}
 
 
-def in_words(apart: Mapping[str, tuple[Any, Any]]) -> str:
-    """Describe the result of :func:`differences` in words; empty without differences."""
+def in_words(differing: Mapping[str, tuple[Any, Any]]) -> str:
+    """Describe the result of :func:`differences` as text; empty without differences."""
     words = []
-    for key, (there, here) in apart.items():
+    for key, (there, here) in differing.items():
         if key == "classes":
             words.append(f"the checkpoint has {there} {'class' if there == 1 else 'classes'}, the configuration {here}")
         else:
             words.append(f"{key} is {there} in the checkpoint, {here} in the configuration")
-    return "; ".join(words)
+    more = len(words) - MOST_DIFFERENCES
+    return "; ".join([*words[:MOST_DIFFERENCES], *([f"and {more} more settings differ"] if more > 0 else [])])
 
 
 def count_parameters(state: Mapping[str, Tensor]) -> int:
@@ -124,11 +128,11 @@ def _model_settings(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
 
 
 def _backbone(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Return settings of a tracker's backbone. Those of ``transformers`` leave their type in the names, no more."""
+    """Return settings of a tracker's backbone. Names of ``transformers`` backbones show only the type."""
     kinds = {name.split(".")[1] for name in shapes if name.startswith("backbone.")} - {"backbone"}
     return {"name": f"transformers:{kinds.pop()}"} if len(kinds) == 1 else resnet_shape(shapes, _RESNET)
 
 
 def _count_modules(names: Iterable[str], pattern: str) -> int:
-    """Return how many different values the first group of a pattern has in the names."""
+    """Count the distinct values of a pattern's first group among the names."""
     return len({found[1] for name in names if (found := re.match(pattern, name))})

@@ -15,19 +15,22 @@ from memotr.documents import DocumentError, parse_json
 from memotr.errors import UserError
 from memotr.weights import huggingface
 from memotr.weights.published_names import published_name
-from memotr.weights.tensor_files import check_file, is_safetensors, read_safetensors, read_torch
+from memotr.weights.tensor_files import check_file, check_finite, is_safetensors, read_safetensors, read_torch
 
 FORMAT = 1
 """Version of the header that this package writes."""
 
-OF_A_RUN = ("best.safetensors", "last.safetensors")
-"""Files of weights that training writes, the better one first."""
+RUN_FILES = ("best.safetensors", "last.safetensors")
+"""Weights files that a training run writes, in order of preference."""
 
 HEADER = "memotr"
-"""Key of that header: an entry of a ``torch.save`` dictionary, or JSON text in a safetensors file's metadata."""
+"""Key of the header: an entry of a ``torch.save`` dictionary, or JSON text in a safetensors file's metadata."""
 
 BOX_HEADS, SHARED_BOX_HEADS = "bbox_embed.", "transformer.decoder.bbox_embed."
 """Two names of the same modules, whose tensors are stored twice in the authors' layout."""
+
+WRAPPERS = ("_orig_mod.", "module.", "model.")
+"""Prefixes that torch.compile, data parallelism and Lightning modules add to all names of a state dict."""
 
 
 class Kind(StrEnum):
@@ -41,7 +44,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Content of a weights file.
+    """Content of a weights file; all values are finite.
 
     Attributes:
         path: the file.
@@ -61,6 +64,9 @@ class Checkpoint:
     epoch: int | None = None
     iterations: int | None = None
 
+    def __post_init__(self) -> None:
+        check_finite(self.state, self.path)
+
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a weights file or a Hugging Face model folder and recognise its kind.
@@ -68,7 +74,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Only tensors and plain values are read, so no file can run code.
 
     Raises:
-        UserError: the file is missing, damaged, or of an unknown kind; the message says what was found.
+        UserError: the file is missing, damaged, of an unknown kind, or holds values that are not finite; the message
+            describes what was found.
     """
     path = Path(path)
     if path.is_dir():
@@ -77,28 +84,29 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a weights file or a Hugging Face model folder, whatever they are of.
+    """Read the tensors of a weights file or a Hugging Face model folder, of any kind of model.
 
     Raises:
-        UserError: the file is missing, damaged, or not a file of weights.
+        UserError: the file is missing, damaged, not a weights file, or holds values that are not finite.
     """
     file = huggingface.find_weights(path) if path.is_dir() else path
     payload = _read_file(file)
     state = _find_state(payload)
     if state is None:
         raise UserError(f"{file}: not a file of weights; it holds {_describe(payload)}")
+    check_finite(state, file)
     return state
 
 
 def only_weights_in(folder: Path) -> Path:
-    """Return the only file of weights in a folder; in the folder of a run the best file, or else the last.
+    """Return the only weights file in a folder; in a run's folder the best weights, otherwise the last.
 
     Raises:
         UserError: there is no such file, or there are several.
     """
-    for name in OF_A_RUN:
+    for name in RUN_FILES:
         if (folder / name).is_file():
-            warnings.warn(f"{folder}: is a folder, of which {name} is taken", stacklevel=3)
+            warnings.warn(f"{folder}: is a folder; {name} in it is used", stacklevel=3)
             return folder / name
     files = sorted(file.name for file in folder.iterdir() if file.suffix in (".pth", ".pt", ".safetensors"))
     if len(files) != 1:
@@ -114,19 +122,24 @@ def make_header(settings: dict[str, Any], epoch: int | None) -> dict[str, Any]:
 
 
 def shared_heads_once(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Return the state with one name for each box head, whichever of the two names the file uses.
+    """Return the state with each box head once, as ``bbox_embed``, whichever of its two names the file uses.
 
     Raises:
         UserError: the two copies in the file differ.
     """
-    once = {name: tensor for name, tensor in state.items() if not name.startswith(SHARED_BOX_HEADS)}
+    unique = {name: tensor for name, tensor in state.items() if not name.startswith(SHARED_BOX_HEADS)}
     for name, tensor in state.items():
         if name.startswith(SHARED_BOX_HEADS):
             own = BOX_HEADS + name.removeprefix(SHARED_BOX_HEADS)
-            if own in once and not (once[own].dtype == tensor.dtype and once[own].equal(tensor)):
+            if own in unique and not (unique[own].dtype == tensor.dtype and _equal(unique[own], tensor)):
                 raise UserError(f"{path}: {own} and {name} are one tensor of the model, but differ in this file")
-            once[own] = tensor
-    return once
+            unique[own] = tensor
+    return unique
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors are equal, with NaN equal to NaN."""
+    return one.equal(other) or one.nan_to_num().equal(other.nan_to_num())
 
 
 def _read_folder(folder: Path) -> Checkpoint:
@@ -138,7 +151,7 @@ def _read_folder(folder: Path) -> Checkpoint:
 
 def _from_huggingface(path: Path, settings: Mapping[str, Any], payload: Any) -> Checkpoint:
     state = _find_state(payload)
-    if state is None or not huggingface.is_named_so(state):
+    if state is None or not huggingface.is_huggingface_state(state):
         raise UserError(f"{path}: its weights are not those of a Deformable DETR; they hold {_describe(payload)}")
     try:
         official = huggingface.to_official(state, settings.get("decoder_layers", 6))
@@ -160,7 +173,7 @@ def _recognise(path: Path, payload: Any) -> Checkpoint:
     state = _find_state(payload)
     if state is None:
         raise UserError(f"{path}: not a checkpoint that memotr knows; it holds {_describe(payload)}")
-    if huggingface.is_named_so(state):
+    if huggingface.is_huggingface_state(state):
         return _from_huggingface(path, huggingface.read_settings(path.parent), state)
     kind = _kind_of(state)
     if kind is None:
@@ -196,18 +209,17 @@ def _averaged(state: dict[str, Tensor], payload: Mapping[str, Any], path: Path) 
 
 
 def _find_state(payload: Any) -> dict[str, Tensor] | None:
-    """Return the state dict in a payload, without prefixes of wrappers around the model; None without one.
+    """Return the state dict in a payload, without the prefixes of wrappers; None if there is none.
 
-    Names that only a model in memory has, and so a bare ``model.state_dict()``, become the published ones.
+    Names of a model in memory, as in a bare ``model.state_dict()``, become the published ones.
     """
     if not isinstance(payload, dict):
         return None
     for candidate in (payload.get("model"), payload.get("state_dict"), payload):
         if isinstance(candidate, dict) and candidate and all(isinstance(v, Tensor) for v in candidate.values()):
             state = {str(name): tensor for name, tensor in candidate.items()}
-            for wrapper in ("_orig_mod.", "module.", "_orig_mod."):  # torch.compile, data parallelism
-                if all(name.startswith(wrapper) for name in state):
-                    state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
+            while wrapper := next((w for w in WRAPPERS if all(name.startswith(w) for name in state)), None):
+                state = {name.removeprefix(wrapper): tensor for name, tensor in state.items()}
             return {published_name(name): tensor for name, tensor in state.items()}
     return None
 
@@ -241,7 +253,9 @@ def _get(values: Any, key: str) -> Any:
 def _check_format(path: Path, header: Any) -> None:
     version = header.get("format") if isinstance(header, dict) else None
     if not isinstance(version, int) or not isinstance(header.get("config"), dict):
-        raise UserError(f"{path}: its {HEADER!r} header is not of a form that memotr ever wrote")
+        raise UserError(
+            f"{path}: its {HEADER!r} header has no valid format number and config; it was not written by memotr"
+        )
     if version > FORMAT:
         raise UserError(f"{path}: of format {version}, newer than this memotr knows ({FORMAT}); upgrade memotr")
 

@@ -1,4 +1,4 @@
-"""A tracker's weights for other classes than those that it knows."""
+"""Selection of a tracker's class heads for another set of classes."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ HEAD = "class_embed."  # weights (K, C) and biases (K,) of every decoder layer
 def for_classes(
     checkpoint: Checkpoint, known: Sequence[str], wanted: Sequence[str], fresh: nn.Module
 ) -> tuple[Checkpoint, str]:
-    """The checkpoint with the rows of its class heads chosen by name, and in words what became of the classes.
+    """Return the checkpoint with the rows of its class heads selected by name, and a description of the changes.
 
     Args:
-        checkpoint: of a tracker.
-        known: names of its K classes.
-        wanted: names of those that it is to tell apart. A class that is the only one on both sides may have any name.
-        fresh: a model for them, whose rows stand in for classes that the checkpoint does not know.
+        checkpoint: a tracker's checkpoint.
+        known: names of the K classes in the checkpoint.
+        wanted: names of the classes to train. If both have a single class, their names need not agree.
+        fresh: model with the wanted classes, whose rows initialise the classes that the checkpoint lacks.
     """
     known = wanted if len(known) == len(wanted) == 1 else known
     if tuple(known) == tuple(wanted):
         return checkpoint, "all of it"
     rows = [known.index(name) if name in known else None for name in wanted]
     state = dict(checkpoint.state)
-    for name, beginning in published_state(fresh).items():
+    for name, initial in published_state(fresh).items():
         if name.startswith(HEAD) and name in state:
-            state[name] = _rows(state[name], rows, beginning)
-    told = [name if row is not None else f"{name} (new)" for name, row in zip(wanted, rows, strict=True)]
-    left = [name for name in known if name not in wanted]
-    without = f"; left out: {', '.join(left)}" if left else ""
-    return replace(checkpoint, state=state), f"its classes by name: {', '.join(told)}{without}"
+            state[name] = _rows(state[name], rows, initial)
+    taken = [name if row is not None else f"{name} (new)" for name, row in zip(wanted, rows, strict=True)]
+    dropped = [name for name in known if name not in wanted]
+    suffix = f"; left out: {', '.join(dropped)}" if dropped else ""
+    return replace(checkpoint, state=state), f"its classes by name: {', '.join(taken)}{suffix}"
 
 
 def _rows(tensor: Tensor, rows: Sequence[int | None], fresh: Tensor) -> Tensor:
+    """Return the selected rows of a tensor; a row of None comes from ``fresh``."""
     chosen = fresh.clone()
     for new, old in enumerate(rows):
         if old is not None:

@@ -1,4 +1,4 @@
-"""From one layout of weights files to another."""
+"""Conversion of weights files between layouts."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def convert(
 
     Args:
         source: a tracker's checkpoint, the name of a preset that ships with weights, or a Hugging Face model folder;
-            never changed.
+            it is not changed.
         target: ``.safetensors`` for our layout, ``.pth`` or ``.pt`` for the one that the authors' code reads.
-        config: the tracker's configuration, where it should not be found as :func:`load_model` finds it.
+        config: configuration of the tracker; None: find it as :func:`load_model` does.
         settings: settings of the tracker to override as ``key=value``.
         half: store float16.
 
     Returns:
-        What was written, in words.
+        A description of the written file.
 
     Raises:
-        UserError: a source of another kind, a target of unknown layout or equal to the source, a weight that is beyond
-            the range of float16.
+        UserError: the source is of another kind, the target has an unknown suffix or is the source itself, or a weight
+            exceeds the range of float16.
     """
     source, target = Path(source), Path(target)
     if target.suffix not in (*PYTORCH, ".safetensors"):
@@ -50,13 +50,11 @@ def convert(
     if target.is_dir():
         raise UserError(f"{target}: is a folder; name the file to write")
     if target.exists() and source.exists() and target.samefile(source):
-        raise UserError(f"{target}: would overwrite what is to be converted; name another file")
+        raise UserError(f"{target}: is the source itself; name another file to write")
     checkpoint = read_weights(source)
     if checkpoint.layout == huggingface.LAYOUT:
         if settings:
-            raise UserError(
-                f"{source}: a detector has no settings of a tracker: leave out --set {shlex.quote(settings[0])}"
-            )
+            raise UserError(f"{source}: a detector has no tracker settings: leave out --set {shlex.quote(settings[0])}")
         return _convert_detector(checkpoint, target, half)
     check_tracker(checkpoint)
     return _convert_tracker(checkpoint, target, find_config(checkpoint, config, settings), half)
@@ -78,8 +76,8 @@ def _convert_tracker(checkpoint: Checkpoint, target: Path, found: tuple[Config, 
 
 def _convert_detector(checkpoint: Checkpoint, target: Path, half: bool) -> str:
     if target.suffix not in PYTORCH:
-        raise UserError(f"{target}: a detector is written in its official layout; end the name in .pth or .pt")
+        raise UserError(f"{target}: a detector can only be written in its official layout; end the name in .pth or .pt")
     dtype = torch.float16 if half else torch.float32
     write_torch(target, {"model": cast(checkpoint.state, dtype, target)})
-    what = describe_detector(checkpoint).removeprefix("a ")
-    return f"{target}: {what}; use: memotr train ... --pretrained {shlex.quote(str(target))}"
+    detector = describe_detector(checkpoint).removeprefix("a ")
+    return f"{target}: {detector}; use: memotr train ... --pretrained {shlex.quote(str(target))}"

@@ -1,4 +1,4 @@
-"""What ``memotr info`` says of a file of weights."""
+"""Description of weights files for ``memotr info``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from memotr.config import BackboneConfig, Config, preset_names
+from memotr.config import BackboneConfig, Config
 from memotr.errors import UserError
 from memotr.weights.architecture import count_parameters, differences, in_words, infer_config, resnet_shape
 from memotr.weights.checkpoint import Checkpoint, Kind
 from memotr.weights.model_files import find_config, read_weights
+from memotr.weights.named import present_file
 from memotr.weights.pretrained import describe_detector, tracker_names
+from memotr.weights.registry import NamedWeights, domain_of, named_weights
 
 _RESNETS = {
     (2, 2, 2, 2): "ResNet-18",
@@ -24,18 +26,26 @@ _RESNETS = {
 
 
 def describe(path: str | Path) -> dict[str, str]:
-    """What a weights file is, what is in it and which command takes it: topic to text, in the order to be shown.
+    """Return topic → text about kind, content and use of a weights file, in the order of display.
 
     Args:
-        path: of the file, or the name of a preset that ships with weights.
+        path: path of the file, name of weights (which are not fetched for this), or ``hf://owner/name``.
 
     Raises:
-        UserError: missing, damaged, or nothing that is known here.
+        UserError: the file is missing, damaged or of an unknown kind.
     """
-    ships = str(path) in preset_names() and not Path(path).is_file()
+    entry = None if Path(path).is_file() else named_weights().get(str(path))
+    if entry is not None and present_file(entry) is None:
+        return {
+            "file": f"{path} (not fetched)",
+            "kind": str(entry.kind),
+            **about(entry),
+            "use": f"memotr weights fetch {path}",
+        }
     checkpoint = read_weights(path)
+    here = "" if entry is None else f" ({'ships with memotr' if entry.ships else checkpoint.path})"
     lines = {
-        "file": f"{path} (ships with memotr)" if ships else str(path),
+        "file": f"{path}{here}",
         "size": f"{_size(checkpoint.path) / 1e6:.1f} MB",
         "kind": str(checkpoint.kind),
         "layout": checkpoint.layout,
@@ -43,38 +53,56 @@ def describe(path: str | Path) -> dict[str, str]:
     if checkpoint.kind is Kind.BACKBONE:
         lines |= _backbone(checkpoint)
     elif checkpoint.kind is Kind.DETECTOR:
-        lines |= _detector(checkpoint)
+        lines |= _detector(checkpoint, str(path))
     else:
         lines |= _tracker(checkpoint, str(path))
+    if entry is not None:
+        use = lines.pop("use")
+        lines |= {**about(entry), "use": use}
     return lines
+
+
+def about(entry: NamedWeights) -> dict[str, str]:
+    """Return topic → text about an entry of the registry."""
+    published = (
+        f"{target}: {', '.join(f'{metric} {value}' for metric, value in scores.items())}"
+        for target, scores in entry.published.items()
+    )
+    return {
+        "trained on": entry.trained_on,
+        "good for": entry.good_for,
+        "licence": entry.licence,
+        "source": entry.source,
+        "published": "; ".join(published) or "no scores",
+    }
 
 
 def _tracker(checkpoint: Checkpoint, path: str) -> dict[str, str]:
     inferred = infer_config(checkpoint.state, path)
     try:
         config, origin = find_config(checkpoint)
-        apart = differences(inferred, config)
+        differing = differences(inferred, config)
     except UserError as error:
-        config, origin, apart = inferred, str(error), {}
-    if apart:
-        origin += f"; it does not fit: {in_words(apart)}"
+        config, origin, differing = inferred, str(error), {}
+    if differing:
+        origin += f"; it does not fit: {in_words(differing)}"
     quoted = shlex.quote(path)
     use = f"memotr track SOURCE --checkpoint {quoted}"
     if checkpoint.kind is Kind.TRAINING:
         use += f", or to go on training: memotr train ... --resume {quoted}"
     return {
-        **_network(inferred if apart else config),
-        "classes": in_short(inferred if "classes" in apart else config)["classes"],
+        **_network(inferred if differing else config),
+        "classes": in_short(inferred if "classes" in differing else config)["classes"],
         **_tensors(checkpoint),
-        "tracking": in_short(config)["tracking"],
+        **{topic: text for topic, text in in_short(config).items() if topic in ("tracking", "domain")},
         "configuration": origin,
         "use": use,
     }
 
 
-def _detector(checkpoint: Checkpoint) -> dict[str, str]:
+def _detector(checkpoint: Checkpoint, path: str) -> dict[str, str]:
     names = {"kind": describe_detector(checkpoint).removeprefix("a ")}
-    tail = {**_tensors(checkpoint), "use": f"memotr train ... --pretrained {shlex.quote(str(checkpoint.path))}"}
+    tail = {**_tensors(checkpoint), "use": f"memotr train ... --pretrained {shlex.quote(path)}"}
     return {**names, **_network(infer_config(tracker_names(checkpoint.state), str(checkpoint.path))), **tail}
 
 
@@ -82,15 +110,17 @@ def _backbone(checkpoint: Checkpoint) -> dict[str, str]:
     shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.state.items()}
     use = f"memotr train ... model.backbone.weights={shlex.quote(str(checkpoint.path))}"
     if "layer1.0.conv3.weight" not in shapes:
-        use = "nothing takes it: memotr's ResNet has blocks of three convolutions (ResNet-50 and larger)"
+        use = "none: memotr's ResNet has blocks of three convolutions (ResNet-50 and larger)"
     return {"backbone": _resnet(shapes, ""), **_tensors(checkpoint), "use": use}
 
 
 def in_short(config: Config) -> dict[str, str]:
-    """What a tracker is, by its configuration: topic to text."""
+    """Return topic → text about a tracker's configuration."""
     t = config.tracking
+    domain = domain_of(config)
     return {
         **_network(config),
+        **({} if domain is None else {"domain": domain}),
         "classes": f"{len(config.classes)}: {', '.join(config.classes)}",
         "tracking": f"detections from {t.det_thresh}, tracks from {t.track_thresh}, results above {t.result_thresh}, "
         f"ended after {t.miss_tolerance} frames unseen",

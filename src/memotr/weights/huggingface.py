@@ -1,4 +1,4 @@
-"""Reader for Deformable DETR models of Hugging Face's transformers, which does not need transformers.
+"""Reader for Deformable DETR models of Hugging Face's transformers; transformers need not be installed.
 
 A model folder has a JSON file and a file of tensors, whose names are translated to the official ones.
 """
@@ -52,7 +52,7 @@ PREFIXES = [
     ("input_proj.", "model.input_proj."),
     ("transformer.", "model."),
 ]
-"""Official and Hugging Face prefixes of names, # for a number. The first match counts; other names are equal."""
+"""Official and Hugging Face prefixes of names, # for a number. The first match applies; other names are equal."""
 
 _NEWER = [(r"^model\.backbone\.model\.", _CONV), (r"\.mlp\.fc", ".fc"), (r"self_attn\.o_proj", "self_attn.out_proj")]
 """Names that transformers 5 uses in memory → names in files, as in earlier versions."""
@@ -60,8 +60,8 @@ _NEWER = [(r"^model\.backbone\.model\.", _CONV), (r"\.mlp\.fc", ".fc"), (r"self_
 _QKV = ("q_proj", "k_proj", "v_proj")
 
 
-def is_named_so(state: Mapping[str, Tensor]) -> bool:
-    """Return whether a state dict is from the Deformable DETR of transformers."""
+def is_huggingface_state(state: Mapping[str, Tensor]) -> bool:
+    """Return whether a state dict has the names of the Deformable DETR of transformers."""
     return "model.level_embed" in state
 
 
@@ -69,15 +69,15 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """Read the settings in a model folder.
 
     Raises:
-        UserError: the file is missing or damaged, or the model is another one or a variant that no tracker can start
-            from.
+        UserError: the file is missing or damaged, or the model is no Deformable DETR or a variant that no tracker can
+            start from.
     """
     path = folder / CONFIG
     try:
         settings = read_json(path)
     except DocumentError as error:
         if isinstance(error.__cause__, FileNotFoundError):
-            raise UserError(f"{path}: no such file; transformers' weights need their settings beside them") from None
+            raise UserError(f"{path}: no such file; transformers' weights need it in the same folder") from None
         raise UserError(f"{path}: cannot be read as a model's settings ({error.reason})") from None
     if not isinstance(settings, dict):
         raise UserError(f"{path}: expected a model's settings, found {type(settings).__name__}")

@@ -6,14 +6,13 @@ import json
 import shlex
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from memotr.build import build_model, expected_parameters
-from memotr.config import Config, load_config, make_config, preset_names
+from memotr.config import Config, load_config, make_config
 from memotr.errors import UserError
 from memotr.models.memotr import MeMOTR
 from memotr.vocabulary import Kernel
@@ -28,32 +27,35 @@ from memotr.weights.checkpoint import (
     read_checkpoint,
     shared_heads_once,
 )
+from memotr.weights.named import weights_file
 from memotr.weights.pretrained import describe_detector
 from memotr.weights.published_names import load_published, published_state
+from memotr.weights.registry import domain_of, named_weights
 from memotr.weights.tensor_files import cast, write_safetensors
 
 PUBLISHED_CONFIGS = ("config.yaml", "train/config.yaml", "train/train.yaml")
-"""Places of the configuration beside a checkpoint; versions of the authors' code wrote the last two."""
+"""Paths of the configuration relative to a checkpoint's folder; versions of the authors' code wrote the last two."""
 
-SMALL = 10_000_000  # number of parameters that a network may have for any file
+SMALL = 10_000_000  # number of parameters up to which a network is not compared with the size of the file
 
 INFERRED = "inferred from the weights"
 """Origin of a configuration that was not found, for messages."""
 
 
 def load_model(
-    path_or_preset: str | Path,
+    weights: str | Path,
     *,
     config: str | Path | Config | None = None,
     settings: Sequence[str] = (),
     device: str | torch.device = "auto",
     kernel: Kernel = "auto",
 ) -> MeMOTR:
-    """Load a tracker in evaluation mode, in float32.
+    """Load a tracker in evaluation mode, in float32; warn if it was trained on generated data only.
 
     Args:
-        path_or_preset: a checkpoint (the authors' files, ours, or a bare state dict of either), or the name of a
-            preset that ships with weights.
+        weights: a checkpoint (the authors' files, ours, or a bare state dict of either), a name of weights
+            ("dancetrack"; ``memotr weights list`` shows all), or a repository of the Hugging Face Hub
+            ("hf://owner/name"). Named weights and repositories are downloaded at first use.
         config: configuration, path of its YAML file, or name of a preset. None: the configuration in the file; else
             in ``<checkpoint>.yaml``, ``config.yaml`` or ``train/config.yaml`` beside it (where the authors' code
             writes it); else inferred from names and shapes, with published values for the rest.
@@ -62,27 +64,42 @@ def load_model(
         kernel: implementation of deformable attention; "auto" takes the fastest one for the device.
 
     Raises:
-        UserError: the file or preset does not exist, the file is damaged, not a tracker, or does not fit the
-            configuration (loading is strict), or the device is not available.
+        UserError: the weights do not exist or cannot be fetched, the file is damaged, not a tracker, or does not fit
+            the configuration (loading is strict), or the device is not available.
     """
-    place = choose_device(device)
-    checkpoint = read_tracker(path_or_preset)
+    model = open_model(weights, config=config, settings=settings, device=device, kernel=kernel)
+    if domain := domain_of(model.config):
+        warnings.warn(f"{weights}: trained on {domain}", stacklevel=2)
+    return model
+
+
+def open_model(
+    weights: str | Path,
+    *,
+    config: str | Path | Config | None = None,
+    settings: Sequence[str] = (),
+    device: str | torch.device = "auto",
+    kernel: Kernel = "auto",
+) -> MeMOTR:
+    """Load a tracker as :func:`load_model`, but without the warning about its training data."""
+    target = choose_device(device)
+    checkpoint = read_tracker(weights)
     found, origin = find_config(checkpoint, config, settings)
     if origin == INFERRED:
         warnings.warn(
             f"{checkpoint.path}: no configuration in it or beside it: names of classes, image size and thresholds are "
             "guessed (memotr info shows them); --config gives others",
-            stacklevel=2,
+            stacklevel=3,
         )
-    return fill_model(checkpoint, found, origin).to(place).eval().set_kernel(kernel)
+    return fill_model(checkpoint, found, origin).to(target).eval().set_kernel(kernel)
 
 
 def save_model(model: MeMOTR, path: str | Path, *, epoch: int | None = None, dtype: torch.dtype | None = None) -> None:
-    """Write a tracker and its configuration into one safetensors file that :func:`load_model` takes.
+    """Write a tracker and its configuration into one safetensors file for :func:`load_model`.
 
     Args:
         model: model on any device.
-        path: file to write; its folder is made, and the file appears once it is complete.
+        path: file to write; its folder is created, and the file appears once it is complete.
         epoch: number of trained epochs, for ``memotr info``.
         dtype: type of the tensors in the file, ``torch.float16`` for half the size; they are loaded as float32.
 
@@ -108,7 +125,7 @@ def model_state(model: MeMOTR, dtype: torch.dtype | None, path: Path) -> dict[st
 
 
 def choose_device(name: str | torch.device) -> torch.device:
-    """Return the device with a name; "auto" is CUDA if available, otherwise the CPU.
+    """Return the device of a name; "auto" is CUDA if available, otherwise the CPU.
 
     Raises:
         UserError: the device is not available.
@@ -124,31 +141,35 @@ def choose_device(name: str | torch.device) -> torch.device:
     return device
 
 
-def read_tracker(path_or_preset: str | Path) -> Checkpoint:
-    """Read a tracker's file, or the weights of a preset. Raises UserError for other files."""
-    checkpoint = read_weights(path_or_preset)
+def read_tracker(weights: str | Path) -> Checkpoint:
+    """Read a tracker, as :func:`read_weights`. Raises UserError for other weights."""
+    entry = named_weights().get(str(weights))
+    if entry is not None and entry.kind is Kind.DETECTOR and not Path(weights).is_file():  # refused unfetched
+        raise UserError(f"{weights}: is a detector, not a tracker; {use_of_detector(str(weights))}")
+    checkpoint = read_weights(weights)
     check_tracker(checkpoint)
     return checkpoint
 
 
-def read_weights(path_or_preset: str | Path) -> Checkpoint:
-    """Read weights of any kind from a file or preset. Raises UserError if there are none."""
-    path = Path(path_or_preset)
-    if str(path_or_preset) in preset_names() and not path.is_file():
-        return _read_preset(str(path_or_preset))
-    if not path.exists() and not path.suffix:
-        raise UserError(f"{path}: no such file, and no preset either; presets are {', '.join(preset_names())}")
-    return read_checkpoint(path)
+def read_weights(weights: str | Path) -> Checkpoint:
+    """Read weights of any kind: a file or folder, weights known by name, or ``hf://owner/name``.
+
+    Raises:
+        UserError: the weights do not exist or cannot be fetched.
+    """
+    return read_checkpoint(weights_file(weights))
+
+
+def use_of_detector(weights: str) -> str:
+    """Return what to do with a detector, for messages."""
+    return f"to train from it use `memotr train ... --pretrained {shlex.quote(weights)}`"
 
 
 def check_tracker(checkpoint: Checkpoint) -> None:
     """Raise UserError unless a checkpoint is a tracker; the message names the option that accepts it."""
     path = checkpoint.path
     if checkpoint.kind is Kind.DETECTOR:
-        raise UserError(
-            f"{path}: is {describe_detector(checkpoint)}, not a tracker; "
-            f"to train from it use `memotr train ... --pretrained {shlex.quote(str(path))}`"
-        )
+        raise UserError(f"{path}: is {describe_detector(checkpoint)}, not a tracker; {use_of_detector(str(path))}")
     if checkpoint.kind is Kind.BACKBONE:
         raise UserError(f"{path}: is a ResNet alone (of torchvision or timm), not a tracker; pass a MeMOTR checkpoint")
 
@@ -159,7 +180,7 @@ def find_config(
     """Return the configuration of a tracker's checkpoint, with settings (``key=value``) replaced, and its origin.
 
     Raises:
-        UserError: it is invalid, or becomes invalid by a setting.
+        UserError: the configuration or a setting is invalid.
     """
     found, origin = _find_config(checkpoint, given)
     return (make_config(found.model_dump(mode="json"), origin, list(settings)) if settings else found), origin
@@ -194,26 +215,20 @@ def fill_model(checkpoint: Checkpoint, config: Config, origin: str) -> MeMOTR:
     load_published(model, state)
     if checkpoint.settings is None and heads_are_a_guess(config.model) and origin == INFERRED:
         warnings.warn(
-            f"{checkpoint.path}: the number of attention heads leaves no trace in the weights and was taken to be "
+            f"{checkpoint.path}: the number of attention heads is not stored in the weights and was guessed as "
             f"{config.model.num_heads}; give the configuration if that is wrong",
-            stacklevel=3,
+            stacklevel=4,
         )
     return model
-
-
-def _read_preset(name: str) -> Checkpoint:
-    shipped = resources.files("memotr") / "presets" / f"{name}.safetensors"
-    if not shipped.is_file():
-        raise UserError(f"preset {name} has no weights in this installation; pass the path of a checkpoint")
-    with resources.as_file(shipped) as path:
-        return read_checkpoint(path)
 
 
 def _load_neighbour(candidate: Path, checkpoint: Path) -> Config:
     try:
         return load_config(candidate)
     except UserError as error:
-        raise UserError(f"{error} (read because it lies with {checkpoint.name}; name another configuration)") from None
+        raise UserError(
+            f"{error} (read because it is in the folder of {checkpoint.name}; name another configuration)"
+        ) from None
 
 
 def _check_available(device: torch.device) -> None:
@@ -224,15 +239,15 @@ def _check_available(device: torch.device) -> None:
     if count == 0:
         raise UserError(f"device {device}: PyTorch finds none on this machine; take cpu or auto")
     if (device.index or 0) >= count:
-        there = ", ".join(f"{device.type}:{i}" for i in range(count))
-        raise UserError(f"device {device}: not there; devices are {there}")
+        available = ", ".join(f"{device.type}:{i}" for i in range(count))
+        raise UserError(f"device {device}: does not exist; available are {available}")
 
 
 def _check_size(checkpoint: Checkpoint, config: Config, origin: str) -> None:
     """Raise UserError if a network would be far larger than the file, before memory is allocated."""
-    wanted, there = expected_parameters(config), count_parameters(checkpoint.state)
-    if wanted > 2 * there + SMALL:
-        sizes = f"about {wanted:,} parameters, of which it has {there:,}"
+    expected, found = expected_parameters(config), count_parameters(checkpoint.state)
+    if expected > 2 * found + SMALL:
+        sizes = f"the network has about {expected:,} parameters, the file {found:,}"
         raise _misfit(checkpoint.state, checkpoint, config, origin, sizes)
 
 
@@ -258,6 +273,6 @@ def _misfit(state: Mapping[str, Tensor], checkpoint: Checkpoint, config: Config,
     except UserError:
         cause = ""
     if not cause and origin == INFERRED and config.model.backbone.transformers_type is not None:
-        cause = "names and shapes do not show the config of its backbone; give the configuration of its training"
-    cause = cause or "the file is incomplete or of a modified network"
-    return UserError(f"{checkpoint.path}: does not fit the configuration ({origin}): {cause}; {found}")
+        cause = "names and shapes do not determine the backbone's settings; give the configuration of its training"
+    cause = cause or f"the file is incomplete or of a modified network; {found}"
+    return UserError(f"{checkpoint.path}: does not fit the configuration ({origin}): {cause}")

@@ -1,4 +1,4 @@
-"""Starting a tracker from a detector: (DAB-)Deformable-DETR checkpoints, and a report of what became of them."""
+"""Initialisation of a tracker from a (DAB-)Deformable-DETR detector or a backbone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COCO_ROWS = 91
 """Class rows of the official detectors, one for each of COCO's category numbers; 1 is person."""
 
 _ESSENTIAL = frozenset({"model.variant", "model.hidden_dim", "model.backbone.name", "model.backbone.width"})
-"""Settings in which detector and tracker must agree for anything worth having to be loaded."""
+"""Settings in which detector and tracker must agree; others only leave some tensors uninitialised."""
 
 _PREFIXES = {
     "backbone.0.body.": "backbone.backbone.backbone.",
@@ -40,16 +40,16 @@ _PREFIXES = {
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of a detector's tensors; ``str(report)`` is the summary for people.
+    """Report of the tensors loaded from a detector; ``str(report)`` is a readable summary.
 
     Attributes:
-        path: of the detector.
-        source: what it is, in words.
-        loaded: names in the tracker of the tensors that were filled.
-        num_parameters: how many numbers that makes.
-        classes: what became of the class heads, in words.
-        left_out: tensors of the detector that found no place, by the name they would have in the tracker: the reason.
-        initialised: names in the tracker of the tensors that keep their fresh values.
+        path: file of the detector.
+        source: description of the detector.
+        loaded: names of the tracker's tensors that were loaded.
+        num_parameters: number of values in them.
+        classes: description of how the class heads were loaded.
+        left_out: name in the tracker → reason, of each tensor of the detector that was not loaded.
+        initialised: names of the tracker's tensors that keep their initial values.
     """
 
     path: Path
@@ -75,17 +75,17 @@ class LoadReport:
 
 
 def load_detector(model: MeMOTR, path: str | Path) -> LoadReport:
-    """Fill a tracker that is to be trained with the weights of a detector, as far as they go.
+    """Initialise a tracker with those weights of a detector that fit.
 
-    Class heads: one class takes COCO's row 1 (person), two or three take rows 1 to n; with as many rows as classes all
-    are taken; with any other number of classes the fresh ones stay. The memory is always fresh.
+    Class heads: one class is initialised from COCO's row 1 (person), two or three from rows 1 to n. If the detector has
+    as many rows as the tracker has classes, all are used; otherwise none. The memory is never loaded.
 
     Args:
         model: changed in place, on any device.
         path: an official checkpoint of Deformable-DETR or DAB-Deformable-DETR, or a Hugging Face model folder.
 
     Raises:
-        UserError: not a detector, one of the other variant or of another width; the model is unchanged then.
+        UserError: the file is not a detector, or one of another variant or width; the model is then unchanged.
     """
     checkpoint = read_detector(path)
     found = tracker_names(shared_heads_once(checkpoint.state, checkpoint.path))
@@ -118,7 +118,7 @@ def load_detector(model: MeMOTR, path: str | Path) -> LoadReport:
 
 
 def read_detector(path: str | Path) -> Checkpoint:
-    """Read a detector's checkpoint. Raises UserError for anything else, with the option that takes it."""
+    """Read a detector's checkpoint. Raises UserError for other weights, with the option that accepts them."""
     checkpoint = read_checkpoint(path)
     if checkpoint.kind in (Kind.TRACKER, Kind.TRAINING):
         raise UserError(
@@ -136,12 +136,12 @@ def read_detector(path: str | Path) -> Checkpoint:
 
 
 def tracker_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A detector's tensors under the names that they have in a tracker; counters of batch normalisation are dropped."""
+    """Rename a detector's tensors as in a tracker, and drop the counters of batch normalisation."""
     return {tracker_name(name): tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
 
 
 def tracker_name(name: str) -> str:
-    """The name that a detector's tensor has in a tracker."""
+    """Return the name in a tracker of a detector's tensor."""
     for theirs, ours in _PREFIXES.items():
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)
@@ -149,7 +149,7 @@ def tracker_name(name: str) -> str:
 
 
 def describe_detector(checkpoint: Checkpoint) -> str:
-    """In words, with an article: variant and number of classes."""
+    """Return variant and number of classes as text, with an article."""
     state = checkpoint.state
     variant = "DAB-Deformable-DETR" if "refpoint_embed.weight" in state else "Deformable-DETR"
     if not any(name.startswith(SHARED_BOX_HEADS) for name in state):
@@ -159,7 +159,7 @@ def describe_detector(checkpoint: Checkpoint) -> str:
 
 
 def _class_rows(rows: int, classes: tuple[str, ...]) -> tuple[slice | None, str]:
-    """Which rows of the detector's class heads the tracker takes (None: none), and that in words."""
+    """Return the rows of the detector's class heads to load (None: none), and a description."""
     count = len(classes)
     if rows == count:
         return slice(0, count), f"all {count} taken"
@@ -167,32 +167,32 @@ def _class_rows(rows: int, classes: tuple[str, ...]) -> tuple[slice | None, str]
         return slice(1, 2), f"COCO's row 1 (person) taken for {classes[0]!r}"
     if rows == COCO_ROWS and count <= 3:
         return slice(1, count + 1), f"COCO's rows 1 to {count} taken for {', '.join(classes)}"
-    return None, f"the detector's {rows} do not correspond to the tracker's {count}: these start fresh"
+    return None, f"the detector's {rows} do not correspond to the tracker's {count}: these are newly initialised"
 
 
 def _check_essentials(found: Mapping[str, Tensor], model: MeMOTR, path: Path) -> None:
-    """Raise UserError where detector and tracker are too different."""
-    apart = differences(infer_config(found, str(path)), model.config)
-    essential = _ESSENTIAL | ({"model.backbone.norm"} if "group" in apart.get("model.backbone.norm", ()) else set())
-    wrong = {key: values for key, values in apart.items() if key in essential}
+    """Raise UserError if detector and tracker differ in an essential setting."""
+    differing = differences(infer_config(found, str(path)), model.config)
+    essential = _ESSENTIAL | ({"model.backbone.norm"} if "group" in differing.get("model.backbone.norm", ()) else set())
+    wrong = {key: values for key, values in differing.items() if key in essential}
     if wrong:
         remedy = " ".join(f"{key}={there}" for key, (there, _) in wrong.items())
         raise UserError(f"{path}: does not fit the configuration: {in_words(wrong)}; set {remedy}")
 
 
 def _by_pattern(names: Iterable[str]) -> str:
-    """Names, those of equal parts of different layers as one."""
+    """Join names, with those that differ only in the layer number as one."""
     return ", ".join(dict.fromkeys(re.sub(r"\.\d+(?=\.)", ".*", name) for name in names))
 
 
 def _by_module(names: Iterable[str]) -> str:
-    """How many tensors of each part of the model."""
+    """Return the number of tensors of each module as text."""
     counts = Counter(".".join(name.split(".")[: 2 if name.startswith("transformer.") else 1]) for name in names)
     return ", ".join(f"{module} ({count})" for module, count in sorted(counts.items())) or "none"
 
 
 def load_backbone(model: MeMOTR, path: Path) -> str:
-    """Fill the backbone of a tracker that is to be trained; return a sentence that says what was loaded.
+    """Initialise the backbone of a tracker; return a description of what was loaded.
 
     Args:
         model: changed in place, on any device.
@@ -207,5 +207,5 @@ def load_backbone(model: MeMOTR, path: Path) -> str:
         fresh = model.backbone.load(state)
     except ValueError as error:
         raise UserError(f"{path}: does not fit model.backbone ({name}): {error}") from None
-    rest = f", except {len(fresh)} fresh tensors ({fresh[0]}, ...)" if fresh else ""
-    return f"starting from random weights, the backbone ({name}) from {path}{rest}"
+    exceptions = f", except {len(fresh)} fresh tensors ({fresh[0]}, ...)" if fresh else ""
+    return f"starting from random weights, the backbone ({name}) from {path}{exceptions}"

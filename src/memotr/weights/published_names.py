@@ -1,7 +1,7 @@
 """Names of a tracker's tensors in files.
 
-Files keep the names of the authors' code, whatever a module is called here. Everything that outlives a process follows
-from these names and their order: files of weights, groups and positions in the optimizer, and the record of a run.
+Files keep the names of the authors' code, even where a module of this package has another name. These names and their
+order apply to everything that is stored: weights files, groups and positions in the optimizer, and the record of a run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PREFIXES: Mapping[Variant, tuple[tuple[str, str], ...]] = {
 }
 """Prefixes of names, (ours, published), by variant. All other names are the published ones.
 
-No prefix of ours has two meanings, so a name can be translated without its model.
+Each of our prefixes has one meaning, so a name can be translated without its model.
 """
 
 ORDER = (
@@ -64,7 +64,7 @@ def published_name(name: str) -> str:
 
 
 def published(named: Iterable[tuple[str, T]]) -> dict[str, T]:
-    """Return what has a name in a model by its published name, in the published order.
+    """Return published name → value of a model's named items, in the published order.
 
     Args:
         named: pairs such as those of ``model.named_parameters()``.

@@ -6,6 +6,7 @@ import argparse
 import mmap
 import pickle
 import re
+import struct
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,7 @@ from torch import Tensor
 from memotr.errors import UserError, first_line
 from memotr.files import replacing
 
-_MISTAKEN = {
+_NOT_WEIGHTS = {
     b"<": "is a web page, not a checkpoint: the link led to a login or confirmation page; download it in a browser",
     b"version https://git-lfs": "is a Git LFS pointer, not the file itself: fetch it with `git lfs pull`",
     b"\x1f\x8b": "is compressed (gzip): unpack it and pass the file inside",
@@ -37,11 +38,57 @@ _LARGEST_PICKLE = 8 * 2**20
 
 EXPORTED = (".onnx", ".pt2")
 
+_INTEGERS = {"b1": "?", "i1": "b", "i2": "<h", "i4": "<i", "i8": "<q", "u1": "B", "u2": "<H", "u4": "<I", "u8": "<Q"}
+_NUMBERS = _INTEGERS | {"f2": "<e", "f4": "<f", "f8": "<d"}
+"""Code of a NumPy type → format of :mod:`struct`, little-endian as on all usual machines."""
+
+
+class _Dropped:
+    """Stand-in for a value that is not used, such as a path: its content is dropped."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+class _NumpyType:
+    """Stand-in for ``numpy.dtype``."""
+
+    def __init__(self, code: object, *_: object) -> None:
+        self.format = _NUMBERS.get(code) if isinstance(code, str) else None
+
+    def __setstate__(self, state: tuple[object, ...]) -> None:
+        if state[1] == ">":
+            self.format = None
+
+
+def _numpy_scalar(kind: _NumpyType, data: bytes) -> float | None:
+    """Return a NumPy scalar as a Python number; None for texts and other kinds."""
+    return struct.unpack(kind.format, data)[0] if kind.format else None
+
+
+_STAND_INS: list[Any] = [
+    argparse.Namespace,  # itself: official detector checkpoints carry their command line, and reading it runs nothing
+    (_NumpyType, "numpy.dtype"),
+    (_Dropped, "numpy.ndarray"),
+    *((_numpy_scalar, f"numpy.{core}.multiarray.scalar") for core in ("_core", "core")),
+    *((_Dropped, f"numpy.{core}.multiarray._reconstruct") for core in ("_core", "core")),
+    *((_Dropped, f"pathlib.{name}") for name in ("PosixPath", "WindowsPath", "_local.PosixPath", "_local.WindowsPath")),
+]
+"""Classes and functions that a file may name besides PyTorch's, with their replacements.
+
+NumPy's own functions would take sizes and memory layouts from the file unchecked.
+"""
+
 
 def check_file(path: Path) -> None:
-    """Raise UserError for files that are not weights; the message says what they are."""
+    """Raise UserError for files that are not weights; the message names their kind."""
     if path.suffix in EXPORTED and path.is_file():
-        raise UserError(f"{path}: is an exported tracker, which `memotr track` runs; give the weights it was made from")
+        raise UserError(
+            f"{path}: is an exported tracker, for `memotr track` only; give the weights that it was exported from"
+        )
     try:
         with path.open("rb") as file:
             head = file.read(256)
@@ -51,9 +98,9 @@ def check_file(path: Path) -> None:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if not head:
         raise UserError(f"{path}: is empty; download it again")
-    for beginning, what in _MISTAKEN.items():
+    for beginning, description in _NOT_WEIGHTS.items():
         if head.lstrip().startswith(beginning):
-            raise UserError(f"{path}: {what}")
+            raise UserError(f"{path}: {description}")
     if head.startswith(b"PK"):
         _check_zip(path)
 
@@ -86,8 +133,7 @@ def read_torch(path: Path) -> Any:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             _check_pickle(path, content)
     try:
-        # Official detector checkpoints carry their command line; reading a Namespace runs nothing.
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+        with torch.serialization.safe_globals(_STAND_INS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles of other protocols
             # Mapped, because most of a training checkpoint belongs to the optimiser and is not used here.
             payload = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
@@ -103,6 +149,17 @@ def read_torch(path: Path) -> Any:
         ) from None
     _check_tensors(path, payload)
     return payload
+
+
+def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    """Raise UserError if values of a tensor are NaN or infinite, because such a tracker detects nothing."""
+    broken = [name for name, t in state.items() if t.is_floating_point() and t.itemsize > 1 and not t.isfinite().all()]
+    if broken:
+        listed = ", ".join(broken[:2]) + (", ..." if len(broken) > 2 else "")
+        raise UserError(
+            f"{path}: {len(broken)} of its {len(state)} tensors hold NaN or infinity ({listed}): the training diverged "
+            "or the file is damaged; take an earlier checkpoint, or copy the file again"
+        )
 
 
 def cast(state: Mapping[str, Tensor], dtype: torch.dtype, path: Path) -> dict[str, Tensor]:
@@ -126,9 +183,9 @@ def write_torch(path: Path, payload: Any) -> None:
         try:
             torch.save(payload, file)
         except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # PyTorch reports its incomplete archive instead of the disk
-                raise error.__context__ from None
-            raise
+            # PyTorch reports an incomplete archive instead of the cause: a full disk, or an error or KeyboardInterrupt
+            # from a signal handler.
+            raise error.__context__ or error from None
 
 
 def stored_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -162,7 +219,7 @@ def _check_zip(path: Path) -> None:
                 raise UserError(f"{path}: is an ordinary zip archive; unpack it and pass the checkpoint inside")
             if "constants.pkl" in pickles:
                 raise UserError(
-                    f"{path}: is a TorchScript program, not a checkpoint; pass the weights that it was made of"
+                    f"{path}: is a TorchScript program, not a checkpoint; pass the weights that it was made from"
                 )
             member = stored_members(archive)[pickles["data.pkl"]]
             if member.file_size > _LARGEST_PICKLE:
@@ -185,7 +242,7 @@ def _check_tensors(path: Path, payload: Any) -> None:
     A few bytes can represent any number of elements: repeated ones, or a shape without values.
     """
     size = path.stat().st_size
-    for tensor in _tensors(payload):
+    for tensor in tensors_in(payload):
         plain = tensor.layout is torch.strided and tensor.device.type == "cpu"
         if not plain or tensor.is_quantized or tensor.is_nested:
             raise UserError(f"{path}: holds a tensor that is sparse, quantized or without values; save plain tensors")
@@ -194,7 +251,7 @@ def _check_tensors(path: Path, payload: Any) -> None:
             raise UserError(f"{path}: a tensor of the shape {shape} is larger than its {size:,} bytes: {_DAMAGED}")
 
 
-def _tensors(payload: Any) -> Iterator[Tensor]:
+def tensors_in(payload: Any) -> Iterator[Tensor]:
     """Yield the tensors in containers of any depth, visiting each container once."""
     waiting, seen = [payload], set()
     while waiting:

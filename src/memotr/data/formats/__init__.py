@@ -1,6 +1,6 @@
-"""Formats of data sets as downloaded: one module each, all yielding ``Recording``.
+"""Data set formats: one module for each, with a reader that yields a ``Recording`` per sequence.
 
-Every reader collects ``Problems`` and continues after a bad line, so that one pass finds all of them.
+Readers collect ``Problems`` and continue after a bad line, so that one pass finds all of them.
 """
 
 from memotr.data.formats.bdd100k import Bdd100k
@@ -19,15 +19,15 @@ FORMATS: tuple[DatasetFormat, ...] = (
     VisDrone(),
     Mot17(),
     Mot(),
-    CocoVideoFormat(),  # behind mot: other trackers leave such JSON beside MOT sequences
+    CocoVideoFormat(),  # after mot: other trackers store such JSON files next to MOT sequences
     Generated(),
 )
 """All formats, in the order in which they are tried on a folder. To add one, write its module and add a line here."""
 
 
 def known_format(name: str) -> str:
-    """Return the name of a format, or ``auto``. Raises ValueError for an unknown name."""
+    """Return ``name`` if it is the name of a format or ``auto``. Raises ValueError for an unknown name."""
     known = [format.name for format in FORMATS]
     if name not in ("auto", *known):
-        raise ValueError(f"{brief(name)} is no format of data sets; there are auto, {', '.join(known)}")
+        raise ValueError(f"{brief(name)} is not a data set format; choose one of auto, {', '.join(known)}")
     return name

@@ -16,7 +16,7 @@ from memotr.documents import brief
 from memotr.io.bdd import BddSink
 
 BDD100K_RESULTS = ResultFormat(".json", lambda file, name, _: BddSink(file, video_name=name), names_classes=True)
-FPS = 5.0  # of the annotated frames that are distributed
+FPS = 5.0  # frames per second of the distributed frames, all of which are annotated
 
 
 class Bdd100k(DatasetFormat):
@@ -43,18 +43,18 @@ class Bdd100k(DatasetFormat):
             seen.add(recording.name)
             yield recording
         for folder in subfolders(images):
-            if folder.name not in seen and request.wants(folder.name):
+            if folder.name not in seen and request.selects(folder.name):
                 problems.error(folder, f"this video has no label file {request.place / folder.name}.json")
 
 
 class ScalabelLabels(Bdd100k):
-    """Labels without images, for scoring: a JSON file or a folder of them."""
+    """BDD100K labels without images, for scoring: a JSON file or a folder of them."""
 
     layout = "JSON files of labels (Scalabel)"
 
     def splits(self, root: Path) -> tuple[Mapping[str, Path], str]:
-        found = root.suffix == ".json" or (root.is_dir() and any(root.glob("*.json")))
-        return ({WHOLE: root}, "labels of BDD100K without images") if found else ({}, "")
+        is_labels = root.suffix == ".json" or (root.is_dir() and any(root.glob("*.json")))
+        return ({WHOLE: root}, "labels of BDD100K without images") if is_labels else ({}, "")
 
     def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
         images = None
@@ -73,21 +73,23 @@ def read_labels(request: SplitRequest, images: Path | None, problems: Problems) 
     """
     files = sorted(request.place.glob("*.json")) if request.place.is_dir() else [request.place]
     if not files:
-        problems.error(request.place, "no label files (*.json) here; one a video, or one for all, is expected")
+        problems.error(
+            request.place, "no label files (*.json) in this folder; expected one per video, or one for all videos"
+        )
     origin: dict[str, Path] = {}
     for file in files:
         for name, video in request.files.read(file, read_videos, problems).items():
-            if not request.wants(name):
+            if not request.selects(name):
                 continue
             if name in origin:
-                problems.error(file, f"video {brief(name)} is in {origin[name].name}, too")
+                problems.error(file, f"video {brief(name)} is also in {origin[name].name}; remove one")
                 continue
             origin[name] = file
             yield _recording(name, file, video, None if images is None else images / name, request.images)
 
 
-def _recording(name: str, file: Path, video: ScalabelVideo, images: Path | None, needed: bool) -> Recording:
-    available = images_in(images) if images is not None and needed else set()
+def _recording(name: str, file: Path, video: ScalabelVideo, images: Path | None, with_images: bool) -> Recording:
+    available = images_in(images) if images is not None and with_images else set()
     found = [k for k, image in enumerate(video.image_names) if image in available]
     return Recording(
         name,
@@ -107,7 +109,7 @@ def _recording(name: str, file: Path, video: ScalabelVideo, images: Path | None,
 
 def _unlabelled(images: Path, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
     for folder in subfolders(images):
-        if not request.wants(folder.name) or problems.refuses_name(images, "video", folder.name):
+        if not request.selects(folder.name) or problems.rejects_name(images, "video", folder.name):
             continue
         files = list_frames(folder).files
         numbers = np.arange(len(files))

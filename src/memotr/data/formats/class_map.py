@@ -1,4 +1,4 @@
-"""Mapping of a file's categories to class names."""
+"""Mapping from the categories of a file to class names."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from memotr.errors import UserError
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Mapping of categories as written in a file (numbers or names) to classes.
+    """Mapping from categories as written in a file (numbers or names) to classes.
 
     Attributes:
         names: class names in the order of their labels.
         labels: category → index into ``names``; several categories may share a class.
-        left_out: categories that are dropped on purpose, others without a class being errors; None: all that have no
-            class.
+        dropped: categories without a class that are dropped; any other category without a class is an error. None:
+            all categories without a class are dropped.
     """
 
     names: tuple[str, ...]
     labels: Mapping[Any, int]
-    left_out: frozenset[Hashable] | None = None
+    dropped: frozenset[Hashable] | None = None
 
     @classmethod
-    def of(cls, pairs: Mapping[Any, str], left_out: Iterable[Hashable] | None = None) -> ClassMap:
-        """Return the map of category → class name, with classes in the order in which their names first appear."""
+    def from_pairs(cls, pairs: Mapping[Any, str], dropped: Iterable[Hashable] | None = None) -> ClassMap:
+        """Return the class map for pairs category → class name; classes are ordered by their first appearance."""
         names = tuple(dict.fromkeys(pairs.values()))
         labels = {category: names.index(name) for category, name in pairs.items()}
-        return cls(names, labels, None if left_out is None else frozenset(left_out))
+        return cls(names, labels, None if dropped is None else frozenset(dropped))
 
     def drops(self, category: Hashable) -> bool:
-        """Return whether a category without a class is dropped rather than an error."""
-        return self.left_out is None or category in self.left_out
+        """Return whether a category without a class is dropped; otherwise it is an error."""
+        return self.dropped is None or category in self.dropped
 
 
 def numbered_classes(classes: tuple[str, ...] | Mapping[int | str, str], place: Path) -> dict[int, str]:
     """Return class number → class name for data with a class column.
 
     Args:
-        classes: names of classes 1, 2, …; or number → name, where YAML may have the number as text (``"1": person``).
+        classes: names of classes 1, 2, …; or number → name, where the number may be text in YAML (``"1": person``).
         place: source of the classes, for messages.
 
     Raises:
@@ -58,10 +58,10 @@ def numbered_classes(classes: tuple[str, ...] | Mapping[int | str, str], place: 
                 raise ValueError
         except ValueError:
             raise UserError(
-                f"{place}: classes: {brief(key)} is not a number, as the class column has them; name classes as "
+                f"{place}: classes: {brief(key)} is not a number, but the class column has numbers; name classes as "
                 "{1: person, …} or [person, …]"
             ) from None
         if number in numbered:
-            raise UserError(f"{place}: classes: {number} is there twice ({numbered[number]}, {name}); remove one")
+            raise UserError(f"{place}: classes: {number} is repeated ({numbered[number]}, {name}); remove one")
         numbered[number] = name
     return numbered

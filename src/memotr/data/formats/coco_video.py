@@ -1,6 +1,6 @@
 """COCO-style video JSON: ``videos``, ``images`` (``video_id``, ``frame_id``) and ``annotations`` with track ids.
 
-Common conversions of MOT data sets and TAO have this format; tracks are numbered by ``track_id`` or ``instance_id``.
+TAO and common conversions of MOT data sets have this format. ``track_id`` or ``instance_id`` identifies a track.
 """
 
 from __future__ import annotations
@@ -25,12 +25,19 @@ from memotr.documents import DocumentError, brief, read_json
 from memotr.filenames import is_inside
 
 Entry = dict[str, Any]
-WORDING = "annotations[{}]"
+PLACE_FORMAT = "annotations[{}]"
+NUMBERS = {
+    "videos": ("id",),
+    "images": ("id", "video_id", "frame_id", "frame_index"),
+    "annotations": ("image_id", "category_id", "track_id", "instance_id", "iscrowd", "ignore"),
+    "categories": ("id",),
+}
+"""Name of a list → keys of its entries whose values are whole numbers, or ids as text."""
 
 
 @dataclass(frozen=True, eq=False)
 class CocoVideo:
-    """Video of a file.
+    """Video in a COCO-video file.
 
     Attributes:
         name: name of the sequence, in which ``_`` replaces the slashes of TAO's names.
@@ -51,7 +58,7 @@ class CocoVideo:
 
 @dataclass(frozen=True, eq=False)
 class CocoFile:
-    """Content of a file.
+    """Content of a COCO-video file.
 
     Attributes:
         videos: videos in the order of the file.
@@ -79,20 +86,22 @@ class CocoVideoFormat(DatasetFormat):
 
     def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
         file = request.place
-        wrong = Problems()
-        content = request.files.read(file, read_annotations, wrong)
+        found_problems = Problems()
+        content = request.files.read(file, read_annotations, found_problems)
         if not isinstance(content, CocoFile):
-            message = "is a list of frames (Scalabel); BDD100K's are read as labels/box_track_20/<split>/<video>.json"
+            message = (
+                "is a list of frames (Scalabel); BDD100K labels belong at labels/box_track_20/<split>/<video>.json"
+            )
             problems.error(file, message)
             return
-        problems.extend(wrong)
+        problems.extend(found_problems)
         categories = dict(enumerate(content.categories))
         first = [video.image_names[0] for video in content.videos if video.image_names]
         folders = request.image_folders()
         images = next((f for f in folders if any((f / name).is_file() for name in first)), folders[0])
         listed: dict[Path, set[str]] = {}
         for video in content.videos:
-            if not request.wants(video.name):
+            if not request.selects(video.name):
                 continue
             if not video.frames:
                 problems.note(file, "has no images: left out", f"video {video.name}")
@@ -123,7 +132,7 @@ def read_annotations(file: Path, problems: Problems) -> CocoFile | dict[str, Sca
     """Read a JSON file of videos in COCO or Scalabel style.
 
     Args:
-        file: JSON.
+        file: path of the JSON file.
         problems: collects everything that cannot be read.
     """
     try:
@@ -138,13 +147,16 @@ def read_annotations(file: Path, problems: Problems) -> CocoFile | dict[str, Sca
 
 
 def _lists(file: Path, content: dict[str, Any], problems: Problems) -> dict[str, list[Entry]] | None:
-    """Return videos, images, categories and, if present, annotations; None if a list or an id is missing."""
+    """Return the lists videos, images, categories and, if present, annotations; None if a list or an id is invalid."""
     lists = {key: _objects(content.get(key)) for key in ("videos", "images", "annotations", "categories")}
     missing = [key for key, value in lists.items() if value is None and (key != "annotations" or key in content)]
     if missing:
         hint = "; a COCO file of single images has no tracks to learn from" if "videos" in missing else ""
         problems.error(file, f"has no list {', '.join(repr(key) for key in missing)}{hint}")
         return None
+    for key, numbered in NUMBERS.items():
+        for entry in lists[key] or ():
+            entry.update((name, _number(entry[name])) for name in numbered if type(entry.get(name)) in (float, str))
     for key in ("videos", "images", "categories"):
         seen: set[Hashable] = set()
         for k, entry in enumerate(lists[key] or []):
@@ -152,10 +164,17 @@ def _lists(file: Path, content: dict[str, Any], problems: Problems) -> dict[str,
                 problems.error(file, 'has no "id"', f"{key}[{k}]")
                 return None
             if entry["id"] in seen:
-                problems.error(file, f"another of the {key} has the id {brief(entry['id'])}, too", f"{key}[{k}]")
+                problems.error(file, f"the id {brief(entry['id'])} is repeated in {key}", f"{key}[{k}]")
                 return None
             seen.add(entry["id"])
     return {key: value for key, value in lists.items() if value is not None}
+
+
+def _number(value: float | str) -> float | str:
+    """Return a whole number that is written as 1.0 or "1" as an integer, and other values unchanged."""
+    if isinstance(value, str):
+        return int(value) if re.fullmatch("0|-?[1-9][0-9]{0,15}", value) else value
+    return int(value) if value.is_integer() else value
 
 
 def _parse(file: Path, lists: dict[str, list[Entry]], problems: Problems) -> CocoFile:
@@ -188,11 +207,11 @@ def _names(file: Path, videos: list[Entry], problems: Problems) -> dict[Hashable
         given = str(video.get("name", video["id"]))
         parts = re.split(r"[/\\]", given)
         name = "_".join(parts)
-        if any(problems.refuses_name(file, "video", part, f"video {video['id']}") for part in (name, *parts)):
+        if any(problems.rejects_name(file, "video", part, f"video {video['id']}") for part in (name, *parts)):
             return None
         if name in taken:
             problems.error(
-                file, f"another video is named {brief(name)}, too: give it another name", f"video {video['id']}"
+                file, f"another video is also named {brief(name)}: rename one of them", f"video {video['id']}"
             )
             return None
         names[video["id"]] = name
@@ -212,11 +231,12 @@ def _frames_of_videos(file: Path, lists: dict[str, list[Entry]], problems: Probl
         elif number is None or not isinstance(image.get("file_name"), str):
             problems.error(file, "needs file_name (text) and frame_id (a whole number)", place)
         elif not is_inside(image["file_name"]):
-            problems.error(file, f"file_name {brief(image['file_name'])} leads out of the folder of the images", place)
+            problems.error(file, f"file_name {brief(image['file_name'])} leads out of the image folder", place)
         elif (video, number) in taken:
-            problems.error(file, f"another image is frame {number} of video {video}, too", place)
+            problems.error(file, f"another image is also frame {number} of video {video}", place)
         else:
             taken.add((video, number))
+            image["file_name"] = image["file_name"].replace("\\", "/")  # separator of Windows
             frames[video].append(image)
     return frames
 
@@ -240,17 +260,22 @@ def _tables(
     known = {image["id"] for image in lists["images"]}
     rows: dict[Hashable, list[tuple[Any, ...]]] = {video: [] for video in frames}
     for k, entry in enumerate(lists["annotations"]):
-        wrong = _wrong_annotation(entry, known, categories)
-        if wrong is not None:
-            problems.error(file, wrong, WORDING.format(k))
+        error = _annotation_error(entry, known, categories)
+        if error is not None:
+            problems.error(file, error, PLACE_FORMAT.format(k))
         elif entry["image_id"] in images:
             video, number = images[entry["image_id"]]
             category = categories[entry["category_id"]]
             rows[video].append((number, _track(entry), category, entry["bbox"], bool(entry.get("iscrowd")), k))
+    if ignored := sum(bool(entry.get("ignore")) and not entry.get("iscrowd") for entry in lists["annotations"]):
+        problems.note(
+            file,
+            f"{ignored:,} annotations have 'ignore', which is not used, so they count; set 'iscrowd' to ignore them",
+        )
     return {video: _table(file, found, problems) for video, found in rows.items()}
 
 
-def _wrong_annotation(entry: Entry, images: set[Hashable], categories: Mapping[Hashable, int]) -> str | None:
+def _annotation_error(entry: Entry, images: set[Hashable], categories: Mapping[Hashable, int]) -> str | None:
     image, category, track = entry.get("image_id"), entry.get("category_id"), _track(entry)
     if not isinstance(image, int | str) or image not in images:
         return f"image_id {brief(image)} is not in images"
@@ -271,18 +296,18 @@ def _table(file: Path, rows: list[tuple[Any, ...]], problems: Problems) -> Annot
     xywh = np.array([row[3] for row in rows], np.float64).reshape(-1, 4)
     positions = np.array([row[5] for row in rows], np.int64)
     ids, texts = _track_ids([row[1] for row in rows])
-    return AnnotationTable.of(
+    return AnnotationTable.from_columns(
         [row[0] for row in rows],
         ids,
         [row[2] for row in rows],
         np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1),
-        Origin((file,), np.zeros(len(rows), np.int64), positions[:, None], WORDING, texts),
+        Origin((file,), np.zeros(len(rows), np.int64), positions[:, None], PLACE_FORMAT, texts),
         regions=[row[4] for row in rows],
     ).checked(problems)
 
 
 def _track_ids(tracks: list[int | str | None]) -> tuple[Ints, tuple[str, ...]]:
-    """Return the tracks' numbers (N,), -1 for None, and the texts that they stand for, if any.
+    """Return the track ids as numbers (N,), -1 for None, and their original texts, if any.
 
     If an id is text, all ids become numbers 0, 1, … in the order in which they first appear.
     """
@@ -295,7 +320,7 @@ def _track_ids(tracks: list[int | str | None]) -> tuple[Ints, tuple[str, ...]]:
 
 
 def _fps(video: Entry) -> float | None:
-    """Return frames per second, or None if no key has a valid number."""
+    """Return the frames per second, or None if no key has a valid number."""
     for key in ("fps", "frame_rate"):
         declared = numbers([video.get(key)], 1)
         if declared is not None and math.isfinite(declared[0]) and declared[0] > 0:
@@ -309,7 +334,7 @@ def _size(entry: Entry) -> tuple[int, int] | None:
 
 
 def numbers(value: Any, count: int) -> list[float] | None:
-    """Return ``value`` if it is a list of ``count`` numbers, which may be NaN or infinite; else None."""
+    """Return ``value`` if it is a list of ``count`` numbers (NaN and infinity included); else None."""
     if not isinstance(value, list) or len(value) != count:
         return None
     return value if all(type(v) is float or (type(v) is int and abs(v) < 2**63) for v in value) else None

@@ -37,7 +37,7 @@ class CrowdHuman(DatasetFormat):
         return {file.stem.removeprefix("annotation_"): file for file in files}, "CrowdHuman: annotation_*.odgt"
 
     def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
-        """Yield one still image per line with the full boxes (``fbox``) of persons; ignored ones are regions."""
+        """Yield one still image per line, with the full boxes (``fbox``) of persons; ignored persons become regions."""
         folders = request.image_folders()
         images = next((folder for folder in folders if folder.is_dir()), folders[0])
         return _read(request.place, images, request, problems)
@@ -46,7 +46,7 @@ class CrowdHuman(DatasetFormat):
 def _read(annotations: Path, images: Path, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
     files = {name.rpartition(".")[0]: images / name for name in images_in(images)}
     if not files:
-        problems.error(images, f"no images here, which {annotations.name} is about")
+        problems.error(images, f"no images in this folder; copy the images of {annotations.name} there")
         return
     try:
         lines = read_text(annotations).split("\n")
@@ -60,17 +60,17 @@ def _read(annotations: Path, images: Path, request: SplitRequest, problems: Prob
             continue
         name = record["ID"]
         if name in seen:
-            problems.error(annotations, f"image {on_one_line(name)} was annotated on an earlier line already", number)
-        elif problems.refuses_name(annotations, "image", name, number):
+            problems.error(annotations, f"image {on_one_line(name)} is already annotated on an earlier line", number)
+        elif problems.rejects_name(annotations, "image", name, number):
             pass
         elif name not in files:
             problems.error(annotations, f"there is no image {images / name}.jpg", number)
-        elif request.wants(name):
+        elif request.selects(name):
             yield _still(record, annotations, number, files[name], problems)
         seen.add(name)
-    others = len(files.keys() - seen)
-    if others:
-        problems.note(images, f"{others:,} images are not in {annotations.name}: left out")
+    unannotated = len(files.keys() - seen)
+    if unannotated:
+        problems.note(images, f"{unannotated:,} images are not in {annotations.name}: left out")
 
 
 def _record(line: str, file: Path, number: int, problems: Problems) -> dict[str, Any] | None:
@@ -81,14 +81,14 @@ def _record(line: str, file: Path, number: int, problems: Problems) -> dict[str,
     except DocumentError as error:
         problems.unreadable(file, error, number)
         return None
-    known = isinstance(record, dict) and isinstance(record.get("ID"), str)
-    if not known or not _boxes(record.get("gtboxes")):
+    has_id = isinstance(record, dict) and isinstance(record.get("ID"), str)
+    if not has_id or not _is_box_list(record.get("gtboxes")):
         problems.error(file, 'expected {"ID": "…", "gtboxes": [{"tag": "person", "fbox": […], …}, …]}', number)
         return None
     return dict(record)
 
 
-def _boxes(value: Any) -> bool:
+def _is_box_list(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(box, dict) for box in value)
 
 
@@ -110,9 +110,9 @@ def _still(record: dict[str, Any], file: Path, number: int, image: Path, problem
         ignored.append(ignore)
     boxes = np.array(xywh, np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
-    nothing = np.zeros(len(ids), np.int64)
-    table = AnnotationTable.of(
-        nothing, ids, nothing, boxes, Origin.lines(file, nothing + number), regions=np.array(ignored, np.bool_)
+    zeros = np.zeros(len(ids), np.int64)
+    table = AnnotationTable.from_columns(
+        zeros, ids, zeros, boxes, Origin.from_lines(file, zeros + number), regions=np.array(ignored, np.bool_)
     ).checked(problems)
     return Recording(
         record["ID"], file, (image,), np.zeros(1, np.int64), range(1), table, PERSON, folder=image.parent, still=True

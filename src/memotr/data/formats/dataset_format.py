@@ -1,4 +1,4 @@
-"""Interface of data set formats, the extension point for new ones."""
+"""Interface of data set formats: the extension point for new formats."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from memotr.vocabulary import Detector
 
 DATASET_FILE = "dataset.yaml"
 MOST_SPLITS = 1000
-WHOLE = "all"  # the split of a folder that is not divided
+WHOLE = "all"  # name of the only split of a folder that is not divided into splits
 
 DetectorChoice = Literal[Detector, "all"]
-"""Which of MOT17's three copies of a video."""
+"""Choice among the three copies of each MOT17 video, named after detectors."""
 T = TypeVar("T")
 
 
 class DatasetFile(Settings):
-    """Content of ``dataset.yaml``. Every key is optional; paths are relative to its folder."""
+    """Content of ``dataset.yaml``. Every key is optional; paths are relative to the folder of the file."""
 
     format: DataFormat | None = None
     classes: Annotated[
         tuple[Name, ...] | dict[int | str, Name] | None, Field(min_length=1, max_length=MOST_CLASSES)
     ] = None
     splits: Annotated[dict[Name, PathText], Field(max_length=MOST_SPLITS)] | None = None
-    """Folder (COCO video: JSON) of each split."""
+    """Name → folder (COCO video: JSON file) of each split."""
     seqmaps: Annotated[dict[Name, PathText], Field(max_length=MOST_SPLITS)] | None = None
     images: PathText | None = None
-    """COCO video and CrowdHuman: image folder; ``{split}`` stands for the split."""
+    """COCO video and CrowdHuman: image folder; ``{split}`` is replaced by the name of the split."""
 
 
 class AnnotationFiles:
@@ -48,7 +48,7 @@ class AnnotationFiles:
         self._read: dict[Path, tuple[Any, Problems]] = {}
 
     def read(self, file: Path, reader: Callable[[Path, Problems], T], problems: Problems) -> T:
-        """Return ``reader(file, problems)``, from the cache if it was read before; problems are reported every time."""
+        """Return ``reader(file, problems)``, from the cache if possible; ``problems`` are reported on every call."""
         if file not in self._read:
             found = Problems()
             self._read[file] = reader(file, found), found
@@ -68,14 +68,14 @@ class SplitRequest:
     Attributes:
         root: folder of the data set.
         split: name of the split.
-        place: its folder or file.
-        settings: settings of the data set's dataset.yaml.
+        place: folder or file of the split.
+        settings: content of the data set's dataset.yaml.
         files: cache of annotation files.
-        seqmap: text file that names its sequences; None: all sequences.
-        detector: which of MOT17's three copies of a video; None: one, preferably SDP.
-        only: patterns of sequence names; empty: all.
-        images: images are needed; otherwise folders of images are only looked into where nothing else says how long
-            a sequence is.
+        seqmap: text file that names the sequences to read; None: all sequences.
+        detector: choice among the three copies of each MOT17 video; None: one copy, preferably SDP.
+        only: patterns of sequence names to read; empty: all.
+        images: list the images. If False, an image folder is only read where nothing else gives the length of the
+            sequence.
     """
 
     root: Path
@@ -88,12 +88,12 @@ class SplitRequest:
     only: tuple[str, ...] = ()
     images: bool = True
 
-    def wants(self, name: str) -> bool:
-        """Return whether a sequence of this name is requested."""
+    def selects(self, name: str) -> bool:
+        """Return whether the sequence of this name is requested."""
         return bool(matching_names([name], self.only))
 
     def image_folders(self) -> list[Path]:
-        """Return the folders that may hold images named by an annotation file, the likeliest first."""
+        """Return candidate folders for the images that an annotation file names, the most likely first."""
         split = self.place.stem if self.split == WHOLE else self.split
         base = self.root if self.root.is_dir() else self.place.parent
         if self.settings.images is not None:
@@ -108,10 +108,11 @@ class ResultFormat:
     """Format of tracking results for a data set.
 
     Attributes:
-        suffix: suffix of a sequence's file.
-        open: returns the sink that writes the file, given its path, the name of the sequence, and the number of each of
-            the model's classes in files that number classes.
-        names_classes: files name classes and count frames as annotations do (Scalabel); otherwise they number both.
+        suffix: file suffix, such as ``.txt``.
+        open: function of the file's path, the name of the sequence, and the number in the file of each of the model's
+            classes (None: default numbers); returns the sink that writes the file.
+        names_classes: files have class names, and frame numbers as in the annotations (Scalabel); otherwise class
+            numbers, and frame numbers from 1.
     """
 
     suffix: str
@@ -119,22 +120,22 @@ class ResultFormat:
     names_classes: bool = False
 
     def file(self, folder: Path, sequence: str) -> Path:
-        """Return the file for the results of a sequence."""
+        """Return the path of the result file of a sequence."""
         return folder / f"{sequence}{self.suffix}"
 
 
 class DatasetFormat(ABC):
-    """Data set format: one module in this folder, and one line in ``FORMATS``.
+    """Data set format. To add one, write a module in this folder and add a line to ``FORMATS``.
 
     Attributes:
-        name: name in settings and commands.
-        layout: description of its folders, for messages.
-        results: format of tracking results.
-        rules: name of its :class:`memotr.data.protocols.BenchmarkRules`; None: chosen by the names of the sequences.
-        options: fields of :class:`memotr.data.datasets.DatasetSpec` that it supports.
-        numbered: its files number classes; otherwise they name them.
-        scored: results can be scored on it.
-        by_request: read only if named, never recognised.
+        name: name of the format in settings and commands.
+        layout: description of the folders, for messages.
+        results: format of tracking results on this data.
+        rules: name of the :class:`memotr.data.protocols.BenchmarkRules`; None: chosen by the names of the sequences.
+        options: optional fields of :class:`memotr.data.datasets.DatasetSpec` that the format supports.
+        numbered: files have class numbers; otherwise class names.
+        scored: results can be scored on this data.
+        by_request: used only if the format is given explicitly, never recognised automatically.
     """
 
     name: ClassVar[str]
@@ -148,15 +149,15 @@ class DatasetFormat(ABC):
 
     @abstractmethod
     def splits(self, root: Path) -> tuple[Mapping[str, Path], str]:
-        """Return name → folder or file of each split in a folder, and an explanation for messages.
+        """Return name → folder or file of each split in ``root``, and an explanation for messages.
 
-        Return no splits if the folder has another format.
+        There are no splits if ``root`` has another format.
         """
 
     @abstractmethod
     def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
-        """Yield the sequences of a split, with or without their images; ``problems`` collects problems."""
+        """Yield the sequences of a split; report invalid data to ``problems`` and continue."""
 
     def classes_found(self, splits: Mapping[str, Path], files: AnnotationFiles) -> ClassMap | None:
-        """Return the classes of all splits if the format numbers classes; None if there is only class 1."""
+        """Return the classes found in all splits, for a format with class numbers; None if there is only class 1."""
         return None

@@ -14,7 +14,7 @@ from memotr.data.problems import Problems
 from memotr.errors import UserError
 from memotr.io.image_files import IMAGE_SUFFIXES, ImageError, image_size, in_order
 
-TRIED_AT_MOST = 10
+MAX_TRIED = 10  # images that are opened to find one that can be read
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class FrameFiles:
     Attributes:
         files: images in the order of :func:`memotr.io.image_files.in_order`.
         numbers: (N,) int64, unique and ascending: numbers in the file names, or 1 … N if those are not usable.
-        named: the numbers are from the file names.
+        named: the numbers were read from the file names.
     """
 
     files: tuple[Path, ...]
@@ -36,14 +36,18 @@ class FrameFiles:
 
 
 def list_frames(folder: Path) -> FrameFiles:
-    """Return the images of a folder without hidden files; none if the folder does not exist."""
+    """Return the images of a folder, except hidden files; empty if the folder does not exist."""
     names, numbers = in_order(images_in(folder))
     counted = np.arange(1, len(names) + 1) if numbers is None else np.array(numbers, np.int64)
     return FrameFiles(tuple(folder / name for name in names), counted, numbers is not None)
 
 
 def images_in(folder: Path) -> set[str]:
-    """Return the names of a folder's image files; none if it does not exist. Raises UserError if it is unreadable."""
+    """Return the names of the image files in a folder, except hidden files; empty if the folder does not exist.
+
+    Raises:
+        UserError: the folder cannot be read.
+    """
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if not entry.name.startswith(".")]
@@ -55,7 +59,7 @@ def images_in(folder: Path) -> set[str]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Return the subfolders of a folder by name, without hidden ones and leftovers of macOS archives.
+    """Return the subfolders of a folder, sorted by name, except hidden ones and ``__MACOSX`` of macOS archives.
 
     Raises:
         UserError: the folder cannot be read.
@@ -71,11 +75,11 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def size_of(files: Sequence[Path], problems: Problems) -> tuple[int, int] | None:
-    """Return (height, width) of the first readable image; report notes about unreadable ones."""
-    for file in files[:TRIED_AT_MOST]:
+    """Return (height, width) of the first readable image of the first ten; report unreadable ones."""
+    for file in files[:MAX_TRIED]:
         try:
             return image_size(file)
         except ImageError as error:
             problems.note(error.file, f"cannot be read: {error.reason}")
-    problems.error(files[0].parent, f"none of the first {len(files[:TRIED_AT_MOST])} images can be read")
+    problems.error(files[0].parent, f"none of the first {len(files[:MAX_TRIED])} images can be read")
     return None

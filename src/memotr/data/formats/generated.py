@@ -1,12 +1,12 @@
-"""Text files of the published scripts: one per frame, one ``class id x y w h [visibility]`` per line, in pixels.
+"""Text files written by the authors' scripts: one per frame, with a line ``class id x y w h [visibility]`` per box.
 
-There are three layouts, tried in this order::
+Boxes are in pixels. There are three layouts::
 
     gts/{split}/<seq>/img1/000001.txt            images/{split}/<seq>/img1/000001.jpg            (MOT17)
     gts/{split}/<image>.txt                      images/{split}/<image>.jpg                      (CrowdHuman)
     filter_labels/track/{split}/<video>/<x>.txt  images/track/{split}/<video>/<x>.jpg            (BDD100K)
 
-The scripts count classes from 0 in the first two, from 1 in the third.
+Classes are numbered from 0 in the first two, from 1 in the third.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from memotr.data.annotations import AnnotationTable, Origin
 from memotr.data.formats.dataset_format import DatasetFormat, SplitRequest
 from memotr.data.formats.frame_files import FrameFiles, list_frames, subfolders
-from memotr.data.formats.mot_layout import one_copy_each
+from memotr.data.formats.mot_layout import choose_copies
 from memotr.data.formats.mot_text import MOT_RESULTS
 from memotr.data.problems import Problems
 from memotr.data.sequences import Recording
@@ -33,19 +33,19 @@ WIDTHS = (6, 7)
 
 
 class Generated(DatasetFormat):
-    """Text of the published scripts, read only on request and never for scoring."""
+    """Text of the authors' scripts; read only if requested, and never for scoring."""
 
     name = "generated"
     options = frozenset({"detector"})
     rules = "mot"
     scored = False
     by_request = True
-    layout = "gts/<split> or filter_labels/track/<split> (text of the published scripts)"
+    layout = "gts/<split> or filter_labels/track/<split> (text of the authors' scripts)"
     results = MOT_RESULTS
 
     def splits(self, root: Path) -> tuple[Mapping[str, Path], str]:
         splits = {name: split.texts for name, split in find_splits(root).items()}
-        return splits, "text made by the published scripts (gts or filter_labels)"
+        return splits, "text written by the authors' scripts (gts or filter_labels)"
 
     def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
         split = find_splits(request.root)[request.split]
@@ -58,8 +58,8 @@ class GeneratedSplit:
 
     Attributes:
         texts: folder of the text files, or of one such folder per video.
-        images: folder of the images, likewise.
-        inner: name of the folder between a video and its files; may be empty.
+        images: folder of the images, or of one image folder per video.
+        inner: name of the folder between a video's folder and its files; empty if there is none.
         stills: still images rather than videos.
         classes: class names.
         first_class: number of the first class in the files.
@@ -74,7 +74,7 @@ class GeneratedSplit:
 
 
 def find_splits(root: Path) -> dict[str, GeneratedSplit]:
-    """Return name → split for all splits that have text files."""
+    """Return name → split for all splits with a folder of text files."""
     splits = {}
     for texts in subfolders(root / "filter_labels" / "track"):
         images = root / "images" / "track" / texts.name
@@ -88,17 +88,17 @@ def find_splits(root: Path) -> dict[str, GeneratedSplit]:
 
 def _read_videos(split: GeneratedSplit, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
     """Yield the videos of a split; frames without a text file have no boxes."""
-    names = [folder.name for folder in subfolders(split.texts) if request.wants(folder.name)]
-    for name in one_copy_each(names, request.detector):
+    names = [folder.name for folder in subfolders(split.texts) if request.selects(folder.name)]
+    for name in choose_copies(names, request.detector):
         folder, images = split.texts / name / split.inner, split.images / name / split.inner
         texts = _texts_in(folder)
         frames = list_frames(images)
-        if problems.refuses_name(split.texts, "video", name):
+        if problems.rejects_name(split.texts, "video", name):
             continue
         if not texts:
-            problems.error(folder, "no text files here: the script that makes them wrote nothing")
+            problems.error(folder, "no text files in this folder: run the script that generates them again")
         elif not len(frames):
-            problems.error(images, "no images here")
+            problems.error(images, "no images in this folder")
         else:
             yield _read_video(name, frames, texts, split, problems)
 
@@ -128,11 +128,11 @@ def _read_video(
 def _read_stills(split: GeneratedSplit, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
     texts = _texts_in(split.texts)
     if not texts:
-        problems.error(split.texts, "no text files here: the script that makes them wrote nothing")
+        problems.error(split.texts, "no text files in this folder: run the script that generates them again")
     without = 0
     for image in list_frames(split.images).files:
         text = texts.pop(image.stem, None)
-        if problems.refuses_name(image.parent, "image", image.stem) or not request.wants(image.stem):
+        if problems.rejects_name(image.parent, "image", image.stem) or not request.selects(image.stem):
             continue
         if text is None:
             without += 1
@@ -143,11 +143,11 @@ def _read_stills(split: GeneratedSplit, request: SplitRequest, problems: Problem
     if without:
         problems.note(split.images, f"{without:,} images have no text file: left out")
     for text in texts.values():
-        problems.error(text, f"there is no image of this name in {split.images}")
+        problems.error(text, f"no image of this name in {split.images}")
 
 
 def _texts_in(folder: Path) -> dict[str, Path]:
-    """Return image name → text file."""
+    """Return image name without suffix → text file."""
     return {file.stem: file for file in sorted(folder.glob("*.txt"))}
 
 
@@ -158,7 +158,7 @@ def _read_texts(files: list[Path | None], split: GeneratedSplit, problems: Probl
     counts = [len(lines) for _, _, (_, lines) in tables]
     lines = np.array([line for _, _, (_, own) in tables for line in own], np.int64)
     origin = Origin(tuple(file for _, file, _ in tables), np.repeat(np.arange(len(tables)), counts), lines[:, None])
-    return AnnotationTable.of(
+    return AnnotationTable.from_columns(
         np.repeat(np.array([k for k, _, _ in tables], np.int64), counts),
         values[:, 1],
         values[:, 0] - split.first_class,
@@ -179,9 +179,9 @@ def _read_rows(file: Path, split: GeneratedSplit, problems: Problems) -> tuple[N
         parts = line.split()
         if not parts:
             continue
-        wrong = _row_error(parts, split)
-        if wrong:
-            problems.error(file, wrong, place)
+        message = _row_error(parts, split)
+        if message:
+            problems.error(file, message, place)
         else:
             rows.append([float(part) for part in parts[:6]])
             places.append(place)

@@ -1,6 +1,6 @@
 """MOTChallenge layout ``<seq>/{img1/*.jpg, gt/gt.txt, seqinfo.ini}`` and its variants MOT17 and MOTSynth.
 
-DanceTrack, SportsMOT and MOT20 use it as well, and it is the easiest layout for your own data.
+DanceTrack, SportsMOT and MOT20 have this layout, too, and it is the easiest one for your own data.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from memotr.io.seqinfo import SeqInfo, SeqInfoError, read_seqinfo
 from memotr.vocabulary import Detector
 
 DETECTOR_COPY = re.compile(rf"(?P<scene>MOT17-\d+)-(?P<detector>{'|'.join(get_args(Detector))})")
-"""Name of one of MOT17's three copies of a video."""
+"""Name of one of the three copies of a MOT17 video."""
 SEQMAP_HEADING = "name"
-LONGEST_NAME = 255  # characters; file systems allow no more
-TRUTH_FILES = ("gt/gt.txt", "gt.txt")  # in the folder of a sequence
+MAX_NAME_LENGTH = 255  # characters; file systems allow no more
+TRUTH_FILES = ("gt/gt.txt", "gt.txt")  # relative to the folder of a sequence
 
 
 class Mot(DatasetFormat):
-    """MOTChallenge: folders of sequences, with or without folders of splits."""
+    """MOTChallenge: one folder per sequence, with or without a folder per split."""
 
     name = "mot"
     options = frozenset({"classes", "seqmap", "detector"})
@@ -43,12 +43,12 @@ class Mot(DatasetFormat):
     results = MOT_RESULTS
 
     def splits(self, root: Path) -> tuple[Mapping[str, Path], str]:
-        if looks_like_sequence(root):
+        if is_sequence_folder(root):
             return {WHOLE: root}, "one sequence in the MOTChallenge layout"
-        if any(looks_like_sequence(folder) for folder in subfolders(root)):
+        if any(is_sequence_folder(folder) for folder in subfolders(root)):
             return {WHOLE: root}, "a folder of sequences in the MOTChallenge layout"
         for base in (root, root / "images"):
-            splits = {f.name: f for f in subfolders(base) if any(map(looks_like_sequence, subfolders(f)))}
+            splits = {f.name: f for f in subfolders(base) if any(map(is_sequence_folder, subfolders(f)))}
             if splits:
                 places = ", ".join(f"{base.name}/{split}" for split in splits)
                 return splits, f"sequences in the MOTChallenge layout in {places}"
@@ -57,20 +57,20 @@ class Mot(DatasetFormat):
     def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
         folders = sequences_in(request.place, problems)
         if request.seqmap is not None:
-            folders = named_in(request.seqmap, request.place, folders, problems)
-        every = [_find_files(folder, folder, request.images) for folder in folders]
-        wanted = one_copy_each([one.name for one in every if request.wants(one.name)], request.detector)
-        yield from _read(every, set(wanted), request.files, problems)
+            folders = folders_in_seqmap(request.seqmap, request.place, folders, problems)
+        sequences = [_find_files(folder, folder, request.images) for folder in folders]
+        wanted = choose_copies(_selected(sequences, request), request.detector)
+        yield from _read(sequences, wanted, request.files, problems)
 
     def classes_found(self, splits: Mapping[str, Path], files: AnnotationFiles) -> ClassMap | None:
         folders = [folder for split in splits.values() for folder in [split, *subfolders(split)]]
-        truths = [truth for folder in folders if (truth := truth_in(folder)) is not None]
+        truths = [truth for folder in folders if (truth := truth_file_in(folder)) is not None]
         tables = [files.read(truth, read_truth, Problems()) for truth in truths]  # problems are reported by read()
-        return numbered(table for table in tables)
+        return classes_by_number(table for table in tables)
 
 
 class Mot17(Mot):
-    """MOT17: three copies of each video, named after detectors, with the same images and ground truth."""
+    """MOT17: three copies of each video, named after detectors, with identical images and ground truth."""
 
     name = "mot17"
     rules = "mot17"
@@ -80,7 +80,7 @@ class Mot17(Mot):
         names = [root.name] + [folder.name for split in splits.values() for folder in subfolders(split)]
         if not any(DETECTOR_COPY.fullmatch(name) for name in names):
             return {}, ""
-        return splits, f"MOT17: {explanation}, named for a detector"
+        return splits, f"MOT17: {explanation}, named after detectors"
 
 
 class MotSynth(Mot):
@@ -98,36 +98,36 @@ class MotSynth(Mot):
 
     def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
         folders = subfolders(request.root / "frames")
-        every = [_find_files(request.place / folder.name, folder / "rgb", request.images) for folder in folders]
-        yield from _read(every, {one.name for one in every if request.wants(one.name)}, request.files, problems)
+        sequences = [_find_files(request.place / folder.name, folder / "rgb", request.images) for folder in folders]
+        yield from _read(sequences, _selected(sequences, request), request.files, problems)
 
 
 class MotTruth(Mot):
-    """Ground truth without images, for scoring: ``<name>.txt``, ``<name>/gt.txt``, or one such file."""
+    """MOTChallenge ground truth without images, for scoring: ``<name>.txt``, ``<name>/gt.txt``, or one such file."""
 
     def splits(self, root: Path) -> tuple[Mapping[str, Path], str]:
-        return ({WHOLE: root}, "MOTChallenge text without images") if _truth_alone(root) else ({}, "")
+        return ({WHOLE: root}, "MOTChallenge text without images") if _bare_truth(root) else ({}, "")
 
     def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
-        every = _truth_alone(request.place)
-        names = {one.name for one in every}
+        sequences = _bare_truth(request.place)
+        names = {sequence.name for sequence in sequences}
         if request.seqmap is not None:
             names &= set(_known(request.seqmap, request.place, names, problems))
-            every = [one for one in every if one.name in names]
-        yield from _read(every, {one.name for one in every if request.wants(one.name)}, request.files, problems)
+            sequences = [sequence for sequence in sequences if sequence.name in names]
+        yield from _read(sequences, _selected(sequences, request), request.files, problems)
 
 
 @dataclass(frozen=True, eq=False)
 class _SequenceFiles:
-    """Files of a sequence whose annotations have not been read.
+    """Files of a sequence whose annotations have not been read yet.
 
     Attributes:
         name: name of the sequence.
-        folder: folder of the sequence; None if one folder has the ground truth of many.
-        truth: file of its ground truth, if any.
-        images: folder of its images.
-        frames: its images.
-        info: content of its seqinfo.ini.
+        folder: folder of the sequence; None if its ground truth is in a folder with that of other sequences.
+        truth: ground truth file, if any.
+        images: image folder.
+        frames: image files.
+        info: content of seqinfo.ini.
         problems: notes about seqinfo.ini.
     """
 
@@ -140,139 +140,164 @@ class _SequenceFiles:
     problems: Problems
 
 
-def _find_files(folder: Path, images: Path, needed: bool = False) -> _SequenceFiles:
+def _find_files(folder: Path, images: Path, with_images: bool = False) -> _SequenceFiles:
     """Find the files of a sequence.
 
     Args:
         folder: folder of its ground truth and seqinfo.ini.
-        images: ``folder`` if the images are in ``img1`` or the folder that seqinfo.ini names; else the image folder.
-        needed: list the images even if seqinfo.ini has their number.
+        images: image folder; ``folder`` for its subfolder ``img1``, or the one that seqinfo.ini names.
+        with_images: list the images even if seqinfo.ini has their number.
     """
     problems = Problems()
     info = _info_of(folder / "seqinfo.ini", problems)
     place = folder / info.image_folder if images is folder else images
-    name = folder.name or folder.absolute().name  # "." has none
-    frames = list_frames(place) if needed or info.length is None else FrameFiles((), np.zeros(0, np.int64))
-    return _SequenceFiles(name, folder, truth_in(folder), place, frames, info, problems)
+    name = folder.name or folder.absolute().name  # the name of "." is empty
+    frames = list_frames(place) if with_images or info.length is None else FrameFiles((), np.zeros(0, np.int64))
+    return _SequenceFiles(name, folder, truth_file_in(folder), place, frames, info, problems)
 
 
-def truth_in(folder: Path) -> Path | None:
-    """Return the file of a sequence's ground truth, if there is one."""
+def truth_file_in(folder: Path) -> Path | None:
+    """Return the ground truth file in the folder of a sequence; None if there is none."""
     return next((folder / name for name in TRUTH_FILES if (folder / name).is_file()), None)
 
 
-def _truth_alone(path: Path) -> list[_SequenceFiles]:
-    """Return sequences of ground truth alone; none in a folder that has sequences in the full layout."""
+def _bare_truth(path: Path) -> list[_SequenceFiles]:
+    """Return sequences given by ground truth files alone; none if the folder has sequences in the full layout."""
     if path.is_file() and path.suffix == ".txt":
         if path.name != "gt.txt":
-            return [_file_alone(path)]
+            return [_bare_file(path)]
         folder = path.absolute().parent
         folder = folder.parent if folder.name == "gt" else folder
         return [_find_files(folder, folder)]
     if (path / "gt.txt").is_file():
         return [_find_files(path, path)]
-    if any(map(looks_like_sequence, [path, *subfolders(path)])):
+    if any(map(is_sequence_folder, [path, *subfolders(path)])):
         return []
     inside = [folder for folder in subfolders(path) if (folder / "gt.txt").is_file()]
     if inside or any(subfolders(path)) or any(path.glob("*.json")):
         return [_find_files(folder, folder) for folder in inside]
-    return [_file_alone(file) for file in sorted(path.glob("*.txt")) if "seqmap" not in file.name]
+    return [_bare_file(file) for file in sorted(path.glob("*.txt")) if "seqmap" not in file.name]
 
 
-def _file_alone(file: Path) -> _SequenceFiles:
+def _bare_file(file: Path) -> _SequenceFiles:
     return _SequenceFiles(file.stem, None, file, file.parent, list_frames(file), SeqInfo(), Problems())
 
 
+def _selected(sequences: Many[_SequenceFiles], request: SplitRequest) -> list[str]:
+    return [sequence.name for sequence in sequences if request.selects(sequence.name)]
+
+
 def _read(
-    every: Many[_SequenceFiles], wanted: set[str], files: AnnotationFiles, problems: Problems
+    sequences: Many[_SequenceFiles], wanted: Many[str], files: AnnotationFiles, problems: Problems
 ) -> Iterator[Recording]:
-    """Yield the wanted sequences of a split.
+    """Yield the sequences of a split whose names are in ``wanted``.
 
-    All sequences of the split determine whether frames and images are numbered from 0 or 1, because the first frame of
-    a single sequence may have no objects or no image.
+    Whether frames and images are numbered from 0 or 1 is decided for the whole split, because the first frame of a
+    single sequence may have no objects or no image.
     """
-    chosen = [one for one in every if one.name in wanted]
-    missing = [one for one in chosen if one.truth is None]
+    chosen = [sequence for sequence in sequences if sequence.name in wanted]
+    missing = [sequence for sequence in chosen if sequence.truth is None]
     if 0 < len(missing) < len(chosen):
-        what = f"no gt/gt.txt for {len(missing)} of {len(chosen)} sequences ({list_names(one.name for one in missing)})"
+        names = list_names(sequence.name for sequence in missing)
+        message = f"no gt/gt.txt for {len(missing)} of {len(chosen)} sequences ({names})"
         folder = (missing[0].folder or missing[0].images).parent
-        problems.error(folder, f"{what}; copy them, or name the others in a seqmap or by --sequences")
-        chosen = [one for one in chosen if one.truth is not None]
-    tables = {one.name: _table(one, files, problems if one in chosen else Problems()) for one in every}
-    first = 0 if any((table.frames == 0).any() for table in tables.values() if table is not None) else 1
-    first_image = 0 if any(one.frames.named and len(one.frames) and one.frames.numbers[0] == 0 for one in every) else 1
-    annotated = [one.truth for one in chosen if one.truth is not None]
-    if first != first_image and annotated and any(len(one.frames) for one in chosen):
-        message = f"frames are numbered from {first}, images from {first_image}, in the whole split: "
+        problems.error(
+            folder, f"{message}; copy these files, or select the other sequences with a seqmap or --sequences"
+        )
+        chosen = [sequence for sequence in chosen if sequence.truth is not None]
+    tables = {
+        sequence.name: _table(sequence, files, problems if sequence in chosen else Problems()) for sequence in sequences
+    }
+    from_0 = [table.origin.files[0] for table in tables.values() if table is not None and (table.frames == 0).any()]
+    first = 0 if from_0 else 1
+    named = [sequence.frames for sequence in sequences if sequence.frames.named and len(sequence.frames)]
+    first_image = 0 if any(frames.numbers[0] == 0 for frames in named) else 1
+    annotated = [sequence.truth for sequence in chosen if sequence.truth is not None]
+    if first != first_image and annotated and any(len(sequence.frames) for sequence in chosen):
+        message = f"in this split, frames are numbered from {first} and images from {first_image}: "
         problems.note(annotated[0], f"{message}frame {first} is image {first_image}")
-    for one in chosen:
-        if problems.refuses_name((one.folder or one.images).parent, "sequence", one.name):
+    elif from_0 and not any(len(sequence.frames) for sequence in chosen):
+        message = "has frame 0: frames are numbered from 0 in the whole split, and from 1 in results"
+        problems.note(from_0[0], message)
+    found_rules = {table.origin.rules for table in tables.values() if table is not None and len(table)}
+    rules = found_rules.pop() if len(found_rules) == 1 else None
+    if rules is not None and annotated:
+        message = "columns 7 to 10 are those of VisDrone, whose classes and ignored regions apply"
+        problems.note(annotated[0], f"{message}, unless dataset.yaml names other classes")
+    for sequence in chosen:
+        if problems.rejects_name((sequence.folder or sequence.images).parent, "sequence", sequence.name):
             continue
-        problems.extend(one.problems)
-        yield _recording(one, tables.pop(one.name), first, first_image, problems)
+        problems.extend(sequence.problems)
+        yield _recording(sequence, tables.pop(sequence.name), first, first_image, rules, problems)
 
 
-def _table(one: _SequenceFiles, files: AnnotationFiles, problems: Problems) -> AnnotationTable | None:
-    return None if one.truth is None else files.read(one.truth, read_truth, problems)
+def _table(sequence: _SequenceFiles, files: AnnotationFiles, problems: Problems) -> AnnotationTable | None:
+    return None if sequence.truth is None else files.read(sequence.truth, read_truth, problems)
 
 
 def _recording(
-    one: _SequenceFiles, table: AnnotationTable | None, first: int, first_image: int, problems: Problems
+    sequence: _SequenceFiles,
+    table: AnnotationTable | None,
+    first: int,
+    first_image: int,
+    rules: str | None,
+    problems: Problems,
 ) -> Recording:
     if table is not None:
         early = table.frames < first
-        table.report(early, f"frame {{frame}}: frames are counted from {first}", problems)
+        table.report(early, f"frame {{frame}}: frames are numbered from {first}", problems)
         table = table[~early] if early.any() else table
-    known = one.info.length or len(one.frames)
+    known = sequence.info.length or len(sequence.frames)
     last = first - 1 if table is None else int(table.frames.max(initial=first - 1))
-    first_name = first_image if one.frames.named else 1
-    counted = np.arange(first_name, first_name + len(one.frames))
+    first_name = first_image if sequence.frames.named else 1
+    counted = np.arange(first_name, first_name + len(sequence.frames))
     return Recording(
-        one.name,
-        one.truth or one.folder or one.images,
-        one.frames.files,
-        one.frames.numbers - first_name + first,
+        sequence.name,
+        sequence.truth or sequence.folder or sequence.images,
+        sequence.frames.files,
+        sequence.frames.numbers - first_name + first,
         range(first, first + known if known else last + 1),
         table,
-        folder=one.folder,
-        image_folder=one.images,
-        first_image=int(one.frames.numbers[0]) if len(one.frames) else first_image,
-        fps=None if one.info.fps is None else float(one.info.fps),
-        gapless=bool((one.frames.numbers == counted).all()),
-        info=one.info,
+        folder=sequence.folder,
+        image_folder=sequence.images,
+        first_image=int(sequence.frames.numbers[0]) if len(sequence.frames) else first_image,
+        fps=None if sequence.info.fps is None else float(sequence.info.fps),
+        gapless=bool((sequence.frames.numbers == counted).all()),
+        info=sequence.info,
         length_known=known > 0,
+        rules=rules,
     )
 
 
 def _info_of(file: Path, problems: Problems) -> SeqInfo:
-    """Read a seqinfo.ini; report notes about invalid values, which the existing images replace."""
+    """Read a seqinfo.ini; report invalid values, in place of which the existing images are used."""
     try:
         info = read_seqinfo(file)
     except SeqInfoError as error:
-        problems.note(file, f"cannot be understood ({error.reason}): not used")
-        return SeqInfo(unusable={"seqLength": f"cannot be understood ({error.reason})"})
+        problems.note(file, f"cannot be parsed ({error.reason}): not used")
+        return SeqInfo(unusable={"seqLength": f"cannot be parsed ({error.reason})"})
     for message in info.unusable.values():
         problems.note(file, f"{message}: not used")
     return info
 
 
-def numbered(tables: Iterable[AnnotationTable]) -> ClassMap | None:
-    """Return one class per class number among the rows that count; None if there is only class 1 or none."""
+def classes_by_number(tables: Iterable[AnnotationTable]) -> ClassMap | None:
+    """Return one class per class number in the rows that count; None if there is only class 1, or no class."""
     found: set[int] = set()
     for table in tables:
-        found.update(np.unique(table.categories[table.marked]).tolist())
+        found.update(np.unique(table.categories[table.marked & ~table.regions]).tolist())
     numbers = sorted(found - {NO_CATEGORY})
     if numbers in ([], [1]):
         return None
-    return ClassMap.of({number: f"class {number}" for number in numbers}, left_out=())
+    return ClassMap.from_pairs({number: f"class {number}" for number in numbers}, dropped=())
 
 
-def one_copy_each(names: Many[str], detector: DetectorChoice | None = None) -> list[str]:
-    """Return one of MOT17's three copies of each video.
+def choose_copies(names: Many[str], detector: DetectorChoice | None = None) -> list[str]:
+    """Choose one of the three copies of each MOT17 video, and return the remaining names in order.
 
     Args:
-        names: sequence names in order; all names unlike ``MOT17-02-SDP`` are kept.
-        detector: DPM, FRCNN or SDP selects these copies, ``all`` every copy; None: SDP if it exists, else another.
+        names: sequence names in order; names that are not like ``MOT17-02-SDP`` are kept.
+        detector: DPM, FRCNN or SDP keeps only these copies, ``all`` every copy; None: SDP, else FRCNN, else DPM.
     """
     if detector == "all":
         return list(names)
@@ -287,30 +312,30 @@ def one_copy_each(names: Many[str], detector: DetectorChoice | None = None) -> l
     return [name for name in names if name in chosen]
 
 
-def looks_like_sequence(folder: Path) -> bool:
-    """Return whether a folder is a sequence in this layout, complete or not."""
+def is_sequence_folder(folder: Path) -> bool:
+    """Return whether a folder is a sequence in this layout, even an incomplete one."""
     return (folder / "img1").is_dir() or (folder / "seqinfo.ini").is_file() or (folder / "gt" / "gt.txt").is_file()
 
 
 def sequences_in(parent: Path, problems: Problems) -> list[Path]:
-    """Return the sequences in a folder, or the folder if it is a sequence; report folders of broken sequences."""
-    if looks_like_sequence(parent):
+    """Return the sequence folders in ``parent``, or ``parent`` if it is one; report folders that are no sequence."""
+    if is_sequence_folder(parent):
         return [parent]
     sequences = []
     for folder in subfolders(parent):
-        if looks_like_sequence(folder):
+        if is_sequence_folder(folder):
             sequences.append(folder)
         elif not any(folder.iterdir()):
             problems.error(folder, "the folder is empty: copy the sequence again or remove the folder")
         elif images_in(folder):
-            problems.error(folder, f"images lie in the sequence's own folder: move them to {folder.name}/img1")
+            problems.error(folder, f"has images outside img1: move them to {folder.name}/img1")
         else:
-            problems.note(folder, "holds no img1, gt/gt.txt or seqinfo.ini: left out")
+            problems.note(folder, "has no img1, gt/gt.txt or seqinfo.ini: left out")
     return sequences
 
 
-def named_in(seqmap: Path, parent: Path, folders: Many[Path], problems: Problems) -> list[Path]:
-    """Return the folders that a seqmap names. Raises UserError like :func:`read_seqmap`."""
+def folders_in_seqmap(seqmap: Path, parent: Path, folders: Many[Path], problems: Problems) -> list[Path]:
+    """Return the folders whose names are in a seqmap. Raises UserError like :func:`read_seqmap`."""
     names = set(_known(seqmap, parent, {folder.name for folder in folders}, problems))
     return [folder for folder in folders if folder.name in names]
 
@@ -320,7 +345,7 @@ def _known(seqmap: Path, parent: Path, available: set[str], problems: Problems) 
     wanted = read_seqmap(seqmap)
     for name, number in wanted.items():
         if name not in available:
-            problems.error(seqmap, f"sequence {name} is not in {parent}: copy it there or remove this line", number)
+            problems.error(seqmap, f"sequence {name} is not in {parent}: copy it there, or remove this line", number)
     others = len(available - set(wanted))
     if others:
         problems.note(seqmap, f"does not name {others:,} of the sequences in {parent}: left out")
@@ -338,10 +363,12 @@ def read_seqmap(path: Path) -> dict[str, int]:
     named: dict[str, int] = {}
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         name = line.split(",")[0].strip()
-        if len(name) > LONGEST_NAME:
-            raise UserError(f"{path}, line {number}: {brief(name)} is too long for the name of a sequence")
+        if len(name) > MAX_NAME_LENGTH:
+            raise UserError(
+                f"{path}, line {number}: sequence name {brief(name)} is longer than {MAX_NAME_LENGTH} characters"
+            )
         if name and (named or name != SEQMAP_HEADING):
             named.setdefault(name, number)
     if not named:
-        raise UserError(f"{path}: names no sequence; one a line is expected, below the heading {SEQMAP_HEADING!r}")
+        raise UserError(f"{path}: no sequence names; expected one per line, below the heading {SEQMAP_HEADING!r}")
     return named

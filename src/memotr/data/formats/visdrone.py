@@ -1,6 +1,7 @@
 """VisDrone multi-object tracking: ``annotations/<seq>.txt`` and ``sequences/<seq>/*.jpg`` in a folder of each split.
 
-``frame, id, left, top, width, height, score, category, truncation, occlusion``; a score of 0 marks ignored rows.
+Annotations: ``frame, id, left, top, width, height, score, category, truncation, occlusion``; rows with score 0 are
+ignored.
 """
 
 from __future__ import annotations
@@ -13,11 +14,9 @@ import numpy as np
 from memotr.data.annotations import AnnotationTable
 from memotr.data.formats.dataset_format import WHOLE, DatasetFormat, SplitRequest
 from memotr.data.formats.frame_files import list_frames, subfolders
-from memotr.data.formats.mot_text import CLASS, MARK, MOT_RESULTS, make_table, read_values
+from memotr.data.formats.mot_text import CLASS, MARK, MOT_RESULTS, read_values, visdrone_table
 from memotr.data.problems import Problems
 from memotr.data.sequences import Recording
-
-IGNORED_REGION, OTHERS = 0, 11  # categories
 
 
 class VisDrone(DatasetFormat):
@@ -40,11 +39,12 @@ class VisDrone(DatasetFormat):
     def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
         for images in subfolders(request.place / "sequences"):
             file = request.place / "annotations" / f"{images.name}.txt"
-            if not request.wants(images.name) or problems.refuses_name(images.parent, "sequence", images.name):
+            if not request.selects(images.name) or problems.rejects_name(images.parent, "sequence", images.name):
                 continue
             frames = list_frames(images)
             table = request.files.read(file, read_truth, problems) if file.is_file() else None
-            last = int(frames.numbers[-1]) if len(frames) else 0
+            annotated = 0 if table is None else int(table.frames.max(initial=0))
+            last = int(frames.numbers[-1]) if len(frames) else annotated
             yield Recording(
                 images.name,
                 file if table is not None else images,
@@ -55,6 +55,7 @@ class VisDrone(DatasetFormat):
                 folder=images,
                 image_folder=images,
                 gapless=last == len(frames),
+                length_known=len(frames) > 0,
             )
 
 
@@ -63,17 +64,14 @@ def _is_split(folder: Path) -> bool:
 
 
 def read_truth(file: Path, problems: Problems) -> AnnotationTable:
-    """Read ground truth, whose ignored regions and ``others`` are ignore regions."""
+    """Read ground truth; report rows whose score or category is not a whole number."""
     rows = read_values(file, problems)
     columns = rows.values.shape[1]
     if len(rows) and columns <= CLASS:
-        problems.error(file, f"found {columns} columns; VisDrone's annotations have 10", int(rows.lines[0]))
+        problems.error(file, f"found {columns} columns; VisDrone annotations have 10", int(rows.lines[0]))
         rows = rows[np.zeros(len(rows), np.bool_)]
     for column, name in ((MARK, "score"), (CLASS, "category")):
         if (values := rows.column(column)) is not None:
             message = f"{name} {{value}} (column {column + 1}) is not a whole number"
             rows = rows.without(~(values == np.floor(values)) | ~np.isfinite(values), column, message, problems)
-    marks, classes = rows.column(MARK), rows.column(CLASS)
-    categories = np.zeros(len(rows), np.int64) if classes is None else classes.astype(np.int64)
-    regions = np.isin(categories, (IGNORED_REGION, OTHERS))
-    return make_table(rows, categories, marks, None, regions).checked(problems)
+    return visdrone_table(rows, problems)

@@ -1,4 +1,4 @@
-"""Walls, floors and lights behind the figures, and scenery in front of some of them."""
+"""Drawing of walls, floors and lights behind the figures, and of scenery in front of some of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from memotr.data.synth.figure_drawing import Sprite
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
-HORIZON = 0.58  # where the floor meets the wall, in frame heights from the top
+HORIZON = 0.58
+"""y of the edge between wall and floor, in frame heights from the top."""
 WALLS = ("patches", "stripes", "bricks", "panels", "audience")
 FLOORS = ("planks", "tiles", "plain")
 
@@ -36,9 +37,10 @@ class Background:
     """Background of a sequence.
 
     Attributes:
-        wall, floor: images larger than the picture, which is a crop of them.
-        scroll: (T,) shift of the wall in pixels, besides that of the camera.
-        lights: spots on both.
+        wall: image of the wall, wider and higher than its part of the picture.
+        floor: image of the floor, likewise.
+        scroll: (T,) shift of the wall in pixels, in addition to that of the camera.
+        lights: moving spots on wall and floor.
     """
 
     wall: Pixels
@@ -101,12 +103,13 @@ def draw_scenery(rng: np.random.Generator, x: int, ground: int, unit: int) -> Sp
 
 
 def _tone(rng: np.random.Generator, low: int, high: int, spread: int) -> tuple[int, int, int]:
-    """Return a random greyish colour."""
+    """Draw a random greyish colour."""
     a, b, c = np.clip(rng.integers(low, high) + rng.integers(-spread, spread + 1, 3), 12, 250).tolist()
     return a, b, c
 
 
 def _wall(rng: np.random.Generator, height: int, width: int, unit: int) -> Pixels:
+    """Draw a random wall; ``unit`` is the frame height in pixels."""
     base = np.array(_tone(rng, 60, 190, 30))
     kind = rng.choice(WALLS)
     wall = np.empty((height, width, 3), np.uint8)
@@ -130,6 +133,7 @@ def _wall(rng: np.random.Generator, height: int, width: int, unit: int) -> Pixel
 
 
 def _bricks(wall: Pixels, line: list[int], step: int) -> None:
+    """Draw bricks of height ``step`` with joints in the colour ``line``."""
     height, width = wall.shape[:2]
     for row, top in enumerate(range(0, height, step)):
         cv2.line(wall, (0, top), (width, top), line, 2)
@@ -138,7 +142,7 @@ def _bricks(wall: Pixels, line: list[int], step: int) -> None:
 
 
 def _audience(rng: np.random.Generator, wall: Pixels, unit: int) -> None:
-    """Draw rows of dim heads."""
+    """Draw rows of people in dim light."""
     height, width = wall.shape[:2]
     wall[:] = (wall * 0.5).astype(np.uint8)
     radius = round(0.03 * unit)
@@ -151,6 +155,7 @@ def _audience(rng: np.random.Generator, wall: Pixels, unit: int) -> None:
 
 
 def _floor(rng: np.random.Generator, height: int, width: int, unit: int) -> Pixels:
+    """Draw a random floor; ``unit`` is the frame height in pixels."""
     base = np.array(_tone(rng, 70, 180, 25))
     fade = np.linspace(0.8, 1.1, height)[:, None, None]
     floor = np.repeat(np.clip(base * fade, 0, 255), width, axis=1).astype(np.uint8)
@@ -168,6 +173,7 @@ def _floor(rng: np.random.Generator, height: int, width: int, unit: int) -> Pixe
 
 
 def _light(rng: np.random.Generator, size: tuple[int, int], frames: int) -> Light:
+    """Draw a random spot that moves over a picture of (height, width) pixels."""
     height, width = size
     radius = int(rng.uniform(0.15, 0.3) * height)
     falloff = np.linspace(-1, 1, 2 * radius) ** 2
@@ -180,6 +186,7 @@ def _light(rng: np.random.Generator, size: tuple[int, int], frames: int) -> Ligh
 
 
 def _add(picture: Pixels, glow: Pixels, centre: NDArray[np.int64]) -> None:
+    """Add a spot to the picture, as far as it lies inside."""
     left, top = (centre - len(glow) // 2).tolist()
     y, x = slice(max(0, top), max(0, top + len(glow))), slice(max(0, left), max(0, left + len(glow)))
     part = picture[y, x]

@@ -1,4 +1,4 @@
-"""Paths of the figures: pauses, and moves that break the assumption of constant motion."""
+"""Paths of the figures: pauses, and moves that violate the assumption of constant motion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Move = Callable[["Choreographer", Floats], Floats]
 
-OUTSIDE = 0.35  # frame heights beyond the picture's edge: nothing of a figure is seen there
+OUTSIDE = 0.35
+"""Distance beyond the picture's edge, in frame heights, at which no part of a figure is visible."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +26,10 @@ class Paths:
     Attributes:
         x: (T, N) distance to the right of the stage's middle.
         depth: (T, N) 0 at the back of the stage, 1 at its front.
-        turn: (T, N) radians; 0 faces the viewer, positive turns to the right.
+        turn: (T, N) rotation in radians; 0 faces the viewer, positive turns to the right.
         hop: (T, N) height above the ground.
-        stride: (T, N) phase of the steps, radians.
-        speed: (T, N) frame heights a frame, smoothed.
+        stride: (T, N) phase of the steps in radians.
+        speed: (T, N) smoothed speed in frame heights per frame.
     """
 
     x: Floats
@@ -58,13 +59,18 @@ class Stage:
 
 def choreograph(rng: np.random.Generator, num: int, frames: int, stage: Stage, difficulty: Difficulty) -> Paths:
     """Return random paths of ``num`` figures through ``frames`` frames."""
-    director = Choreographer(rng, num, frames, stage, difficulty)
-    director.direct()
-    return _danced(rng, director.places, director.spins)
+    choreographer = Choreographer(rng, num, frames, stage, difficulty)
+    choreographer.direct()
+    return _add_dancing(rng, choreographer.places, choreographer.spins)
 
 
 class Choreographer:
-    """Random generator of moves that fills ``places`` (T, N, 2: x, depth); a figure is in one move at a time."""
+    """Generator of random moves. A figure makes one move at a time.
+
+    Attributes:
+        places: (T, N, 2) x and depth of every figure in every frame.
+        spins: (T, N) additional rotation in radians.
+    """
 
     def __init__(self, rng: np.random.Generator, num: int, frames: int, stage: Stage, difficulty: Difficulty) -> None:
         self.rng, self.stage, self.difficulty = rng, stage, difficulty
@@ -73,7 +79,7 @@ class Choreographer:
         self._free = rng.integers(2, 10, num)  # first frame in which a figure is free for a move
 
     def direct(self) -> None:
-        """Begin moves at random times while figures are free."""
+        """Start random moves of free figures at random times."""
         frames, num = self.places.shape[:2]
         for t in range(1, frames):
             free = np.flatnonzero(self._free <= t)
@@ -81,6 +87,7 @@ class Choreographer:
                 self._begin(t, free)
 
     def _begin(self, t: int, free: Ints) -> None:
+        """Start a random move of some of the free figures in frame t."""
         kinds, weights = zip(*MOVES.items(), strict=True)
         move = kinds[self.rng.choice(len(kinds), p=np.array(weights) / sum(weights))]
         together = self.rng.random() < 0.25  # the whole troupe makes the same move
@@ -94,7 +101,7 @@ class Choreographer:
                 self._spin(t, group)
 
     def _groups(self, free: Ints, size: int, most: int) -> list[Ints]:
-        """Return up to ``most`` groups of ``size`` free figures; pairs are neighbours."""
+        """Return groups of ``size`` free figures, at most ``most // size`` but at least one; pairs are neighbours."""
         at = self.places[-1, free, 0]
         order = free[np.argsort(at)] if size > 1 else self.rng.permutation(free)
         begin = int(self.rng.integers(0, max(1, len(order) - size + 1))) if most == 1 else 0
@@ -102,19 +109,20 @@ class Choreographer:
         return groups[: max(1, most // size)]
 
     def _spin(self, t: int, group: Ints) -> None:
+        """Turn figures once around, from frame t on."""
         length = int(self.rng.integers(6, 12))
         turned = 2 * np.pi * _ease(np.arange(1, len(self.spins) - t + 1) / length)
         self.spins[t:, group] += self.rng.choice([-1.0, 1.0]) * turned[:, None]
 
     def _formation(self, num: int) -> Floats:
-        """Return places (N, 2) side by side, in one row or two."""
+        """Return places (N, 2) side by side, in one or two rows."""
         reach = self.stage.half_width - 0.55 * self.stage.figure_width
         x = np.linspace(-reach, reach, num) if num > 1 else np.zeros(1)
         rows = np.where(np.arange(num) % 2, 0.25, 0.75) if num > 3 else np.full(num, 0.5)
         jitter = self.rng.uniform(-0.15, 0.15, (num, 2)) * (1.5 * reach / num, 1)
         return self.rng.permutation(np.stack([x, rows], axis=1) + jitter)
 
-    # Moves: places before the move (n, 2) → places in every frame of it (frames, n, 2).
+    # Moves. Each maps the places before the move (n, 2) to the places in every frame of the move (frames, n, 2).
 
     def swap(self, at: Floats) -> Floats:
         """Swap two figures within a few frames, one passing in front of the other."""
@@ -122,12 +130,15 @@ class Choreographer:
         return self._cross(at, at[::-1], np.arange(1, n + 1) / n)
 
     def meet(self, at: Floats) -> Floats:
-        """Move two figures towards each other; at contact they turn back or run on, sometimes after a hidden pause."""
+        """Move two figures towards each other until they touch; then they turn back or go on, past each other.
+
+        Sometimes they meet and pause behind scenery.
+        """
         middle = at.mean(axis=0)
-        hidden = [x for x in self.stage.hideouts if np.abs(at[:, 0] - x).max() < 0.5]
+        hideouts = [x for x in self.stage.hideouts if np.abs(at[:, 0] - x).max() < 0.5]
         pause = 0
-        if hidden and self.rng.random() < 0.7:
-            middle = np.array([hidden[int(self.rng.integers(len(hidden)))], 0.1])
+        if hideouts and self.rng.random() < 0.7:
+            middle = np.array([hideouts[int(self.rng.integers(len(hideouts)))], 0.1])
             pause = int(self.rng.integers(0, 6))
         side = np.sign(at[:, :1] - at[:, :1].mean()) * (0.12 * self.stage.figure_width, 0)
         contact = middle + side
@@ -146,7 +157,7 @@ class Choreographer:
         return self._cross(at, at[::-1], _ease(np.arange(1, n + 1) / n))
 
     def wander(self, at: Floats) -> Floats:
-        """Move one figure elsewhere, with stops and turns on the way."""
+        """Move one figure to another place, with stops and turns on the way."""
         reach = self.stage.half_width - 0.5 * self.stage.figure_width
         stops = [at]
         for _ in range(int(self.rng.integers(1, 3))):
@@ -162,21 +173,22 @@ class Choreographer:
         return np.concatenate(legs)
 
     def leave(self, at: Floats) -> Floats:
-        """Move one figure out of the picture, and back later from either side."""
-        out = self.stage.half_width + self.stage.pan + OUTSIDE
-        near = np.where(at[:, 0] > 0, out, -out)
-        away, home = int(self.rng.integers(6, 20)), at.copy()
-        again = near if self.rng.random() < 0.5 else -near
-        gone = np.stack([near, at[:, 1]], axis=1)
-        back = np.stack([again, at[:, 1]], axis=1)
+        """Move one figure out of the picture, and back later from the same or the other side."""
+        edge = self.stage.half_width + self.stage.pan + OUTSIDE
+        near = np.where(at[:, 0] > 0, edge, -edge)
+        absence, start = int(self.rng.integers(6, 20)), at.copy()
+        entry_x = near if self.rng.random() < 0.5 else -near
+        exit_ = np.stack([near, at[:, 1]], axis=1)
+        entry = np.stack([entry_x, at[:, 1]], axis=1)
         legs = []
-        for a, b in ((at, gone), (back, home)):
+        for a, b in ((at, exit_), (entry, start)):
             n = max(4, int(np.abs(b - a)[:, 0].max() / self.rng.uniform(0.05, 0.08)))
             legs.append(a + (b - a) * (np.arange(1, n + 1) / n)[:, None, None])
-        return np.concatenate([legs[0], np.repeat(back[None], away, axis=0), legs[1]])
+        return np.concatenate([legs[0], np.repeat(entry[None], absence, axis=0), legs[1]])
 
-    def _cross(self, start: Floats, end: Floats, done: Floats) -> Floats:
-        return self._apart(start + (end - start) * done[:, None, None])
+    def _cross(self, start: Floats, end: Floats, progress: Floats) -> Floats:
+        """Return straight paths (frames, n, 2) from start to end, with progress (frames,) in [0, 1]."""
+        return self._apart(start + (end - start) * progress[:, None, None])
 
     def _apart(self, path: Floats) -> Floats:
         """Shift the depths of two crossing figures, so that one passes in front of the other."""
@@ -197,10 +209,10 @@ MOVES: dict[Move, float] = {
 SOLO = (Choreographer.wander, Choreographer.leave)
 
 
-def _danced(rng: np.random.Generator, places: Floats, spins: Floats) -> Paths:
-    """Return paths with sway, hops and turns on top of the moves."""
+def _add_dancing(rng: np.random.Generator, places: Floats, spins: Floats) -> Paths:
+    """Return paths with swaying, hops and turns added to the moves."""
     frames, num = places.shape[:2]
-    beat = rng.uniform(0.35, 0.8)  # radians a frame, the same for the troupe
+    beat = rng.uniform(0.35, 0.8)  # radians per frame, the same for all figures
     phase = beat * np.arange(frames)[:, None] + rng.uniform(0, 0.6) * np.arange(num)
     step = np.diff(places[..., 0], axis=0, prepend=places[:1, :, 0])
     speed = _smooth(step)
@@ -220,7 +232,7 @@ def _smooth(values: Floats) -> Floats:
     return np.asarray((padded[:-2] + padded[1:-1] + padded[2:]) / 3)
 
 
-def _ease(done: Floats) -> Floats:
-    """Map progress from 0 to 1 with a slow start and a slow end."""
-    done = np.clip(done, 0, 1)
-    return done * done * (3 - 2 * done)
+def _ease(progress: Floats) -> Floats:
+    """Map linear progress in [0, 1] to progress with a slow start and a slow end."""
+    progress = np.clip(progress, 0, 1)
+    return progress * progress * (3 - 2 * progress)

@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 Color = tuple[int, int, int]
 
-# BGR. Colours of hats, sashes and shoes, as different as possible.
+# BGR colours of hats, sashes and shoes, as different as possible.
 ACCENTS: tuple[Color, ...] = (
     (40, 40, 230), (30, 140, 250), (40, 225, 250), (60, 190, 60), (200, 200, 30), (230, 110, 30),
     (220, 60, 150), (190, 80, 250), (245, 245, 245), (35, 35, 40), (40, 75, 120), (150, 230, 160),
@@ -25,23 +25,29 @@ CLOTHES: tuple[Color, ...] = (
 )  # fmt: skip
 SKINS: tuple[Color, ...] = ((160, 190, 235), (130, 165, 215), (85, 120, 175), (60, 85, 130))
 OUTLINE: Color = (32, 28, 30)
-SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
+SHIFT = 4
+"""Number of fractional bits of OpenCV's drawing coordinates."""
 
 HATS = ("cap", "top", "cone", "pompom")
 
 
 @dataclass(frozen=True)
 class Look:
-    """Appearance of a figure. Colours are BGR; lengths are fractions of its height.
+    """Appearance of a figure. Colours are BGR. The figures of a troupe differ in hat, sash and shoes.
 
     Attributes:
-        robot: a robot rather than a person.
+        robot: True for a robot, False for a person.
         height: height relative to the troupe's average.
         girth: relative thickness of trunk and limbs, 1 on average.
-        shirt, trousers, skin, hair: the same within a troupe except for shades.
-        hat, sash, shoes: individual colours.
-        hat_kind: one of ``HATS``.
-        striped: the shirt has two stripes in the colour of the sash.
+        shirt: colour of the shirt, equal within a troupe except for its shade.
+        trousers: colour of the trousers, equal within a troupe except for its shade.
+        skin: colour of the skin, equal within a troupe.
+        hair: colour of the hair, equal within a troupe.
+        hat: individual colour of the hat.
+        sash: individual colour of the sash.
+        shoes: individual colour of the shoes.
+        hat_kind: shape of the hat, one of ``HATS``.
+        striped: True if the shirt has two stripes in the colour of the sash.
     """
 
     robot: bool
@@ -60,12 +66,13 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class Sprite:
-    """Image with a mask, to be drawn over a picture.
+    """Image with a mask that is drawn over a picture.
 
     Attributes:
         image: (h, w, 3) uint8 BGR, 0 outside the mask.
         mask: (h, w) uint8, 255 where the image is drawn.
-        left, top: position of its first pixel in the picture, possibly outside.
+        left: x of its left edge in the picture, may lie outside.
+        top: y of its top edge in the picture, may lie outside.
     """
 
     image: Pixels
@@ -75,7 +82,7 @@ class Sprite:
 
 
 def draw_looks(rng: np.random.Generator, num: int, robots: int, likeness: float) -> list[Look]:
-    """Draw the looks of a troupe at random: one costume, and no two figures with the same hat.
+    """Draw random looks of a troupe: one costume, and no two hats of the same colour.
 
     Args:
         rng: random generator.
@@ -116,11 +123,12 @@ def draw_figure(look: Look, joints: Floats, turn: float, x: float, y: float, hei
     Args:
         look: appearance of the figure.
         joints: (J, 3) joints of its skeleton, relative to its height.
-        turn: rotation in radians, 0 facing the viewer.
-        x, y: position in pixels of the picture.
+        turn: rotation in radians; 0 faces the viewer.
+        x: x of the feet in pixels of the picture.
+        y: y of the feet in pixels of the picture.
         height: height of the figure in pixels.
     """
-    margin = (0.28 if look.robot else 0.22) * height  # limbs' thickness, hat, trunk and outline
+    margin = (0.28 if look.robot else 0.22) * height  # for the thickness of limbs, hat, trunk and outline
     flat = np.stack([joints[:, 0], -joints[:, 1]], axis=1) * height + (x, y)
     low = np.floor(flat.min(axis=0) - margin).astype(int)
     high = np.ceil(flat.max(axis=0) + margin).astype(int)
@@ -133,7 +141,7 @@ def draw_figure(look: Look, joints: Floats, turn: float, x: float, y: float, hei
 
 
 class _Pen:
-    """Pen for outlined parts of a figure; positions in pixels of its image, sizes relative to its height."""
+    """Pen for outlined parts of a figure. Positions are in pixels of its image, sizes relative to its height."""
 
     def __init__(self, image: Pixels, at: Floats, height: float, look: Look, turn: float) -> None:
         self.image, self.at, self.height, self.look = image, at, height, look
@@ -224,7 +232,7 @@ def _head(pen: _Pen) -> None:
 
 
 def _hat(pen: _Pen, at: Floats, radius: float) -> None:
-    """Draw the hat of a head whose brow is at ``at``."""
+    """Draw a hat on a head with its brow at ``at``."""
     color, h = pen.look.hat, pen.height
     if pen.look.hat_kind == "cap":
         pen.shape(at + np.array([(-1.05, 0), (-0.85, -0.75), (0, -1.05), (0.85, -0.75), (1.05, 0)]) * radius * h, color)
@@ -264,7 +272,7 @@ def _robot(pen: _Pen, depth: Floats) -> None:
 
 
 def _fixed(points: Floats) -> NDArray[np.int32]:
-    """Return pixel coordinates as integers with SHIFT fractional bits."""
+    """Convert pixel coordinates to integers with ``SHIFT`` fractional bits."""
     return np.round(points * (1 << SHIFT)).astype(np.int32)
 
 

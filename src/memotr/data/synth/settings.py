@@ -13,20 +13,23 @@ from memotr.vocabulary import DifficultyName
 
 SPLITS: Mapping[str, int] = MappingProxyType({"train": 100, "val": 10, "test": 20})
 CLASSES = ("person", "robot")
-MOST_FIGURES = 12  # personal colours: no two hats of a sequence are alike
-FPS = 20  # as DanceTrack
-MOST_SEQUENCES, MOST_FRAMES = 100_000, 10_000  # of a split, of a sequence
+MOST_FIGURES = 12
+"""Largest number of figures: there are as many individual colours."""
+FPS = 20
+"""Frames per second, as in DanceTrack."""
+MOST_SEQUENCES, MOST_FRAMES = 100_000, 10_000
+"""Largest number of sequences of a split, and of frames of a sequence."""
 LONGEST_NAME = 100
 NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
 class Difficulty:
-    """Difficulty of tracking the figures.
+    """Parameters that make the figures hard to track.
 
     Attributes:
-        pace: deceptive moves (swaps, meetings, departures) per figure and second.
-        reversals: share of meetings that end in turning back at the moment of contact.
+        pace: number of deceptive moves (swaps, meetings, departures) per figure and second.
+        reversals: share of meetings in which the figures turn back at the moment of contact.
         likeness: 0 (individual colours) to 1 (no individual colours).
         scenery: largest number of occluders.
         pan: largest camera motion to either side, in frame heights.
@@ -78,24 +81,26 @@ class SynthSettings:
         fewest, most = self.figures
         height, width = self.size
         if not 0 <= self.seed < 2**63:
-            raise UserError(f"seed {self.seed}: it is a whole number from 0, below 2^63")
+            raise UserError(f"seed {self.seed}: expected a whole number from 0, below 2^63")
         if not self.splits or not 1 <= min(self.splits.values()) <= max(self.splits.values()) <= MOST_SEQUENCES:
             raise UserError(
                 f"splits: name at least one, each with at least one sequence and at most {MOST_SEQUENCES:,}, such as "
                 "train=100,val=10"
             )
         if bad := [name for name in self.splits if not name.replace("_", "").isalnum() or len(name) > LONGEST_NAME]:
-            raise UserError(f"splits: {brief(bad[0])} is no name for a folder; take letters, digits and _")
+            raise UserError(f"splits: {brief(bad[0])} is no valid folder name; use letters, digits and _")
         if not 2 <= self.frames <= MOST_FRAMES:
-            raise UserError(f"frames {self.frames}: a sequence has 2 to {MOST_FRAMES:,}")
+            raise UserError(f"frames {self.frames}: expected 2 to {MOST_FRAMES:,}")
         if not (64 <= height <= 2160 and 64 <= width <= 3840 and 1 / 2 <= width / height <= 4):
-            raise UserError(f"size {width}×{height}: 64 to 3840 × 64 to 2160, from half to four times as wide as high")
+            raise UserError(
+                f"size {width}×{height}: expected 64 to 3840 × 64 to 2160, from half to four times as wide as high"
+            )
         if not 1 <= fewest <= most <= MOST_FIGURES:
-            raise UserError(f"figures {fewest}-{most}: from 1 to {MOST_FIGURES}, the fewest first")
+            raise UserError(f"figures {fewest}-{most}: expected two numbers from 1 to {MOST_FIGURES}, smaller first")
         if not 1 <= self.classes <= len(CLASSES):
-            raise UserError(f"classes {self.classes}: 1 (persons) or 2 (persons and robots)")
+            raise UserError(f"classes {self.classes}: expected 1 (persons) or 2 (persons and robots)")
         if self.difficulty not in DIFFICULTIES:
-            raise UserError(f"difficulty {self.difficulty!r}: there are {', '.join(DIFFICULTIES)}")
+            raise UserError(f"difficulty {self.difficulty!r}: choose from {', '.join(DIFFICULTIES)}")
 
 
 def parse_splits(text: str) -> dict[str, int]:
@@ -111,9 +116,18 @@ def parse_splits(text: str) -> dict[str, int]:
     return found
 
 
-def parse_pair(what: str, text: str, between: str) -> tuple[int, int]:
-    """Return the two numbers of a text such as ``320x192`` or ``2-12``. Raises UserError for anything else."""
-    first, _, second = text.lower().replace("×", between).partition(between)
+def parse_pair(option: str, text: str, separator: str) -> tuple[int, int]:
+    """Return the two numbers of a text such as ``320x192`` or ``2-12``.
+
+    Args:
+        option: name of the option for messages.
+        text: the text.
+        separator: text between the numbers; "×" is accepted as well.
+
+    Raises:
+        UserError: the text is anything else.
+    """
+    first, _, second = text.lower().replace("×", separator).partition(separator)
     if not NUMBER.fullmatch(first) or not NUMBER.fullmatch(second):
-        raise UserError(f"{what} {brief(text)}: write two whole numbers with {between!r} between them")
+        raise UserError(f"{option} {brief(text)}: write two whole numbers with {separator!r} between them")
     return int(first), int(second)

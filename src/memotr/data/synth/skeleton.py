@@ -11,7 +11,7 @@ from memotr.data.synth.choreography import Paths
 
 Floats = NDArray[np.float64]
 
-# Fractions of a figure's height.
+# Lengths as fractions of a figure's height.
 HIP, SHOULDER, HEAD = 0.44, 0.72, 0.86
 HIP_HALF, SHOULDER_HALF = 0.075, 0.125
 THIGH = SHIN = 0.22
@@ -43,6 +43,7 @@ class Dance:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Dance:
+        """Draw a random dance."""
         return cls(
             rng.uniform(0.4, 1.5), rng.uniform(0.3, 0.9), rng.uniform(0.2, 1.2), rng.random() < 0.5,
             rng.uniform(0.05, 0.35), float(rng.choice([0.5, 1.0])),
@@ -50,7 +51,7 @@ class Dance:
 
 
 def joints(paths: Paths, dance: Dance) -> Floats:
-    """Return joints (T, N, J, 3): x to the right, y up from the ground, z towards the viewer, in figure heights."""
+    """Return joints (T, N, J, 3) in figure heights: x to the right, y up from the ground, z towards the viewer."""
     walk = np.clip(paths.speed / 0.03, 0, 1)
     at = np.zeros((*paths.x.shape, len(NAMES), 3))
     dip = 0.02 * np.abs(np.sin(paths.stride))

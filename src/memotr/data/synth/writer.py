@@ -1,4 +1,4 @@
-"""Writer of SynthDance data sets in DanceTrack's layout; folders of sequences are complete or absent."""
+"""Writer of SynthDance data sets in DanceTrack's layout. Folders of sequences are complete or absent."""
 
 from __future__ import annotations
 
@@ -24,32 +24,35 @@ from memotr.files import LOCK, hold_folder, replacing, replacing_folder
 from memotr.processes import process_pool, uninterrupted
 
 SETTINGS_FILE = "synthdance.yaml"
-GENERATOR = 2  # version; increase it whenever the same settings give different pictures
+SEQUENCE = "synthdance_"
+"""Beginning of the name of every sequence."""
+GENERATOR = 2
+"""Version of the generator. Increase it whenever the same settings give different pictures."""
 JPEG_QUALITY = 90
 
 
 def generate(
     output: Path, settings: SynthSettings, workers: int | None = None, progress: SafeConsole | None = None
 ) -> int:
-    """Write a data set; complete sequences of an interrupted run are kept.
+    """Write a data set. Complete sequences of an interrupted run are kept.
 
     Args:
-        output: folder that is new, empty, or was begun with the same settings.
+        output: folder that is new, empty, or begun with the same settings.
         settings: settings of the data set.
-        workers: number of processes, 1 for this one; None: one per processor. More than one need an importable main
+        workers: number of processes; 1: this process; None: one per processor. More than one require an importable main
             module (``if __name__ == "__main__":``).
         progress: console for a progress bar; None: no bar.
 
     Returns:
-        Number of sequences written by this call.
+        Number of sequences that this call has written.
 
     Raises:
-        UserError: the folder holds something else or cannot be written to.
+        UserError: the folder contains something else or cannot be written.
     """
     try:
         _refuse_other(output, settings)
         with hold_folder(output):
-            _refuse_other(output, settings)  # another process may have begun one since
+            _refuse_other(output, settings)  # again, because another process may have begun a data set meanwhile
             _prepare(output, settings)
             missing = [job for job in _jobs(settings) if not (output / job[0] / sequence_name(*job)).is_dir()]
             done = _write_all(output, settings, missing, _processors() if workers is None else workers)
@@ -62,41 +65,41 @@ def generate(
 
 
 def sequence_name(split: str, index: int) -> str:
-    """Return the name of the ``index``-th sequence, from 0, of a split, such as ``synthdance_train_0001``."""
-    return f"synthdance_{split}_{index + 1:04d}"
+    """Return the name of sequence ``index``, from 0, of a split, such as ``synthdance_train_0001``."""
+    return f"{SEQUENCE}{split}_{index + 1:04d}"
 
 
 def write_sequence(output: Path, settings: SynthSettings, split: str, index: int) -> None:
-    """Write the folder of a sequence, which appears only when it is complete."""
+    """Write the folder of a sequence, which gets its name only when it is complete."""
     name = sequence_name(split, index)
-    with replacing_folder(output / split / name) as beside:
-        _fill(beside, name, settings, split, index)
+    with replacing_folder(output / split / name) as draft:
+        _fill(draft, name, settings, split, index)
 
 
-def _fill(beside: Path, name: str, settings: SynthSettings, split: str, index: int) -> None:
-    (beside / "img1").mkdir()
-    (beside / "gt").mkdir()
+def _fill(draft: Path, name: str, settings: SynthSettings, split: str, index: int) -> None:
+    (draft / "img1").mkdir()
+    (draft / "gt").mkdir()
     scene = make_scene(settings, split, index)
     rows = []
     for t in range(len(scene)):
         image, annotations = scene.frame(t)
         _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        (beside / "img1" / f"{t + 1:08d}.jpg").write_bytes(data.tobytes())
+        (draft / "img1" / f"{t + 1:08d}.jpg").write_bytes(data.tobytes())
         rows += [_row(t + 1, annotation) for annotation in annotations]
     height, width = settings.size
     info = {"name": name, "imDir": "img1", "frameRate": FPS, "seqLength": len(scene)}
     info |= {"imWidth": width, "imHeight": height, "imExt": ".jpg"}
-    _write_lines(beside / "gt" / "gt.txt", rows)
-    _write_lines(beside / "seqinfo.ini", ["[Sequence]", *(f"{key}={value}" for key, value in info.items())])
+    _write_lines(draft / "gt" / "gt.txt", rows)
+    _write_lines(draft / "seqinfo.ini", ["[Sequence]", *(f"{key}={value}" for key, value in info.items())])
 
 
 def _refuse_other(output: Path, settings: SynthSettings) -> None:
-    """Raise UserError if the folder holds something else."""
+    """Raise UserError if the folder contains anything but this data set."""
     file = output / SETTINGS_FILE
     if file.is_file():
         _compare(file, _content(settings))
     elif output.exists() and (not output.is_dir() or any(found.name != LOCK for found in output.iterdir())):
-        raise UserError(f"{output}: exists and is not a SynthDance data set (no {SETTINGS_FILE}); name a new folder")
+        raise UserError(f"{output}: exists and is not a SynthDance data set (no {SETTINGS_FILE}); choose a new folder")
 
 
 def _prepare(output: Path, settings: SynthSettings) -> None:
@@ -116,17 +119,17 @@ def _content(settings: SynthSettings) -> dict[str, Any]:
 
 
 def _compare(file: Path, content: dict[str, Any]) -> None:
-    """Raise UserError if the data set in this folder was begun with other settings."""
+    """Raise UserError if the data set in the folder was begun with other settings."""
     try:
         found = read_yaml(file)
     except DocumentError:
         found = None
     if not isinstance(found, dict):
-        raise UserError(f"{file}: cannot be understood; name a new folder")
+        raise UserError(f"{file}: not readable as settings of SynthDance; choose a new folder")
     for key, value in content.items():
         if found.get(key) != value:
             message = f"this data set was made with {key} {on_one_line(str(found.get(key)))}, not {value}"
-            raise UserError(f"{file}: {message}; name a new folder, or give the same options")
+            raise UserError(f"{file}: {message}; choose a new folder, or give the same options")
 
 
 def _jobs(settings: SynthSettings) -> list[tuple[str, int]]:
@@ -142,7 +145,7 @@ def _write_all(output: Path, settings: SynthSettings, jobs: list[tuple[str, int]
             write_sequence(output, settings, *job)
             yield
         return
-    # One thread each: the processes already use all processors.
+    # One OpenCV thread per process, because the processes already use all processors.
     with process_pool(min(workers, len(jobs)), partial(cv2.setNumThreads, 1)) as pool:
         try:
             with uninterrupted():
@@ -161,9 +164,9 @@ def _row(frame: int, annotation: Annotation) -> str:
 
 
 def _replace(file: Path, lines: list[str]) -> None:
-    """Write a file of these lines; an existing file is replaced only by a complete one."""
-    with replacing(file) as beside:
-        _write_lines(beside, lines)
+    """Write lines to a file. An existing file is replaced only by a complete one."""
+    with replacing(file) as draft:
+        _write_lines(draft, lines)
 
 
 def _write_lines(file: Path, lines: list[str]) -> None:

@@ -50,8 +50,8 @@ def deformable_attention(
         sampling_locations: (B, Lq, M, L, P, 2), x then y, in [0, 1] of the (padded) map. Points outside the map, NaN
             and infinity are allowed and sample zeros.
         attention_weights: (B, Lq, M, L, P), usually softmaxed over the L·P points.
-        kernel: "auto" selects the fastest kernel that works on the device. "reference" can be exported to ONNX; the
-            others are a custom operator (``memotr::deformable_attention``) in a traced graph.
+        kernel: "auto" selects the fastest kernel that works on the device. "reference" can be exported to ONNX; in a
+            traced graph the others appear as a custom operator (``memotr::deformable_attention``).
 
     Returns:
         (B, Lq, M·D) in the dtype of ``value``. Sums are computed in float32, or in float64 if any input is float64.

@@ -38,7 +38,9 @@ PARTS_PER_THREAD = 4
 
 @functools.cache
 def numba_problem(channels: int) -> str | None:
-    """Return in one line why the kernel cannot run here, None if it can; compile it, or load it from disk, to find out.
+    """Return a line that says why the kernel cannot run here, or None if it can.
+
+    To find out, the kernel is compiled, or loaded from disk.
 
     Args:
         channels: D, number of channels of a head.
@@ -58,9 +60,7 @@ def _compiled(direction: str, channels: int, dtype: torch.dtype) -> Callable[...
     make = {"forward": numba_kernels.forward_kernel, "backward": numba_kernels.backward_kernel}[direction]
     try:
         return _compile(make(channels, cache=True), direction, channels, dtype)
-    except (
-        Exception
-    ):  # the disk cache failed: read-only folder, full disk, damaged file; other errors occur again below
+    except Exception:  # the disk cache failed: read-only folder, full disk or damaged file; others occur again
         return _compile(make(channels, cache=False), direction, channels, dtype)
 
 
@@ -78,7 +78,7 @@ def _compile(kernel: Callable[..., None], direction: str, channels: int, dtype: 
 
 @functools.lru_cache(maxsize=1)
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    """Return the pool of helper threads of a process. The process is a key because threads do not survive a fork."""
+    """Return the helper threads of a process. A forked process needs its own, because threads do not survive a fork."""
     return ThreadPoolExecutor(threads, thread_name_prefix="memotr")
 
 

@@ -39,7 +39,9 @@ MANY_QUERIES = 2048
 
 @functools.cache
 def triton_problem(device: torch.device, dtype: torch.dtype, channels: int) -> str | None:
-    """Return in one line why the kernel cannot run on a device, None if it can; compile or load it to find out.
+    """Return a line that says why the kernel cannot run on a device, or None if it can.
+
+    To find out, the kernel is compiled, or loaded from disk.
 
     Args:
         device: device of the tensors.
@@ -47,7 +49,7 @@ def triton_problem(device: torch.device, dtype: torch.dtype, channels: int) -> s
         channels: D, number of channels of a head.
 
     Raises:
-        RuntimeError: unknown, because a CUDA graph is being captured or the device is out of memory.
+        RuntimeError: it cannot be found out, because a CUDA graph is being captured or the device is out of memory.
     """
     if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         raise RuntimeError("deformable attention: call it once before a CUDA graph is captured")
@@ -57,9 +59,7 @@ def triton_problem(device: torch.device, dtype: torch.dtype, channels: int) -> s
             thread.submit(_test_kernel, device, dtype, channels).result()
     except torch.OutOfMemoryError:
         raise
-    except (
-        Exception
-    ) as problem:  # imports, driver and compilers may raise anything; the reference kernel can replace it
+    except Exception as problem:  # imports, driver and compilers may raise anything; "reference" can replace it
         return f"{type(problem).__name__}: {problem}".splitlines()[0]
     return None
 

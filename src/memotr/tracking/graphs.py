@@ -1,0 +1,184 @@
+"""Frame step that is captured once and replayed for every frame, as a CUDA graph.
+
+A replay takes the place of some nine hundred launches of kernels. It reads and writes the memory that the capture used,
+so inputs are copied into static tensors before it, and outputs are copied out of them before the next one.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import warnings
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from memotr.models.memotr import MeMOTR
+from memotr.structures import ImageBatch, TrackState
+from memotr.tracking.slots import FIELDS, SlotStep
+
+MOST_GRAPHS = 8  # of a tracker, by sizes of frames and slots; the least recently used one is dropped
+
+Outputs = tuple[Tensor, ...]
+
+
+class Capture(Protocol):
+    """Capture of functions whose operations are replayed on the same memory."""
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Exclude other captures and replays, whose memory is shared, on the host and on the device."""
+
+    def record(self, function: Callable[[], Outputs]) -> tuple[Callable[[], object], Outputs]:
+        """Capture a function that has run before on this size, within a turn.
+
+        Returns:
+            A function that replays it, and its outputs, which each replay overwrites.
+
+        Raises:
+            RuntimeError: the function cannot be captured.
+        """
+
+
+class CudaCapture:
+    """Capture of CUDA graphs, which share one pool of memory.
+
+    Args:
+        device: CUDA device.
+    """
+
+    _one_at_a_time = threading.Lock()  # in a process, on all devices
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._lock = device, threading.Lock()
+        self._stream, self._done = torch.cuda.Stream(device), torch.cuda.Event()
+        self._graphs: weakref.WeakSet[torch.cuda.CUDAGraph] = weakref.WeakSet()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Take turns: threads may use different streams of the device."""
+        with self._lock, torch.cuda.device(self._device):
+            stream = torch.cuda.current_stream()
+            stream.wait_event(self._done)
+            try:
+                yield
+            finally:
+                self._done.record(stream)
+
+    def record(self, function: Callable[[], Outputs]) -> tuple[Callable[[], object], Outputs]:
+        """Capture a function as a CUDA graph, while other threads may allocate memory and copy."""
+        graphs = list(self._graphs)
+        pool = graphs[0].pool() if graphs else torch.cuda.graph_pool_handle()  # a pool ends with its last graph
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            function()  # libraries make their workspaces for this stream
+        current.wait_stream(self._stream)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with (
+                self._one_at_a_time,
+                torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"),
+            ):
+                outputs = function()
+        finally:
+            torch.cuda.set_stream(current)  # which PyTorch leaves out after a failure
+        self._graphs.add(graph)
+        return graph.replay, outputs
+
+
+@functools.cache
+def capture_on(device: torch.device) -> Capture | None:
+    """Return the capture of a device, which all trackers on it share; None if the device has no graphs."""
+    return CudaCapture(device) if device.type == "cuda" else None
+
+
+@dataclass(frozen=True, eq=False)
+class _Graph:
+    """Captured step of one size.
+
+    Attributes:
+        inputs: tensors that it reads: pixels, mask, vacant, next_id and the fields of the slots.
+        outputs: tensors that it writes.
+        replay: runs it.
+        layouts: cached by the network outside of the graph, which reads them.
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: Outputs
+    replay: Callable[[], object]
+    layouts: object
+
+
+class GraphedStep:
+    """Step that is captured for a size of frames and slots when two frames in succession have it.
+
+    Other frames run eagerly, so that a folder of images of many sizes does not cause a capture for each. Once a capture
+    fails, all do.
+
+    Args:
+        step: the step.
+        network: the network of the step.
+        capture: captures the step.
+    """
+
+    def __init__(self, step: SlotStep, network: MeMOTR, capture: Capture) -> None:
+        self._step, self._network, self._capture = step, network, capture
+        self._graphs: OrderedDict[object, _Graph] = OrderedDict()
+        self._weights = [*network.parameters(), *network.buffers()]
+        self._addresses: list[int] = []
+        self._last: object = None
+        self._failed = False
+
+    def __call__(self, images: ImageBatch, vacant: Tensor, next_id: Tensor, slots: TrackState) -> Outputs:
+        """Run :meth:`memotr.tracking.slots.SlotStep.forward`."""
+        key = (images.pixels.shape, images.sizes, len(slots))
+        repeated, self._last = key == self._last, key
+        addresses = [tensor.data_ptr() for tensor in self._weights]
+        if addresses != self._addresses:  # the network was moved or converted
+            self._graphs.clear()
+            self._addresses = addresses
+        inputs = (images.pixels, images.mask, vacant, next_id, *(getattr(slots, name) for name in FIELDS))
+        if key in self._graphs or (repeated and not self._failed):
+            with self._capture.turn():
+                graph = self._graphs.get(key) or self._record(key, images.sizes, inputs)
+                if graph is not None:
+                    self._graphs.move_to_end(key)
+                    for static, given in zip(graph.inputs, inputs, strict=True):
+                        static.copy_(given)
+                    graph.replay()
+                    return tuple(output.clone() for output in graph.outputs)
+        return self._run(images.sizes, inputs)
+
+    def _run(self, sizes: tuple[tuple[int, int], ...] | None, inputs: tuple[Tensor, ...]) -> Outputs:
+        pixels, mask, vacant, next_id, *rows = inputs
+        outputs: Outputs = self._step(ImageBatch(pixels, mask, sizes), vacant, next_id, TrackState(*rows))
+        return outputs
+
+    def _record(
+        self, key: object, sizes: tuple[tuple[int, int], ...] | None, inputs: tuple[Tensor, ...]
+    ) -> _Graph | None:
+        """Capture the step and keep its graph; None if it cannot be captured."""
+        while len(self._graphs) >= MOST_GRAPHS:
+            self._graphs.popitem(last=False)
+        static = tuple(tensor.clone() for tensor in inputs)
+        self._network.prepare_layout(ImageBatch(static[0], static[1], sizes))  # may wait for the host's copies
+        layouts = dict(self._network.layouts or {})
+        try:
+            replay, outputs = self._capture.record(lambda: self._run(sizes, static))
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # PyTorch documents no class for it
+            self._failed = True
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            warnings.warn(
+                f"the frame step cannot be captured as a CUDA graph ({reason}): it runs eagerly", stacklevel=2
+            )
+            return None
+        self._graphs[key] = _Graph(static, outputs, replay, layouts)
+        return self._graphs[key]

@@ -1,0 +1,241 @@
+"""The captured step gives what the eager one gives, from memory that is worthless between its replays."""
+
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from memotr.errors import UserError
+from memotr.tracking import graphs
+from memotr.tracking import slots as slot_module
+from memotr.tracking.batch import batched
+from memotr.tracking.graphs import CudaCapture, GraphedStep, capture_on
+from memotr.tracking.slots import Rows, Slots
+from memotr.tracking.tracker import Tracker
+from tests.tracking.tape import TapeCapture
+from tests.tracking.test_compiled import LIVELY, compare, small_model, video
+
+
+@pytest.fixture
+def capture(monkeypatch):
+    """Captures on the CPU in place of CUDA's; the trackers of a test share it."""
+    capture = TapeCapture()
+    monkeypatch.setattr("memotr.tracking.tracker.capture_on", lambda device: capture)
+    return capture
+
+
+def eager(model):
+    return Tracker(model, **LIVELY, graph="off")
+
+
+def test_two_frames_of_a_size_are_captured_once(capture):
+    model = small_model()
+    compare(eager(model), Tracker(model, **LIVELY), video(6))
+    assert (capture.captures, capture.replays) == (1, 5)
+
+
+def test_a_cpu_has_no_graphs():
+    assert capture_on(torch.device("cpu")) is None
+    assert isinstance(Tracker(small_model()).video, Rows)
+
+
+def test_graphs_are_kept_over_sizes_and_videos(capture):
+    model = small_model()
+    tracker, other = eager(model), Tracker(model, **LIVELY)
+    for width in (96, 128, 96, 128):
+        tracker.reset()
+        other.reset()
+        compare(tracker, other, video(3, width=width))
+    assert (capture.captures, capture.replays) == (2, 2 + 2 + 3 + 3)
+
+
+def test_images_of_alternating_sizes_are_not_captured(capture):
+    model = small_model()
+    frames = [frame for pair in zip(video(3), video(3, width=128), strict=True) for frame in pair]
+    compare(eager(model), Tracker(model, **LIVELY), frames)
+    assert capture.captures == 0
+
+
+def test_the_least_recently_used_graph_is_dropped(capture, monkeypatch):
+    monkeypatch.setattr(graphs, "MOST_GRAPHS", 2)
+    model = small_model()
+    other = Tracker(model, **LIVELY)
+
+    def captures(width):
+        before = capture.captures
+        other.reset()
+        for frame in video(2, width=width):
+            other.update(frame)
+        return capture.captures - before
+
+    assert [captures(width) for width in (96, 128, 96, 160, 96, 128)] == [1, 1, 0, 1, 0, 1]
+    assert sum(tape() is not None for tape in capture.tapes) == 2
+
+
+def test_slots_grow(capture, monkeypatch):
+    monkeypatch.setattr(slot_module, "SLOTS", 2)
+    model = small_model()
+    other = Tracker(model, **LIVELY)
+    counts = compare(eager(model), other, video(5))
+    assert max(counts) > 4
+    assert len(other.video.state.tracks) >= max(counts)
+    assert capture.replays
+
+
+def test_what_a_video_returned_stays(capture):
+    other = Tracker(small_model(), **LIVELY)
+    for frame in video(3):
+        other.update(frame)
+    before = other.tracks.long_memory, other.tracks.long_memory.clone()
+    other.reset()
+    for frame in video(3)[::-1]:
+        other.update(frame)
+    assert torch.equal(*before)
+
+
+def test_two_trackers_of_a_model_interleaved(capture):
+    model = small_model()
+    one, forth, back = eager(model), Tracker(model, **LIVELY), Tracker(model, **LIVELY)
+    wanted = [[one.update(frame).boxes for frame in frames] for frames in (video(5), video(5)[::-1]) if not one.reset()]
+    pairs = [(forth.update(a).boxes, back.update(b).boxes) for a, b in zip(video(5), video(5)[::-1], strict=True)]
+    found = list(zip(*pairs, strict=True))
+    for wanted_boxes, boxes in zip(wanted, found, strict=True):
+        assert all(np.allclose(a, b, atol=2e-2) for a, b in zip(wanted_boxes, boxes, strict=True))
+    assert capture.captures == 2
+
+
+def test_threads_take_turns(capture):
+    """Other trackers of a network, too, each with frames of its own size."""
+    model = small_model()
+    first = Tracker(model, **LIVELY)
+    trackers = [first, first.another(), first.another()]
+    assert len({id(tracker.network.layouts) for tracker in trackers}) == 3, "which the graphs read"
+    start = threading.Barrier(len(trackers))
+
+    def work(tracker, width):
+        start.wait()
+        return [tracker.update(frame).boxes for frame in video(5, width=width)]
+
+    with ThreadPoolExecutor(len(trackers)) as pool:
+        found = list(pool.map(work, trackers, (96, 128, 160)))
+    for boxes, width in zip(found, (96, 128, 160), strict=True):
+        one = eager(model)
+        for a, b in zip(boxes, video(5, width=width), strict=True):
+            np.testing.assert_allclose(a, one.update(b).boxes, atol=2e-2)
+
+
+def test_changed_weights_are_captured_anew(capture):
+    model = small_model()
+    other = Tracker(model, **LIVELY, network=model)
+    tracker = Tracker(model, **LIVELY, network=model, graph="off")
+    model.layouts = {}
+    compare(tracker, other, video(3))
+    for parameter in model.parameters():
+        parameter.data = parameter.data * 1.01
+    compare(tracker, other, video(3))
+    assert capture.captures == 2
+
+
+def test_a_moved_model_is_refused(capture):
+    model = small_model()
+    tracker = Tracker(model)
+    model.to("meta")
+    with pytest.raises(UserError, match="the model was moved from cpu to meta: make a new tracker"):
+        tracker.update(video(1)[0])
+
+
+def test_what_cannot_be_captured_runs_eagerly_with_one_note(capture):
+    capture.refuse = "operation not permitted when stream is capturing\nand more"
+    model = small_model()
+    other = Tracker(model, **LIVELY)
+    wanted = r"cannot be captured as a CUDA graph \(RuntimeError: operation not permitted when stream is capturing\)"
+    with pytest.warns(UserWarning, match=wanted) as told:
+        compare(eager(model), other, video(4))
+    assert len(told) == 1
+
+
+def test_a_batch_and_by_choice_nothing_is_captured(capture):
+    model = small_model()
+    assert isinstance(Tracker(model).video, Slots)
+    assert isinstance(Tracker(model)._run_slots, GraphedStep)
+    assert isinstance(eager(model).video, Rows)
+    assert isinstance(eager(model).another().video, Rows)
+    _, trackers = batched(Tracker(model), 2)
+    assert all(isinstance(tracker.video, Rows) for tracker in trackers)
+
+
+def test_how_cuda_is_asked_to_capture(monkeypatch):
+    """In the thread's own mode, on a stream of its own, in one pool while a graph lives, and back on the old stream."""
+    log = []
+
+    class Stream:
+        def __init__(self, name="side"):
+            self.name = name
+
+        def wait_stream(self, other):
+            log.append(f"{self.name} waits for {other.name}")
+
+        def wait_event(self, event):
+            log.append(f"{self.name} waits")
+
+    class Event:
+        def record(self, stream):
+            log.append(f"{stream.name} recorded")
+
+    class Graph:
+        def pool(self):
+            return self.given
+
+        def replay(self):
+            log.append("replay")
+
+    @contextlib.contextmanager
+    def graph(graph, *, pool, stream, capture_error_mode):
+        graph.given = pool
+        log.append(f"capture in {pool} on {stream.name}, {capture_error_mode}")
+        yield
+
+    main, handles = Stream("main"), iter(["first pool", "second pool"])
+    replaced = {
+        "Stream": lambda device: Stream(),
+        "Event": Event,
+        "CUDAGraph": Graph,
+        "graph": graph,
+        "graph_pool_handle": lambda: next(handles),
+        "current_stream": lambda: main,
+        "set_stream": lambda stream: log.append(f"back on {stream.name}"),
+        "stream": lambda stream: contextlib.nullcontext(),
+        "device": lambda device: contextlib.nullcontext(),
+    }
+    for name, value in replaced.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    capture = CudaCapture(torch.device("cuda", 0))
+    with capture.turn():
+        replay, outputs = capture.record(lambda: log.append("run") or (torch.ones(1),))
+        replay()
+    assert log == [
+        "main waits",
+        *("side waits for main", "run", "main waits for side"),
+        *("capture in first pool on side, thread_local", "run", "back on main"),
+        *("replay", "main recorded"),
+    ]
+    assert len(outputs) == 1
+    log.clear()
+    with capture.turn():
+        capture.record(lambda: ())
+    assert "capture in first pool on side, thread_local" in log
+    del replay
+    log.clear()
+    with capture.turn(), pytest.raises(RuntimeError, match="not permitted"):
+        capture.record(lambda: log.append("run") if "run" not in log else refuse())
+    assert "capture in second pool on side, thread_local" in log, "the first one ended with its last graph"
+    assert log[-2:] == ["back on main", "main recorded"]
+    with capture.turn():
+        pass
+
+
+def refuse():
+    raise RuntimeError("operation not permitted when stream is capturing")
