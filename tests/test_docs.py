@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import re
 import shlex
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from pydantic import BaseModel
 
+from memotr import cli
 from memotr.cli import app
 from memotr.config import Config, load_config
+from memotr.models.memotr import MeMOTR
+from memotr.weights.model_files import save_model
+from tests.builders import tiny_model
+from tests.io.videos import write_video
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = Path(cli.__file__).parents[1]
 PAGES = sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
 CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which also names what has gone
 NAMES = {page: page.relative_to(ROOT).as_posix() for page in PAGES}
@@ -111,3 +120,29 @@ def test_presets_are_as_the_table_says(row: list[str]) -> None:
 def test_every_preset_is_in_the_table() -> None:
     presets = {file.stem for file in (ROOT / "src/memotr/presets").glob("*.yaml")}
     assert presets == {name for row in preset_rows() for name in re.findall(r"`([^`]+)`", row[0])}
+
+
+def test_calls_from_the_command_to_the_network_are_as_the_table_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    called: list[tuple[str, str]] = []
+    forward = MeMOTR.forward
+
+    def record(*args: Any, **options: Any) -> Any:
+        stack = [(f.filename, f.name) for f in traceback.extract_stack() if f.filename.startswith(str(PACKAGE))]
+        called[:] = [(Path(file).relative_to(PACKAGE).as_posix(), name) for file, name in stack]
+        return forward(*args, **options)
+
+    monkeypatch.setattr(MeMOTR, "forward", record)
+    save_model(tiny_model(), tmp_path / "tiny.safetensors")
+    write_video(tmp_path / "clip.mp4", [np.zeros((48, 64, 3), np.uint8)] * 2)
+    options = ["--checkpoint", tmp_path / "tiny.safetensors", "--output", tmp_path / "out", "--device", "cpu"]
+    monkeypatch.setattr("sys.argv", ["memotr", "track", str(tmp_path / "clip.mp4"), *map(str, options)])
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
+
+    rows = re.findall(r"^\| (?:→ )?(`\w.*?\)) \|", text_of(ROOT / "docs/architecture.md"), re.MULTILINE)
+    calls = re.findall(r"`(?:\w+\.)?(\w+)`(?:, or `[\w.]+` in a graph)? \(`([\w/.]+)`\)", " ".join(rows))
+    first = called.index(("cli/track.py", "track"))
+    assert [*called[first:], ("models/memotr.py", "forward")] == [(file, name) for name, file in calls]
+    assert len(calls) - 1 == 6

@@ -28,6 +28,7 @@ SIZES_AT_MOST = 5
 
 Open = Callable[[str], Source]
 OpenOutputs = Callable[[Source], list[Sink]]
+OnFrame = Callable[[Frame, Tracks], None]
 
 
 def check_sources(sources: Sequence[str], open_one: Open) -> dict[str, str]:
@@ -133,13 +134,14 @@ def track_sources(
         KeyboardInterrupt: the run was interrupted; all files are complete up to then.
     """
     with TrackingBars() as bars:
-        work = _Work(names, open_one, open_outputs, bars)
+        work = _Work(tracker, names, open_one, open_outputs, bars)
         try:
             if isinstance(tracker, Tracker) and min(batch, len(names)) > 1:
                 side_by_side(tracker, min(batch, len(names)), work.track_all, work.stop)
             else:
                 for source in work.waiting():
-                    work.track(tracker, source)
+                    with work.keeping_errors(), work.opened(source) as (frames, sinks, on_frame):
+                        track_source(tracker, frames, sinks, on_frame)
         except KeyboardInterrupt:
             note(f"stopped{work.left()}")
             raise
@@ -161,16 +163,24 @@ def _several_sizes(name: str, sizes: Mapping[tuple[int, ...], int]) -> str:
 class _Work:
     """Queue of sources that one or several threads track until it is empty."""
 
-    def __init__(self, names: Mapping[str, str], open_one: Open, open_outputs: OpenOutputs, bars: TrackingBars) -> None:
+    def __init__(
+        self,
+        tracker: VideoTracker,
+        names: Mapping[str, str],
+        open_one: Open,
+        open_outputs: OpenOutputs,
+        bars: TrackingBars,
+    ) -> None:
         self.failures: list[UserError] = []
         self.broke_off = False  # whether reading one of the sources broke off
-        self._names = names
+        self._tracker, self._names = tracker, names
         self._waiting = deque(names)
         self._open_one, self._open_outputs, self._bars = open_one, open_outputs, bars
         self._stopped = threading.Event()
 
     @contextmanager
-    def _keeping_errors(self) -> Iterator[None]:
+    def keeping_errors(self) -> Iterator[None]:
+        """Keep an error for later, so that other sources are tracked."""
         try:
             yield
         except UserError as error:
@@ -184,6 +194,12 @@ class _Work:
         """Return a text that lists the sources that were not begun."""
         return f"; not begun: {', '.join(map(without_secrets, self._waiting))}" if self._waiting else ""
 
+    def track_all(self, tracker: Tracker) -> None:
+        """Track sources from the queue until it is empty."""
+        for source in self.waiting():
+            with self.keeping_errors(), self.opened(source) as (frames, sinks, on_frame):
+                track_source(tracker, frames, sinks, on_frame)
+
     def waiting(self) -> Iterator[str]:
         """Take one source after the other from the queue."""
         while not self._stopped.is_set():
@@ -192,14 +208,10 @@ class _Work:
             except IndexError:  # empty; checking first would not help, because other threads take sources, too
                 return
 
-    def track_all(self, tracker: VideoTracker) -> None:
-        """Track sources from the queue until it is empty."""
-        for source in self.waiting():
-            self.track(tracker, source)
-
-    def track(self, tracker: VideoTracker, source: str) -> None:
-        """Track one source; keep its error for later if it fails."""
-        with self._keeping_errors(), self._open_one(source) as frames:
+    @contextmanager
+    def opened(self, source: str) -> Iterator[tuple[Source, list[Sink], OnFrame]]:
+        """Open a source, its outputs and its progress bar for :func:`track_source`, and report at the end."""
+        with self._open_one(source) as frames:
             frames.name = self._names[source]
             sinks = self._open_outputs(frames)
             progress = self._bars.add(frames)
@@ -213,7 +225,7 @@ class _Work:
                     raise KeyboardInterrupt
 
             try:
-                track_source(tracker, frames, sinks, on_frame)
+                yield frames, sinks, on_frame
             finally:
                 self.broke_off |= frames.broke_off
                 note(*(f"warning: {warning}" for warning in frames.notes))
@@ -221,6 +233,6 @@ class _Work:
                     note(_several_sizes(frames.name, sizes))
                 if progress.frames:
                     totals, files = progress.summary(sinks)
-                    say(f"{totals}, precision {tracker.precision}", files)
+                    say(f"{totals}, precision {self._tracker.precision}", files)
                 if progress.frames and not progress.ids:
-                    note(tracker.explain_no_tracks())
+                    note(self._tracker.explain_no_tracks())
