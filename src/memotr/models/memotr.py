@@ -308,9 +308,10 @@ class MeMOTR(nn.Module):
         heads = [head for head in self.class_embed if isinstance(head, nn.Linear)]
         weight = torch.stack([head.weight for head in heads])  # (Ld, K, C)
         bias = torch.stack([head.bias for head in heads])  # (Ld, K)
-        logits = torch.baddbmm(bias[:, None], content.flatten(1, 2), weight.transpose(1, 2))  # (Ld, B*Q, K)
+        # In this order the gradient of a weight is contiguous, as data parallelism wants it.
+        logits = torch.baddbmm(bias[..., None], weight, content.flatten(1, 2).transpose(1, 2))  # (Ld, K, B*Q)
         boxes = torch.stack([step.boxes for step in steps])  # (Ld, B, Q, 4)
-        return LayerOutputs(logits.view(*boxes.shape[:3], -1), boxes, content)
+        return LayerOutputs(logits.unflatten(2, boxes.shape[1:3]).permute(0, 2, 3, 1), boxes, content)
 
 
 def _finest_map(encoded: Encoded) -> FeatureMap:
