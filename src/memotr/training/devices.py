@@ -136,7 +136,10 @@ def leave_process_group() -> None:
 
 
 def _data_parallel(statistics: bool) -> DDPStrategy:
-    """Return data parallelism without a search for unused parameters, and without sync of constant buffers."""
+    """Return data parallelism without a search for unused parameters, and without sync of constant buffers.
+
+    Gradients are parts of the buckets that are reduced. A static graph would need more operators and reduce no earlier.
+    """
     known = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its older name
     options: dict[str, Any] = {"gradient_as_bucket_view": True, buffers: statistics}
@@ -164,6 +167,8 @@ def _started(torchrun: str, slurm: str) -> int | None:
     if TorchElasticEnvironment.detect():
         return int(os.environ[torchrun])
     if SLURMEnvironment.detect():
+        if int(os.environ["SLURM_NTASKS"]) > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
+            raise UserError("srun was not told how many ranks a node has: start it with --nodes and --ntasks-per-node")
         return int(os.environ.get(slurm, "1"))
     return None
 
