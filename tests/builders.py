@@ -47,7 +47,6 @@ def random_tracks(n, num_classes=1, dim=64, parts=1, history=0, seed=0):
         last_output=floats(dim),
         long_memory=floats(dim),
         disappear_time=torch.randint(0, 3, (n,), generator=generator),
-        iou=torch.zeros(n),
         seen_boxes=torch.full((n, history, 4), torch.nan),
     )
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from memotr.boxes import box_iou, cxcywh_to_xyxy, generalized_box_iou, inverse_sigmoid
+from memotr.boxes import box_iou, cxcywh_to_xyxy, inverse_sigmoid, paired_iou
 
 
 def slow_overlaps(a, b):
@@ -17,24 +17,28 @@ def slow_overlaps(a, b):
 
 def test_overlaps_equal_the_slow_version():
     torch.manual_seed(0)
-    a, b = (cxcywh_to_xyxy(torch.rand(n, 4, dtype=torch.float64)) for n in (7, 5))
-    iou, giou = box_iou(a, b)[0], generalized_box_iou(a, b)
+    a, b = (torch.rand(n, 4, dtype=torch.float64) for n in (7, 5))
+    iou, giou = paired_iou(a[:, None], b)
+    x, y = cxcywh_to_xyxy(a), cxcywh_to_xyxy(b)
     for i in range(7):
         for j in range(5):
-            expected = slow_overlaps(a[i].tolist(), b[j].tolist())
+            expected = slow_overlaps(x[i].tolist(), y[j].tolist())
             assert (iou[i, j].item(), giou[i, j].item()) == pytest.approx(expected)
+    assert box_iou(x, y)[0].equal(iou)
 
 
 def test_boxes_without_area_have_no_overlap():
-    point = torch.tensor([[0.5, 0.5, 0.5, 0.5]])
-    assert box_iou(point, point)[0].item() == 0
-    assert math.isfinite(generalized_box_iou(point, point).item())
+    point = torch.tensor([[0.5, 0.5, 0.0, 0.0]])
+    assert box_iou(cxcywh_to_xyxy(point), cxcywh_to_xyxy(point))[0].item() == 0
+    iou, giou = paired_iou(point, point)
+    assert iou.item() == 0
+    assert math.isfinite(giou.item())
 
 
 def test_no_boxes():
     none, some = torch.zeros(0, 4), torch.rand(3, 4)
     assert box_iou(none, some)[0].shape == (0, 3)
-    assert generalized_box_iou(some, none).shape == (3, 0)
+    assert paired_iou(some[:, None], none)[1].shape == (3, 0)
 
 
 def test_corners_of_a_box():

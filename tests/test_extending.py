@@ -105,7 +105,7 @@ def test_memory() -> None:
         },
         **{
             field: torch.zeros(n, *getattr(tracks, field).shape[1:], dtype=getattr(tracks, field).dtype)
-            for field in ("ids", "labels", "disappear_time", "iou", "seen_boxes")
+            for field in ("ids", "labels", "disappear_time", "seen_boxes")
         },
     )
     tracks = tracks.replace(logits=torch.full((n, model.num_classes), 2.0))

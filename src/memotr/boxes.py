@@ -8,8 +8,7 @@ from torch import Tensor
 
 def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
     """Return the logit log(max(x, eps) / max(1 - x, eps)) of ``x`` clamped to [0, 1], of any shape."""
-    x = x.clamp(0, 1)
-    return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
+    return torch.log(x.clamp(eps, 1) / (1 - x).clamp(eps, 1))
 
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
@@ -37,37 +36,33 @@ def box_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return intersection / union.clamp(min=torch.finfo(union.dtype).tiny), union
 
 
-def generalized_box_iou(a: Tensor, b: Tensor) -> Tensor:
-    """Compute the pairwise generalized IoU (Rezatofighi et al., CVPR 2019) of xyxy boxes.
-
-    Args:
-        a: (N, 4) corners.
-        b: (M, 4) corners in the same unit.
-
-    Returns:
-        Generalized IoU (N, M) in [-1, 1].
-    """
-    iou, union = box_iou(a, b)
-    low = torch.minimum(a[:, None, :2], b[None, :, :2])  # (N, M, 2)
-    high = torch.maximum(a[:, None, 2:], b[None, :, 2:])  # (N, M, 2)
-    hull = (high - low).clamp(min=0).prod(dim=2)  # (N, M)
-    return iou - (hull - union) / hull.clamp(min=torch.finfo(hull.dtype).tiny)
-
-
 def paired_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute IoU and generalized IoU of each box of ``a`` with the box of the same row of ``b``.
+    """Compute IoU and generalized IoU (Rezatofighi et al., CVPR 2019) of each box of ``a`` with its box of ``b``.
 
     Args:
-        a: (N, 4) cxcywh.
-        b: (N, 4) cxcywh in the same unit.
+        a: (..., 4) cxcywh.
+        b: (..., 4) cxcywh in the same unit; the leading dimensions are broadcast.
 
     Returns:
-        IoU (N,) and generalized IoU (N,).
+        IoU (...) and generalized IoU (...).
     """
-    a, b = cxcywh_to_xyxy(a), cxcywh_to_xyxy(b)
+    (a_low, a_high), (b_low, b_high) = _corners(a), _corners(b)
     tiny = torch.finfo(a.dtype).tiny
-    intersection = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)  # (N,)
-    union = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - intersection
-    hull = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
+    intersection = _area((torch.minimum(a_high, b_high) - torch.maximum(a_low, b_low)).clamp(min=0))  # (...)
+    union = _area(a_high - a_low) + _area(b_high - b_low) - intersection
+    hull = _area((torch.maximum(a_high, b_high) - torch.minimum(a_low, b_low)).clamp(min=0))
     iou = intersection / union.clamp(min=tiny)
     return iou, iou - (hull - union) / hull.clamp(min=tiny)
+
+
+def _corners(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the lower and the upper corners (..., 2) of cxcywh boxes (..., 4)."""
+    centre, size = boxes.split(2, dim=-1)
+    half = size / 2
+    return centre - half, centre + half
+
+
+def _area(size: Tensor) -> Tensor:
+    """Return width times height of (..., 2). The gradient of ``prod`` would take a dozen operators."""
+    width, height = size.unbind(-1)
+    return width * height

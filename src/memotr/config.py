@@ -425,8 +425,13 @@ class TrainingConfig(Settings):
     """First epochs of these stages."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the moving average of the weights that is validated and exported; 0 disables it."""
+    frames_at_once: Positive = 1
+    """Largest number of frames of a clip that pass backbone, encoder and detection decoder as one batch. ``memotr
+    train`` works out a number for a new run that does not set it."""
     checkpoint_activations: Annotated[tuple[ModelPart, ...], Field(max_length=3)] = ()
     """Parts whose activations are recomputed in the backward pass to save memory."""
+    compile: bool = False
+    """Compile the layers of encoder and decoder with ``torch.compile``. The first steps of each run take minutes."""
     output: OutputConfig = OutputConfig()
 
     @field_validator("precision", mode="before")

@@ -62,6 +62,18 @@ class ImageBatch:
             padding_mask[: image.shape[1], : image.shape[2]] = False
         return cls(pixels, mask, tuple((image.shape[1], image.shape[2]) for image in images))
 
+    @classmethod
+    def cat(cls, batches: Sequence[ImageBatch]) -> ImageBatch:
+        """Join batches of one padded size."""
+        if len(batches) == 1:
+            return batches[0]
+        sizes = [batch.sizes for batch in batches]
+        return cls(
+            torch.cat([batch.pixels for batch in batches]),
+            torch.cat([batch.mask for batch in batches]),
+            None if None in sizes else tuple(size for each in sizes if each is not None for size in each),
+        )
+
     def __len__(self) -> int:
         return len(self.pixels)
 
@@ -95,7 +107,6 @@ class TrackState:
         last_output: [O_tck^(t−1)] (N, C) decoder output of the last confident frame: the short-term memory.
         long_memory: [M_tck] (N, C) running average of the decoder outputs: the long-term memory.
         disappear_time: (N,) int64, number of frames since the track was last seen.
-        iou: (N,) IoU with the matched ground truth; training only, else 0.
         seen_boxes: (N, H, 4) boxes of the last H consecutive frames in which the track was seen, newest last, preceded
             by NaN if there are fewer; H = 0 without the motion model.
     """
@@ -110,7 +121,6 @@ class TrackState:
     last_output: Tensor
     long_memory: Tensor
     disappear_time: Tensor
-    iou: Tensor
     seen_boxes: Tensor
 
     def __post_init__(self) -> None:
@@ -147,7 +157,6 @@ class TrackState:
             last_output=floats(hidden_dim),
             long_memory=floats(hidden_dim),
             disappear_time=integers(),
-            iou=floats(),
             seen_boxes=floats(history, 4),
         )
 
@@ -173,30 +182,37 @@ class TrackState:
         """Return the tracks on another device."""
         return TrackState(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
+    def split(self, counts: Sequence[int]) -> list[TrackState]:
+        """Undo :meth:`cat` of states of these lengths."""
+        parts = [getattr(self, field.name).split(list(counts)) for field in fields(self)]
+        return [TrackState(*part) for part in zip(*parts, strict=True)]
+
     @staticmethod
     def cat(states: Sequence[TrackState]) -> TrackState:
         """Concatenate the tracks of several states, in order."""
+        if len(states) == 1:
+            return states[0]
         return TrackState(
             **{field.name: torch.cat([getattr(state, field.name) for state in states]) for field in fields(states[0])}
         )
 
 
 @dataclass(frozen=True, eq=False)
-class LayerOutput:
-    """Predictions of one decoder layer.
+class LayerOutputs:
+    """Predictions of all Ld decoder layers, the last one last.
 
     Attributes:
-        logits: (B, Q, K) class logits.
-        boxes: (B, Q, 4).
-        output_embed: (B, Q, C) output of the layer.
+        logits: (Ld, B, Q, K) class logits.
+        boxes: (Ld, B, Q, 4).
+        output_embed: (Ld, B, Q, C) output of each layer.
     """
 
     logits: Tensor
     boxes: Tensor
     output_embed: Tensor
 
-    def __getitem__(self, b: int) -> LayerOutput:
-        return LayerOutput(self.logits[b], self.boxes[b], self.output_embed[b])
+    def __len__(self) -> int:
+        return len(self.logits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,15 +231,14 @@ class FeatureMap:
         return FeatureMap(self.features[b], self.valid_ratio[b])
 
     def at(self, points: Tensor) -> Tensor:
-        """Return features (P, C) of one batch element, interpolated at points.
+        """Return features (B, P, C), interpolated at points.
 
         Args:
-            points: (P, 2), xy in [0, 1] of the unpadded image.
+            points: (B, P, 2), xy in [0, 1] of the unpadded image.
         """
-        grid = 2 * points * self.valid_ratio - 1
-        features = self.features[None]
-        sampled = F.grid_sample(features, grid[None, None].to(features), padding_mode="border", align_corners=False)
-        return sampled[0, :, 0].T
+        grid = (2 * points * self.valid_ratio[:, None] - 1).to(self.features)[:, None]  # (B, 1, P, 2)
+        sampled = F.grid_sample(self.features, grid, padding_mode="border", align_corners=False)  # (B, C, 1, P)
+        return sampled[:, :, 0].transpose(1, 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,8 +258,8 @@ class FrameOutput:
         init_ref_pts: (B, Q, 4) references that entered the first layer, as logits.
         num_detections: Nd.
         num_tracks: number of tracks of each batch element.
-        aux: predictions of the earlier layers; empty at inference.
-        encoded: finest feature map of the encoder; None without ``aux``.
+        layers: predictions of all layers; None at inference.
+        encoded: finest feature map of the encoder; None at inference.
     """
 
     logits: Tensor
@@ -255,7 +270,7 @@ class FrameOutput:
     init_ref_pts: Tensor
     num_detections: int
     num_tracks: tuple[int, ...]
-    aux: tuple[LayerOutput, ...] = ()
+    layers: LayerOutputs | None = None
     encoded: FeatureMap | None = None
 
     _PER_QUERY = ("logits", "boxes", "output_embed", "query_embed", "ref_pts", "init_ref_pts")
@@ -264,14 +279,27 @@ class FrameOutput:
         """Return the output with all predictions of the last layer in float32."""
         return replace(self, **{name: getattr(self, name).float() for name in self._PER_QUERY})
 
+    def join(self, rows: Tensor | None = None) -> FrameOutput:
+        """Return B videos as one, without the outputs of all layers.
+
+        Args:
+            rows: (B·Nd + N,) rows of the flattened B·Q queries: all detection queries, then all tracks. None: there is
+                one video, and its rows stay as they are.
+        """
+        joined = {name: getattr(self, name).flatten(0, 1) for name in self._PER_QUERY}
+        if rows is not None:
+            joined = {name: x.index_select(0, rows) for name, x in joined.items()}
+        num_detections = len(self.logits) * self.num_detections
+        return FrameOutput(**joined, num_detections=num_detections, num_tracks=(sum(self.num_tracks),))
+
     def __getitem__(self, b: int) -> FrameOutput:
         q = self.num_detections + self.num_tracks[b]
-        aux = (layer[b] for layer in self.aux)
+        every = self.layers
         return FrameOutput(
             **{name: getattr(self, name)[b, :q] for name in self._PER_QUERY},
             num_detections=self.num_detections,
             num_tracks=(self.num_tracks[b],),
-            aux=tuple(LayerOutput(a.logits[:q], a.boxes[:q], a.output_embed[:q]) for a in aux),
+            layers=every and LayerOutputs(every.logits[:, b, :q], every.boxes[:, b, :q], every.output_embed[:, b, :q]),
             encoded=None if self.encoded is None else self.encoded[b],
         )
 
@@ -281,7 +309,7 @@ class FrameTargets:
     """Ground truth of one frame.
 
     Attributes:
-        ids: (G,) int64.
+        ids: (G,) int64; always on the CPU, where they are compared.
         labels: (G,) int64.
         boxes: (G, 4).
     """
@@ -298,11 +326,12 @@ class FrameTargets:
 
     def to(self, device: torch.device | str) -> FrameTargets:
         """Return the ground truth on another device; the copy is asynchronous from pinned memory."""
-        return FrameTargets(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+        labels, boxes = (x.to(device, non_blocking=True) for x in (self.labels, self.boxes))
+        return FrameTargets(self.ids, labels, boxes)
 
     def pin_memory(self) -> FrameTargets:
         """Return the ground truth in page-locked memory."""
-        return FrameTargets(*(getattr(self, field.name).pin_memory() for field in fields(self)))
+        return FrameTargets(self.ids, self.labels.pin_memory(), self.boxes.pin_memory())
 
 
 @dataclass(frozen=True, eq=False)
@@ -345,27 +374,25 @@ class Assignment:
 
     Attributes:
         track_ids: (N,) id of every track after this frame.
-        track_keep: (N,) bool, True for tracks that continue.
+        track_keep: the tracks that continue: (N,) bool, or their indices, which need no wait for the device; None: all.
         disappear_time: (N,) int64, number of frames since each track was last seen, this frame included.
-        track_iou: (N,) IoU with the matched ground truth (training, else 0).
         births: (M,) int64, indices of the detection queries that start tracks, in the order of the new tracks.
         birth_ids: (M,) ids of the new tracks.
         birth_labels: (M,) classes of the new tracks.
-        birth_iou: (M,) IoU with the matched ground truth (training, else 0).
         birth_from_initial: (M,) bool, True if the new track starts from the query's initial reference points instead of
             the last ones (an unmatched detection that training continues).
     """
 
     track_ids: Tensor
-    track_keep: Tensor
+    track_keep: Tensor | None
     disappear_time: Tensor
-    track_iou: Tensor
     births: Tensor
     birth_ids: Tensor
     birth_labels: Tensor
-    birth_iou: Tensor
     birth_from_initial: Tensor
 
     def __post_init__(self) -> None:
-        _check_lengths(self, ("track_keep", "disappear_time", "track_iou"), len(self.track_ids))
-        _check_lengths(self, ("birth_ids", "birth_labels", "birth_iou", "birth_from_initial"), len(self.births))
+        _check_lengths(self, ("disappear_time",), len(self.track_ids))
+        if self.track_keep is not None and self.track_keep.dtype == torch.bool:
+            _check_lengths(self, ("track_keep",), len(self.track_ids))
+        _check_lengths(self, ("birth_ids", "birth_labels", "birth_from_initial"), len(self.births))

@@ -26,7 +26,8 @@ def test_architectures(variant, settings):
     output = model(random_images([(50, 70)]), [tracks], aux=True)[0]
     assert output.logits.shape == (model.num_queries + 4, 3)
     assert output.query_embed.shape[1] == model.dim * model.queries.parts
-    assert len(output.aux) == model.config.model.num_decoder_layers - 1
+    assert len(output.layers) == model.config.model.num_decoder_layers
+    assert output.layers.boxes[-1].equal(output.boxes)
     assert output.boxes.min() >= 0
     assert output.boxes.max() <= 1
 
@@ -43,8 +44,8 @@ def test_a_batch_equals_its_elements_alone(variant):
         alone = model(type(images)(images.pixels[b : b + 1], images.mask[b : b + 1]), [tracks[b]], aux=True)[0]
         for name in ("logits", "boxes", "output_embed", "query_embed", "ref_pts", "init_ref_pts"):
             torch.testing.assert_close(getattr(batch[b], name), getattr(alone, name), atol=2e-5, rtol=1e-4)
-        for ours, theirs in zip(batch[b].aux, alone.aux, strict=True):
-            torch.testing.assert_close(ours.boxes, theirs.boxes, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(batch[b].layers.boxes, alone.layers.boxes, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(batch[b].layers.logits, alone.layers.logits, atol=2e-5, rtol=1e-4)
 
 
 @torch.inference_mode()
@@ -55,9 +56,8 @@ def test_tracks_pass_by_the_detection_decoder():
     tracks = random_tracks(4)
     with_tracks, without = (model(images, [t], aux=True)[0] for t in (tracks, model.no_tracks()))
     for layer in range(2):
-        aux = with_tracks.aux[layer]
-        assert aux.output_embed[30:].equal(tracks.query_embed)
-        torch.testing.assert_close(aux.boxes[:30], without.aux[layer].boxes)
+        assert with_tracks.layers.output_embed[layer, 30:].equal(tracks.query_embed)
+        torch.testing.assert_close(with_tracks.layers.boxes[layer, :30], without.layers.boxes[layer])
     torch.testing.assert_close(with_tracks.init_ref_pts[30:], tracks.ref_pts, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(with_tracks.boxes[:30], without.boxes)
 
@@ -65,8 +65,8 @@ def test_tracks_pass_by_the_detection_decoder():
 def test_nothing_of_training_at_inference():
     model = tiny_model()
     images = random_images([(64, 96)])
-    assert model(images, [model.no_tracks()]).aux == ()
-    assert len(model.train()(images, [model.no_tracks()]).aux) == 1
+    assert model(images, [model.no_tracks()]).layers is None
+    assert len(model.train()(images, [model.no_tracks()]).layers) == 2
 
 
 def test_every_trainable_parameter_gets_a_gradient():
@@ -74,7 +74,7 @@ def test_every_trainable_parameter_gets_a_gradient():
         model = tiny_model(variant).train()
         tracks = random_tracks(3, parts=model.queries.parts).replace(logits=torch.ones(3, 1))
         output = model(random_images([(64, 96)]), [model.memory(tracks)])
-        (output.logits.sum() + output.boxes.sum() + sum(a.logits.sum() + a.boxes.sum() for a in output.aux)).backward()
+        (output.layers.logits.sum() + output.layers.boxes.sum()).backward()
         missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
         assert missing == []
 
@@ -100,7 +100,7 @@ def test_frames_may_be_encoded_together(variant):
     model = tiny_model(variant).eval()
     frames = torch.randn(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        memory, _ = model.encode(ImageBatch.from_images(list(frames)))
+        memory = model.encode(ImageBatch.from_images(list(frames))).memory
         for t, frame in enumerate(frames):
             alone = model.encode(ImageBatch.from_images([frame]))
             torch.testing.assert_close(memory[t : t + 1], alone.memory, atol=1e-5, rtol=1e-5)

@@ -70,11 +70,10 @@ def check_outputs(fixture, t, output):
     assert_close(output.output_embed, fixture[f"{t}.outputs"], LOGIT, f"frame {t} outputs")
     assert_close(output.ref_pts, fixture[f"{t}.last_ref_pts"], LOGIT, f"frame {t} last_ref_pts")
     assert_close(output.init_ref_pts, fixture[f"{t}.init_ref_pts"], LOGIT, f"frame {t} init_ref_pts")
-    aux = output.aux
-    assert_close(torch.stack([a.logits for a in aux]), fixture[f"{t}.aux_logits"], LOGIT, f"frame {t} aux_logits")
-    assert_close(torch.stack([a.boxes for a in aux]), fixture[f"{t}.aux_boxes"], UNIT, f"frame {t} aux_boxes")
-    queries = torch.stack([a.output_embed for a in aux])
-    assert_close(queries, fixture[f"{t}.aux_queries"], LOGIT, f"frame {t} aux_queries")
+    every = output.layers
+    assert_close(every.logits[:-1], fixture[f"{t}.aux_logits"], LOGIT, f"frame {t} aux_logits")
+    assert_close(every.boxes[:-1], fixture[f"{t}.aux_boxes"], UNIT, f"frame {t} aux_boxes")
+    assert_close(every.output_embed[:-1], fixture[f"{t}.aux_queries"], LOGIT, f"frame {t} aux_queries")
 
 
 def check_tracks(fixture, t, tracks):
@@ -147,9 +146,15 @@ def check_clip(fixture, device):
     pytest.importorskip("scipy", reason="training needs the extra [train]")
     from memotr.training.clip_runner import ClipRunner
 
+    for frames_at_once in (1, fixture.meta["num_frames"]):
+        check_clip_encoded(fixture, device, frames_at_once, ClipRunner)
+
+
+def check_clip_encoded(fixture, device, frames_at_once, runner_class):
+    """With so many frames encoded as one batch."""
     meta = fixture.meta
     weights, costs = meta["loss_weights"], meta["match_costs"]
-    runner = ClipRunner(
+    runner = runner_class(
         model_of(fixture, device).train(),
         LossConfig(
             label=weights["focal"],
@@ -162,6 +167,7 @@ def check_clip(fixture, device):
         ),
         drop_rate=meta["tp_drop_rate"],
         insert_rate=meta["fp_insert_rate"],
+        frames_at_once=frames_at_once,
     ).to(device)
     result = runner(golden_clip(meta, fixture).to(device))
     for t, states in enumerate(result.tracks):

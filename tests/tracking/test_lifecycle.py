@@ -13,11 +13,9 @@ def choose(tracks, keep, births, fresh):
         track_ids=torch.where(keep, tracks.ids, -1),
         track_keep=keep,
         disappear_time=torch.arange(len(tracks)),
-        track_iou=torch.full((len(tracks),), 0.75),
         births=births,
         birth_ids=births + 100,
         birth_labels=torch.zeros_like(births),
-        birth_iou=torch.full((len(births),), 0.5),
         birth_from_initial=fresh,
     )
 
@@ -28,7 +26,6 @@ def test_tracks_continue_end_and_start(parts):
     after = advance(tracks, output, choose(tracks, [True, False, True], [4, 1], [False, True]))
     assert after.ids.tolist() == [0, 2, 104, 101]
     assert after.disappear_time.tolist() == [0, 2, 0, 0]
-    assert after.iou.tolist() == [0.75, 0.75, 0.5, 0.5]
     # those that stay: new predictions, old memory and query
     assert after.boxes[:2].equal(output.boxes[[6, 8]])
     assert after.output_embed[:2].equal(output.output_embed[[6, 8]])

@@ -17,11 +17,9 @@ def step(tracks, output, missed):
         track_ids=tracks.ids,
         track_keep=torch.ones(n, dtype=torch.bool),
         disappear_time=torch.tensor(missed[:n], dtype=torch.int64),
-        track_iou=tracks.iou,
         births=births,
         birth_ids=births,
         birth_labels=torch.zeros_like(births),
-        birth_iou=torch.zeros(len(births)),
         birth_from_initial=torch.zeros(len(births), dtype=torch.bool),
     )
     return advance(tracks, output, choice)

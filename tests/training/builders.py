@@ -7,7 +7,10 @@ from pathlib import Path
 
 import torch
 
-from memotr.structures import ClipBatch, FrameTargets, ImageBatch, LayerOutput
+from memotr.config import LossConfig
+from memotr.structures import ClipBatch, FrameTargets, ImageBatch, LayerOutputs
+from memotr.training.matching import read_predictions
+from memotr.training.targets import pad_targets
 from tests.builders import random_output
 from tests.data.layouts import scenes, write_sequence
 
@@ -40,17 +43,27 @@ def random_clip(objects, size=(64, 96), seed=0):
 
 
 def layered_output(num_detections, num_tracks, num_classes=1, layers=2, seed=0):
-    """One batch element whose earlier layers predict something of their own."""
+    """A batch of one video, every layer of which predicts something of its own."""
     output = random_output(num_detections, num_tracks, num_classes, seed=seed)
     others = [random_output(num_detections, num_tracks, num_classes, seed=seed + 10 + i) for i in range(layers - 1)]
-    return replace(output, aux=tuple(LayerOutput(o.logits, o.boxes, o.output_embed) for o in others))
+    names = ("logits", "boxes", "output_embed")
+    every = LayerOutputs(*(torch.stack([getattr(o, name) for o in (*others, output)])[:, None] for name in names))
+    return replace(output, **{name: getattr(output, name)[None] for name in output._PER_QUERY}, layers=every)
+
+
+def predictions_of(output, targets, merge_layer=1, weights=LossConfig()):  # noqa: B008 (frozen)
+    """What the host knows of the frame of one video."""
+    (padded,) = pad_targets([[targets]], output.boxes.device)
+    return read_predictions(output, padded, merge_layer, weights)[0]
 
 
 def targets_of(ids, num_classes=1, seed=0):
     generator = torch.Generator().manual_seed(seed)
     n = len(ids)
     boxes = torch.rand(n, 4, generator=generator) * 0.4 + 0.2
-    return FrameTargets(torch.tensor(ids), torch.randint(0, num_classes, (n,), generator=generator), boxes)
+    return FrameTargets(
+        torch.tensor(ids, dtype=torch.int64), torch.randint(0, num_classes, (n,), generator=generator), boxes
+    )
 
 
 SMALL = [

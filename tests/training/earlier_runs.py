@@ -2,6 +2,9 @@
 
 ``python -m tests.training.earlier_runs`` writes all of them again, which makes sense only where the new files are to
 replace the contract that the old ones hold: names, groups and order in saved files.
+
+The sums of a run are of the commit that interrupted it. Its digests are of the last commit that changed the order of
+sums in a step, and with it the last bits.
 """
 
 from __future__ import annotations

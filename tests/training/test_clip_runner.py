@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from memotr.config import LossConfig
-from memotr.structures import ClipBatch, FrameTargets, ImageBatch
+from memotr.structures import ClipBatch, FrameOutput, FrameTargets, ImageBatch, LayerOutputs
 from memotr.tracking.gate import gate
 from memotr.tracking.lifecycle import advance
 from memotr.training import clip_runner
-from memotr.training.clip_runner import ClipRunner
-from memotr.training.matching import assign, match
+from memotr.training.clip_runner import ClipRunner, Followed, join_videos
+from memotr.training.matching import assign, match, read_predictions
+from memotr.training.targets import PaddedTargets, pad_targets
 from tests.builders import random_images, tiny_model
 from tests.training.builders import random_clip, targets_of
 
@@ -152,17 +153,17 @@ def test_inference_with_perfect_scores_decides_as_training(variant):
     runner(clip).total.backward()
     torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3).step()
 
-    trained, inferred = model.no_tracks(), model.no_tracks()
+    trained, inferred = Followed.none(model), model.no_tracks()
     names = {}  # training's id of every id that inference gave
-    for images, (truth,) in zip(clip.frames, clip.targets, strict=True):
-        output = model(images, [trained], aux=True)[0]
-        matching = match(output, trained, truth, 1, LossConfig())
-        wanted = matching.targets[-1]
-        labels = truth.labels[wanted.clamp(min=0)]
-        perfect = torch.where((wanted >= 0)[:, None] & (torch.arange(2) == labels[:, None]), 10.0, -10.0)
-        perfect = replace(output, logits=perfect, boxes=_overlapping(output.boxes, truth, wanted))
-        exact = match(perfect, trained, truth, 1, LossConfig())
-        by_truth = assign(perfect, trained, exact, truth, keep=0.5)
+    for images, truth in zip(clip.frames, pad_targets(clip.targets, model.device), strict=True):
+        output = model(images, [trained.tracks], aux=True)
+        predictions = read_predictions(output, truth, 1, LossConfig())[0]
+        wanted = torch.from_numpy(match(predictions, trained.ids, truth.ids[0], 1).targets[-1])
+        perfect = _perfect(output, truth, wanted)
+        predictions = read_predictions(perfect, truth, 1, LossConfig())[0]
+        exact = match(predictions, trained.ids, truth.ids[0], 1)
+        choice = assign(predictions, exact, trained.ids, trained.iou, truth.ids[0], keep=0.5)
+        perfect, by_truth, _, _ = join_videos(perfect, [choice], truth)
         limits = {"det_thresh": 0.5, "track_thresh": 0.5, "miss_tolerance": 30, "next_id": len(names)}
         by_score = gate(perfect, inferred, **limits)
 
@@ -170,22 +171,38 @@ def test_inference_with_perfect_scores_decides_as_training(variant):
         names |= dict(zip(by_score.birth_ids.tolist(), by_truth.birth_ids.tolist(), strict=True))
         assert [names[i] for i in by_score.track_ids.tolist()] == by_truth.track_ids.tolist()
         assert by_score.birth_labels.tolist() == by_truth.birth_labels.tolist()
-        trained = model.memory(advance(trained, perfect, by_truth))
         inferred = model.memory(advance(inferred, perfect, by_score))
+        renewed = model.memory(advance(trained.tracks, perfect, by_truth))
+        trained = Followed(renewed, choice.next_ids, choice.next_iou)
         for name in ("boxes", "ref_pts", "query_embed", "long_memory", "last_output", "labels"):
-            assert getattr(trained, name).equal(getattr(inferred, name)), name
+            assert getattr(renewed, name).equal(getattr(inferred, name)), name
+        assert renewed.ids.tolist() == trained.ids.tolist()
     assert len(names) == 4
 
 
-def _overlapping(boxes: torch.Tensor, truth: FrameTargets, wanted: torch.Tensor) -> torch.Tensor:
-    return torch.where((wanted >= 0)[:, None], truth.boxes[wanted.clamp(min=0)], boxes)
+def _perfect(output: FrameOutput, truth: PaddedTargets, wanted: torch.Tensor) -> FrameOutput:
+    """The output with the right score for every query, and the right box for those that should be an object."""
+    found, objects = (wanted >= 0)[:, None], wanted.clamp(min=0)
+    logits = torch.where(found & (torch.arange(2) == truth.labels[0, objects][:, None]), 10.0, -10.0)[None]
+    boxes = torch.where(found, truth.boxes[0, objects], output.boxes[0])[None]
+    layers = LayerOutputs(
+        *(
+            torch.cat((every[:-1], last[None]))
+            for every, last in (
+                (output.layers.logits, logits),
+                (output.layers.boxes, boxes),
+                (output.layers.output_embed, output.output_embed),
+            )
+        )
+    )
+    return replace(output, logits=logits, boxes=boxes, layers=layers)
 
 
 @pytest.mark.parametrize("no_grad_frames", range(5))
 def test_perturbation_begins_with_the_last_frame_without_gradient(runner, monkeypatch, no_grad_frames):
     rates = []
 
-    def record(choice, _output, drop_rate, insert_rate, *_):
+    def record(choice, _predictions, drop_rate, insert_rate, *_):
         rates.append((drop_rate, insert_rate))
         return choice
 
@@ -193,4 +210,5 @@ def test_perturbation_begins_with_the_last_frame_without_gradient(runner, monkey
     runner.drop_rate, runner.insert_rate = 0.3, 0.7
     runner(clip_of([[1, 2]] * 4, num_classes=2), no_grad_frames, torch.Generator())
     undisturbed = max(0, min(no_grad_frames, 3) - 1)
-    assert rates == [(0.0, 0.0)] * undisturbed + [(0.3, 0.7)] * (4 - undisturbed)
+    # nothing goes on from the last of the four frames
+    assert rates == [(0.0, 0.0)] * undisturbed + [(0.3, 0.7)] * (3 - undisturbed)

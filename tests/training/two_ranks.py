@@ -1,7 +1,11 @@
-"""Two ranks on CPU, started by Lightning Fabric: gradients of two clips, one on each. Run with the file to write."""
+"""Gradients of one clip on each rank, on CPU. Run with the file to write.
+
+Lightning Fabric starts two ranks, unless torchrun or SLURM has started the ranks.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 
 import torch
@@ -31,9 +35,9 @@ def exact_model(variant):
     return tiny_model(variant).double().train()
 
 
-def clips(name):
-    """Both clips as one batch."""
-    batch = random_clip(CLIPS[name], seed=len(name))
+def clips(name, ranks=2):
+    """The clips of all ranks as one batch; those of the third and fourth have as many objects, in other places."""
+    batch = random_clip([(counts * 2)[:ranks] for counts in CLIPS[name]], seed=len(name))
     return ClipBatch([ImageBatch(images.pixels.double(), images.mask) for images in batch.frames], batch.targets)
 
 
@@ -46,7 +50,7 @@ def one_of(batch, rank):
 
 def main():
     torch.set_num_threads(1)
-    fabric = make_fabric("cpu", 2)
+    fabric = make_fabric("cpu", None if "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_NTASKS" in os.environ else 2)
     fabric.launch()
     found = {}
     for variant in VARIANTS:
@@ -54,7 +58,7 @@ def main():
         loss, _ = fabric.setup(ClipLoss(ClipRunner(model)), make_optimizer(model, OptimizerConfig()))
         for name in CLIPS:
             model.zero_grad()
-            total, _ = loss(one_of(clips(name), fabric.global_rank), 0, torch.Generator())
+            total, _ = loss(one_of(clips(name, fabric.world_size), fabric.global_rank), 0, torch.Generator())
             fabric.backward(total)
             mean = fabric.all_reduce(total.detach(), reduce_op="mean")
             gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}

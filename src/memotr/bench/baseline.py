@@ -50,7 +50,7 @@ class PlainAttention(DeformableAttention):
         """Sample ``source`` around each query's reference, as the base class does."""
         shapes, mask = levels.shapes, levels.mask
         assert mask is not None  # images without known sizes always have a mask
-        B, Lq, _ = query.shape
+        B, Lq = reference.shape[:2]
         M, L, P = self.num_heads, self.num_levels, self.num_points
         value = self.value_proj(source).masked_fill(mask[..., None], 0.0).unflatten(-1, (M, -1))  # (B, S, M, D)
         weights = self.attention_weights(query).view(B, Lq, M, L * P).softmax(-1).view(B, Lq, M, L, P)
@@ -63,7 +63,7 @@ class PlainAttention(DeformableAttention):
             centre, size = reference[:, :, None, :, None, :2], reference[:, :, None, :, None, 2:]
             locations = centre + offsets / P * size * 0.5
         output: Tensor = self.output_proj(deformable_attention(value, shapes, locations, weights, kernel=self.kernel))
-        return output
+        return output.view(query.shape)
 
     def spread(self, points: Tensor) -> Tensor:
         """Add dimensions for heads and samples, without copying."""
@@ -149,6 +149,5 @@ def _start_track(track_id: int, output: FrameOutput, query: int) -> TrackState:
         last_output=content,
         long_memory=embed[:, -content.shape[1] :],
         disappear_time=torch.zeros(1, dtype=torch.int64, device=logits.device),
-        iou=logits.new_zeros(1),
         seen_boxes=logits.new_zeros(1, 0, 4),
     )

@@ -121,7 +121,7 @@ def frame_work(options: Options, size: Size, item_size: int) -> dict[str, Work]:
         size: size of the network's input.
         item_size: bytes per number.
     """
-    model = make_model(replace(options, device="meta"), size).set_kernel("reference")
+    model = make_model(replace(options, device="meta"), size).set_kernel("reference").requires_grad_(False)
     elements: Counter[str] = Counter()
 
     def count(part: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

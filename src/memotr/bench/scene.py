@@ -72,7 +72,6 @@ def make_crowd(model: MeMOTR, count: int) -> TrackState:
         last_output=embed[2, :, : model.dim],
         long_memory=embed[3, :, : model.dim],
         disappear_time=torch.zeros(count, dtype=torch.int64, device=model.device),
-        iou=torch.zeros(count, device=model.device),
         seen_boxes=torch.zeros(count, 0, 4, device=model.device),
     )
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
 
 import torch
+from torch import Tensor
 
+from memotr.bench.kept import KeptBytes, kept_table
 from memotr.bench.measure import Contender, alternate, peak_memory, rows
 from memotr.bench.options import Options
 from memotr.bench.report import Table
@@ -29,16 +32,19 @@ class Setup:
         kernel: kernel of deformable attention.
         precision: numerical precision of the network.
         recompute: parts whose activations are recomputed in the backward pass.
+        together: encode all frames of the clip as one batch.
     """
 
     name: str
     kernel: Kernel = "auto"
     precision: TrainingPrecision = "32"
     recompute: tuple[ModelPart, ...] = ()
+    together: bool = True
 
 
 SETUPS = (
-    Setup("reference kernel (baseline)", "reference"),
+    Setup("reference kernel (baseline)", "reference", together=False),
+    Setup("ours, frame by frame", together=False),
     Setup("ours"),
     Setup("ours, bf16", precision="bf16"),
     Setup("ours, checkpointed", recompute=PARTS),
@@ -57,9 +63,20 @@ def measure(options: Options) -> Iterator[Table]:
             row["peak MB"] = peak_memory(Step, options, setup)
         table.append(row)
     frames, (height, width) = options.clip_frames, options.clip_size
-    yield Table(
-        f"A training step: a clip of {frames} frames of {height}×{width}, {options.clip_objects} objects", table
-    )
+    clip = f"a clip of {frames} frames of {height}×{width}, {options.clip_objects} objects"
+    yield Table(f"A training step: {clip}", table)
+    if options.memory:
+        kept = [(each.precision, kept_bytes(options, each)) for each in SETUPS if each.together and not each.recompute]
+        yield kept_table(f"Kept for the backward pass: {clip}", kept)
+
+
+def kept_bytes(options: Options, setup: Setup) -> Counter[str]:
+    """Return the bytes that the forward pass of a step keeps, by module."""
+    step = Step(options, setup)
+    kept = KeptBytes(step.model)
+    with kept.counting():
+        step.forward()
+    return kept.bytes
 
 
 class Step:
@@ -69,16 +86,21 @@ class Step:
         torch.manual_seed(0)
         self.model = build_model(options.config).to(options.device).train()
         self.model.set_kernel(setup.kernel).recompute_activations(setup.recompute)
-        self.runner = ClipRunner(self.model)
+        self.runner = ClipRunner(self.model, frames_at_once=options.clip_frames if setup.together else 1)
         self.optimizer = make_optimizer(
             self.model, options.config.training.optimizer, fused=self.model.device.type == "cuda"
         )
         self.clip, self.half = make_clip(options).to(options.device), setup.precision == "bf16"
 
+    def forward(self) -> Tensor:
+        """Return the loss of the clip."""
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.half):
+            loss: Tensor = self.runner(self.clip).total
+        return loss
+
     def __call__(self) -> float:
         """Run the step and return the loss."""
-        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.half):
-            loss = self.runner(self.clip).total
+        loss = self.forward()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 0.1)
         self.optimizer.step()

@@ -50,7 +50,11 @@ def bench(
         int | None, typer.Option(min=1, max=1000, help="Number of PyTorch threads.", show_default="all cores")
     ] = None,
     memory: Annotated[
-        bool, typer.Option("--memory", help="Also measure peak memory, with one process per contender.")
+        bool,
+        typer.Option(
+            "--memory",
+            help="Also measure peak memory, with one process per contender, and what a training step keeps, by module.",
+        ),
     ] = False,
     compile: Annotated[bool, typer.Option("--compile", help="Also measure the compiled tracker.")] = False,
 ) -> None:

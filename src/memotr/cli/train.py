@@ -55,6 +55,22 @@ def train(
             show_default="as configured",
         ),
     ] = None,
+    frames_at_once: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Largest number of frames of a clip that are encoded as one batch; fewer need less memory.",
+            show_default="worked out for a new run",
+        ),
+    ] = None,
+    compile: Annotated[
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile",
+            help="Compile encoder and decoder with torch.compile; the first steps of each run take minutes.",
+            show_default="as configured",
+        ),
+    ] = None,
     val_every: Annotated[
         int | None,
         typer.Option(
@@ -75,6 +91,8 @@ def train(
         "data.root": None if data_root is None else str(data_root),
         "training.precision": precision,
         "training.checkpoint_activations": checkpoint_activations and checkpoint_activations.split(","),
+        "training.frames_at_once": frames_at_once,
+        "training.compile": compile,
         "training.output.val_every": val_every,
     }
     chosen = [*(settings or []), *(overrides or [])]

@@ -87,7 +87,6 @@ class ExportedStep(nn.Module):
             last_output=last_output,
             long_memory=long_memory,
             disappear_time=disappear_time,
-            iou=ref_pts.new_zeros(n),
             seen_boxes=ref_pts.new_zeros(n, 0, 4),
         )
         output = self.model(ImageBatch(pixels, mask), [tracks])[0]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from memotr.models.kernels import deformable_attention
+from memotr.models.layers import cast
 from memotr.models.levels import Levels
 from memotr.vocabulary import Kernel
 
@@ -55,45 +56,45 @@ class DeformableAttention(nn.Module):
         """Sample ``source`` around each query's reference.
 
         Args:
-            query: (B, Lq, C) content plus position.
+            query: (B·Lq, C) or (B, Lq, C) content plus position.
             reference: (B, Lq, L, 2) points or (B, Lq, L, 4) cxcywh boxes, in [0, 1] of the padded map; or points
                 expanded by :meth:`spread`, once for several layers with the same points.
             source: (B, S, C) features of all levels.
             levels: layout of the source.
 
         Returns:
-            Weighted sums of the sampled features (B, Lq, C).
+            Weighted sums of the sampled features, in the shape of the query.
         """
-        B, Lq, _ = query.shape
-        M, L, P = self.num_heads, self.num_levels, self.num_points
-        value = self.value_proj(source)
+        (B, Lq), (M, L, P) = reference.shape[:2], (self.num_heads, self.num_levels, self.num_points)
+        rows = cast(query if query.ndim == 2 else query.flatten(0, 1))  # (B*Lq, C)
+        value = self.value_proj(source.flatten(0, 1))  # (B*S, C)
         if levels.mask is not None:
-            value = value.masked_fill_(levels.mask[..., None], 0.0)
-        value = value.unflatten(-1, (M, -1))  # (B, S, M, D)
-        weights = self.attention_weights(query).view(B, Lq, M, L * P).softmax(-1).view(B, Lq, M, L, P)
-        locations = self.sampling_locations(query, reference, levels.pixel)  # (B, Lq, M, L, P, 2)
+            value = value.masked_fill_(levels.mask.reshape(-1, 1), 0.0)  # in place on rows: see Linear.relu
+        value = value.view(B, -1, M, value.shape[-1] // M)  # (B, S, M, D)
+        weights = self.attention_weights(rows).view(B, Lq, M, L * P).softmax(-1).view(B, Lq, M, L, P)
+        locations = self.sampling_locations(rows, reference, levels.pixel)  # (B, Lq, M, L, P, 2)
         sampled = deformable_attention(value, levels.shapes, locations, weights, kernel=self.kernel)  # (B, Lq, C)
-        output: Tensor = self.output_proj(sampled)
-        return output
+        output: Tensor = self.output_proj(sampled.flatten(0, 1))  # (B*Lq, C)
+        return output if query.ndim == 2 else output.view(query.shape)
 
     def sampling_locations(self, query: Tensor, reference: Tensor, pixel: Tensor) -> Tensor:
         """Return the sampling points (B, Lq, M, L, P, 2), xy in [0, 1] of the padded map.
 
         Args:
-            query: (B, Lq, C) content plus position.
+            query: (B·Lq, C) content plus position.
             reference: as in :meth:`forward`.
             pixel: (L, 2) width and height of one pixel of every level, in [0, 1] of the padded level.
         """
         M, L, P = self.num_heads, self.num_levels, self.num_points
-        offsets: Tensor = self.sampling_offsets(query)  # (B, Lq, M*L*P*2)
+        B, Lq = reference.shape[:2]
+        offsets: Tensor = self.sampling_offsets(query)  # (B*Lq, M*L*P*2)
         if reference.shape[-1] == 2:  # offsets in pixels of the level
             centre = reference if reference.ndim == 6 else self.spread(reference)
             step = pixel[:, None].expand(M, L, P, 2).flatten()
-            locations: Tensor = torch.addcmul(centre.flatten(2), offsets, step).view_as(centre)
-            return locations
+            return torch.addcmul(centre.flatten(2), offsets.view(B, Lq, -1), step).view(B, Lq, M, L, P, 2)
         # Offsets in units of 1 / P of half the box.
-        centre, step = reference[:, :, None, :, None, :2], reference[:, :, None, :, None, 2:] / (2 * P)
-        return centre + offsets.view(*offsets.shape[:2], M, L, P, 2) * step
+        centre, size = torch.split(reference.reshape(B, Lq, 1, L, 1, 4), 2, dim=-1)
+        return centre + offsets.view(B, Lq, M, L, P, 2) * (size / (2 * P))
 
     def spread(self, points: Tensor) -> Tensor:
         """Repeat points (B, Lq, L, 2) for each head and sample: (B, Lq, M, L, P, 2), contiguous for fast arithmetic."""

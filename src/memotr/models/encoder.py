@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from memotr.models.deformable_attention import DeformableAttention
 from memotr.models.layers import Linear, call
-from memotr.models.levels import Levels
+from memotr.models.levels import Levels, repeat_batch
 
 
 class EncoderLayer(nn.Module):
@@ -23,7 +23,7 @@ class EncoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, levels: Levels, centres: Tensor) -> Tensor:
+    def forward(self, x: Tensor, levels: Levels, centres: Tensor, recompute_hidden: bool = False) -> Tensor:
         """Return the next features (B, S, C).
 
         Args:
@@ -31,12 +31,18 @@ class EncoderLayer(nn.Module):
             levels: layout of the features.
             centres: (B, S, M, L, P, 2) reference points of each head and sample, see
                 :meth:`memotr.models.deformable_attention.DeformableAttention.spread`.
+            recompute_hidden: recompute the hidden activations of the FFN, (B, S, 8 C) in published networks and the
+                largest of all, in the backward pass.
         """
         y = self.self_attn(x + levels.positions, centres, x, levels)
         x = self.norm1(x + self.dropout(y))
-        y = self.linear2(self.dropout(self.linear1.relu(x)))
+        y = call(self._feed_forward, x, recompute=recompute_hidden)
         x = self.norm2(x + self.dropout(y))
         return x
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.linear2(self.dropout(self.linear1.relu(x)))
+        return y
 
 
 class Encoder(nn.Module):
@@ -50,11 +56,15 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, levels: Levels) -> Tensor:
-        """Encode flattened feature maps (B, S, C) to features of the same shape, which the decoder attends to."""
-        centres = None  # the same for all layers
+        """Encode flattened feature maps (T·B, S, C) to features of the same shape, which the decoder attends to.
+
+        T frames are encoded at once with the layout of one frame's B images.
+        """
+        centres, times = None, len(x) // len(levels.positions)
         for layer in self.layers:
             assert isinstance(layer, EncoderLayer)
-            if centres is None:
-                centres = layer.self_attn.spread(levels.centres)
-            x = call(layer, x, levels, centres, recompute=self.recompute)
+            if centres is None:  # the same for all layers
+                centres = repeat_batch(layer.self_attn.spread(levels.centres), times)
+                levels = levels.repeat(times)
+            x = call(layer, x, levels, centres, not self.recompute, recompute=self.recompute)
         return x

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from memotr.errors import UserError
-from memotr.models.layers import Linear
+from memotr.models.layers import Attention, Linear
 from memotr.models.memotr import MeMOTR
 
 
@@ -102,11 +102,9 @@ def _prepare(part: nn.Module, reduced: torch.dtype | None, exact: Set[nn.Module]
         if isinstance(module, nn.Conv2d):
             module.weight = _cast(module.weight, dtype, memory_format=torch.channels_last)
             module.bias = None if module.bias is None else _cast(module.bias, dtype)
-        elif isinstance(module, nn.MultiheadAttention):  # uses the weights of its out_proj without calling that module
+        elif isinstance(module, Attention):
             module.in_proj_weight = _cast(module.in_proj_weight, dtype)
             module.in_proj_bias = _cast(module.in_proj_bias, dtype)
-            module.out_proj.weight = _cast(module.out_proj.weight, dtype)
-            module.out_proj.bias = _cast(module.out_proj.bias, dtype)
         elif type(module) in (nn.Linear, Linear):
             _replace(part, name, _linear(module, dtype))
 

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
-def call(module: nn.Module, *inputs: Any, recompute: bool) -> Any:
+def call(module: Callable[..., Any], *inputs: Any, recompute: bool) -> Any:
     """Return ``module(*inputs)``; ``recompute`` recomputes activations in the backward pass, which saves memory."""
     if recompute and torch.is_grad_enabled():
         return checkpoint(module, *inputs, use_reentrant=False)
     return module(*inputs)
+
+
+def cast(x: Tensor) -> Tensor:
+    """Return a tensor in autocast's precision, once for several layers, each of which would cast and keep its own."""
+    kind = x.device.type
+    if x.dtype == torch.float32 and kind != "meta" and torch.is_autocast_enabled(kind):
+        return x.to(torch.get_autocast_dtype(kind))
+    return x
 
 
 class Linear(nn.Linear):
@@ -23,7 +33,9 @@ class Linear(nn.Linear):
 
     def relu(self, x: Tensor) -> Tensor:
         """Return the ReLU (..., out_features) of the layer's output for x (..., in_features)."""
-        return self(x).relu_()  # type: ignore[no-any-return]
+        # On rows: the backward pass of an in-place operation on a view copies the whole gradient several times.
+        y: Tensor = self(x if x.ndim == 2 else x.flatten(0, -2)).relu_()
+        return y if x.ndim == 2 else y.view(*x.shape[:-1], self.out_features)
 
 
 class MLP(nn.Module):
@@ -73,14 +85,64 @@ class FFN(nn.Module):
         return x
 
 
+class Attention(nn.Module):
+    """Multi-head attention with the parameters of ``nn.MultiheadAttention``, in fewer operations.
+
+    Args:
+        dim: C, number of channels.
+        num_heads: M.
+        dropout: dropout rate of the attention weights.
+    """
+
+    def __init__(self, dim: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.num_heads, self.dropout = num_heads, dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out_proj = Linear(dim, dim)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, batch: int, blocked: Tensor | None = None) -> Tensor:
+        """Return the attended values (B·Q, C).
+
+        Args:
+            q: (B·Q, C) input of the queries.
+            k: (B·K, C) input of the keys.
+            v: (B·K, C) input of the values.
+            batch: B, number of sets that do not attend to each other.
+            blocked: bool, broadcast to (B, M, Q, K), True where a query does not attend to a key; None: nowhere.
+        """
+        heads = (self.num_heads, q.shape[-1] // self.num_heads)
+        if q is k:  # one product for both
+            weights = self.in_proj_weight.split((2 * q.shape[-1], q.shape[-1]))
+            biases = self.in_proj_bias.split((2 * q.shape[-1], q.shape[-1]))
+            both = F.linear(q, weights[0], biases[0]).view(batch, len(q) // batch, 2, *heads)
+            q, k = both.unbind(2)  # (B, Q, M, D)
+        else:
+            weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+            q = F.linear(q, weights[0], biases[0]).view(batch, len(q) // batch, *heads)  # (B, Q, M, D)
+            k = F.linear(k, weights[1], biases[1]).view(batch, len(k) // batch, *heads)
+        v = F.linear(v, weights[-1], biases[-1]).view(batch, len(v) // batch, *heads)  # (B, K, M, D)
+        y = F.scaled_dot_product_attention(
+            q.transpose(1, 2),
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+            attn_mask=None if blocked is None else ~blocked,
+            dropout_p=self.dropout if self.training else 0.0,
+        )  # (B, M, Q, D)
+        output: Tensor = self.out_proj(y.transpose(1, 2).flatten(2).flatten(0, 1))
+        return output
+
+
 def sine_embedding(x: Tensor, num_features: int, temperature: float) -> Tensor:
     """Return the sine embedding (..., num_features) of angles (...) in radians.
 
     Sines and cosines are interleaved; each pair has the frequency ``temperature ** (-2 * pair / num_features)``.
     """
-    i = torch.arange(num_features, dtype=torch.float32, device=x.device)  # (F,)
-    angles: Tensor = x[..., None] / torch.pow(temperature, 2 * (i // 2) / num_features)  # (..., F)
-    return torch.stack((angles[..., 0::2].sin(), angles[..., 1::2].cos()), dim=-1).flatten(-2)  # (..., F)
+    i = torch.arange(0, num_features, 2, dtype=torch.float32, device=x.device)  # (F / 2,)
+    angles: Tensor = x[..., None] / torch.pow(temperature, i / num_features)  # (..., F / 2)
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)  # (..., F)
 
 
 def box_embedding(boxes: Tensor, dim: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +38,29 @@ class Levels:
     valid_ratios: Tensor
     centres: Tensor
     pixel: Tensor
+
+    def repeat(self, times: int) -> Levels:
+        """Return the layout of ``times`` batches of these images, one after the other."""
+        return replace(
+            self,
+            positions=repeat_batch(self.positions, times),
+            mask=None if self.mask is None else repeat_batch(self.mask, times),
+            valid_ratios=repeat_batch(self.valid_ratios, times),
+            centres=repeat_batch(self.centres, times),
+        )
+
+    def split(self, times: int) -> list[Levels]:
+        """Return the layouts of ``times`` equal parts of the batch."""
+        masks = [None] * times if self.mask is None else self.mask.chunk(times)
+        parts = (x.chunk(times) for x in (self.positions, self.valid_ratios, self.centres))
+        return [Levels(p, m, self.shapes, r, c, self.pixel) for m, p, r, c in zip(masks, *parts, strict=True)]
+
+
+def repeat_batch(x: Tensor, times: int) -> Tensor:
+    """Repeat a batch (B, ...) to (times * B, ...), without a copy if B = 1."""
+    if times == 1:
+        return x
+    return x.expand(times, *x.shape[1:]) if len(x) == 1 else x.repeat(times, *(1 for _ in x.shape[1:]))
 
 
 def level_shapes(height: int, width: int, strides: Sequence[int], num_levels: int) -> Shapes:

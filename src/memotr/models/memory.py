@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from memotr.boxes import inverse_sigmoid
-from memotr.models.layers import FFN, MLP, box_embedding
+from memotr.models.layers import FFN, MLP, Attention, box_embedding
 from memotr.models.queries import QueryVariant
 from memotr.structures import TrackState
 
@@ -51,7 +51,7 @@ class TemporalInteraction(nn.Module):
         # A Sequential gives the published names, confidence_weight_net.0.*
         self.confidence_weight_net = nn.Sequential(MLP(dim, dim, dim, 2), nn.Sigmoid())
         self.short_memory_fusion = MLP(2 * dim, 2 * dim, dim, 2)
-        self.memory_attn = nn.MultiheadAttention(dim, num_heads, batch_first=True)
+        self.memory_attn = Attention(dim, num_heads)
         self.memory_dropout = nn.Dropout(dropout)
         self.memory_norm = nn.LayerNorm(dim)
         self.memory_ffn = FFN(dim, ffn_dim, dropout)
@@ -64,9 +64,10 @@ class TemporalInteraction(nn.Module):
         """Return the N tracks with embeddings, reference points and memories for the next frame.
 
         Args:
-            tracks: N tracks of one video.
+            tracks: N tracks, of one video unless ``vacant`` keeps several videos apart.
             queries: query variant, which updates learned positions.
-            vacant: (N,) bool, True on rows that hold no track; None: all rows hold tracks.
+            vacant: (N,) bool, True on rows that hold no track; or (N, N) bool, True where the track of a row does not
+                see that of a column. None: all rows hold tracks that see each other.
         """
         return tracks if len(tracks) == 0 else self.interact(tracks, queries, vacant)
 
@@ -97,9 +98,8 @@ class TemporalInteraction(nn.Module):
         short_memory = self.short_memory_fusion(torch.cat((weight * output, last_output), dim=-1))  # (N, C)
         # Attention among the tracks. The long-term memory is the key, and is added to the attention's result below.
         q, k = short_memory + position, long_memory + position
-        padding_mask = None if vacant is None else vacant[None]  # (1, N)
-        # need_weights=True, because PyTorch's code for False branches on N: an exported graph would be for one N only.
-        y, _ = self.memory_attn(q[None], k[None], output[None], key_padding_mask=padding_mask, need_weights=True)
-        y = self.memory_ffn(self.memory_norm(output + self.memory_dropout(y[0])))  # (N, C)
+        blocked = None if vacant is None else torch.atleast_2d(vacant)  # (1 or N, N)
+        y = self.memory_attn(q, k, output, batch=1, blocked=blocked)
+        y = self.memory_ffn(self.memory_norm(output + self.memory_dropout(y)))  # (N, C)
         fused: Tensor = self.query_feat_ffn(self.query_feat_norm(long_memory + self.query_feat_dropout(y)))  # (N, C)
         return fused

@@ -3,8 +3,8 @@
 The paper's Figure 1 at frame t, with the method that computes each step:
 
     encode   image I^t → backbone → encoder → image features                                (section 3.1)
-    decode   Q_det → detection decoder D_det → E_det^t                                      (section 3.2)
-             [E_det^t, E_tck^t] → joint decoder D_joint → [O_det^t, O_tck^t] → scores c^t, boxes b^t  (section 3.1)
+             Q_det → detection decoder D_det → E_det^t                                      (section 3.2)
+    decode   [E_det^t, E_tck^t] → joint decoder D_joint → [O_det^t, O_tck^t] → scores c^t, boxes b^t  (section 3.1)
     memory   O_tck^t, O_tck^(t−1), M_tck^t → temporal interaction → E_tck^(t+1), M_tck^(t+1)  (sections 3.3, 3.4)
 
 Between ``decode`` and ``memory`` the gate (inference) or the ground truth (training) decides which tracks continue and
@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -40,7 +39,7 @@ from memotr.models.layers import MLP
 from memotr.models.levels import Levels, Shapes, flatten_maps, lay_out, level_shapes
 from memotr.models.memory import TemporalInteraction
 from memotr.models.queries import QueryVariant
-from memotr.structures import FeatureMap, FrameOutput, ImageBatch, LayerOutput, TrackState
+from memotr.structures import FeatureMap, FrameOutput, ImageBatch, LayerOutputs, TrackState
 from memotr.vocabulary import Kernel
 
 
@@ -55,15 +54,32 @@ class Transformer(nn.Module):
 
 
 class Encoded(NamedTuple):
-    """Encoder output for B images.
+    """What the network makes of B images without tracks.
 
     Attributes:
         memory: (B, S, C) features of all levels, concatenated. DETR calls them memory; it is not the tracks' memory.
         levels: layout of the levels.
+        embed: (B, Nd, C or 2C) embeddings of the detection queries, Q_det.
+        ref_pts: (B, Nd, 4) their references, as logits.
+        detected: steps of D_det; the last one's content is E_det.
     """
 
     memory: Tensor
     levels: Levels
+    embed: Tensor
+    ref_pts: Tensor
+    detected: tuple[DecoderStep, ...]
+
+    def split(self, levels: Sequence[Levels]) -> list[Encoded]:
+        """Return equal parts of the batch, one for each layout."""
+        times = len(levels)
+        memory, embed, ref_pts = (x.chunk(times) for x in (self.memory, self.embed, self.ref_pts))
+        steps = [
+            list(map(DecoderStep._make, zip(*(x.chunk(times) for x in step), strict=True))) for step in self.detected
+        ]
+        return [
+            Encoded(memory[t], levels[t], embed[t], ref_pts[t], tuple(step[t] for step in steps)) for t in range(times)
+        ]
 
 
 class MeMOTR(nn.Module):
@@ -157,6 +173,15 @@ class MeMOTR(nn.Module):
         self.transformer.decoder.recompute = "decoder" in parts
         return self
 
+    def compile_layers(self) -> MeMOTR:
+        """Compile the layers of encoder and decoder with ``torch.compile``, for changing sizes, and return the model.
+
+        The first steps take minutes. Copies of the model, such as those for inference, are not compiled.
+        """
+        for layer in (*self.transformer.encoder.layers, *self.transformer.decoder.layers):
+            layer.compile(dynamic=True)
+        return self
+
     def no_tracks(self, history: int = 0) -> TrackState:
         """Return the state before the first frame of a video: no tracks.
 
@@ -177,17 +202,29 @@ class MeMOTR(nn.Module):
         Args:
             images: B images, one of each video.
             tracks: B states, the tracks of each video; a state may be empty.
-            aux: return the predictions of earlier decoder layers too; None: in training mode only.
+            aux: return the predictions of all decoder layers; None: in training mode only.
             vacant: (B, N) bool, True on rows of the states that hold no track; every state has N rows then. None: all
                 rows hold tracks.
         """
         return self.decode(self.encode(images), tracks, aux, vacant)
 
     def encode(self, images: ImageBatch) -> Encoded:
-        """Run backbone, projections and encoder. They do not use tracks, so the frames of a clip can form a batch."""
-        maps = project_features(self.feature_projs, self.backbone(images.pixels))  # L of (B, C, H_l, W_l)
-        levels = self._lay_out(images, tuple((m.shape[2], m.shape[3]) for m in maps))
-        return Encoded(self.transformer.encoder(flatten_maps(maps), levels), levels)
+        """Run everything that sees no tracks on B images: backbone, projections, encoder and D_det."""
+        return self.encode_frames([images])[0]
+
+    def encode_frames(self, frames: Sequence[ImageBatch]) -> list[Encoded]:
+        """Run :meth:`encode` on T frames of B videos as one batch of T·B images; their padded sizes must be equal."""
+        images, times = ImageBatch.cat(frames), len(frames)
+        maps = project_features(self.feature_projs, self.backbone(images.pixels))  # L of (T*B, C, H_l, W_l)
+        shapes = tuple((m.shape[2], m.shape[3]) for m in maps)
+        alike = frames[0].sizes is not None and all(frame.sizes == frames[0].sizes for frame in frames)
+        levels = self._lay_out(frames[0] if alike else images, shapes)  # of the B images, or of all T*B
+        memory = self.transformer.encoder(flatten_maps(maps), levels)  # (T*B, S, C)
+        embed, ref_pts = (x.expand(len(memory), *x.shape) for x in self.queries.detections())  # (T*B, Nd, ...)
+        every = levels.repeat(len(memory) // len(levels.positions))
+        detected = self.transformer.decoder.detect(self.queries, embed, ref_pts.sigmoid(), memory, every)
+        encoded = Encoded(memory, levels, embed, ref_pts, tuple(detected))
+        return [encoded] if times == 1 else encoded.split([levels] * times if alike else levels.split(times))
 
     def decode(
         self,
@@ -197,13 +234,24 @@ class MeMOTR(nn.Module):
         vacant: Tensor | None = None,
     ) -> FrameOutput:
         """Run the decoder on encoded images with the tracks of each video; arguments as in :meth:`forward`."""
-        memory, levels = encoded
-        embed, ref_pts, padding_mask = self._gather_queries(tracks, vacant)  # Q = Nd + Nt queries: [Q_det, E_tck]
-        steps = self.transformer.decoder(
-            self.queries, embed, ref_pts.sigmoid(), memory, levels, padding_mask, self.num_queries
+        embed, ref_pts, padding_mask = self._gather_queries(encoded, tracks, vacant)  # [Q_det, E_tck]
+        steps = self.transformer.decoder.join(
+            self.queries, embed, ref_pts.sigmoid(), encoded.detected, encoded.memory, encoded.levels, padding_mask
         )
-        output = self._output(steps, embed, [len(t) for t in tracks])
-        return self._with_aux(output, steps, memory, levels) if (self.training if aux is None else aux) else output
+        every = self._every_layer(steps) if (self.training if aux is None else aux) else None
+        last = steps[-1]
+        return FrameOutput(
+            logits=self.class_embed[-1](last.content) if every is None else every.logits[-1],
+            boxes=last.boxes,
+            output_embed=last.content,
+            query_embed=self.queries.birth_embed(embed, last.entered),
+            ref_pts=inverse_sigmoid(last.reference),
+            init_ref_pts=inverse_sigmoid(steps[0].reference),
+            num_detections=self.num_queries,
+            num_tracks=tuple(len(t) for t in tracks),
+            layers=every,
+            encoded=None if every is None else _finest_map(encoded),
+        )
 
     def memory(self, tracks: TrackState, vacant: Tensor | None = None) -> TrackState:
         """Update the tracks of one video for its next frame (sections 3.3 and 3.4).
@@ -233,7 +281,7 @@ class MeMOTR(nn.Module):
         return levels
 
     def _gather_queries(
-        self, tracks: Sequence[TrackState], vacant: Tensor | None
+        self, encoded: Encoded, tracks: Sequence[TrackState], vacant: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Concatenate the detection queries with the track queries of each video, padded to the longest.
 
@@ -242,9 +290,10 @@ class MeMOTR(nn.Module):
             rows; None without any.
         """
         counts = [len(t) for t in tracks]
-        det_embed, det_ref_pts = self.queries.detections()
-        embed = torch.stack([_pad(torch.cat((det_embed, t.query_embed)), max(counts) - len(t)) for t in tracks])
-        ref_pts = torch.stack([_pad(torch.cat((det_ref_pts, t.ref_pts)), max(counts) - len(t)) for t in tracks])
+        track_embed = torch.stack([_pad(t.query_embed, max(counts) - len(t)) for t in tracks])
+        track_ref_pts = torch.stack([_pad(t.ref_pts, max(counts) - len(t)) for t in tracks])
+        embed = torch.cat((encoded.embed, track_embed), dim=1)
+        ref_pts = torch.cat((encoded.ref_pts, track_ref_pts), dim=1)
         if vacant is not None:
             return embed, ref_pts, F.pad(vacant, (self.num_queries, 0))
         if min(counts) == max(counts):
@@ -253,33 +302,24 @@ class MeMOTR(nn.Module):
         lengths = torch.stack([torch.full((), self.num_queries + n, device=embed.device) for n in counts])
         return embed, ref_pts, torch.arange(embed.shape[1], device=embed.device) >= lengths[:, None]
 
-    def _output(self, steps: list[DecoderStep], embed: Tensor, num_tracks: list[int]) -> FrameOutput:
-        """Return the output of the last decoder layer for B images, without predictions of earlier layers."""
-        last = steps[-1]
-        return FrameOutput(
-            logits=self.class_embed[-1](last.content),
-            boxes=last.boxes,
-            output_embed=last.content,
-            query_embed=self.queries.birth_embed(embed, last.entered),
-            ref_pts=inverse_sigmoid(last.reference),
-            init_ref_pts=inverse_sigmoid(steps[0].reference),
-            num_detections=self.num_queries,
-            num_tracks=tuple(num_tracks),
-        )
+    def _every_layer(self, steps: list[DecoderStep]) -> LayerOutputs:
+        """Return the predictions of all layers, which only training needs: all class heads in one product."""
+        content = torch.stack([step.content for step in steps])  # (Ld, B, Q, C)
+        heads = [head for head in self.class_embed if isinstance(head, nn.Linear)]
+        weight = torch.stack([head.weight for head in heads])  # (Ld, K, C)
+        bias = torch.stack([head.bias for head in heads])  # (Ld, K)
+        # In this order the gradient of a weight is contiguous, as data parallelism wants it.
+        logits = torch.baddbmm(bias[..., None], weight, content.flatten(1, 2).transpose(1, 2))  # (Ld, K, B*Q)
+        boxes = torch.stack([step.boxes for step in steps])  # (Ld, B, Q, 4)
+        return LayerOutputs(logits.unflatten(2, boxes.shape[1:3]).permute(0, 2, 3, 1), boxes, content)
 
-    def _with_aux(self, output: FrameOutput, steps: list[DecoderStep], memory: Tensor, levels: Levels) -> FrameOutput:
-        """Return the output with the fields that only training needs: ``aux`` and ``encoded``."""
-        height, width = levels.shapes[0]
-        return replace(
-            output,
-            aux=tuple(
-                LayerOutput(head(step.content), step.boxes, step.content)
-                for head, step in zip(self.class_embed, steps[:-1], strict=False)
-            ),
-            encoded=FeatureMap(
-                memory[:, : height * width].transpose(1, 2).unflatten(2, (height, width)), levels.valid_ratios[:, 0]
-            ),
-        )
+
+def _finest_map(encoded: Encoded) -> FeatureMap:
+    """Return the encoder's finest feature map."""
+    memory, levels = encoded.memory, encoded.levels
+    height, width = levels.shapes[0]
+    features = memory[:, : height * width].transpose(1, 2).unflatten(2, (height, width))
+    return FeatureMap(features, levels.valid_ratios[:, 0])
 
 
 def _pad(x: Tensor, rows: int) -> Tensor:

@@ -42,13 +42,13 @@ class QueryVariant(nn.Module, ABC):
 
     @abstractmethod
     def position(self, layer: int, content: Tensor, embed: Tensor, reference: Tensor) -> Tensor:
-        """Return the position embeddings (B, Q, C) of a layer.
+        """Return the position embeddings (B·Q, C) of a layer.
 
         Args:
             layer: index of the decoder layer, from 0.
-            content: (B, Q, C) content that enters the layer.
-            embed: (B, Q, parts * C) initial query embeddings.
-            reference: (B, Q, 4) reference of the layer.
+            content: (B·Q, C) content that enters the layer.
+            embed: (B·Q, parts * C) initial query embeddings.
+            reference: (B·Q, 4) reference of the layer.
         """
 
     @abstractmethod
@@ -95,7 +95,7 @@ class AnchorHeads(nn.Module):
         self.position = MLP(2 * dim, dim, dim, 2)
 
     def forward(self, layer: int, content: Tensor, reference: Tensor) -> Tensor:
-        """Return positions (B, Q, C) from content (B, Q, C) and reference (B, Q, 4)."""
+        """Return positions (B·Q, C) from content (B·Q, C) and reference (B·Q, 4)."""
         position: Tensor = self.position(box_embedding(reference, content.shape[-1]))
         if layer > 0:
             position = position * self.scale(content)
@@ -130,7 +130,7 @@ class DabQueries(QueryVariant):
         return self.contents, self.anchors
 
     def position(self, layer: int, content: Tensor, embed: Tensor, reference: Tensor) -> Tensor:
-        """Return positions (B, Q, C) computed from the reference."""
+        """Return positions (B·Q, C) computed from the reference."""
         position: Tensor = self.heads(layer, content, reference)
         return position
 

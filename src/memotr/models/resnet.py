@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from memotr.models.layers import call
@@ -14,6 +16,27 @@ from memotr.vocabulary import Norm
 
 FOLDED = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))
 """Attribute names, in the modules of a ResNet, of each convolution and the normalisation after it."""
+
+
+class _ConstantNorm(torch.autograd.Function):
+    """Batch normalisation with constants, which keeps nothing of its input: its gradient does not depend on it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> Tensor:
+        ctx.save_for_backward(mean, variance, weight)
+        ctx.eps = eps
+        return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        mean, variance, weight = ctx.saved_tensors
+        constants = weight, mean, variance, None, None, False, ctx.eps
+        # The second argument is the input, which only gradients of the constants would need.
+        found = torch.ops.aten.native_batch_norm_backward(gradient, gradient, *constants, [True, False, False])
+        return found[0], None, None, None, None, None
 
 
 class FrozenBatchNorm2d(nn.Module):
@@ -34,8 +57,10 @@ class FrozenBatchNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, C, H, W)."""
-        statistics = self.running_mean, self.running_var
-        return F.batch_norm(x, *statistics, self.weight, self.bias, training=False, eps=self.eps)
+        constants = self.running_mean, self.running_var, self.weight, self.bias
+        if torch.is_grad_enabled() and x.requires_grad:
+            return _ConstantNorm.apply(x, *constants, self.eps)  # type: ignore[no-any-return, no-untyped-call]
+        return F.batch_norm(x, *constants, training=False, eps=self.eps)
 
 
 def make_norm(kind: Norm, channels: int) -> nn.Module:

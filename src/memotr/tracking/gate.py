@@ -57,11 +57,9 @@ def gate(
         track_ids=torch.where(stays, tracks.ids, -1),
         track_keep=stays,
         disappear_time=missed,
-        track_iou=tracks.iou,
         births=births,
         birth_ids=birth_ids,
         birth_labels=best_class[births],
-        birth_iou=best_score.new_zeros(len(births)),
         birth_from_initial=torch.zeros_like(births, dtype=torch.bool),
     )
 

@@ -16,7 +16,9 @@ def advance(tracks: TrackState, output: FrameOutput, choice: Assignment) -> Trac
         output: output of the model for the frame, one batch element (``output[b]``).
         choice: the decision, by scores (gate) or by ground truth (matching).
     """
-    stayed = carry_on(tracks, output, choice)[choice.track_keep]
+    stayed = carry_on(tracks, output, choice)
+    if choice.track_keep is not None:
+        stayed = stayed[choice.track_keep]
     return TrackState.cat([stayed, give_birth(output, choice, tracks.seen_boxes.shape[1])])
 
 
@@ -33,6 +35,7 @@ def fill_slots(
     Returns:
         The S slots; a mask (S,) of the vacant ones; and the number of tracks (), of which those beyond S are dropped.
     """
+    assert choice.track_keep is not None
     kept = torch.cat((choice.track_keep, choice.birth_ids >= 0))  # (S + Nd,)
     order = torch.argsort(~kept, stable=True)[: len(tracks)]  # (S,)
     old, new = carry_on(tracks, output, choice), give_birth(output, choice, tracks.seen_boxes.shape[1])
@@ -49,7 +52,6 @@ def carry_on(tracks: TrackState, output: FrameOutput, choice: Assignment) -> Tra
         boxes=boxes,
         output_embed=output.output_embed[n:],
         disappear_time=choice.disappear_time,
-        iou=choice.track_iou,
         seen_boxes=_remember(tracks, boxes.detach(), choice.disappear_time == 0),
     )
 
@@ -76,8 +78,11 @@ def give_birth(output: FrameOutput, choice: Assignment, history: int) -> TrackSt
     q = choice.births
     output_embed, query_embed, boxes = output.output_embed[q], output.query_embed[q], output.boxes[q]
     fresh = choice.birth_from_initial[:, None]
-    seen_boxes = boxes.detach()[:, None].repeat(1, history, 1)
-    seen_boxes[:, :-1].fill_(torch.nan)
+    if history:
+        unknown = boxes.new_full((len(q), history - 1, 4), torch.nan)
+        seen_boxes = torch.cat((unknown, boxes.detach()[:, None]), dim=1)  # (M, H, 4)
+    else:
+        seen_boxes = boxes.new_empty(len(q), 0, 4)
     return TrackState(
         ids=choice.birth_ids,
         labels=choice.birth_labels,
@@ -89,7 +94,6 @@ def give_birth(output: FrameOutput, choice: Assignment, history: int) -> TrackSt
         last_output=output_embed,
         long_memory=query_embed[:, -output_embed.shape[1] :],  # the content half
         disappear_time=torch.zeros_like(choice.birth_ids),
-        iou=choice.birth_iou,
         seen_boxes=seen_boxes,
     )
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from memotr.config import LossConfig, TrainingConfig
-from memotr.models.memotr import MeMOTR
-from memotr.structures import ClipBatch, FrameOutput, FrameTargets, TrackState
+from memotr.models.memotr import Encoded, MeMOTR
+from memotr.structures import Assignment, ClipBatch, FrameOutput, ImageBatch, TrackState
 from memotr.tracking.lifecycle import advance
-from memotr.training.identity import Sightings, identity_loss, sightings
-from memotr.training.losses import LOSS_NAMES, frame_losses
-from memotr.training.matching import Matching, assign, match
+from memotr.training.identity import SeenFrame, find_sightings, identity_loss
+from memotr.training.losses import LOSS_NAMES, clip_losses
+from memotr.training.matching import Choice, assign, match, read_predictions
 from memotr.training.perturb import perturb
+from memotr.training.targets import PaddedTargets, pad_targets, upload
 from memotr.weights.published_names import published_name
 
 ALWAYS_USED = (
@@ -55,11 +62,13 @@ class ClipRunner(nn.Module):
     """Module that tracks the objects of a clip with ground-truth matching and sums the losses.
 
     Args:
-        model: to be trained.
+        model: to be trained, on its device.
         loss: weights of the losses and of the matching costs.
         drop_rate: share of tracks dropped after each frame.
         insert_rate: share of tracks that bring in a false positive.
         keep_strays: see :func:`memotr.training.perturb.perturb`.
+        frames_at_once: largest number of frames of a clip that are encoded as one batch; 1 for a model whose frames
+            depend on each other (:func:`frames_are_independent`).
     """
 
     def __init__(
@@ -69,23 +78,27 @@ class ClipRunner(nn.Module):
         drop_rate: float = 0.0,
         insert_rate: float = 0.0,
         keep_strays: bool = False,
+        frames_at_once: int = 1,
     ) -> None:
         super().__init__()
         self.model = model
         self.loss = loss = loss or LossConfig()
         self.drop_rate, self.insert_rate, self.keep_strays = drop_rate, insert_rate, keep_strays
+        self.frames_at_once = frames_at_once if frames_are_independent(model) else 1
         self.merge_layer = model.transformer.decoder.merge_layer
         aux = loss.aux if loss.aux is not None else (1.0,) * (len(model.class_embed) - 1)
         if len(aux) != len(model.class_embed) - 1:
             raise ValueError(f"{len(aux)} auxiliary loss weights for {len(model.class_embed)} decoder layers")
-        self.register_buffer("layer_weights", torch.tensor([*aux, 1.0]), persistent=False)
-        self.register_buffer("loss_weights", torch.tensor([loss.label, loss.l1, loss.giou]), persistent=False)
+        layer_weights = torch.tensor([*aux, 1.0], device=model.device)
+        loss_weights = torch.tensor([loss.label, loss.l1, loss.giou], device=model.device)
+        self.register_buffer("layer_weights", layer_weights, persistent=False)
+        self.register_buffer("loss_weights", loss_weights, persistent=False)
 
     layer_weights: Tensor
     loss_weights: Tensor
 
     def forward(self, clip: ClipBatch, no_grad_frames: int = 0, generator: torch.Generator | None = None) -> ClipResult:
-        """Compute the losses of B clips of T frames.
+        """Compute the losses of B clips of T frames. The host waits for the device once a frame.
 
         Args:
             clip: on the model's device.
@@ -93,69 +106,191 @@ class ClipRunner(nn.Module):
                 the clip's last frame always has its gradient.
             generator: of the perturbation's random draws, on the CPU; needed where there is any.
         """
-        tracks = [self.model.no_tracks() for _ in clip.targets[0]]
-        history = []
-        seen: list[list[Sightings]] = [[] for _ in tracks]  # by batch element and frame
-        losses = self.layer_weights.new_zeros(len(self.layer_weights), 3)  # (Ld, 3)
         num_frames = len(clip)
         no_grad_frames = min(no_grad_frames, num_frames - 1)
-        for t, (images, targets) in enumerate(zip(clip.frames, clip.targets, strict=True)):
-            if t == no_grad_frames:  # autocast may keep weights that were cast without gradient (pytorch issue 112583)
-                torch.clear_autocast_cache()
-            with torch.set_grad_enabled(torch.is_grad_enabled() and t >= no_grad_frames):
-                output = self.model(images, tracks, aux=True)
-                perturbing = t >= no_grad_frames - 1
-                choices = []
-                for b, truth in enumerate(targets):
-                    one = output[b]
-                    matching = match(one, tracks[b], truth, self.merge_layer, self.loss)
-                    losses = losses + frame_losses(one, matching, truth)
-                    if self.loss.identity:
-                        seen[b].append(sightings(one, matching, truth, self.merge_layer, t))
-                    choices.append(self._assign(one, tracks[b], matching, truth, generator if perturbing else None))
+        targets = pad_targets(clip.targets, self.model.device)
+        followed = [Followed.none(self.model) for _ in clip.targets[0]]
+        encoded: deque[Encoded] = deque()
+        seen: list[SeenFrame] = []
+        history: list[list[TrackState]] = []
+        remembering = False  # whether the memory has run with gradient
+        for t in range(num_frames):
+            prefix = t < no_grad_frames
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not prefix), cast_cache(not prefix):
+                if not encoded:
+                    encoded.extend(self._encode(clip.frames[t : no_grad_frames if prefix else None]))
+                output = self.model.decode(encoded.popleft(), [each.tracks for each in followed], aux=True)
+                if not self.loss.identity:
+                    output = replace(output, encoded=None)  # frees the features of a prefix
+                predictions = read_predictions(output, targets[t], self.merge_layer, self.loss)
+                matchings = [
+                    match(each, old.ids, ids, self.merge_layer)
+                    for each, old, ids in zip(predictions, followed, targets[t].ids, strict=True)
+                ]
+                seen.append(SeenFrame(output, predictions, matchings, targets[t]))
                 if t < num_frames - 1:
-                    tracks = [self.model.memory(carried) for carried in choices]
-                    history.append(tracks)
-        losses = losses / mean_over_ranks(
-            sum(len(truth) for targets in clip.targets for truth in targets), losses.device
-        )
+                    random = generator if t >= no_grad_frames - 1 else None
+                    choices = [self._choose(seen[t], b, followed[b], random) for b in range(len(followed))]
+                    followed = self._carry_on(seen[t], choices, followed)
+                    history.append([each.tracks for each in followed])
+                    remembering |= torch.is_grad_enabled() and any(len(each.ids) for each in followed)
+        layers = [each.output.layers for each in seen if each.output.layers is not None]
+        losses = clip_losses(layers, [each.matchings for each in seen], targets)  # (Ld, 3)
+        losses = losses / mean_over_ranks(sum(sum(each.counts) for each in targets), losses.device)
         identity = losses.new_zeros(())
         if self.loss.identity:
-            identity = torch.stack([identity_loss(clip) for clip in seen]).mean()
-        return self._result(losses, identity, history)
+            sightings = find_sightings(seen, self.merge_layer)
+            identity = torch.stack([identity_loss(each) for each in sightings]).mean()
+        return self._result(losses, identity, history, remembering)
 
-    def _assign(
-        self,
-        output: FrameOutput,
-        tracks: TrackState,
-        matching: Matching,
-        truth: FrameTargets,
-        generator: torch.Generator | None,
-    ) -> TrackState:
-        """Return the tracks of one video after a frame."""
-        choice = assign(output, tracks, matching, truth, keep=self.model.query_updater.update_threshold)
-        if self.drop_rate or self.insert_rate:
-            drop, insert = (self.drop_rate, self.insert_rate) if generator is not None else (0.0, 0.0)
-            choice = perturb(choice, output, drop, insert, generator or torch.Generator(), self.keep_strays)
-        return advance(tracks, output, choice)
+    def _encode(self, frames: Sequence[ImageBatch]) -> list[Encoded]:
+        """Encode as many of the next frames as may form one batch."""
+        group = [frames[0]]
+        for frame in frames[1 : self.frames_at_once]:
+            if frame.pixels.shape != frames[0].pixels.shape:
+                break
+            group.append(frame)
+        return self.model.encode_frames(group)
 
-    def _result(self, losses: Tensor, identity: Tensor, history: list[list[TrackState]]) -> ClipResult:
+    def _choose(self, seen: SeenFrame, b: int, followed: Followed, generator: torch.Generator | None) -> Choice:
+        """Decide what goes on from one frame of video b."""
+        predictions, ids = seen.predictions[b], seen.targets.ids[b]
+        keep = self.model.query_updater.update_threshold
+        choice = assign(predictions, seen.matchings[b], followed.ids, followed.iou, ids, keep)
+        if not self.drop_rate and not self.insert_rate:
+            return choice
+        drop, insert = (self.drop_rate, self.insert_rate) if generator is not None else (0.0, 0.0)
+        return perturb(choice, predictions, drop, insert, generator or torch.Generator(), self.keep_strays)
+
+    def _carry_on(self, seen: SeenFrame, choices: list[Choice], followed: list[Followed]) -> list[Followed]:
+        """Return the tracks of each video for its next frame; all videos are updated together."""
+        output, assignment, videos, order = join_videos(seen.output, choices, seen.targets)
+        tracks = advance(TrackState.cat([each.tracks for each in followed]), output, assignment)
+        if order is not None:
+            tracks = tracks[order]
+        apart = None if videos is None else videos[:, None] != videos  # (N, N)
+        tracks = self.model.memory(tracks, apart)
+        counts = [len(choice.next_ids) for choice in choices]
+        parts = [tracks] if len(choices) == 1 else tracks.split(counts)
+        return [Followed(p, choice.next_ids, choice.next_iou) for p, choice in zip(parts, choices, strict=True)]
+
+    def _result(
+        self, losses: Tensor, identity: Tensor, history: list[list[TrackState]], remembering: bool
+    ) -> ClipResult:
         weighted = losses * self.layer_weights[:, None]  # (Ld, 3)
-        total = (weighted * self.loss_weights).sum() + self.loss.identity * identity + self._every_parameter()
+        total = (weighted * self.loss_weights).sum() + self._every_parameter(remembering)
+        if self.loss.identity:
+            total = total + self.loss.identity * identity
         parts = torch.cat((losses[-1], weighted[:-1].sum(dim=0), identity[None])).detach()  # (7,)
         return ClipResult(total, parts, history)
 
-    def _every_parameter(self) -> Tensor:
+    def _every_parameter(self, remembering: bool) -> Tensor:
         """Return zero with a gradient for parameters that a clip may not use, such as the memory without any track.
 
         Under data parallelism every rank must take part in the reduction of every gradient.
         """
+        used = (*ALWAYS_USED, "query_updater.") if remembering else ALWAYS_USED
         parameters = [
             p.flatten()[:1]
             for name, p in self.model.named_parameters()
-            if p.requires_grad and not published_name(name).startswith(ALWAYS_USED)
+            if p.requires_grad and not published_name(name).startswith(used)
         ]
         return 0.0 * torch.cat(parameters).sum() if parameters else self.layer_weights.new_zeros(())
+
+
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """The tracks of one video between two frames.
+
+    Attributes:
+        tracks: their state on the device.
+        ids: (N,) their ids on the host.
+        iou: (N,) IoU of each with the object that it was last matched to, on the host.
+    """
+
+    tracks: TrackState
+    ids: NDArray[np.int64]
+    iou: NDArray[np.float32]
+
+    @classmethod
+    def none(cls, model: MeMOTR) -> Followed:
+        """Return the state before the first frame."""
+        return cls(model.no_tracks(), np.zeros(0, np.int64), np.zeros(0, np.float32))
+
+
+def join_videos(
+    output: FrameOutput, choices: list[Choice], targets: PaddedTargets
+) -> tuple[FrameOutput, Assignment, Tensor | None, Tensor | None]:
+    """Join B videos to one, for :func:`memotr.tracking.lifecycle.advance`, without waiting for the device.
+
+    Args:
+        output: output for B videos.
+        choices: decision for each of them.
+        targets: ground truth of the frame.
+
+    Returns:
+        The output as that of one video, all detection queries first; the decision for it; the video of each track after
+        it (N',), and the order (N',) in which the tracks lie video by video. The last two are None for one video.
+    """
+    n, device, count = output.num_detections, output.boxes.device, len(choices)
+    queries, objects = output.boxes.shape[1], targets.labels.shape[1]
+    keep = np.concatenate([choice.track_keep for choice in choices])
+    births = np.concatenate([b * n + choice.births for b, choice in enumerate(choices)])
+    wanted = [np.where(c.birth_targets >= 0, b * objects + c.birth_targets, -1) for b, c in enumerate(choices)]
+    arrays = [
+        np.concatenate([choice.track_ids for choice in choices]),
+        np.concatenate([choice.birth_ids for choice in choices]),
+        np.flatnonzero(keep),
+        births,
+        np.concatenate(wanted),
+    ]
+    if count > 1:
+        tracks = [b * queries + n + np.arange(len(choice.track_ids)) for b, choice in enumerate(choices)]
+        rows = np.concatenate([b * queries + np.arange(n) for b in range(count)] + tracks)
+        kept, born = ([int(c.track_keep.sum()) for c in choices], [len(c.births) for c in choices])
+        videos = np.repeat(np.tile(np.arange(count), 2), kept + born)
+        order = np.argsort(videos, kind="stable")
+        arrays += [rows, videos[order], order]
+    joined = upload(np.concatenate(arrays), device).split([len(array) for array in arrays])
+    track_ids, birth_ids, kept_rows, births, birth_targets, *more = joined
+    output = output.join(more[0] if more else None)
+    from_initial = birth_targets < 0
+    labels = torch.where(from_initial, output.logits[births].argmax(dim=1), targets.labels.flatten()[birth_targets])
+    assignment = Assignment(
+        track_ids=track_ids,
+        track_keep=None if keep.all() else kept_rows,
+        disappear_time=torch.zeros_like(track_ids),
+        births=births,
+        birth_ids=birth_ids,
+        birth_labels=labels,
+        birth_from_initial=from_initial,
+    )
+    return output, assignment, *(more[1:] if more else (None, None))
+
+
+def frames_are_independent(model: nn.Module) -> bool:
+    """Return whether frames give the same in a batch as one by one: no batch normalisation and no random numbers."""
+    for module in model.modules():
+        settings = getattr(getattr(module, "config", None), "__dict__", {})  # of a backbone of transformers
+        rates = [value for name, value in settings.items() if "drop" in name]
+        rates += [getattr(module, name, None) for name in ("p", "drop_prob", "dropout")]
+        if isinstance(module, _BatchNorm) or any(isinstance(rate, int | float) and rate > 0 for rate in rates):
+            return False
+    return True
+
+
+@contextmanager
+def cast_cache(enabled: bool) -> Iterator[None]:
+    """Let autocast keep the weights that it casts, or not.
+
+    Weights that are cast without gradient would cut later frames off from theirs (PyTorch issue 112583).
+    """
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(before and enabled)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
 
 
 def mean_over_ranks(count: int, device: torch.device) -> Tensor:
@@ -183,4 +318,4 @@ class ClipLoss(nn.Module):
 def make_clip_loss(model: MeMOTR, training: TrainingConfig) -> ClipLoss:
     """Return the module with the weights and rates of the settings."""
     perturbation = training.drop_rate, training.insert_rate, training.keep_strays
-    return ClipLoss(ClipRunner(model, training.loss, *perturbation))
+    return ClipLoss(ClipRunner(model, training.loss, *perturbation, training.frames_at_once))

@@ -20,6 +20,7 @@ from lightning_fabric.plugins.precision import MixedPrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
+from memotr.config import Config
 from memotr.errors import UserError
 from memotr.processes import follow_launcher, launching
 from memotr.vocabulary import DeviceKind, TrainingPrecision
@@ -29,6 +30,9 @@ PATIENCE = timedelta(hours=2)
 
 LEAVING = 5
 """Seconds that the other ranks have to exit at the end of a run."""
+
+SHARE_OF_MEMORY = 8
+"""A part of 1/8 of the device's memory may be scratch memory of the frames that are encoded together."""
 
 
 class Autocast(MixedPrecision):
@@ -81,6 +85,31 @@ def make_fabric(
     )
 
 
+def frames_that_fit(config: Config, device: torch.device) -> int:
+    """Return how many frames of a clip to encode as one batch, from the memory of the device and the largest images.
+
+    Scratch memory grows with the number of frames: hidden activations of the feed-forward networks, their gradients,
+    and what is recomputed for one layer. All of it together is about five times the former.
+    """
+    sides = config.data.augmentation
+    pixels = max(sides.short_sides) * sides.longest_side
+    tokens = pixels / 48  # of four levels, the finest with a stride of 8
+    numbers = 5 * tokens * config.model.ffn_dim * max(map(config.batch_size, range(config.training.epochs)))
+    size = 4 if config.training.precision == "32" else 2
+    longest = max(config.data.sampling.lengths)
+    return max(1, min(longest, int(_memory(device) / SHARE_OF_MEMORY / (numbers * size))))
+
+
+def _memory(device: torch.device) -> float:
+    """Return the memory of a device in bytes; of other devices than CUDA's, that of the machine."""
+    if device.type == "cuda":
+        return float(torch.cuda.get_device_properties(device).total_memory)
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):  # not on Windows
+        return 8 * 2.0**30
+
+
 def launch(fabric: Fabric) -> None:
     """Start the other ranks of this machine unless torchrun or SLURM did; they end with this process."""
     with launching():
@@ -107,7 +136,10 @@ def leave_process_group() -> None:
 
 
 def _data_parallel(statistics: bool) -> DDPStrategy:
-    """Return data parallelism without a search for unused parameters, and without sync of constant buffers."""
+    """Return data parallelism without a search for unused parameters, and without sync of constant buffers.
+
+    Gradients are parts of the buckets that are reduced. A static graph would need more operators and reduce no earlier.
+    """
     known = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its older name
     options: dict[str, Any] = {"gradient_as_bucket_view": True, buffers: statistics}
@@ -135,6 +167,8 @@ def _started(torchrun: str, slurm: str) -> int | None:
     if TorchElasticEnvironment.detect():
         return int(os.environ[torchrun])
     if SLURMEnvironment.detect():
+        if int(os.environ["SLURM_NTASKS"]) > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
+            raise UserError("srun was not told how many ranks a node has: start it with --nodes and --ntasks-per-node")
         return int(os.environ.get(slurm, "1"))
     return None
 

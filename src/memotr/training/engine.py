@@ -77,6 +77,8 @@ class Training:
         self.fabric, self.config, self.settings, self.output = fabric, config, config.training, config.training.output
         self.folder, self.stop, self.shown, self.validate = folder, stop, shown, validate
         self.model = model.recompute_activations(self.settings.checkpoint_activations)
+        if self.settings.compile:
+            model.compile_layers()
         fused = fabric.device.type == "cuda" and getattr(fabric.strategy.precision, "scaler", None) is None
         loss = make_clip_loss(model, self.settings)
         optimizer = make_optimizer(model, self.settings.optimizer, fused=fused)

@@ -1,14 +1,18 @@
-"""Losses of one frame's predictions against their matched ground truth."""
+"""Losses of a clip's predictions against their matched ground truth, of all frames, videos and layers at once."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from memotr.boxes import paired_iou
-from memotr.structures import FrameOutput, FrameTargets, LayerOutput
+from memotr.structures import LayerOutputs
 from memotr.training.matching import Matching
+from memotr.training.targets import PaddedTargets, upload
 
 LOSS_NAMES = ("label_focal_loss", "box_l1_loss", "box_giou_loss")
 
@@ -22,30 +26,59 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gam
     return weight * cross_entropy * surprise**gamma
 
 
-def frame_losses(output: FrameOutput, matching: Matching, targets: FrameTargets) -> Tensor:
-    """Compute the three losses of every decoder layer, summed over one frame of one video.
+def exact(x: Tensor) -> Tensor:
+    """Return a tensor of at least float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def clip_losses(
+    predictions: Sequence[LayerOutputs], matchings: Sequence[Sequence[Matching]], targets: Sequence[PaddedTargets]
+) -> Tensor:
+    """Compute the three losses of every decoder layer, summed over a batch of clips, without waiting for the device.
 
     Args:
-        output: one batch element, with ``aux`` outputs.
-        matching: which object every query should be.
-        targets: the ground truth that it indexes.
+        predictions: of each of T frames of B videos.
+        matchings: ``matchings[t][b]`` says which object every query should be.
+        targets: ground truth of each frame.
 
     Returns:
         (Ld, 3) focal, L1 and 1 - GIoU sums, the last layer last; the focal loss is the mean over classes.
     """
-    layers: list[LayerOutput | FrameOutput] = [*output.aux, output]
-    logits = torch.stack([layer.logits for layer in layers]).float()  # (Ld, Q, K)
-    boxes = torch.stack([layer.boxes for layer in layers]).float()  # (Ld, Q, 4)
-    num_classes = logits.shape[-1]
-    layer, query = (matching.targets >= 0).nonzero(as_tuple=True)  # (P,) matched pairs of all layers
-    matched = matching.targets[layer, query]  # (P,)
+    device = predictions[0].logits.device
+    logits = exact(torch.cat([each.logits.flatten(1, 2) for each in predictions], dim=1))  # (Ld, R, K)
+    boxes = exact(torch.cat([each.boxes.flatten(1, 2) for each in predictions], dim=1))  # (Ld, R, 4)
+    truth_boxes = torch.cat([each.boxes.flatten(0, 1) for each in targets])  # (T*B*G, 4)
+    truth_labels = torch.cat([each.labels.flatten() for each in targets])
+    rows, matched = _lay_out(predictions, matchings, targets)  # (R',) rows that are queries; (Ld, R')
+    if len(rows) < logits.shape[1]:  # without the padding
+        index = upload(rows, device)
+        logits, boxes = logits.index_select(1, index), boxes.index_select(1, index)
+    layer, row = np.nonzero(matched >= 0)  # (P,) pairs
+    pairs = np.stack((layer, layer * matched.shape[1] + row, matched[layer, row]))
+    layer, query, target = upload(pairs, device)
 
-    wanted = torch.zeros_like(logits)
-    wanted[layer, query] = F.one_hot(targets.labels[matched], num_classes).to(wanted.dtype)
+    num_classes = logits.shape[-1]
+    place = query * num_classes + truth_labels.index_select(0, target)  # (P,)
+    wanted = torch.zeros_like(logits).flatten().scatter_(0, place, 1.0).view_as(logits)
     focal = sigmoid_focal_loss(logits, wanted).mean(dim=2).sum(dim=1)  # (Ld,)
 
-    found, truth = boxes[layer, query], targets.boxes[matched]  # (P, 4)
+    found, truth = boxes.flatten(0, 1).index_select(0, query), truth_boxes.index_select(0, target)  # (P, 4)
     l1 = (found - truth).abs().sum(dim=1)  # (P,)
     giou = 1 - paired_iou(found, truth)[1]  # (P,)
-    zeros = focal.new_zeros(len(layers))
-    return torch.stack((focal, zeros.index_add(0, layer, l1), zeros.index_add(0, layer, giou)), dim=1)  # (Ld, 3)
+    zeros = focal.new_zeros(len(focal), 2)
+    return torch.cat((focal[:, None], zeros.index_add(0, layer, torch.stack((l1, giou), dim=1))), dim=1)  # (Ld, 3)
+
+
+def _lay_out(
+    predictions: Sequence[LayerOutputs], matchings: Sequence[Sequence[Matching]], targets: Sequence[PaddedTargets]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the joined rows (R',) that are queries, not padding, and their joined targets or -1 (Ld, R')."""
+    rows, matched, first_row, first_target = [], [], 0, 0
+    for output, of_videos, truth in zip(predictions, matchings, targets, strict=True):
+        for matching in of_videos:
+            wanted = matching.targets  # (Ld, Q)
+            rows.append(first_row + np.arange(wanted.shape[1]))
+            matched.append(np.where(wanted >= 0, first_target + wanted, -1))
+            first_row += output.logits.shape[2]
+            first_target += truth.labels.shape[1]
+    return np.concatenate(rows), np.concatenate(matched, axis=1)

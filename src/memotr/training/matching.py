@@ -1,8 +1,14 @@
-"""Matching of queries with ground truth, which decides for training what scores decide for inference (after MOTR)."""
+"""Matching of queries with ground truth, which decides for training what scores decide for inference (after MOTR).
+
+The device computes costs and overlaps of all videos together and the host reads them once a frame. All that follows is
+decided on the host, in NumPy.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,9 +16,36 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from memotr.boxes import cxcywh_to_xyxy, generalized_box_iou, paired_iou
+from memotr.boxes import paired_iou
 from memotr.config import LossConfig
-from memotr.structures import Assignment, FrameOutput, FrameTargets, LayerOutput, TrackState
+from memotr.structures import FrameOutput
+from memotr.training.targets import PaddedTargets
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Predictions for one frame of one video on the host, as far as decisions depend on them.
+
+    Attributes:
+        costs: (Ld, Nd, G) cost of matching every detection query to every object, in every layer.
+        ious: (2, Q, G) IoU of every box with every object, in the last layer of D_det and in the last layer of all.
+        scores: (Q,) best class probability in the last layer.
+        boxes: (Q, 4) cxcywh in the last layer.
+    """
+
+    costs: Floats
+    ious: Floats
+    scores: Floats
+    boxes: Floats
+
+    @property
+    def num_detections(self) -> int:
+        """Nd, the first queries."""
+        return int(self.costs.shape[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,63 +53,121 @@ class Matching:
     """Ground-truth object of every query of one frame of one video.
 
     Attributes:
-        targets: (Ld, Q) int64, for every decoder layer (the last one last) the index of each query's ground truth box;
-            -1 is background.
-        iou: (Q,) overlap of the last layer's box with its ground truth; 0 on background.
-        num_detections: Nd, the first queries.
+        targets: (Ld, Q) for every decoder layer (the last one last) the index of each query's ground truth box; -1 is
+            background.
+        iou: (Q,) IoU of the last layer's box with its ground truth; 0 on background.
     """
 
-    targets: Tensor
-    iou: Tensor
-    num_detections: int
+    targets: Ints
+    iou: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Decision which tracks of one video continue and which detections become tracks.
+
+    Attributes:
+        track_ids: (N,) id of every track after this frame.
+        track_iou: (N,) IoU with the object that it was last matched to.
+        track_keep: (N,) True for tracks that continue.
+        births: (M,) indices of the detection queries that become tracks, in order.
+        birth_ids: (M,) ids of the new tracks.
+        birth_iou: (M,) IoU with the matched object, or 0.
+        birth_targets: (M,) index of the matched object; -1: none, a false positive, which starts from the query's
+            initial reference points.
+    """
+
+    track_ids: Ints
+    track_iou: Floats
+    track_keep: Bools
+    births: Ints
+    birth_ids: Ints
+    birth_iou: Floats
+    birth_targets: Ints
 
     @property
-    def of_detections(self) -> Tensor:
-        """Ground-truth index (Nd,) of each detection query in the last layer, or -1."""
-        return self.targets[-1, : self.num_detections]
+    def next_ids(self) -> Ints:
+        """Ids of the tracks after the frame: those that continue, then the births."""
+        return np.concatenate((self.track_ids[self.track_keep], self.birth_ids))
 
     @property
-    def of_tracks(self) -> Tensor:
-        """Ground-truth index (N,) of each track, or -1 if its object is not in the frame."""
-        return self.targets[-1, self.num_detections :]
+    def next_iou(self) -> Floats:
+        """Their overlaps."""
+        return np.concatenate((self.track_iou[self.track_keep], self.birth_iou))
 
 
 @torch.no_grad()
-def match(
-    output: FrameOutput, tracks: TrackState, targets: FrameTargets, merge_layer: int, weights: LossConfig
-) -> Matching:
-    """Match the queries of one frame, in every layer.
+def read_predictions(
+    output: FrameOutput, targets: PaddedTargets, merge_layer: int, weights: LossConfig
+) -> list[Predictions]:
+    """Copy what decisions need from the device, for each of B videos; the only wait for the device.
+
+    Args:
+        output: output for B videos in training mode.
+        targets: ground truth of the frame.
+        merge_layer: number of layers that only detection queries enter.
+        weights: weights of the three parts of the matching cost, ``match_…``.
+    """
+    n, every = output.num_detections, output.layers
+    assert every is not None
+    boxes = every.boxes.float()  # (Ld, B, Q, 4)
+    p = every.logits.float().sigmoid()  # (Ld, B, Q, K)
+    positive = 0.25 * (1 - p) ** 2 * -(p + 1e-8).log()
+    negative = 0.75 * p**2 * -(1 - p + 1e-8).log()
+    index = targets.labels[:, None].expand(*p.shape[:3], -1)  # (Ld, B, Q, G)
+    label = (positive - negative).gather(-1, index)
+    l1 = torch.cdist(boxes, targets.boxes, p=1)
+    iou, giou = paired_iou(boxes[..., None, :], targets.boxes[:, None])
+    cost = weights.match_label * label + weights.match_l1 * l1 - weights.match_giou * giou  # (Ld, B, Q, G)
+    # diverged predictions must not stop the matching: the loss is not finite then, and the step is skipped
+    cost = cost[:, :, :n].nan_to_num(nan=1e4, posinf=1e4, neginf=-1e4)
+    ious = torch.stack((iou[max(merge_layer - 1, 0)], iou[-1]))  # (2, B, Q, G)
+    parts = cost, ious, p[-1].amax(dim=-1), boxes[-1]
+    costs, overlaps, scores, last = _read(parts)
+    return [
+        Predictions(costs[:, b, :, :g], overlaps[:, b, : n + t, :g], scores[b, : n + t], last[b, : n + t])
+        for b, (g, t) in enumerate(zip(targets.counts, output.num_tracks, strict=True))
+    ]
+
+
+def _read(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
+    """Copy float32 tensors to the host together."""
+    copied = torch.cat([tensor.flatten() for tensor in tensors]).cpu().numpy()
+    ends = np.cumsum([tensor.numel() for tensor in tensors])[:-1]
+    return [part.reshape(tensor.shape) for part, tensor in zip(np.split(copied, ends), tensors, strict=True)]
+
+
+def match(predictions: Predictions, track_ids: Ints, target_ids: Ints, merge_layer: int) -> Matching:
+    """Match the queries of one frame of one video, in every layer.
 
     Tracks keep their object. Detection queries share the objects that no track carries among them, by the Hungarian
     method; in layers before the merge, which see no tracks, they share all objects and the tracks count as background.
 
     Args:
-        output: one batch element, with ``aux`` outputs.
-        tracks: the N tracks that the frame was looked at with.
-        targets: its ground truth.
+        predictions: of the frame.
+        track_ids: (N,) ids of the tracks before the frame.
+        target_ids: (G,) ids of the objects in the frame.
         merge_layer: number of layers that only detection queries enter.
-        weights: weights of the three parts of the matching cost, ``match_…``.
     """
-    n, device = output.num_detections, output.logits.device
-    ids = torch.cat((tracks.ids, targets.ids)).cpu().numpy()
-    of_tracks = index_of_ids(ids[: len(tracks)], ids[len(tracks) :])  # (N,)
-    everything = np.arange(len(targets))
+    costs, n = predictions.costs, predictions.num_detections
+    of_tracks = index_of_ids(track_ids, target_ids)  # (N,)
+    everything = np.arange(len(target_ids))
     untracked = np.setdiff1d(everything, of_tracks)
-    layers: list[LayerOutput | FrameOutput] = [*output.aux, output]
-    cost = _detection_costs(layers, n, targets, weights)  # (Ld, Nd, G)
-    matched = np.full((len(layers), n + len(tracks)), -1)
-    for i in range(len(layers)):
-        merged = i >= merge_layer or i == len(layers) - 1
+    matched = np.full((len(costs), n + len(track_ids)), -1)
+    for i, cost in enumerate(costs):
+        merged = i >= merge_layer or i == len(costs) - 1
         columns = untracked if merged else everything
-        queries, objects = linear_sum_assignment(cost[i][:, columns])
+        queries, objects = linear_sum_assignment(cost[:, columns])
         matched[i, queries] = columns[objects]
         if merged:
             matched[i, n:] = of_tracks
-    indices = torch.from_numpy(matched).to(device)
-    return Matching(indices, _matched_iou(output.boxes, targets.boxes, indices[-1]), n)
+    iou = np.zeros(matched.shape[1], np.float32)
+    found = np.flatnonzero(matched[-1] >= 0)
+    iou[found] = predictions.ious[1, found, matched[-1, found]]
+    return Matching(matched, iou)
 
 
-def index_of_ids(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.int64]:
+def index_of_ids(ids: Ints, known: Ints) -> Ints:
     """Return the position of each id (N,) among the known ids (G,), -1 for unknown ids."""
     order = np.argsort(known)
     if len(known) == 0:
@@ -86,59 +177,38 @@ def index_of_ids(ids: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np
 
 
 def assign(
-    output: FrameOutput, tracks: TrackState, matching: Matching, targets: FrameTargets, keep: float
-) -> Assignment:
+    predictions: Predictions, matching: Matching, track_ids: Ints, track_iou: Floats, target_ids: Ints, keep: float
+) -> Choice:
     """Decide by ground truth which tracks continue and which detections start tracks.
 
     Tracks that carry an object stay, and so do false positives that score more than ``keep``. Matched detections are
     born with their object's id; unmatched ones that score more than ``keep`` are carried on as false positives, from
     their initial reference. Whatever overlaps its object by less than one half loses its id: it goes on as a negative,
     and the object must be detected again.
+
+    Args:
+        predictions: of the frame.
+        matching: objects of the queries.
+        track_ids: (N,) ids of the tracks before the frame.
+        track_iou: (N,) their IoU with the object that they were last matched to.
+        target_ids: (G,) ids of the objects in the frame.
+        keep: score above which false positives go on.
     """
-    n = output.num_detections
-    likely = output.logits.detach().sigmoid().amax(dim=1) > keep  # (Q,)
+    n = predictions.num_detections
+    likely = predictions.scores > keep  # (Q,)
+    of_detections, of_tracks = matching.targets[-1, :n], matching.targets[-1, n:]
     # a track whose object is not in the frame keeps the overlap it had, and so its id
-    track_iou = torch.where(matching.of_tracks >= 0, matching.iou[n:], tracks.iou)
-    of_detections = matching.of_detections
-    found = (of_detections >= 0).nonzero()[:, 0]
-    false = ((of_detections < 0) & likely[:n]).nonzero()[:, 0]
-    births = torch.cat((found, false))
-    birth_ids = torch.cat((targets.ids[of_detections[found]], false.new_full((len(false),), -1)))
-    birth_labels = torch.cat((targets.labels[of_detections[found]], output.logits[false].argmax(dim=1)))
+    track_iou = np.where(of_tracks >= 0, matching.iou[n:], track_iou)
+    found, false = np.flatnonzero(of_detections >= 0), np.flatnonzero((of_detections < 0) & likely[:n])
+    births = np.concatenate((found, false))
     birth_iou = matching.iou[births]
-    return Assignment(
-        track_ids=torch.where(track_iou < 0.5, -1, tracks.ids),
-        track_keep=(tracks.ids >= 0) | likely[n:],
-        disappear_time=torch.zeros_like(tracks.ids),
+    birth_ids = np.concatenate((target_ids[of_detections[found]], np.full(len(false), -1)))
+    return Choice(
+        track_ids=np.where(track_iou < 0.5, -1, track_ids),
         track_iou=track_iou,
+        track_keep=(track_ids >= 0) | likely[n:],
         births=births,
-        birth_ids=torch.where(birth_iou < 0.5, -1, birth_ids),
-        birth_labels=birth_labels,
+        birth_ids=np.where(birth_iou < 0.5, -1, birth_ids),
         birth_iou=birth_iou,
-        birth_from_initial=of_detections[births] < 0,
+        birth_targets=of_detections[births],
     )
-
-
-def _detection_costs(
-    layers: list[LayerOutput | FrameOutput], n: int, targets: FrameTargets, weights: LossConfig
-) -> NDArray[np.float32]:
-    """Return the costs (Ld, Nd, G) of matching each detection query with each object, with one copy to the host."""
-    logits = torch.stack([layer.logits[:n] for layer in layers]).float()  # (Ld, Nd, K)
-    boxes = torch.stack([layer.boxes[:n] for layer in layers]).float()  # (Ld, Nd, 4)
-    p = logits.sigmoid()[..., targets.labels]  # (Ld, Nd, G)
-    positive = 0.25 * (1 - p) ** 2 * -(p + 1e-8).log()
-    negative = 0.75 * p**2 * -(1 - p + 1e-8).log()
-    l1 = torch.cdist(boxes.flatten(0, 1), targets.boxes, p=1).view_as(p)
-    giou = generalized_box_iou(cxcywh_to_xyxy(boxes.flatten(0, 1)), cxcywh_to_xyxy(targets.boxes)).view_as(p)
-    total = weights.match_label * (positive - negative) + weights.match_l1 * l1 - weights.match_giou * giou
-    # diverged predictions must not stop the matching: the loss is not finite then, and the step is skipped
-    result: NDArray[np.float32] = total.nan_to_num(nan=1e4, posinf=1e4, neginf=-1e4).cpu().numpy()
-    return result
-
-
-def _matched_iou(boxes: Tensor, target_boxes: Tensor, matched: Tensor) -> Tensor:
-    """Return the IoU (Q,) of every box with its ground truth, 0 on background."""
-    if len(target_boxes) == 0:
-        return boxes.new_zeros(len(matched), dtype=torch.float32)
-    iou, _ = paired_iou(boxes.detach().float(), target_boxes[matched.clamp(min=0)])
-    return torch.where(matched >= 0, iou, 0)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from memotr.boxes import box_iou, cxcywh_to_xyxy
-from memotr.structures import Assignment, FrameOutput
+from memotr.training.matching import Choice, Predictions
 
 
 def perturb(
-    choice: Assignment,
-    output: FrameOutput,
+    choice: Choice,
+    predictions: Predictions,
     drop_rate: float,
     insert_rate: float,
     generator: torch.Generator,
     keep_strays: bool = False,
-) -> Assignment:
+) -> Choice:
     """Drop tracks at random, and insert false positives that overlap the remaining ones.
 
     Only tracks and births that carry an object (id >= 0, overlap above one half) go on, each dropped with
@@ -27,45 +27,51 @@ def perturb(
 
     Args:
         choice: the unperturbed decision.
-        output: the frame's predictions, one batch element.
+        predictions: of the frame.
         drop_rate: in [0, 1].
         insert_rate: in [0, 1].
         keep_strays: what carries no object goes on, too, as it does without perturbation (not in the published code).
         generator: of the random draws, on the CPU.
     """
-    n, device = output.num_detections, output.boxes.device
-    n_tracks = len(choice.track_ids)
-    good = torch.cat((_carries(choice.track_ids, choice.track_iou), _carries(choice.birth_ids, choice.birth_iou)))
-    good &= torch.rand(len(good), generator=generator).to(device) >= drop_rate
-    boxes = torch.cat((output.boxes[n:], output.boxes[choice.births])).detach()  # (N + M, 4)
-    inviting = good & (torch.rand(len(good), generator=generator).to(device) < insert_rate)
-    matched = choice.births if keep_strays else choice.births[~choice.birth_from_initial]
-    false = _overlapping(boxes[inviting], output.boxes[:n].detach(), matched)
+    n, num_tracks = predictions.num_detections, len(choice.track_ids)
+    ids = np.concatenate((choice.track_ids, choice.birth_ids))
+    iou = np.concatenate((choice.track_iou, choice.birth_iou))
+    good = (ids >= 0) & (iou > 0.5)
+    good &= torch.rand(len(good), generator=generator).numpy() >= drop_rate
+    inviting = good & (torch.rand(len(good), generator=generator).numpy() < insert_rate)
+    boxes = np.concatenate((predictions.boxes[n:], predictions.boxes[choice.births]))  # (N + M, 4)
+    matched = choice.births if keep_strays else choice.births[choice.birth_targets >= 0]
+    false = _overlapping(boxes[inviting], predictions.boxes[:n], matched)
     if keep_strays:
-        good |= torch.cat((choice.track_keep & (choice.track_ids < 0), choice.birth_ids < 0))
-    born = good[n_tracks:]
-    none = torch.zeros_like(false)
-    return replace(
-        choice,
-        track_keep=good[:n_tracks],
-        births=torch.cat((choice.births[born], false)),
-        birth_ids=torch.cat((choice.birth_ids[born], none - 1)),
-        birth_labels=torch.cat((choice.birth_labels[born], output.logits[false].argmax(dim=1))),
-        birth_iou=torch.cat((choice.birth_iou[born], none.to(choice.birth_iou.dtype))),
-        birth_from_initial=torch.cat((choice.birth_from_initial[born], none == 0)),
+        good |= (ids < 0) & np.concatenate((choice.track_keep, np.ones(len(choice.births), bool)))
+    born = good[num_tracks:]
+    return Choice(
+        track_ids=choice.track_ids,
+        track_iou=choice.track_iou,
+        track_keep=good[:num_tracks],
+        births=np.concatenate((choice.births[born], false)),
+        birth_ids=np.concatenate((choice.birth_ids[born], np.full(len(false), -1))),
+        birth_iou=np.concatenate((choice.birth_iou[born], np.zeros(len(false), np.float32))),
+        birth_targets=np.concatenate((choice.birth_targets[born], np.full(len(false), -1))),
     )
 
 
-def _carries(ids: Tensor, iou: Tensor) -> Tensor:
-    return (ids >= 0) & (iou > 0.5)
-
-
-def _overlapping(boxes: Tensor, detections: Tensor, matched: Tensor) -> Tensor:
+def _overlapping(
+    boxes: NDArray[np.float32], detections: NDArray[np.float32], matched: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Return the unmatched detection queries that overlap ``boxes`` (F, 4) most, each once; at most F."""
-    unmatched = torch.ones(len(detections), dtype=torch.bool, device=detections.device)
-    unmatched[matched] = False
-    candidates = unmatched.nonzero()[:, 0]
+    candidates = np.setdiff1d(np.arange(len(detections)), matched)
     if len(boxes) == 0 or len(candidates) <= len(boxes):
         return candidates[: 0 if len(boxes) == 0 else None]
-    iou, _ = box_iou(cxcywh_to_xyxy(detections[candidates]), cxcywh_to_xyxy(boxes))
-    return candidates[iou.argmax(dim=0).unique()]
+    low, high, area = _corners(detections[candidates, None])  # (C, 1, 2), (C, 1, 2), (C, 1)
+    own_low, own_high, own_area = _corners(boxes)
+    shared = (np.minimum(high, own_high) - np.maximum(low, own_low)).clip(min=0).prod(axis=-1)  # (C, F)
+    iou = shared / np.maximum(area + own_area - shared, np.finfo(np.float32).tiny)
+    best: NDArray[np.int64] = np.unique(iou.argmax(axis=0))
+    return candidates[best]
+
+
+def _corners(boxes: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Return lower and upper corners (..., 2) and areas (...) of cxcywh boxes (..., 4), in float32."""
+    low, high = boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2
+    return low, high, (high - low).prod(axis=-1)

@@ -24,7 +24,7 @@ from memotr.files import hold_run, replacing
 from memotr.models.memotr import MeMOTR
 from memotr.signals import StopRequest, stop_on_signals
 from memotr.terminal import log
-from memotr.training.devices import launch, leave_process_group, make_fabric
+from memotr.training.devices import frames_that_fit, launch, leave_process_group, make_fabric
 from memotr.training.engine import Training, Validate
 from memotr.training.environment import append_environment, describe_environment
 from memotr.training.figure import ShownClip
@@ -83,6 +83,7 @@ def train(
         device, devices, num_nodes, config.training.precision, statistics=has_statistics(model, config)
     )
     launch(fabric)
+    config = settle_frames_at_once(config, state, fabric)
     shown = choose_clip(config, sources, files) if fabric.is_global_zero else None
     files.forget()
     with hold_run(fabric, folder), stop_on_signals() as stop:
@@ -111,6 +112,22 @@ def train(
     return log_stop(stop, steps, folder) if stopped else log_end(folder)
 
 
+def settle_frames_at_once(config: Config, state: RunState | None, fabric: Fabric) -> Config:
+    """Return the configuration with a number of frames that are encoded at once.
+
+    Unless it is set, a new run works it out on its first device and a resumed run keeps its own, because the last bits
+    of the results depend on it. Runs of versions without the setting encode frame by frame.
+    """
+    if "frames_at_once" in config.training.model_fields_set:
+        return config
+    if state is not None:
+        frames = state.settings.get("training", {}).get("frames_at_once", 1)
+    else:
+        frames = fabric.broadcast(frames_that_fit(config, fabric.device))
+    training = config.training.model_copy(update={"frames_at_once": frames})
+    return config.model_copy(update={"training": training})
+
+
 def log_end(folder: Path) -> int:
     """Report the weights that a complete run wrote; return the exit code."""
     written = [folder / name for name in ("best.safetensors", "last.safetensors") if (folder / name).is_file()]
@@ -132,6 +149,10 @@ def known_failures(folder: Path, loader: ClipLoader) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, OSError, EOFError) as error:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            cause = getattr(error, "inner_exception", error)
+            what = f"{type(cause).__name__}: {cause}".splitlines()[0]
+            raise UserError(f"torch.compile does not work here ({what}): train without --compile") from error
         reason = what_was_lost(error, loader.num_workers, loader.lacked_shared_memory())
         if reason is None:
             raise
