@@ -118,6 +118,12 @@ def read_published(tmp_path, **changes):
     return load_config(path)
 
 
+@pytest.mark.parametrize(("text", "variant"), [("", "deformable-detr"), ("USE_DAB: true", "dab")])
+def test_the_authors_variant(text, variant, tmp_path):
+    (tmp_path / "config.yaml").write_text(f"DATASET: DanceTrack\n{text}\n")
+    assert load_config(tmp_path / "config.yaml").model.variant == variant
+
+
 def test_the_authors_mot17_training_is_our_preset(tmp_path):
     theirs, ours = read_published(tmp_path), load_config("mot17")
     assert theirs.data == ours.data
