@@ -356,6 +356,7 @@ def test_validation_keeps_the_best(data, tmp_path):
 def test_the_average_is_exported(data, tmp_path):
     train(small(data, "training.epochs=2", "training.ema_decay=0.5"), tmp_path)
     state = read_state(tmp_path)
+    assert state.average["updates"] == state.progress.steps > 0
     exported = published_state(load_model(tmp_path / "last.safetensors"))
     for name, tensor in state.average["average"].items():
         assert exported[name].equal(tensor), name
