@@ -47,7 +47,10 @@ def test_overrides():
 
 
 def test_lengths_intervals_and_batches_change_at_the_steps():
-    stages = ["data.sampling={lengths: [2, 3, 4], steps: [2, 5], intervals: [9, 7, 5]}", "training.batch_sizes=[8, 4, 2]"]
+    stages = [
+        "data.sampling={lengths: [2, 3, 4], steps: [2, 5], intervals: [9, 7, 5]}",
+        "training.batch_sizes=[8, 4, 2]",
+    ]
     config = load_config("tiny", stages)
     sampling = config.data.sampling
     assert [sampling.length(epoch) for epoch in range(7)] == [2, 2, 3, 3, 3, 4, 4]
