@@ -47,8 +47,10 @@ def test_overrides():
 
 
 def test_lengths_intervals_and_batches_change_at_the_steps():
-    stages = ["data.sampling={lengths: [2, 3, 4], steps: [2, 5], intervals: [9, 7, 5]}"]
-    stages += ["training.batch_sizes=[8, 4, 2]"]
+    stages = [
+        "data.sampling={lengths: [2, 3, 4], steps: [2, 5], intervals: [9, 7, 5]}",
+        "training.batch_sizes=[8, 4, 2]",
+    ]
     config = load_config("tiny", stages)
     sampling = config.data.sampling
     assert [sampling.length(epoch) for epoch in range(7)] == [2, 2, 3, 3, 3, 4, 4]
@@ -117,6 +119,12 @@ def read_published(tmp_path, **changes):
     path = tmp_path / "published.yaml"
     path.write_text(yaml.safe_dump({**PUBLISHED_TRAINING, **changes}))
     return load_config(path)
+
+
+@pytest.mark.parametrize(("text", "variant"), [("", "deformable-detr"), ("USE_DAB: true", "dab")])
+def test_the_authors_variant(text, variant, tmp_path):
+    (tmp_path / "config.yaml").write_text(f"DATASET: DanceTrack\n{text}\n")
+    assert load_config(tmp_path / "config.yaml").model.variant == variant
 
 
 def test_the_authors_mot17_training_is_our_preset(tmp_path):

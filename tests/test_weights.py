@@ -27,7 +27,7 @@ from memotr.errors import UserError
 from memotr.models.deformable_attention import DeformableAttention
 from memotr.published import BDD100K_CLASSES
 from memotr.weights import Kind, convert, describe, load_detector, read_checkpoint, save_model
-from memotr.weights.checkpoint import SHARED_BOX_HEADS
+from memotr.weights.checkpoint import FORMAT, SHARED_BOX_HEADS
 from memotr.weights.huggingface import to_huggingface
 from memotr.weights.pretrained import load_backbone
 from memotr.weights.published_names import published_state
@@ -360,9 +360,9 @@ def test_failure_leaves_the_old_file(model, tmp_path, monkeypatch):
 
 def test_newer_format(model, tmp_path):
     path = tmp_path / "mine.safetensors"
-    header = {"format": 99, "config": {}}
+    header = {"format": FORMAT + 1, "config": {}}
     save_file({"query_updater.x": torch.zeros(1)}, path, {"memotr": json.dumps(header)})
-    with pytest.raises(UserError, match="has format 99, but this memotr reads formats up to"):
+    with pytest.raises(UserError, match=f"has format {FORMAT + 1}, but this memotr reads formats up to"):
         load_model(path)
     save_file({"query_updater.x": torch.zeros(1)}, path, {"memotr": "{"})
     with pytest.raises(UserError, match="header is damaged"):

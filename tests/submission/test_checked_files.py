@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,15 @@ def test_errors_of_the_results_reader_are_errors(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             check_bdd(write_json(tmp_path, wrong), VIDEO)
+
+
+@pytest.mark.parametrize(
+    ("left", "top", "outside"), [(150, 50, 0), (199, 99, 0), (200, 50, 1), (50, 100, 1), (-10, 50, 1), (-9.5, -9.5, 0)]
+)
+def test_outside_is_beyond_the_width_or_the_height(tmp_path: Path, left: float, top: float, outside: int) -> None:
+    wide = replace(VIDEO, size=(100, 200))
+    row = f"1,1,{left},{top},10,10,1,-1,-1,-1\n"
+    assert check_mot(write(tmp_path, row), wide).outside == outside
 
 
 def test_boxes_outside_the_image_are_counted(tmp_path: Path) -> None:

@@ -52,6 +52,17 @@ def test_graphs_are_kept_over_sizes_and_videos(capture):
     assert (capture.captures, capture.replays) == (2, 2 + 2 + 3 + 3)
 
 
+def test_frames_that_only_their_padding_makes_alike_are_captured_apart(capture):
+    """Here, 64 x 96 and 64 x 92 pixels, both in 64 x 96."""
+    model = small_model()
+    tracker, other = eager(model), Tracker(model, **LIVELY)
+    for width in (96, 92):
+        tracker.reset()
+        other.reset()
+        compare(tracker, other, video(3, width=width))
+    assert (capture.captures, capture.replays) == (2, 4)
+
+
 def test_images_of_alternating_sizes_are_not_captured(capture):
     model = small_model()
     frames = [frame for pair in zip(video(3), video(3, width=128), strict=True) for frame in pair]

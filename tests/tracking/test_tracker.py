@@ -1,4 +1,5 @@
 import re
+import warnings
 
 import cv2
 import numpy as np
@@ -220,3 +221,21 @@ def test_reported_tracks_exceed_the_thresholds():
     found = tracker._report(table, prepared)
     assert found.ids.tolist() == [2]
     np.testing.assert_array_equal(found.boxes, np.array([[0, 0, 16, 64 * 0.26]], np.float32))
+
+
+def test_as_many_tracks_as_allowed_are_reported_once_a_video():
+    model = tiny_model()
+    tracking = model.config.tracking.override({"max_tracks": 2})
+    model.config = model.config.model_copy(update={"tracking": tracking})
+    tracker = Tracker(model)
+    prepared = tracker.prepare(np.zeros((64, 64, 3), np.uint8))
+    table = np.array([[0, 0, 0.5, 0.5, 0.9, k, 0] for k in range(2)])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for rows in (table[:1], table, table):
+            tracker._report(rows, prepared)
+        assert len(caught) == 1
+        assert "2 tracks are followed, as many as tracking.max_tracks allows" in str(caught[0].message)
+        tracker.reset()
+        tracker._report(table, prepared)
+        assert len(caught) == 2
