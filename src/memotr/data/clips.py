@@ -284,7 +284,8 @@ class ClipDataset(Dataset[Clip]):
             if self.size(epoch) == 0:
                 raise UserError(
                     f"epoch {epoch} has no clips: no sequence used in it has "
-                    f"{self._sampling.length(epoch)} frames; shorten the clips or let a data set join earlier"
+                    f"{self._sampling.length(epoch)} frames; shorten the clips (data.sampling.lengths), or let a "
+                    "data set join earlier"
                 )
         short = [sequence.name for sequence in sequences if not sequence.still and len(sequence) < longest]
         if short:
