@@ -92,7 +92,10 @@ def test_train_on_data_of_ones_own_and_evaluate(tmp_path: Path, monkeypatch: pyt
     ("options", "words"),
     [
         ({}, "nothing to train: pass a preset"),
-        ({"config": "dancetrack", "settings": ["data.root=mine"]}, "Data of your own: memotr train --data FOLDER"),
+        (
+            {"config": "dancetrack", "settings": ["data.root=mine"]},
+            "To train on your own data: memotr train --data FOLDER",
+        ),
         ({"config": "tiny", "pretrained": "synthdance"}, r"and 5 more settings differ; .* without a preset"),
         ({"resume": "run", "pretrained": "synthdance"}, "leave out one of them"),
     ],

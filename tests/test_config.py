@@ -199,7 +199,7 @@ def test_synthetic_clips_join_at_their_rate(tmp_path):
         ("training: {loss: {aux: [1, 1]}}", "training.loss.aux has 2 weights, but there are 5 decoder layers"),
         (
             "{model: {backbone: {norm: batch}}, training: {checkpoint_activations: [backbone]}}",
-            "a backbone with norm 'batch' would count every batch twice",
+            "a backbone with norm 'batch' would update its statistics twice per batch",
         ),
         ("DATASET: MOT17\nBACKBONE: swin", "BACKBONE is 'swin'; only 'resnet50' is supported"),
     ],

@@ -486,8 +486,8 @@ class Config(Settings):
             )
         if "backbone" in self.training.checkpoint_activations and self.model.backbone.norm == "batch":
             raise ValueError(
-                "training.checkpoint_activations: a backbone with norm 'batch' would count every batch twice; "
-                "leave 'backbone' out or use norm 'group'"
+                "training.checkpoint_activations: a backbone with norm 'batch' would update its statistics twice "
+                "per batch; leave 'backbone' out or use norm 'group'"
             )
         if self.training.batch_sizes and len(self.training.batch_sizes) != len(self.data.sampling.lengths):
             raise ValueError(

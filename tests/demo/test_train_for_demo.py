@@ -40,5 +40,5 @@ def test_a_stopped_training_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     result = CliRunner().invoke(app, ["demo", "--train", "--output", str(tmp_path), "--device", "cpu"])
     assert result.exit_code == 128 + signal.SIGTERM
     *_, how, again = result.output.splitlines()
-    assert how.endswith(f"; go on with `memotr train --resume {tmp_path}/training/run`")
+    assert how.endswith(f"; continue with `memotr train --resume {tmp_path}/training/run`")
     assert again == "memotr: the same `memotr demo --train` continues the training"

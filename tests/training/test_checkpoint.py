@@ -181,9 +181,9 @@ def test_other_files_are_told_what_takes_them(tmp_path):
     theirs = {"model": published_state(model), "optimizer": {}, "scheduler": {}, "states": {"start_epoch": 3}}
     torch.save(theirs, tmp_path / "authors.pth")
     for name in ("tracker.safetensors", "detector.pth", "authors.pth"):
-        with pytest.raises(UserError, match=rf"is a \w+ without the state of its training; .* --pretrained .*{name}"):
+        with pytest.raises(UserError, match=rf"is a \w+ without a training state; .* --pretrained .*{name}"):
             read_state(tmp_path / name)
-    with pytest.raises(UserError, match=f"holds no {LAST}"):
+    with pytest.raises(UserError, match=f"has no {LAST}"):
         read_state(tmp_path)
     (tmp_path / LAST).write_bytes(b"PK half a file")
     with pytest.raises(UserError, match="ends too early"):
@@ -226,7 +226,10 @@ def test_a_state_of_another_version_is_one_line(tmp_path, change, problem):
     content = torch.load(tmp_path / LAST)
     change(content)
     torch.save(content, tmp_path / LAST)
-    with pytest.raises(UserError, match=rf"{LAST}: the state .* \({problem}.*\); .* --pretrained .*{LAST}$"):
+    with pytest.raises(
+        UserError,
+        match=rf"{LAST}: this version of memotr cannot continue .* \({problem}.*\); .* --pretrained .*{LAST}$",
+    ):
         read_state(tmp_path)
 
 

@@ -78,7 +78,7 @@ def test_a_run_on_two_ranks_is_the_run_on_one_with_twice_the_clips(tmp_path):
 
 
 def test_launchers_and_options_must_agree(monkeypatch):
-    with pytest.raises(UserError, match="--precision fp16 needs CUDA, this is cpu"):
+    with pytest.raises(UserError, match="--precision fp16 needs CUDA, but the device is cpu"):
         make_fabric("cpu", precision="fp16")
     for name, value in {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "4", "GROUP_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)

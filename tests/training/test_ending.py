@@ -20,7 +20,7 @@ from memotr.errors import UserError
 from memotr.signals import STOP_SIGNALS
 from memotr.training.engine import Training
 from memotr.training.run_state import read_state
-from memotr.training.train import train, what_was_lost
+from memotr.training.train import explain_lost_resource, train
 from tests.training.builders import SMALL
 
 PATIENCE = 300  # seconds, after which something hangs
@@ -87,21 +87,25 @@ def test_workers_end_with_the_training(data, tmp_path, monkeypatch, no_collector
         (OSError(24, "Too many open files"), "ulimit -n"),
         (RuntimeError("unable to write to file </torch_1_2_3>: No space left on device (28)"), "--shm-size"),
         (OSError(28, "No space left on device"), "--shm-size"),  # of a lock, which has no file
-        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. Out of shared memory."), "workers=0"),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. Out of shared memory."),
+            "0 needs no shared memory",
+        ),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "memory for 3 of them"),
         (ConnectionResetError(104, "Connection reset by peer"), "memory for 3 of them"),
         (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1"), "another rank"),
     ],
 )
 def test_what_a_run_has_lost(error, reason):
-    assert reason in what_was_lost(error, 3)
+    assert reason in explain_lost_resource(error, 3)
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
 def test_a_worker_without_shared_memory_is_no_want_of_memory(error):
     """A bus error ends it; training may see its closed socket first."""
-    assert what_was_lost(error, 3, lacked_shared_memory=True).startswith("there is too little shared memory (/dev/shm)")
-    assert "memory for 3 of them? Lower data.workers" in what_was_lost(error, 3)
+    reason = explain_lost_resource(error, 3, lacked_shared_memory=True)
+    assert reason.startswith("there is too little shared memory (/dev/shm)")
+    assert "memory for 3 of them: lower data.workers" in explain_lost_resource(error, 3)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGBUS"), reason="POSIX signals")
@@ -122,7 +126,7 @@ def test_how_a_worker_ended_says_what_it_lacked(data, tmp_path, monkeypatch, no_
 
 @pytest.mark.parametrize("error", ["shapes do not match", "Caught RuntimeError in DataLoader worker process 0."])
 def test_an_error_of_another_kind_keeps_its_traceback(error):
-    assert what_was_lost(RuntimeError(error), 1) is None
+    assert explain_lost_resource(RuntimeError(error), 1) is None
 
 
 def test_a_long_path_of_temporary_files_is_named(data, tmp_path, monkeypatch):

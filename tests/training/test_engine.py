@@ -23,7 +23,7 @@ from memotr.errors import UserError
 from memotr.training import engine
 from memotr.training.clip_runner import ClipLoss
 from memotr.training.engine import Training
-from memotr.training.inputs import settle_classes, with_validation
+from memotr.training.inputs import resolve_classes, with_validation
 from memotr.training.run_state import read_state
 from memotr.training.train import start_model
 from memotr.training.train import train as run_training
@@ -83,7 +83,7 @@ def test_a_run_from_the_command_line_to_tracking(data, tmp_path):
     options += ["--checkpoint-activations", "encoder,decoder"]
     result = shell.invoke(app, ["train", "tiny", *SMALL, "training.epochs=2", *options])
     assert result.exit_code == 0, result.output
-    assert f"wrote {folder}/last.safetensors; see it at work: memotr track VIDEO --checkpoint" in result.stderr
+    assert f"wrote {folder}/last.safetensors; to use it: memotr track VIDEO --checkpoint" in result.stderr
     assert sorted(path.name for path in folder.iterdir()) == [
         "config.yaml",
         "environment.json",
@@ -114,7 +114,7 @@ def test_a_run_from_the_command_line_to_tracking(data, tmp_path):
 
     again = shell.invoke(app, ["train", str(folder / "config.yaml"), "--output", str(folder)])
     assert isinstance(again.exception, UserError)
-    assert "holds a run already; go on with `memotr train --resume" in str(again.exception)
+    assert "already contains a run; continue it with `memotr train --resume" in str(again.exception)
     done = shell.invoke(app, ["train", "--resume", str(folder)])
     assert "has done 2 of 2 epochs" in str(done.exception)
     more = shell.invoke(app, ["train", "--resume", str(folder), "training.epochs=3", "--device", "cpu"])
@@ -158,8 +158,8 @@ def test_classes_are_those_of_the_data(tmp_path):
     with pytest.raises(UserError, match=r"the data has the classes cat, dog, the configuration bird, fish"):
         train(small(data, "classes=[bird, fish]"), tmp_path / "other")
     twice = SimpleNamespace(sequences=[SimpleNamespace(classes=("cat", "cat"))])
-    with pytest.raises(UserError, match=r"classes cat, cat; give each a name of its own"):
-        settle_classes(small(data), [twice])
+    with pytest.raises(UserError, match=r"classes cat, cat; give each a different name"):
+        resolve_classes(small(data), [twice])
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(data, tmp_path, monkey
 def test_ten_steps_in_a_row_end_the_run(data, tmp_path, monkeypatch):
     """Here over the ends of two epochs, which are saved with the weights of the last good step."""
     made = break_loss(monkeypatch, lambda number: number >= 3)
-    with pytest.raises(UserError, match="not finite in 10 steps in a row, the last one 13; the last good checkpoint"):
+    with pytest.raises(UserError, match="not finite in 10 consecutive steps, up to step 13; the last good checkpoint"):
         train(small(data, "training.epochs=9", "training.output.save_every=1"), tmp_path)
     assert len(made) == 13
     state = read_state(tmp_path)

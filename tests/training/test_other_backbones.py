@@ -75,5 +75,5 @@ def test_batch_normalisation_and_recomputing_exclude_each_other(tmp_path):
     write_videos(tmp_path / "data")
     settings = [*SMALL, f"model.backbone={BATCH_NORM}", f"data.root={tmp_path / 'data'}"]
     config = load_config("tiny", [*settings, "training.checkpoint_activations=[backbone]"])
-    with pytest.raises(UserError, match="batch normalisation would count every batch twice"):
+    with pytest.raises(UserError, match="batch normalisation would update its statistics twice per batch"):
         train(config, tmp_path / "run", device="cpu")

@@ -156,7 +156,7 @@ def test_what_ends_a_run_between_epochs_costs_nothing_of_the_epoch(data, uninter
 
 def test_a_resumed_run_does_not_write_into_another_one(uninterrupted, tmp_path):
     (tmp_path / LAST).write_text("another run's")
-    with pytest.raises(UserError, match="holds another run"):
+    with pytest.raises(UserError, match="contains another run"):
         resolve_run(None, [], {}, tmp_path, uninterrupted)
     assert resolve_run(None, [], {}, uninterrupted, uninterrupted / "epoch_0001.pt")[1] == uninterrupted
 
@@ -273,7 +273,7 @@ def test_what_has_changed_is_told(data, tmp_path, capsys):
     capsys.readouterr()
     resume(tmp_path, "training.epochs=2", "training.optimizer.lr=1.0e-4", "training.optimizer.weight_decay=0.5")
     told = capsys.readouterr().err
-    assert "going on in epoch 2 after step" in told
+    assert "continuing in epoch 2 after step" in told
     assert "changed: training.optimizer.lr 0.0005 → 0.0001" in told
     assert "changed: training.epochs 1 → 2" in told
     assert curve(tmp_path)[-1]["lr"] == 1e-4
@@ -325,7 +325,7 @@ def test_other_ranks_or_batches_go_on_where_the_clips_ended(data, tmp_path, caps
     two = config.model_copy(update={"training": config.training.model_copy(update={"batch_size": 2, "epochs": 1})})
     seen.clear()
     train(two, tmp_path / "two", state=state, device="cpu")
-    assert "the run was on 2 ranks, now on 1" in capsys.readouterr().err
+    assert "the run had 2 ranks and now has 1" in capsys.readouterr().err
     rest = sum(len(clips) for clips in seen)
     total = 13 // 2  # clips of the first epoch in batches of two
     assert rest == total - 4 // 2

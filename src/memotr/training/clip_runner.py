@@ -1,4 +1,4 @@
-"""Forward pass and losses of a clip, as one module: data parallelism sees one forward and one backward pass."""
+"""Forward pass and losses of a clip, as one module, so that data parallelism runs one forward and backward pass."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ALWAYS_USED = (
     "class_embed.",
     "det_",
 )
-"""Parameters that have a gradient whatever the clip and the number of layers, by how their published names begin."""
+"""Prefixes of the published names of parameters that have a gradient for every clip and every number of layers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +42,10 @@ class ClipResult:
     """Losses of a batch of clips.
 
     Attributes:
-        total: weighted sum, to be minimised; scalar.
-        parts: (7,) unweighted focal, L1 and GIoU loss of the last layer, then of the earlier ones, then the loss of
-            identities (0 where it has no weight), detached.
-        tracks: the states after each frame but the last, by frame and batch element.
+        total: () weighted sum, to be minimised.
+        parts: (7,) detached: unweighted focal, L1 and GIoU loss of the last layer; their sums over the earlier layers,
+            with the layer weights; the identity loss (0 if its weight is 0).
+        tracks: ``tracks[t][b]`` is the track state of video b after frame t, for all frames but the last.
     """
 
     total: Tensor
@@ -53,7 +53,7 @@ class ClipResult:
     tracks: list[list[TrackState]]
 
     def named(self) -> dict[str, float]:
-        """Return total and parts by name (copies from the device)."""
+        """Return total and parts by name. It waits for the device."""
         names = [*LOSS_NAMES, *(f"aux_{name}" for name in LOSS_NAMES), "identity_loss"]
         return {"total": self.total.item(), **dict(zip(names, self.parts.tolist(), strict=True))}
 
@@ -62,13 +62,13 @@ class ClipRunner(nn.Module):
     """Module that tracks the objects of a clip with ground-truth matching and sums the losses.
 
     Args:
-        model: to be trained, on its device.
+        model: model to train, on its device.
         loss: weights of the losses and of the matching costs.
-        drop_rate: share of tracks dropped after each frame.
-        insert_rate: share of tracks that bring in a false positive.
+        drop_rate: probability in [0, 1] that a track is dropped after a frame.
+        insert_rate: probability in [0, 1] that a track adds a false positive.
         keep_strays: see :func:`memotr.training.perturb.perturb`.
-        frames_at_once: largest number of frames of a clip that are encoded as one batch; 1 for a model whose frames
-            depend on each other (:func:`frames_are_independent`).
+        frames_at_once: maximum number of frames of a clip that are encoded as one batch. 1 is used instead for models
+            whose frames depend on each other (see :func:`frames_are_independent`).
     """
 
     def __init__(
@@ -98,42 +98,42 @@ class ClipRunner(nn.Module):
     loss_weights: Tensor
 
     def forward(self, clip: ClipBatch, no_grad_frames: int = 0, generator: torch.Generator | None = None) -> ClipResult:
-        """Compute the losses of B clips of T frames. The host waits for the device once a frame.
+        """Compute the losses of B clips of T frames. The host waits for the device once per frame.
 
         Args:
-            clip: on the model's device.
-            no_grad_frames: the first frames, run without gradient and without perturbation but for the last of them;
-                the clip's last frame always has its gradient.
-            generator: of the perturbation's random draws, on the CPU; needed where there is any.
+            clip: B clips on the model's device.
+            no_grad_frames: number of frames at the start that run without gradient, at most T - 1. Perturbation begins
+                after the last of them.
+            generator: generator of the perturbation's random draws, on the CPU; None: no perturbation.
         """
         num_frames = len(clip)
         no_grad_frames = min(no_grad_frames, num_frames - 1)
         targets = pad_targets(clip.targets, self.model.device)
-        followed = [Followed.none(self.model) for _ in clip.targets[0]]
+        current = [VideoTracks.none(self.model) for _ in clip.targets[0]]
         encoded: deque[Encoded] = deque()
         seen: list[SeenFrame] = []
         history: list[list[TrackState]] = []
-        remembering = False  # whether the memory has run with gradient
+        memory_used = False  # whether the memory has run on tracks with gradient
         for t in range(num_frames):
             prefix = t < no_grad_frames
             with torch.set_grad_enabled(torch.is_grad_enabled() and not prefix), cast_cache(not prefix):
                 if not encoded:
                     encoded.extend(self._encode(clip.frames[t : no_grad_frames if prefix else None]))
-                output = self.model.decode(encoded.popleft(), [each.tracks for each in followed], aux=True)
+                output = self.model.decode(encoded.popleft(), [each.tracks for each in current], aux=True)
                 if not self.loss.identity:
                     output = replace(output, encoded=None)  # frees the features of a prefix
                 predictions = read_predictions(output, targets[t], self.merge_layer, self.loss)
                 matchings = [
                     match(each, old.ids, ids, self.merge_layer)
-                    for each, old, ids in zip(predictions, followed, targets[t].ids, strict=True)
+                    for each, old, ids in zip(predictions, current, targets[t].ids, strict=True)
                 ]
                 seen.append(SeenFrame(output, predictions, matchings, targets[t]))
                 if t < num_frames - 1:
                     random = generator if t >= no_grad_frames - 1 else None
-                    choices = [self._choose(seen[t], b, followed[b], random) for b in range(len(followed))]
-                    followed = self._carry_on(seen[t], choices, followed)
-                    history.append([each.tracks for each in followed])
-                    remembering |= torch.is_grad_enabled() and any(len(each.ids) for each in followed)
+                    choices = [self._choose(seen[t], b, current[b], random) for b in range(len(current))]
+                    current = self._next_tracks(seen[t], choices, current)
+                    history.append([each.tracks for each in current])
+                    memory_used |= torch.is_grad_enabled() and any(len(each.ids) for each in current)
         layers = [each.output.layers for each in seen if each.output.layers is not None]
         losses = clip_losses(layers, [each.matchings for each in seen], targets)  # (Ld, 3)
         losses = losses / mean_over_ranks(sum(sum(each.counts) for each in targets), losses.device)
@@ -141,10 +141,10 @@ class ClipRunner(nn.Module):
         if self.loss.identity:
             sightings = find_sightings(seen, self.merge_layer)
             identity = torch.stack([identity_loss(each) for each in sightings]).mean()
-        return self._result(losses, identity, history, remembering)
+        return self._result(losses, identity, history, memory_used)
 
     def _encode(self, frames: Sequence[ImageBatch]) -> list[Encoded]:
-        """Encode as many of the next frames as may form one batch."""
+        """Encode the next frames of the same size, up to ``frames_at_once``, as one batch."""
         group = [frames[0]]
         for frame in frames[1 : self.frames_at_once]:
             if frame.pixels.shape != frames[0].pixels.shape:
@@ -152,44 +152,44 @@ class ClipRunner(nn.Module):
             group.append(frame)
         return self.model.encode_frames(group)
 
-    def _choose(self, seen: SeenFrame, b: int, followed: Followed, generator: torch.Generator | None) -> Choice:
-        """Decide what goes on from one frame of video b."""
+    def _choose(self, seen: SeenFrame, b: int, current: VideoTracks, generator: torch.Generator | None) -> Choice:
+        """Decide by ground truth which tracks of video b continue and start, with perturbation if configured."""
         predictions, ids = seen.predictions[b], seen.targets.ids[b]
         keep = self.model.query_updater.update_threshold
-        choice = assign(predictions, seen.matchings[b], followed.ids, followed.iou, ids, keep)
+        choice = assign(predictions, seen.matchings[b], current.ids, current.iou, ids, keep)
         if not self.drop_rate and not self.insert_rate:
             return choice
         drop, insert = (self.drop_rate, self.insert_rate) if generator is not None else (0.0, 0.0)
         return perturb(choice, predictions, drop, insert, generator or torch.Generator(), self.keep_strays)
 
-    def _carry_on(self, seen: SeenFrame, choices: list[Choice], followed: list[Followed]) -> list[Followed]:
+    def _next_tracks(self, seen: SeenFrame, choices: list[Choice], current: list[VideoTracks]) -> list[VideoTracks]:
         """Return the tracks of each video for its next frame; all videos are updated together."""
         output, assignment, videos, order = join_videos(seen.output, choices, seen.targets)
-        tracks = advance(TrackState.cat([each.tracks for each in followed]), output, assignment)
+        tracks = advance(TrackState.cat([each.tracks for each in current]), output, assignment)
         if order is not None:
             tracks = tracks[order]
         apart = None if videos is None else videos[:, None] != videos  # (N, N)
         tracks = self.model.memory(tracks, apart)
         counts = [len(choice.next_ids) for choice in choices]
         parts = [tracks] if len(choices) == 1 else tracks.split(counts)
-        return [Followed(p, choice.next_ids, choice.next_iou) for p, choice in zip(parts, choices, strict=True)]
+        return [VideoTracks(p, choice.next_ids, choice.next_iou) for p, choice in zip(parts, choices, strict=True)]
 
     def _result(
-        self, losses: Tensor, identity: Tensor, history: list[list[TrackState]], remembering: bool
+        self, losses: Tensor, identity: Tensor, history: list[list[TrackState]], memory_used: bool
     ) -> ClipResult:
         weighted = losses * self.layer_weights[:, None]  # (Ld, 3)
-        total = (weighted * self.loss_weights).sum() + self._every_parameter(remembering)
+        total = (weighted * self.loss_weights).sum() + self._every_parameter(memory_used)
         if self.loss.identity:
             total = total + self.loss.identity * identity
         parts = torch.cat((losses[-1], weighted[:-1].sum(dim=0), identity[None])).detach()  # (7,)
         return ClipResult(total, parts, history)
 
-    def _every_parameter(self, remembering: bool) -> Tensor:
-        """Return zero with a gradient for parameters that a clip may not use, such as the memory without any track.
+    def _every_parameter(self, memory_used: bool) -> Tensor:
+        """Return a zero that depends on all parameters that a clip may not use, such as the memory's without tracks.
 
-        Under data parallelism every rank must take part in the reduction of every gradient.
+        Data parallelism needs a gradient of every parameter on every rank.
         """
-        used = (*ALWAYS_USED, "query_updater.") if remembering else ALWAYS_USED
+        used = (*ALWAYS_USED, "query_updater.") if memory_used else ALWAYS_USED
         parameters = [
             p.flatten()[:1]
             for name, p in self.model.named_parameters()
@@ -199,13 +199,13 @@ class ClipRunner(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class Followed:
-    """The tracks of one video between two frames.
+class VideoTracks:
+    """Tracks of one video between two frames.
 
     Attributes:
-        tracks: their state on the device.
-        ids: (N,) their ids on the host.
-        iou: (N,) IoU of each with the object that it was last matched to, on the host.
+        tracks: state of the N tracks, on the device.
+        ids: (N,) ids on the host; -1 for tracks without an object.
+        iou: (N,) IoU of every track with its object in the last frame in which it was matched, on the host.
     """
 
     tracks: TrackState
@@ -213,7 +213,7 @@ class Followed:
     iou: NDArray[np.float32]
 
     @classmethod
-    def none(cls, model: MeMOTR) -> Followed:
+    def none(cls, model: MeMOTR) -> VideoTracks:
         """Return the state before the first frame."""
         return cls(model.no_tracks(), np.zeros(0, np.int64), np.zeros(0, np.float32))
 
@@ -221,16 +221,17 @@ class Followed:
 def join_videos(
     output: FrameOutput, choices: list[Choice], targets: PaddedTargets
 ) -> tuple[FrameOutput, Assignment, Tensor | None, Tensor | None]:
-    """Join B videos to one, for :func:`memotr.tracking.lifecycle.advance`, without waiting for the device.
+    """Join B videos into one, for :func:`memotr.tracking.lifecycle.advance`, without waiting for the device.
 
     Args:
         output: output for B videos.
-        choices: decision for each of them.
+        choices: decision for each of the B videos.
         targets: ground truth of the frame.
 
     Returns:
-        The output as that of one video, all detection queries first; the decision for it; the video of each track after
-        it (N',), and the order (N',) in which the tracks lie video by video. The last two are None for one video.
+        The output as that of one video, with the detection queries of all videos first; the decision for it; the index
+        of the video of each track after the frame (N',); and the permutation (N',) that sorts these tracks by video.
+        The last two are None for one video.
     """
     n, device, count = output.num_detections, output.boxes.device, len(choices)
     queries, objects = output.boxes.shape[1], targets.labels.shape[1]
@@ -269,9 +270,9 @@ def join_videos(
 
 
 def frames_are_independent(model: nn.Module) -> bool:
-    """Return whether frames give the same in a batch as one by one: no batch normalisation and no random numbers."""
+    """Return whether frames have the same results in a batch as one by one: no batch normalisation and no dropout."""
     for module in model.modules():
-        settings = getattr(getattr(module, "config", None), "__dict__", {})  # of a backbone of transformers
+        settings = getattr(getattr(module, "config", None), "__dict__", {})  # a backbone of the transformers library
         rates = [value for name, value in settings.items() if "drop" in name]
         rates += [getattr(module, name, None) for name in ("p", "drop_prob", "dropout")]
         if isinstance(module, _BatchNorm) or any(isinstance(rate, int | float) and rate > 0 for rate in rates):
@@ -281,9 +282,9 @@ def frames_are_independent(model: nn.Module) -> bool:
 
 @contextmanager
 def cast_cache(enabled: bool) -> Iterator[None]:
-    """Let autocast keep the weights that it casts, or not.
+    """Enable or disable autocast's cache of cast weights within the context.
 
-    Weights that are cast without gradient would cut later frames off from theirs (PyTorch issue 112583).
+    A weight that was cast and cached without gradient would have none in later frames either (PyTorch issue 112583).
     """
     before = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(before and enabled)
@@ -294,7 +295,7 @@ def cast_cache(enabled: bool) -> Iterator[None]:
 
 
 def mean_over_ranks(count: int, device: torch.device) -> Tensor:
-    """Return the mean of a number over the ranks of a distributed run, at least 1."""
+    """Return the mean () of a number over the ranks of a distributed run, at least 1."""
     total = torch.full((), float(count), device=device)
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(total)
@@ -303,19 +304,19 @@ def mean_over_ranks(count: int, device: torch.device) -> Tensor:
 
 
 class ClipLoss(nn.Module):
-    """Module that data parallelism and mixed precision wrap: it takes a clip and returns tensors only."""
+    """Module for data parallelism and mixed precision to wrap, because it returns tensors only."""
 
     def __init__(self, runner: ClipRunner) -> None:
         super().__init__()
         self.runner = runner
 
     def forward(self, clip: ClipBatch, no_grad_frames: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return the loss to be minimised, and, detached, the loss and its parts (8,)."""
+        """Return the loss to be minimised (), and the loss with its parts (8,), detached (see :class:`ClipResult`)."""
         result = self.runner(clip, no_grad_frames, generator)
         return result.total, torch.cat((result.total.detach()[None], result.parts))
 
 
 def make_clip_loss(model: MeMOTR, training: TrainingConfig) -> ClipLoss:
-    """Return the module with the weights and rates of the settings."""
+    """Return the loss module of a model with the loss weights and perturbation rates of the settings."""
     perturbation = training.drop_rate, training.insert_rate, training.keep_strays
     return ClipLoss(ClipRunner(model, training.loss, *perturbation, training.frames_at_once))

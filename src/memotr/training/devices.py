@@ -25,14 +25,14 @@ from memotr.errors import UserError
 from memotr.processes import follow_launcher, launching
 from memotr.vocabulary import DeviceKind, TrainingPrecision
 
-PATIENCE = timedelta(hours=2)
+MAX_WAIT = timedelta(hours=2)
 """Timeout of ranks that wait for each other, for example while one of them validates."""
 
-LEAVING = 5
-"""Seconds that the other ranks have to exit at the end of a run."""
+MAX_EXIT_SECONDS = 5
+"""Seconds that the other ranks have to exit at the end of a run, before they are killed."""
 
-SHARE_OF_MEMORY = 8
-"""A part of 1/8 of the device's memory may be scratch memory of the frames that are encoded together."""
+MAX_SCRATCH_SHARE = 1 / 8
+"""Maximum share of the device's memory that is scratch memory of the frames that are encoded as one batch."""
 
 
 class Autocast(MixedPrecision):
@@ -69,13 +69,13 @@ def make_fabric(
         UserError: a device or a precision is not available.
     """
     follow_launcher()
-    kind = _choose(device)
+    kind = _resolve_kind(device)
     devices = _agreed("--devices", devices, _started("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE")) or _count(kind)
     num_nodes = _agreed("--num-nodes", num_nodes, _started("GROUP_WORLD_SIZE", "SLURM_NNODES")) or 1
     if kind != "cpu" and devices > _count(kind):
         raise UserError(f"--devices {devices}: this machine has {_count(kind)} ({kind})")
     if precision == "fp16" and kind != "cuda":
-        raise UserError(f"--precision fp16 needs CUDA, this is {kind}; take bf16 or 32")
+        raise UserError(f"--precision fp16 needs CUDA, but the device is {kind}; use bf16 or 32")
     return Fabric(
         accelerator=kind,
         devices=devices,
@@ -86,10 +86,10 @@ def make_fabric(
 
 
 def frames_that_fit(config: Config, device: torch.device) -> int:
-    """Return how many frames of a clip to encode as one batch, from the memory of the device and the largest images.
+    """Return the number of frames of a clip to encode as one batch, from the device's memory and the largest image.
 
-    Scratch memory grows with the number of frames: hidden activations of the feed-forward networks, their gradients,
-    and what is recomputed for one layer. All of it together is about five times the former.
+    Scratch memory grows with the number of frames. It consists of the hidden activations of the feed-forward networks,
+    their gradients and the recomputed activations of one layer, and is about five times the hidden activations.
     """
     sides = config.data.augmentation
     pixels = max(sides.short_sides) * sides.longest_side
@@ -97,11 +97,11 @@ def frames_that_fit(config: Config, device: torch.device) -> int:
     numbers = 5 * tokens * config.model.ffn_dim * max(map(config.batch_size, range(config.training.epochs)))
     size = 4 if config.training.precision == "32" else 2
     longest = max(config.data.sampling.lengths)
-    return max(1, min(longest, int(_memory(device) / SHARE_OF_MEMORY / (numbers * size))))
+    return max(1, min(longest, int(_memory(device) * MAX_SCRATCH_SHARE / (numbers * size))))
 
 
 def _memory(device: torch.device) -> float:
-    """Return the memory of a device in bytes; of other devices than CUDA's, that of the machine."""
+    """Return the memory in bytes of a CUDA device; for other devices that of the machine, or 8 GiB if unknown."""
     if device.type == "cuda":
         return float(torch.cuda.get_device_properties(device).total_memory)
     try:
@@ -111,7 +111,7 @@ def _memory(device: torch.device) -> float:
 
 
 def launch(fabric: Fabric) -> None:
-    """Start the other ranks of this machine unless torchrun or SLURM did; they end with this process."""
+    """Start the other ranks of this machine, unless torchrun or SLURM has; they end with this process."""
     with launching():
         fabric.launch()
     atexit.register(_end_ranks, getattr(fabric.strategy.launcher, "procs", ()))
@@ -121,7 +121,7 @@ def _end_ranks(ranks: Iterable[subprocess.Popen[bytes]]) -> None:
     """Wait for other ranks to end, and kill those that do not."""
     for rank in ranks:
         try:
-            rank.wait(LEAVING)
+            rank.wait(MAX_EXIT_SECONDS)
         except subprocess.TimeoutExpired:
             rank.kill()
             rank.wait()
@@ -130,28 +130,29 @@ def _end_ranks(ranks: Iterable[subprocess.Popen[bytes]]) -> None:
 def leave_process_group() -> None:
     """Leave the process group together with all other ranks."""
     if dist.is_available() and dist.is_initialized():
-        gc.collect()  # objects that use the group, such as data parallelism, hang if they are freed after it
+        gc.collect()  # objects that use the group, such as DistributedDataParallel, hang if they are freed later
         dist.barrier()
         dist.destroy_process_group()
 
 
 def _data_parallel(statistics: bool) -> DDPStrategy:
-    """Return data parallelism without a search for unused parameters, and without sync of constant buffers.
+    """Return the data-parallel strategy, which does not search for unused parameters.
 
-    Gradients are parts of the buckets that are reduced. A static graph would need more operators and reduce no earlier.
+    Gradients are views of the buckets that are reduced. Buffers are synchronised only if they are running statistics. A
+    static graph would add operators and not start the reduction earlier.
     """
     known = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its older name
     options: dict[str, Any] = {"gradient_as_bucket_view": True, buffers: statistics}
-    return DDPStrategy(timeout=PATIENCE, **options)
+    return DDPStrategy(timeout=MAX_WAIT, **options)
 
 
-def _choose(device: DeviceKind) -> DeviceKind:
-    """Return the kind of device that is meant, which is not "auto". Raises UserError if there is no such device."""
+def _resolve_kind(device: DeviceKind) -> DeviceKind:
+    """Resolve "auto" to a kind of device. Raises UserError if this machine has no device of the kind."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if device != "cpu" and not _count(device):
-        raise UserError(f"--device {device}: PyTorch finds none on this machine; take cpu or auto")
+        raise UserError(f"--device {device}: PyTorch finds none on this machine; use cpu or auto")
     return device
 
 
@@ -163,17 +164,18 @@ def _count(kind: DeviceKind) -> int:
 
 
 def _started(torchrun: str, slurm: str) -> int | None:
-    """Return a number that torchrun or srun set in a variable; None if neither started this process."""
+    """Return a number from the environment variable of torchrun or of srun; None if neither started this process."""
     if TorchElasticEnvironment.detect():
         return int(os.environ[torchrun])
     if SLURMEnvironment.detect():
         if int(os.environ["SLURM_NTASKS"]) > 1 and "SLURM_NTASKS_PER_NODE" not in os.environ:
-            raise UserError("srun was not told how many ranks a node has: start it with --nodes and --ntasks-per-node")
+            raise UserError("the number of ranks per node is unknown: start srun with --nodes and --ntasks-per-node")
         return int(os.environ.get(slurm, "1"))
     return None
 
 
 def _agreed(option: str, asked: int | None, started: int | None) -> int | None:
+    """Return the number of an option or of the launcher. Raises UserError if they differ."""
     if asked and started and asked != started:
         raise UserError(f"{option} {asked}: torchrun or srun started {started}; leave the option out")
     return asked or started

@@ -16,8 +16,8 @@ class MovingAverage:
     """Exponential moving average of a module's parameters and floating buffers, on the module's device.
 
     Args:
-        module: averaged from its present state on.
-        decay: share of the old average that stays at every update, in [0, 1); less in the first updates.
+        module: module whose current values start the average.
+        decay: weight of the old average in an update, in [0, 1); smaller in the first updates.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -54,7 +54,7 @@ class MovingAverage:
 
 
 def _floating(module: nn.Module) -> dict[str, Tensor]:
-    """Return the averaged tensors by published name, shared ones once."""
+    """Return the tensors to average by published name; shared tensors appear once."""
     named = published(module.named_parameters()) | published(module.named_buffers())
     return {name: tensor.detach() for name, tensor in named.items() if tensor.is_floating_point()}
 

@@ -42,10 +42,11 @@ from memotr.weights import save_model
 from memotr.weights.published_names import load_published, published_state
 
 Validate = Callable[[MeMOTR, int], Mapping[str, float]]
-"""Scores a model after a number of epochs, by name; higher is better, and the first score selects the best model."""
+"""Function of a model and the number of finished epochs that returns name → score; higher is better. The first score
+selects the best model."""
 
 MAX_SKIPPED = 10
-"""Number of consecutive steps with non-finite loss or gradient that ends a run."""
+"""Number of consecutive steps with non-finite loss or gradient after which a run ends."""
 
 
 class Training:
@@ -57,9 +58,9 @@ class Training:
         model: model with the weights to start from.
         dataset: training clips.
         folder: folder to which the first rank writes.
-        stop: true once this rank is asked to stop.
+        stop: true once this rank has received a stop signal.
         shown: clip for the figures; None for no figures.
-        validate: scores the model on the first rank while the others wait.
+        validate: function that scores the model, on the first rank while the others wait; None for no validation.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Training:
         self.loss, self.optimizer = fabric.setup(loss, optimizer)
         self.average = MovingAverage(model, self.settings.ema_decay) if self.settings.ema_decay else None
         self.loader, self.sampler = make_loader(dataset, config, fabric.global_rank, fabric.world_size, fabric.device)
-        # For the remaining time: frames of a batch, and of all batches on a rank, in every epoch.
+        # For the estimate of the remaining time, by epoch: frames of a batch, and of all batches of a rank.
         epochs = range(self.settings.epochs)
         self.frames = [config.data.sampling.length(epoch) * config.batch_size(epoch) for epoch in epochs]
         self.work = [self.sampler.total(epoch) * self.frames[epoch] for epoch in epochs]
@@ -100,7 +101,8 @@ class Training:
         """Train to the end of the last epoch, or until a stop is requested.
 
         Raises:
-            UserError: the data cannot be read, a checkpoint cannot be written, or the loss stays not finite.
+            UserError: the data cannot be read, a checkpoint cannot be written, or loss or gradient was not finite in
+                ``MAX_SKIPPED`` consecutive steps.
         """
         self.on_first_rank(self.open_report)
         with self.report or nullcontext():
@@ -112,11 +114,11 @@ class Training:
                     self.finish_epoch()
 
     def open_report(self) -> None:
-        """Open the report of the run."""
+        """Open the report of the run, on the first rank."""
         self.report = Report(self.folder, self.progress.steps)
 
     def train_epoch(self) -> None:
-        """Train the remaining steps of the epoch."""
+        """Run the remaining steps of the epoch, with logging and saving, until a stop is requested."""
         self.rates = set_learning_rates(self.optimizer, self.settings.optimizer, self.progress.epoch)
         self.loss.train()
         batches = self.start_batches()
@@ -151,7 +153,13 @@ class Training:
             self.report.step()
 
     def forward_backward(self, clip: ClipBatch, share: int, *, last: bool) -> Tensor:
-        """Add the gradients of one of ``share`` batches; the last one syncs all ranks. Return its losses (8,)."""
+        """Run forward and backward pass of one batch of clips, and return its losses (8,).
+
+        Args:
+            clip: batch of clips.
+            share: number of batches in the step, by which the loss is divided.
+            last: this is the step's last batch, after which gradients are reduced over all ranks.
+        """
         frames = no_grad_frames(self.settings.no_grad_frames, self.settings.no_grad_steps, self.progress.epoch)
         with self.fabric.no_backward_sync(self.loss, enabled=not last):
             total: Tensor
@@ -162,16 +170,16 @@ class Training:
         return parts
 
     def agree(self, values: Tensor) -> tuple[bool, bool]:
-        """Return whether all ranks have finite values, and whether any is asked to stop, with one device sync."""
-        broken, asked = (~values.isfinite()).any().float(), values.new_full((), float(bool(self.stop)))
-        flags = torch.stack((broken, asked))
+        """Return whether all ranks have finite values, and whether any should stop, with one wait for the device."""
+        non_finite, stop = (~values.isfinite()).any().float(), values.new_full((), float(bool(self.stop)))
+        flags = torch.stack((non_finite, stop))
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(flags, op=dist.ReduceOp.MAX)
-        anywhere_broken, anywhere_asked = flags.tolist()
-        return not anywhere_broken, bool(anywhere_asked)
+        any_non_finite, any_stop = flags.tolist()
+        return not any_non_finite, bool(any_stop)
 
     def count_skipped(self, finite: bool) -> None:
-        """Count a step whose values were not finite; too many in a row end the run."""
+        """Count a step if its values were not finite; end the run after ``MAX_SKIPPED`` consecutive ones."""
         progress = self.progress
         if finite:
             progress.skipped_in_a_row = 0
@@ -180,12 +188,12 @@ class Training:
         progress.skipped_in_a_row += 1
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         if scaler is not None:
-            scaler.update()  # float16: with a smaller scale it may be finite
+            scaler.update()  # float16: a smaller loss scale may avoid an overflow
         if progress.skipped_in_a_row == MAX_SKIPPED:
             saved = self.folder / LAST
             good = f"the last good checkpoint is {saved}" if saved.is_file() else "there is no checkpoint yet"
             self.fail(
-                f"loss or gradient was not finite in {MAX_SKIPPED} steps in a row, the last one {progress.steps}; "
+                f"loss or gradient was not finite in {MAX_SKIPPED} consecutive steps, up to step {progress.steps}; "
                 f"{good}; lower training.optimizer.lr or training.optimizer.clip_norm"
             )
 
@@ -208,12 +216,15 @@ class Training:
         return iter(self.loader)
 
     def generator(self) -> torch.Generator:
-        """Return the generator of perturbations for the next batch, from seed, rank and position in the run only."""
+        """Return the perturbations' generator for the next batch, seeded by seed, rank and position in the run."""
         key = (self.settings.seed, self.fabric.global_rank, self.progress.epoch, self.progress.clips)
         return torch.Generator().manual_seed(int(SeedSequence(key).generate_state(1)[0]))
 
     def finish_epoch(self) -> None:
-        """Save, then show the outcome; a run that fails in between, for example at a broken image, shows it later."""
+        """Save a checkpoint, then export, draw and validate.
+
+        If that fails, for example at an unreadable image, the run makes up for it when it is resumed.
+        """
         progress = self.progress
         if len(self.sums) and progress.epoch + 1 == self.settings.epochs:
             self.log()
@@ -224,14 +235,14 @@ class Training:
         self.show_outcome()
 
     def show_outcome(self) -> None:
-        """Export, draw and validate the model of the last epoch."""
+        """Export, draw and validate the model on the first rank, and keep the epoch's checkpoint."""
         self.on_first_rank(self.show_epoch)
         self.progress.best = self.fabric.broadcast(self.progress.best)
         self.progress.outcome_due = False
         self.save(of_epoch=True)
 
     def show_epoch(self) -> None:
-        """Write weights, figure and scores, from the averaged weights if there is an average."""
+        """Write weights, figure and scores of the model, with averaged weights if the run averages them."""
         assert self.report is not None
         epoch, step, every = self.progress.epoch, self.progress.steps, self.output.val_every
         with self.average.applied(self.model) if self.average else nullcontext():
@@ -253,12 +264,12 @@ class Training:
             self.progress.best = score
 
     def log(self) -> None:
-        """Write a line of metrics, from the means over all ranks."""
+        """Report the means of the metrics over all ranks since the last line."""
         means, seconds = self.sums.finish()
         self.on_first_rank(lambda: self.show_steps(means, seconds))
 
     def show_steps(self, means: dict[str, float], seconds: float) -> None:
-        """Report the metrics of the last steps and the remaining time."""
+        """Report metrics, rates, memory and the estimated remaining time."""
         assert self.report is not None
         progress = self.progress
         frames = self.frames[progress.epoch]
@@ -271,16 +282,16 @@ class Training:
     # Saving
 
     def save_is_due(self) -> bool:
-        """Return whether to save within an epoch: at intervals, and when asked to stop.
+        """Return whether to save a checkpoint within an epoch: at intervals, and at a stop.
 
-        While steps are skipped nothing is saved, because the current weights may cause the non-finite loss. The end of
-        an epoch always saves: skipped steps do not change weights.
+        After a skipped step nothing is saved until a step succeeds, because the current weights may be the cause of the
+        non-finite loss. The end of an epoch is always saved, with the weights before the skipped steps.
         """
         due = self.stopping or 0 < self.output.save_every <= self.progress.steps - self.saved_at
         return due and not self.progress.skipped_in_a_row
 
     def save(self, *, of_epoch: bool = False) -> None:
-        """Write the checkpoint from which the run can continue; also keep that of an epoch under its number."""
+        """Write the checkpoint from which the run can continue; with ``of_epoch`` also keep it under its number."""
         self.saved_at = self.progress.steps
         own = {"generators": generator_states(), "sums": self.sums.state_dict()}
         ranks = [own]
@@ -314,14 +325,14 @@ class Training:
         load_published(self.model, state.model)
         self.optimizer.load_state_dict(state.optimizer)
         for group in self.optimizer.param_groups:
-            group["weight_decay"] = (
-                self.settings.optimizer.weight_decay
-            )  # the current setting, as for the learning rates
+            group["weight_decay"] = self.settings.optimizer.weight_decay  # as configured now, like the learning rates
         if state.scaler:  # missing after a run in another precision
             self.fabric.strategy.precision.load_state_dict(state.scaler)
         if self.average and state.average:
             self.average.load_state_dict(state.average)
-        elif self.average:  # newly enabled: the constructor's average has the weights from before the run
+        elif (
+            self.average
+        ):  # newly enabled: the average from the constructor has the weights before the state was loaded
             self.average = MovingAverage(self.model, self.settings.ema_decay)
         if len(state.ranks) == self.fabric.world_size:
             own = state.ranks[self.fabric.global_rank]
@@ -347,5 +358,5 @@ class Training:
             self.fail(error)
 
     def fail(self, message: str) -> NoReturn:
-        """End the run on all ranks, which all call this; the first one reports the reason."""
+        """End the run with exit code 2; all ranks must call this, and the first one reports the reason."""
         raise UserError(message) if self.fabric.is_global_zero else SystemExit(2)

@@ -36,7 +36,7 @@ PACKAGES = (
 
 
 def describe_environment(fabric: Fabric) -> dict[str, Any]:
-    """Return versions, devices and command line as plain values for JSON."""
+    """Return versions, devices and command line as values for JSON; passwords in addresses are removed."""
     cuda = fabric.device.type == "cuda"
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -54,13 +54,13 @@ def describe_environment(fabric: Fabric) -> dict[str, Any]:
 
 
 def append_environment(file: Path, environment: dict[str, Any]) -> None:
-    """Add an entry to a file that has one for every start of the run."""
+    """Add an entry to a JSON list with one entry for every start of the run. Raises UserError if it is damaged."""
     try:
         starts = read_json(file) if file.is_file() else []
     except DocumentError:
         starts = None
     if not isinstance(starts, list):
-        raise UserError(f"{file}: is damaged; move it away to go on")
+        raise UserError(f"{file}: is damaged; move it away to continue the run")
     with replacing(file) as beside:
         beside.write_text(json.dumps([*starts, environment], indent=2, allow_nan=False) + "\n")
 
@@ -73,7 +73,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit(folder: Path) -> str | None:
-    """Return the commit of a checkout, with "+changes" if files differ from it; None outside of one."""
+    """Return the commit of a git checkout, with "+changes" if files differ from it; None outside of a checkout."""
     git = shutil.which("git")
     if git is None or not any((parent / ".git").exists() for parent in folder.parents):
         return None

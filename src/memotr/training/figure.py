@@ -24,7 +24,13 @@ COLORS = matplotlib.colormaps["tab20"]
 
 @dataclass(frozen=True, eq=False)
 class ShownClip:
-    """Clip of a figure: frames (H, W, 3) uint8 RGB of one video with ground truth in pixels."""
+    """Clip of a figure.
+
+    Attributes:
+        name: name of the sequence.
+        images: frames (H, W, 3) uint8 RGB.
+        truths: ground truth of the frames, boxes xyxy in pixels.
+    """
 
     name: str
     images: list[NDArray[np.uint8]]
@@ -49,7 +55,7 @@ class ShownClip:
 
 
 def predict(model: MeMOTR, clip: ShownClip) -> list[Tracks]:
-    """Track the clip's frames as one video; the mode of the model is not changed."""
+    """Track the clip's frames as one video; the model is in its former mode (train or eval) afterwards."""
     from memotr.tracking.tracker import Tracker  # imports video libraries that training does not need otherwise
 
     training = model.training
@@ -60,7 +66,7 @@ def predict(model: MeMOTR, clip: ShownClip) -> list[Tracks]:
 
 
 def draw(clip: ShownClip, tracks: list[Tracks], title: str, if_empty: str = "nothing was tracked") -> Figure:
-    """Draw the ground truth dashed in white, and tracks in a colour for each identity; below them ``if_empty``."""
+    """Draw ground truth in dashed white and tracks in a colour per identity; without any track, write ``if_empty``."""
     columns = min(2, len(clip.images))
     rows = -(-len(clip.images) // columns)
     height, width = clip.images[0].shape[:2]
@@ -73,7 +79,7 @@ def draw(clip: ShownClip, tracks: list[Tracks], title: str, if_empty: str = "not
         axes = figure.add_subplot(rows, columns, number + 1)
         scale = min(1.0, MAX_WIDTH / image.shape[1])
         smaller = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        # boxes are in pixel edges from 0; by default Matplotlib puts pixel centres at whole numbers
+        # Box coordinates are pixel edges from 0; by default Matplotlib places pixel centres at integers.
         axes.imshow(smaller, extent=(0, width, height, 0))
         axes.set_axis_off()
         axes.set_autoscale_on(False)

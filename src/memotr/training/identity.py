@@ -1,9 +1,9 @@
 """Contrastive identity loss over a clip (not in the paper), for trackers trained from scratch.
 
-The paper's losses teach identity by way of boxes alone: a track that took up somebody else is shown where its own
-object is. With little data that is a slow way to learn what people look like. This loss asks for it outright: what
-leaves the decoder for one object shall be alike in all frames of a clip, and unlike all others (supervised contrastive
-loss; Khosla et al., NeurIPS 2020).
+The paper's losses supervise identity through boxes only: a track that has moved to another object is penalised because
+its box is not on its own object. With little data, appearance is learned slowly that way. This loss supervises it
+directly: the embeddings of one object are pulled together over all frames of a clip and pushed away from those of other
+objects (supervised contrastive loss; Khosla et al., NeurIPS 2020).
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from memotr.training.matching import Matching, Predictions
 from memotr.training.targets import PaddedTargets, upload
 
 TEMPERATURE = 0.1
+"""Divisor of the cosine similarities."""
 
 
 @dataclass(frozen=True, eq=False)
 class SeenFrame:
-    """One frame of B videos with what the host knows of it.
+    """Outputs, matchings and ground truth of one frame of B videos.
 
     Attributes:
         output: output for B videos in training mode.
-        predictions: of each video.
-        matchings: of each video.
-        targets: ground truth.
+        predictions: predictions on the host, for each video.
+        matchings: matching of queries with objects, for each video.
+        targets: ground truth of the frame.
     """
 
     output: FrameOutput
@@ -44,7 +45,13 @@ class SeenFrame:
 
 @dataclass(frozen=True, eq=False)
 class Sightings:
-    """Objects seen in a clip of one video: embeddings (P, C); on the host ids (P,) and numbers of the frames (P,)."""
+    """P sightings of objects in a clip of one video.
+
+    Attributes:
+        embed: (P, C) embeddings, on the device.
+        ids: (P,) ids of the objects, on the host.
+        frame: (P,) frame indices in the clip, on the host.
+    """
 
     embed: Tensor
     ids: NDArray[np.int64]
@@ -52,11 +59,12 @@ class Sightings:
 
 
 def find_sightings(frames: Sequence[SeenFrame], merge_layer: int) -> list[Sightings]:
-    """Return, for each of B videos, the embeddings of its objects at each place where the loss compares them.
+    """Return, for each of B videos, the embeddings of its objects that the loss compares.
 
-    First what the encoder has in their middle: there the loss finds colours and shapes at once, where the decoder's
-    outputs alone find nothing but places for a long time. Then what was matched to them and covers more than half of
-    them, as the layers that only detect see it, without a memory, and as the last layer does.
+    Every object has up to three sightings in a frame: the encoder's features at the centre of its ground-truth box, and
+    the output embeddings of the query that is matched to it with an IoU above 0.5, in the last layer of the detection
+    decoder (which does not use the memory) and in the last layer of the joint decoder. Encoder features are included
+    because the loss learns appearance from them at once; decoder outputs alone contain only positions for a long time.
 
     Args:
         frames: T frames of the clips.
@@ -71,9 +79,9 @@ def find_sightings(frames: Sequence[SeenFrame], merge_layer: int) -> list[Sighti
         every, targets = frame.output.layers, frame.targets
         assert every is not None
         assert frame.output.encoded is not None
-        middles = frame.output.encoded.at(targets.boxes[..., :2])  # (B, G, C)
-        seen = [(middles, [(np.arange(n), np.arange(n)) for n in targets.counts])]
-        layers = {max(merge_layer - 1, 0): 0, len(every) - 1: 1}  # and their place in Predictions.ious
+        centres = frame.output.encoded.at(targets.boxes[..., :2])  # (B, G, C)
+        seen = [(centres, [(np.arange(n), np.arange(n)) for n in targets.counts])]
+        layers = {max(merge_layer - 1, 0): 0, len(every) - 1: 1}  # layer → its index in Predictions.ious
         for layer, place in layers.items():
             found = zip(frame.matchings, frame.predictions, strict=True)
             seen.append((every.output_embed[layer], [_covering(m.targets[layer], p.ious[place]) for m, p in found]))
@@ -91,17 +99,17 @@ def find_sightings(frames: Sequence[SeenFrame], merge_layer: int) -> list[Sighti
 
 
 def _covering(targets: NDArray[np.int64], iou: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the queries that cover more than half of their object, and their objects."""
+    """Return the queries whose IoU with their object is above 0.5, and the indices of their objects."""
     queries = np.flatnonzero(targets >= 0)
     queries = queries[iou[queries, targets[queries]] > 0.5]
     return queries, targets[queries]
 
 
 def identity_loss(seen: Sightings) -> Tensor:
-    """Return the supervised contrastive loss of a clip: the mean over objects seen in two or more frames; scalar.
+    """Return the supervised contrastive loss of a clip (), the mean over sightings of objects in two or more frames.
 
-    Only the first half of the channels takes part: the rest is free to tell box and class. Two sightings of an object
-    in one frame are no pair.
+    It uses the first half of the channels only, so that the others remain free for box and class. Sightings of an
+    object in the same frame do not form a pair.
     """
     embed, device = exact(seen.embed), seen.embed.device  # (P, C)
     same, together = seen.ids[:, None] == seen.ids, seen.frame[:, None] == seen.frame  # (P, P)
@@ -112,6 +120,6 @@ def identity_loss(seen: Sightings) -> Tensor:
     unit = F.normalize(embed[:, : embed.shape[1] // 2], dim=1)
     similarity = (unit @ unit.T / TEMPERATURE).masked_fill(upload(same & together, device), -torch.inf)
     of_anchors = similarity.index_select(0, upload(anchors, device))
-    surprise = of_anchors.logsumexp(dim=1, keepdim=True) - of_anchors  # -log p of each pair
+    nll = of_anchors.logsumexp(dim=1, keepdim=True) - of_anchors  # -log p of each pair
     counts = upload(pairs[anchors].sum(axis=1), device)
-    return (surprise.masked_fill(upload(~pairs[anchors], device), 0).sum(dim=1) / counts).mean()
+    return (nll.masked_fill(upload(~pairs[anchors], device), 0).sum(dim=1) / counts).mean()

@@ -20,11 +20,11 @@ from memotr.errors import UserError
 def read_split(
     data: DataConfig, split: SplitConfig, files: AnnotationFiles, problems: Problems | None = None
 ) -> list[Sequence]:
-    """Return annotated sequences. Raises UserError for what is missing or wrong in them, with file and line."""
+    """Return the annotated sequences of a split. Raises UserError, with file and line, if data is missing or wrong."""
     root = Path(data.root) / split.path
     if not root.exists() and split.path != ".":
         raise UserError(
-            f"{root}: no such folder; --data-root is the folder that holds {split.path}. Data of your own: "
+            f"{root}: no such folder; --data-root is the folder that contains {split.path}. To train on your own data: "
             "memotr train --data FOLDER --pretrained NAME"
         )
     spec = DatasetSpec(root, split.split, split.format)
@@ -32,7 +32,7 @@ def read_split(
 
 
 def read_sources(data: DataConfig, files: AnnotationFiles, problems: Problems) -> list[Source]:
-    """Return the training data; ``problems`` collects notes.
+    """Return the sources of training clips; notes about the data are added to ``problems``.
 
     Raises:
         UserError: data is missing or wrong; the message has file and line.
@@ -43,27 +43,28 @@ def read_sources(data: DataConfig, files: AnnotationFiles, problems: Problems) -
     ]
 
 
-def settle_classes(config: Config, sources: Iterable[Source]) -> Config:
-    """Return the configuration with the classes of the data, unless it names its own.
+def resolve_classes(config: Config, sources: Iterable[Source]) -> Config:
+    """Return the configuration with the classes of the data, unless the configuration sets classes.
 
     Raises:
-        UserError: it names others than the data has (a single class may have any name), or the data has one twice.
+        UserError: the configuration sets other classes than the data has (a single class may have another name), or two
+            classes of the data have the same name.
     """
     found = next(sequence.classes for source in sources for sequence in source.sequences)
-    if len(set(found)) < len(found):  # the weights would carry a configuration that is refused
-        raise UserError(f"the data has the classes {', '.join(found)}; give each a name of its own in its dataset.yaml")
+    if len(set(found)) < len(found):  # the weights would contain a configuration that is refused when it is read
+        raise UserError(f"the data has the classes {', '.join(found)}; give each a different name in dataset.yaml")
     if "classes" not in config.model_fields_set:
         return config.model_copy(update={"classes": found})
     if found != config.classes and not len(found) == len(config.classes) == 1:
         raise UserError(
             f"the data has the classes {', '.join(found)}, the configuration {', '.join(config.classes)}; "
-            f"set classes=[{', '.join(found)}], or rename those of the data in its dataset.yaml"
+            f"set classes=[{', '.join(found)}], or rename the classes of the data in dataset.yaml"
         )
     return config
 
 
 def make_dataset(config: Config, sources: list[Source]) -> ClipDataset:
-    """Return the clips of every epoch. Raises UserError if there are none."""
+    """Return the dataset of training clips. Raises UserError if it has no clips."""
     seed, epochs = config.training.seed, config.training.epochs
     return ClipDataset(sources, config.data.sampling, seed=seed, epochs=epochs)
 
@@ -80,10 +81,10 @@ def make_loader(
 
 
 def with_validation(config: Config) -> Config:
-    """Return the configuration with a validation split, if validation is on: ``val`` of the first training source.
+    """Return the configuration with a validation split if validation is on: by default ``val`` of the first source.
 
     Raises:
-        UserError: it has no split ``val``.
+        UserError: no split is configured, and the first training source has no split ``val``.
     """
     every, source = config.training.output.val_every, config.data.train[0]
     if not every or config.data.val is not None:
@@ -93,6 +94,6 @@ def with_validation(config: Config) -> Config:
         val = SplitConfig(path=source.path, split="val", format=source.format)
         return config.model_copy(update={"data": config.data.model_copy(update={"val": val})})
     raise UserError(
-        f"--val-every {every}: {path} has no split val to validate on; name one, its path counted from the data root: "
+        f"--val-every {every}: {path} has no split val to validate on; set one, with a path relative to the data root: "
         f"data.val='{{path: {source.path}, split: val_half}}'"
     )

@@ -1,4 +1,4 @@
-"""Losses of a clip's predictions against their matched ground truth, of all frames, videos and layers at once."""
+"""Losses between predictions and their matched ground truth, for all frames, videos and layers of a clip at once."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gam
     """Return the focal loss (Lin et al., ICCV 2017) of logits against 0/1 targets of the same shape, per element."""
     probability = logits.sigmoid()
     cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    surprise = probability * (1 - targets) + (1 - probability) * targets  # 1 - p_t
+    error = probability * (1 - targets) + (1 - probability) * targets  # 1 - p_t
     weight = alpha * targets + (1 - alpha) * (1 - targets)
-    return weight * cross_entropy * surprise**gamma
+    return weight * cross_entropy * error**gamma
 
 
 def exact(x: Tensor) -> Tensor:
-    """Return a tensor of at least float32."""
+    """Convert a tensor of less than float32 precision to float32; return others unchanged."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -37,12 +37,13 @@ def clip_losses(
     """Compute the three losses of every decoder layer, summed over a batch of clips, without waiting for the device.
 
     Args:
-        predictions: of each of T frames of B videos.
-        matchings: ``matchings[t][b]`` says which object every query should be.
-        targets: ground truth of each frame.
+        predictions: predictions of all layers for each of T frames of B videos.
+        matchings: ``matchings[t][b]`` has the ground-truth object of every query in frame t of video b.
+        targets: ground truth of each of the T frames.
 
     Returns:
-        (Ld, 3) focal, L1 and 1 - GIoU sums, the last layer last; the focal loss is the mean over classes.
+        (Ld, 3) sums of focal loss, L1 distance and 1 - GIoU in every layer. The focal loss of a query is the mean over
+        classes; the sums are not divided by the number of objects.
     """
     device = predictions[0].logits.device
     logits = exact(torch.cat([each.logits.flatten(1, 2) for each in predictions], dim=1))  # (Ld, R, K)
@@ -50,7 +51,7 @@ def clip_losses(
     truth_boxes = torch.cat([each.boxes.flatten(0, 1) for each in targets])  # (T*B*G, 4)
     truth_labels = torch.cat([each.labels.flatten() for each in targets])
     rows, matched = _lay_out(predictions, matchings, targets)  # (R',) rows that are queries; (Ld, R')
-    if len(rows) < logits.shape[1]:  # without the padding
+    if len(rows) < logits.shape[1]:  # some rows are padding
         index = upload(rows, device)
         logits, boxes = logits.index_select(1, index), boxes.index_select(1, index)
     layer, row = np.nonzero(matched >= 0)  # (P,) pairs
@@ -72,7 +73,7 @@ def clip_losses(
 def _lay_out(
     predictions: Sequence[LayerOutputs], matchings: Sequence[Sequence[Matching]], targets: Sequence[PaddedTargets]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the joined rows (R',) that are queries, not padding, and their joined targets or -1 (Ld, R')."""
+    """Return the R' of R joined rows that are queries, not padding, and the joined target, or -1, of each (Ld, R')."""
     rows, matched, first_row, first_target = [], [], 0, 0
     for output, of_videos, truth in zip(predictions, matchings, targets, strict=True):
         for matching in of_videos:

@@ -1,7 +1,7 @@
-"""Matching of queries with ground truth, which decides for training what scores decide for inference (after MOTR).
+"""Matching of queries with ground truth: the decision of training, where inference decides by scores (after MOTR).
 
-The device computes costs and overlaps of all videos together and the host reads them once a frame. All that follows is
-decided on the host, in NumPy.
+The device computes costs and IoUs of all videos together, and the host copies them once per frame. All decisions are
+made on the host, in NumPy.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Predictions for one frame of one video on the host, as far as decisions depend on them.
+    """Predictions for one frame of one video on the host, limited to the values that decisions depend on.
 
     Attributes:
         costs: (Ld, Nd, G) cost of matching every detection query to every object, in every layer.
-        ious: (2, Q, G) IoU of every box with every object, in the last layer of D_det and in the last layer of all.
+        ious: (2, Q, G) IoU of every predicted box with every object, first in the last layer of the detection decoder
+            (D_det), then in the last layer of the joint decoder.
         scores: (Q,) best class probability in the last layer.
         boxes: (Q, 4) cxcywh in the last layer.
     """
@@ -44,7 +45,7 @@ class Predictions:
 
     @property
     def num_detections(self) -> int:
-        """Nd, the first queries."""
+        """Number of detection queries (Nd), which precede the tracks."""
         return int(self.costs.shape[1])
 
 
@@ -64,17 +65,17 @@ class Matching:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Decision which tracks of one video continue and which detections become tracks.
+    """Decision which tracks of one video continue and which detections start tracks.
 
     Attributes:
         track_ids: (N,) id of every track after this frame.
-        track_iou: (N,) IoU with the object that it was last matched to.
+        track_iou: (N,) IoU of every track with its object in the last frame in which it was matched.
         track_keep: (N,) True for tracks that continue.
-        births: (M,) indices of the detection queries that become tracks, in order.
-        birth_ids: (M,) ids of the new tracks.
-        birth_iou: (M,) IoU with the matched object, or 0.
-        birth_targets: (M,) index of the matched object; -1: none, a false positive, which starts from the query's
-            initial reference points.
+        births: (M,) indices of the detection queries that start tracks, in the order of the new tracks.
+        birth_ids: (M,) ids of the new tracks; -1 for tracks without an object.
+        birth_iou: (M,) IoU with the matched object; 0 if unmatched.
+        birth_targets: (M,) index of the matched object; -1 for a false positive, which starts from the initial
+            reference points of its query.
     """
 
     track_ids: Ints
@@ -92,7 +93,7 @@ class Choice:
 
     @property
     def next_iou(self) -> Floats:
-        """Their overlaps."""
+        """IoU of the tracks after the frame, in the order of ``next_ids``."""
         return np.concatenate((self.track_iou[self.track_keep], self.birth_iou))
 
 
@@ -100,13 +101,13 @@ class Choice:
 def read_predictions(
     output: FrameOutput, targets: PaddedTargets, merge_layer: int, weights: LossConfig
 ) -> list[Predictions]:
-    """Copy what decisions need from the device, for each of B videos; the only wait for the device.
+    """Copy the values that decisions need from the device, for each of B videos: the frame's only wait for the device.
 
     Args:
         output: output for B videos in training mode.
         targets: ground truth of the frame.
         merge_layer: number of layers that only detection queries enter.
-        weights: weights of the three parts of the matching cost, ``match_…``.
+        weights: loss settings, whose ``match_…`` fields weight the three parts of the matching cost.
     """
     n, every = output.num_detections, output.layers
     assert every is not None
@@ -119,7 +120,7 @@ def read_predictions(
     l1 = torch.cdist(boxes, targets.boxes, p=1)
     iou, giou = paired_iou(boxes[..., None, :], targets.boxes[:, None])
     cost = weights.match_label * label + weights.match_l1 * l1 - weights.match_giou * giou  # (Ld, B, Q, G)
-    # diverged predictions must not stop the matching: the loss is not finite then, and the step is skipped
+    # Diverged predictions must not stop the matching: their loss is not finite, and the step is skipped.
     cost = cost[:, :, :n].nan_to_num(nan=1e4, posinf=1e4, neginf=-1e4)
     ious = torch.stack((iou[max(merge_layer - 1, 0)], iou[-1]))  # (2, B, Q, G)
     parts = cost, ious, p[-1].amax(dim=-1), boxes[-1]
@@ -131,7 +132,7 @@ def read_predictions(
 
 
 def _read(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
-    """Copy float32 tensors to the host together."""
+    """Copy float32 tensors to the host in one transfer."""
     copied = torch.cat([tensor.flatten() for tensor in tensors]).cpu().numpy()
     ends = np.cumsum([tensor.numel() for tensor in tensors])[:-1]
     return [part.reshape(tensor.shape) for part, tensor in zip(np.split(copied, ends), tensors, strict=True)]
@@ -140,11 +141,12 @@ def _read(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
 def match(predictions: Predictions, track_ids: Ints, target_ids: Ints, merge_layer: int) -> Matching:
     """Match the queries of one frame of one video, in every layer.
 
-    Tracks keep their object. Detection queries share the objects that no track carries among them, by the Hungarian
-    method; in layers before the merge, which see no tracks, they share all objects and the tracks count as background.
+    Tracks keep their object. The Hungarian method assigns the objects without a track to detection queries. In the
+    layers of the detection decoder, which do not see the tracks, it assigns all objects, and tracks count as
+    background.
 
     Args:
-        predictions: of the frame.
+        predictions: predictions for the frame.
         track_ids: (N,) ids of the tracks before the frame.
         target_ids: (G,) ids of the objects in the frame.
         merge_layer: number of layers that only detection queries enter.
@@ -168,7 +170,7 @@ def match(predictions: Predictions, track_ids: Ints, target_ids: Ints, merge_lay
 
 
 def index_of_ids(ids: Ints, known: Ints) -> Ints:
-    """Return the position of each id (N,) among the known ids (G,), -1 for unknown ids."""
+    """Return the index (N,) of each id (N,) among the known ids (G,); -1 for unknown and negative ids."""
     order = np.argsort(known)
     if len(known) == 0:
         return np.full(len(ids), -1)
@@ -181,23 +183,23 @@ def assign(
 ) -> Choice:
     """Decide by ground truth which tracks continue and which detections start tracks.
 
-    Tracks that carry an object stay, and so do false positives that score more than ``keep``. Matched detections are
-    born with their object's id; unmatched ones that score more than ``keep`` are carried on as false positives, from
-    their initial reference. Whatever overlaps its object by less than one half loses its id: it goes on as a negative,
-    and the object must be detected again.
+    Tracks with an object continue, as do false positives that score above ``keep``. Matched detections start tracks
+    with the id of their object; unmatched ones that score above ``keep`` start false positives, from their initial
+    reference points. A track whose IoU with its object is below 0.5 loses its id: it continues as a negative example,
+    and its object must be detected again.
 
     Args:
-        predictions: of the frame.
-        matching: objects of the queries.
-        track_ids: (N,) ids of the tracks before the frame.
-        track_iou: (N,) their IoU with the object that they were last matched to.
+        predictions: predictions for the frame.
+        matching: ground-truth objects of the queries.
+        track_ids: (N,) ids of the tracks before the frame; -1 for false positives.
+        track_iou: (N,) IoU of every track with its object in the last frame in which it was matched.
         target_ids: (G,) ids of the objects in the frame.
-        keep: score above which false positives go on.
+        keep: score in [0, 1] above which false positives continue.
     """
     n = predictions.num_detections
     likely = predictions.scores > keep  # (Q,)
     of_detections, of_tracks = matching.targets[-1, :n], matching.targets[-1, n:]
-    # a track whose object is not in the frame keeps the overlap it had, and so its id
+    # A track whose object is not in the frame keeps its former IoU, and so its id.
     track_iou = np.where(of_tracks >= 0, matching.iou[n:], track_iou)
     found, false = np.flatnonzero(of_detections >= 0), np.flatnonzero((of_detections < 0) & likely[:n])
     births = np.concatenate((found, false))

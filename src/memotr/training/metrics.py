@@ -1,4 +1,4 @@
-"""Metrics of training steps, summed on the device and copied to the host only for a line of metrics."""
+"""Metrics of training steps, which are summed on the device and copied to the host only when a line is logged."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from torch import Tensor
 from memotr.training.losses import LOSS_NAMES
 
 NAMES = ("loss", *LOSS_NAMES, *(f"aux_{name}" for name in LOSS_NAMES), "identity_loss", "grad_norm")
-"""What is summed up: the loss that is minimised, its unweighted parts (those of the last layer, then of the earlier
-ones, and that of the identities, 0 where it has no weight), and the norm of the gradient before clipping."""
+"""Metrics that are averaged over steps: the total loss; the unweighted losses of the last decoder layer; the sums over
+the earlier layers, with their layer weights; the identity loss (0 if its weight is 0); the gradient norm before
+clipping."""
 
 SHORT_NAMES = dict(zip(LOSS_NAMES, ("label", "l1", "giou"), strict=True))
 
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """Line of metrics.
+    """Line of metrics: the steps since the line before.
 
     Attributes:
-        step: number of the last step that it tells of, from 1.
-        epoch: which that belongs to, from 0.
-        means: of ``NAMES``, over the steps since the last line and over all ranks; NaN where all of them were skipped.
-        rates: learning rate of every group.
-        skipped: steps without effect since the run began.
-        seconds: per step.
-        memory: peak of the first process in MB: of the GPU, or of the main memory where there is none; 0 on Windows,
-            which does not tell.
-        left: seconds until the last epoch ends, if all goes on like this.
+        step: number of the last of these steps, from 1.
+        epoch: epoch of that step, from 0.
+        means: mean of each of ``NAMES`` over the steps and all ranks, without skipped steps; NaN if all were skipped.
+        rates: learning rate of every parameter group.
+        skipped: number of skipped steps since the run began.
+        seconds: seconds per step.
+        memory: peak memory of the first rank in MB, on the GPU if it has one, else resident; 0 if unknown (Windows).
+        left: estimated seconds until the last epoch ends.
     """
 
     step: int
@@ -70,14 +70,14 @@ class StepMetrics:
 
 
 class Sums:
-    """Sums over the steps since the last line."""
+    """Sums of metrics and time over the steps since the last line."""
 
     def __init__(self, device: torch.device) -> None:
         self._values = torch.zeros(len(NAMES), device=device)
-        self._count = 0  # steps that had an effect
-        self._steps = 0
-        self._seconds = 0.0  # of them, until the clock was started last
-        self._started: float | None = None  # when that was; None while it stands
+        self._count = 0  # steps that were not skipped
+        self._steps = 0  # all steps
+        self._seconds = 0.0  # seconds of the steps until the clock was last started
+        self._started: float | None = None  # time of that start; None while the clock is stopped
 
     def __len__(self) -> int:
         """Return the number of steps since the last line."""
@@ -117,7 +117,7 @@ class Sums:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sums of this rank."""
-        # On the host: whoever unpickled a tensor of another rank's device would open a context on it.
+        # On the host: unpickling a tensor of another rank's device would create a CUDA context there.
         values = self._values.cpu().clone()
         return {"values": values, "count": self._count, "steps": self._steps, "seconds": self._elapsed()}
 
@@ -125,7 +125,7 @@ class Sums:
         """Continue from a state of :meth:`state_dict`."""
         self._values.copy_(state["values"])
         self._count, self._steps = state["count"], state["steps"]
-        self._seconds = state.get("seconds", 0.0)  # runs of before did not keep them
+        self._seconds = state.get("seconds", 0.0)  # older checkpoints lack it
 
 
 def peak_memory(device: torch.device) -> float:

@@ -12,7 +12,7 @@ from memotr.config import OptimizerConfig
 from memotr.weights.published_names import published
 
 GROUPS = ("lr_backbone", "lr_points", "lr_query_updater", "lr")
-"""Names of the groups: each is the setting that holds its learning rate."""
+"""Names of the parameter groups; each is also the name of the setting with the group's learning rate."""
 
 
 def group_of(name: str) -> str:
@@ -29,10 +29,13 @@ def group_of(name: str) -> str:
 def make_optimizer(model: nn.Module, settings: OptimizerConfig, *, fused: bool = False) -> AdamW:
     """Return AdamW over the trainable parameters of ``model``; ``param_groups[i]["name"]`` is ``GROUPS[i]``.
 
-    A group's parameters are in the order of their published names, by which a saved state knows them.
+    The parameters of a group are in the order of their published names; saved optimiser states depend on this order.
 
-    ``fused``: in one kernel; not where gradients are of a scaled loss (float16), because such an optimiser takes the
-    scale off itself, too late for clipping.
+    Args:
+        model: model to train.
+        settings: learning rates and weight decay.
+        fused: update all parameters in one kernel. Not possible with a loss scale (float16), because a fused optimiser
+            unscales the gradients itself, after they have been clipped.
     """
     members: dict[str, list[nn.Parameter]] = {group: [] for group in GROUPS}
     for name, parameter in published(model.named_parameters()).items():
@@ -47,7 +50,7 @@ def make_optimizer(model: nn.Module, settings: OptimizerConfig, *, fused: bool =
 
 
 def learning_rate(settings: OptimizerConfig, group: str, epoch: int) -> float:
-    """Return the learning rate of a group in an epoch (from 0); a schedule has no state to save."""
+    """Return the learning rate of a group in an epoch (from 0)."""
     start = settings.only_query_updater_from
     if start is not None and epoch >= start and group != "lr_query_updater":
         return 0.0
@@ -57,7 +60,7 @@ def learning_rate(settings: OptimizerConfig, group: str, epoch: int) -> float:
 
 
 def set_learning_rates(optimizer: Optimizer, settings: OptimizerConfig, epoch: int) -> dict[str, float]:
-    """Set the learning rate of every group for an epoch; return them by group."""
+    """Set the learning rate of every group for an epoch (from 0), and return group → rate."""
     rates = {group["name"]: learning_rate(settings, group["name"], epoch) for group in optimizer.param_groups}
     for group in optimizer.param_groups:
         group["lr"] = rates[group["name"]]
@@ -65,7 +68,13 @@ def set_learning_rates(optimizer: Optimizer, settings: OptimizerConfig, epoch: i
 
 
 def no_grad_frames(frames: Iterable[int], steps: Iterable[int], epoch: int) -> int:
-    """Return the number of first frames of a clip without gradient, by the stage of the epoch; 0 before the first."""
+    """Return the number of frames at the start of a clip that run without gradient in an epoch.
+
+    Args:
+        frames: number of frames of each stage.
+        steps: first epoch of each stage, from 0; 0 frames before the first stage.
+        epoch: the epoch, from 0.
+    """
     stages = sorted(zip(steps, frames, strict=True))
     reached = bisect_right([step for step, _ in stages], epoch)
     return stages[reached - 1][1] if reached else 0

@@ -1,4 +1,4 @@
-"""Perturbation of training: dropped tracks and inserted false positives (section 3.5 of the paper, after MOTR)."""
+"""Perturbation of the tracks in training: dropped tracks and inserted false positives, after MOTR."""
 
 from __future__ import annotations
 
@@ -21,27 +21,32 @@ def perturb(
 ) -> Choice:
     """Drop tracks at random, and insert false positives that overlap the remaining ones.
 
-    Only tracks and births that carry an object (id >= 0, overlap above one half) go on, each dropped with
-    ``drop_rate``. Each that remains brings in, with ``insert_rate``, the unmatched detection that overlaps it most: all
-    of them where there are not more than that.
+    Only tracks and births that carry an object (id >= 0, IoU above 0.5) continue, and each of them is dropped with
+    probability ``drop_rate``. Each of those that remain is selected with probability ``insert_rate``; for each selected
+    one the unmatched detection with the highest IoU becomes a false positive. If there are no more unmatched detections
+    than selected tracks, all of them do.
 
     Args:
         choice: the unperturbed decision.
-        predictions: of the frame.
-        drop_rate: in [0, 1].
-        insert_rate: in [0, 1].
-        keep_strays: what carries no object goes on, too, as it does without perturbation (not in the published code).
-        generator: of the random draws, on the CPU.
+        predictions: predictions for the frame.
+        drop_rate: probability in [0, 1] that a track is dropped.
+        insert_rate: probability in [0, 1] that a track adds a false positive.
+        generator: generator of the random draws, on the CPU.
+        keep_strays: tracks and births without an object also continue, as without perturbation (the published code
+            drops them).
+
+    Returns:
+        The decision after the perturbation. False positives are the last births, with id -1 and target -1.
     """
     n, num_tracks = predictions.num_detections, len(choice.track_ids)
     ids = np.concatenate((choice.track_ids, choice.birth_ids))
     iou = np.concatenate((choice.track_iou, choice.birth_iou))
     good = (ids >= 0) & (iou > 0.5)
     good &= torch.rand(len(good), generator=generator).numpy() >= drop_rate
-    inviting = good & (torch.rand(len(good), generator=generator).numpy() < insert_rate)
+    selected = good & (torch.rand(len(good), generator=generator).numpy() < insert_rate)
     boxes = np.concatenate((predictions.boxes[n:], predictions.boxes[choice.births]))  # (N + M, 4)
     matched = choice.births if keep_strays else choice.births[choice.birth_targets >= 0]
-    false = _overlapping(boxes[inviting], predictions.boxes[:n], matched)
+    false = _most_overlapping(boxes[selected], predictions.boxes[:n], matched)
     if keep_strays:
         good |= (ids < 0) & np.concatenate((choice.track_keep, np.ones(len(choice.births), bool)))
     born = good[num_tracks:]
@@ -56,22 +61,31 @@ def perturb(
     )
 
 
-def _overlapping(
+def _most_overlapping(
     boxes: NDArray[np.float32], detections: NDArray[np.float32], matched: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the unmatched detection queries that overlap ``boxes`` (F, 4) most, each once; at most F."""
+    """Return the unmatched detection queries with the highest IoU with each of ``boxes``, each once.
+
+    Args:
+        boxes: (F, 4) cxcywh.
+        detections: (Nd, 4) cxcywh boxes of the detection queries.
+        matched: indices of the matched detection queries.
+
+    Returns:
+        At most F indices of detection queries, ascending.
+    """
     candidates = np.setdiff1d(np.arange(len(detections)), matched)
     if len(boxes) == 0 or len(candidates) <= len(boxes):
         return candidates[: 0 if len(boxes) == 0 else None]
     low, high, area = _corners(detections[candidates, None])  # (C, 1, 2), (C, 1, 2), (C, 1)
     own_low, own_high, own_area = _corners(boxes)
-    shared = (np.minimum(high, own_high) - np.maximum(low, own_low)).clip(min=0).prod(axis=-1)  # (C, F)
-    iou = shared / np.maximum(area + own_area - shared, np.finfo(np.float32).tiny)
+    overlap = (np.minimum(high, own_high) - np.maximum(low, own_low)).clip(min=0).prod(axis=-1)  # (C, F)
+    iou = overlap / np.maximum(area + own_area - overlap, np.finfo(np.float32).tiny)
     best: NDArray[np.int64] = np.unique(iou.argmax(axis=0))
     return candidates[best]
 
 
 def _corners(boxes: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return lower and upper corners (..., 2) and areas (...) of cxcywh boxes (..., 4), in float32."""
+    """Return the top left and bottom right corners (..., 2) and areas (...) of cxcywh boxes (..., 4), in float32."""
     low, high = boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2
     return low, high, (high - low).prod(axis=-1)

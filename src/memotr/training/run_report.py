@@ -25,7 +25,7 @@ METRICS = "metrics.jsonl"
 
 
 class Report:
-    """Report of a run on its first rank, used as a context that shows a progress bar on a terminal.
+    """Report of a run on its first rank. Used as a context manager, it shows a progress bar on a terminal.
 
     Args:
         folder: folder of the run.
@@ -53,7 +53,7 @@ class Report:
         with suppress(UserError):  # a full disk ended the run; every line of metrics was flushed
             self._boards.close()
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print text above the progress bar."""
         if self._bar.disable:
             log(text)
@@ -75,7 +75,7 @@ class Report:
         self._bar.update(self._task, metrics=metrics.as_text())
         if self._bar.disable:
             done = int(self._bar.tasks[0].completed)
-            self.say(f"{self._name} · step {done}/{self._steps} · {metrics.as_text()}")
+            self.print_line(f"{self._name} · step {done}/{self._steps} · {metrics.as_text()}")
         self._write(metrics.as_dict())
         for name, value in metrics.means.items():
             self._board.add_scalar(f"train/{name}", value, metrics.step)
@@ -87,7 +87,9 @@ class Report:
 
     def validation(self, values: Mapping[str, float], step: int, epochs: int) -> None:
         """Report the scores of a validation."""
-        self.say(f"after epoch {epochs}: " + " · ".join(f"{name} {100 * value:.1f}" for name, value in values.items()))
+        self.print_line(
+            f"after epoch {epochs}: " + " · ".join(f"{name} {100 * value:.1f}" for name, value in values.items())
+        )
         self._write({"step": step, "epochs": epochs, "validation": dict(values)})
         for name, value in values.items():
             self._board.add_scalar(f"validation/{name}", value, step)
@@ -104,7 +106,7 @@ class Report:
 
 
 def _known(line: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a line with None in place of non-finite numbers, which JSON does not have."""
+    """Return a line with None in place of non-finite numbers, which JSON cannot represent."""
 
     def known(value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -116,10 +118,10 @@ def _known(line: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def open_board(folder: Path, purge_step: int | None = None) -> Iterator[SummaryWriter]:
-    """Yield a writer of TensorBoard's files.
+    """Yield a writer of TensorBoard event files.
 
-    If its thread cannot write, ``flush`` raises OSError and the end of the context UserError; the thread prints no
-    traceback.
+    If the writer's thread fails, ``flush`` raises OSError, the end of the context raises UserError, and the thread
+    prints no traceback.
     """
     usual = threading.excepthook
 
@@ -136,12 +138,12 @@ def open_board(folder: Path, purge_step: int | None = None) -> Iterator[SummaryW
 
 
 def _drop_after(file: Path, steps: int) -> None:
-    """Remove the lines of later steps and an incomplete last line; make the file if it is missing."""
+    """Remove lines of later steps and an incomplete last line; create the file if it is missing."""
     try:
         text = read_text(file) if file.is_file() else ""
         whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
         kept = [line for line in whole if parse_json(line, file)["step"] <= steps]
     except (DocumentError, KeyError, TypeError):
-        raise UserError(f"{file}: has lines that are not a run's metrics; move it away to go on") from None
+        raise UserError(f"{file}: has lines that are not metrics of a run; move it away to continue the run") from None
     with replacing(file) as beside:
         beside.write_text("".join(kept))

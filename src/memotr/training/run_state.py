@@ -29,11 +29,11 @@ class Progress:
     Attributes:
         epoch: number of finished epochs, which is the index of the current one.
         clips: number of clips of the current epoch that all ranks together have used.
-        steps: number of optimiser steps since the start, with skipped ones.
+        steps: number of optimiser steps since the start, including skipped ones.
         skipped: number of steps without effect because loss or gradient were not finite.
-        skipped_in_a_row: number of skipped steps at the end.
-        best: score of the best validation so far.
-        outcome_due: the last epoch is finished and saved, but not yet exported, drawn and validated.
+        skipped_in_a_row: number of consecutive skipped steps up to now.
+        best: best validation score so far; None before the first validation.
+        outcome_due: the last finished epoch is saved, but not yet exported, drawn and validated.
     """
 
     epoch: int = 0
@@ -54,7 +54,7 @@ class RunState:
     Attributes:
         settings: the configuration as plain values.
         progress: progress of the run.
-        model: tensors by their published names.
+        model: weights and buffers by published name.
         optimizer: state of the optimiser.
         scaler: state of the loss scale for float16; empty without one.
         average: moving average of the weights; None without one.
@@ -71,7 +71,7 @@ class RunState:
 
 
 def write_state(path: Path, state: RunState) -> None:
-    """Write a state; the file replaces an older one once it is complete. Raises UserError."""
+    """Write a state; an older file is replaced once the new one is complete. Raises UserError if that fails."""
     content = {field.name: getattr(state, field.name) for field in fields(state)}
     header = make_header(content.pop("settings"), state.progress.epoch) | {"iterations": state.progress.steps}
     write_torch(path, {HEADER: header, **content, "progress": asdict(state.progress)})
@@ -81,18 +81,17 @@ def read_state(path: Path) -> RunState:
     """Read the checkpoint of a run, or the last one in the folder of a run.
 
     Raises:
-        UserError: there is no such file, it has weights without a training state or numbers that are not finite, or it
-            was written by a version of this package with another state.
+        UserError: there is no such file; it has no training state, or numbers that are not finite; or it was written by
+            a version of this package with another format of the state.
     """
     if path.is_dir():
         if not (path / LAST).is_file():
-            raise UserError(f"{path}: holds no {LAST}, so no run of memotr can be resumed from there")
+            raise UserError(f"{path}: has no {LAST}, so it is not a run that can be resumed")
         path = path / LAST
     kind = read_checkpoint(path).kind
     if kind is not Kind.TRAINING:
         raise UserError(
-            f"{path}: is a {kind} without the state of its training; to start a new training from its weights use "
-            f"--pretrained {path}"
+            f"{path}: is a {kind} without a training state; to start a new run from its weights use --pretrained {path}"
         )
     content = read_torch(path)
     settings = content[HEADER]["config"]
@@ -109,8 +108,8 @@ def read_state(path: Path) -> RunState:
     except TypeError as error:
         problem = f"progress: {str(error).removeprefix('Progress.__init__() ')}"
     raise UserError(
-        f"{path}: the state of its training is not one that this memotr can go on from ({problem}); take the version "
-        f"that wrote it, or start a new training from its weights with --pretrained {path}"
+        f"{path}: this version of memotr cannot continue from its training state ({problem}); use the version that "
+        f"wrote it, or start a new run from its weights with --pretrained {path}"
     )
 
 
@@ -122,8 +121,8 @@ def keep_epoch(folder: Path, epoch: int, keep_last: int, keep_every: int) -> Non
     Args:
         folder: folder of the run.
         epoch: number of finished epochs.
-        keep_last: number of last epochs whose checkpoints are kept.
-        keep_every: checkpoints of multiples of this epoch are never deleted; 0: none.
+        keep_last: number of latest epochs whose checkpoints are kept.
+        keep_every: checkpoints of every multiple of this number of epochs are never deleted; 0: all may be.
     """
     kept = folder / f"epoch_{epoch:04d}.pt"
     with replacing(kept) as beside:
@@ -142,7 +141,7 @@ def keep_epoch(folder: Path, epoch: int, keep_last: int, keep_every: int) -> Non
 
 def generator_states() -> dict[str, Any]:
     """Return the states of the random number generators of PyTorch, NumPy and Python."""
-    algorithm, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002 (others may draw from it)
+    algorithm, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002 (other code may use it)
     states: dict[str, Any] = {
         "python": random.getstate(),
         "numpy": (algorithm, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss),

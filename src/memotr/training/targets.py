@@ -15,12 +15,12 @@ from memotr.structures import FrameTargets
 
 @dataclass(frozen=True, eq=False)
 class PaddedTargets:
-    """Ground truth of one frame of B videos, padded to the same number of objects, at least one.
+    """Ground truth of one frame of B videos, padded to the same number G of objects, at least one.
 
     Attributes:
-        ids: (G_b,) ids of each video's objects, on the host.
-        labels: (B, G) int64.
-        boxes: (B, G, 4).
+        ids: B arrays (G_b,) of ids of the objects, on the host, without padding.
+        labels: (B, G) int64 class indices, 0 in padding.
+        boxes: (B, G, 4) cxcywh in [0, 1], 0 in padding.
     """
 
     ids: list[NDArray[np.int64]]
@@ -34,13 +34,13 @@ class PaddedTargets:
 
 
 def pad_targets(frames: Sequence[Sequence[FrameTargets]], device: torch.device) -> list[PaddedTargets]:
-    """Return the ground truth of T frames of B videos, without waiting for the device."""
+    """Return the padded ground truth of T frames of B videos, without waiting for the device."""
     every = [targets for frame in frames for targets in frame]
     largest = max(1, *(len(targets) for targets in every))
     ends = np.cumsum([len(targets) for targets in every])
     column = np.arange(largest)
     counts = np.array([len(targets) for targets in every])[:, None]  # (T*B, 1)
-    # Rows of the joined ground truth; padding is the row of zeros after its end.
+    # Index into the concatenated ground truth of all frames; padding takes the row of zeros that is appended below.
     rows = np.where(column < counts, ends[:, None] - counts + column, ends[-1]).reshape(len(frames), -1, largest)
     index = upload(rows, device)  # (T, B, G)
     labels = torch.cat([*(targets.labels for targets in every), torch.zeros(1, dtype=torch.int64, device=device)])
