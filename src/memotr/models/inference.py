@@ -3,7 +3,8 @@
 - The backbone optimises itself (:meth:`memotr.models.backbone.Backbone.prepare`): a ResNet folds batch normalisation
   into the convolution before it.
 - Convolutions use the memory format channels_last, in which oneDNN and cuDNN compute.
-- On a CPU, oneDNN computes linear layers with bias and ReLU in one pass. PyTorch's default path (MKL) writes the bias
+- On a CPU, oneDNN computes the convolutions of a ResNet's blocks with ReLU and residual in one pass, and linear layers
+  with bias and ReLU. PyTorch's default path (MKL) writes the bias
   first and adds to it; on processors that are not Intel's it uses half of the vector width.
 - On CUDA, cuBLAS computes linear layer and ReLU in one pass.
 - Positions, masks and reference points are cached: they depend on the sizes of image and levels only.
@@ -19,27 +20,75 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from memotr.errors import UserError
 from memotr.models.layers import Linear
 from memotr.models.memotr import MeMOTR
+from memotr.models.resnet import Bottleneck
 
 
-def for_inference(model: MeMOTR, dtype: torch.dtype | None = None) -> MeMOTR:
+def for_inference(model: MeMOTR, dtype: torch.dtype | None = None, decoder_layers: int | None = None) -> MeMOTR:
     """Return a copy of ``model`` for inference. It shares all weights that it does not change; ``model`` is unchanged.
 
     Args:
         model: network on its device. The copy may or may not follow later changes of its weights.
         dtype: dtype of the weights of convolutions and linear layers, for use under autocast; None keeps theirs. The
             weights of the memory keep theirs in any case: it is always computed in full precision.
+        decoder_layers: number of first decoder layers that are used; None: all. Predictions and the output for the
+            memory are those of the last one used. Results differ by more than rounding then.
+
+    Raises:
+        UserError: the decoder has fewer layers, or tracks would enter none of them.
     """
     shared: dict[int, Tensor] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
     network = copy.deepcopy(model, shared | {id(buffer): buffer for buffer in model.buffers()}).eval()
     network.layouts = {}
+    if decoder_layers is not None:
+        _keep_decoder_layers(network, decoder_layers)
     network.backbone = network.backbone.prepare()
     exact = {*network.query_updater.modules(), *network.queries.memory.modules()}
     for part in ("backbone", "feature_projs", "transformer", "class_embed", "queries"):
         _prepare(network.get_submodule(part), dtype, exact)
     _prepare(network.query_updater, dtype, exact)
     return network
+
+
+def _keep_decoder_layers(network: MeMOTR, count: int) -> None:
+    decoder = network.transformer.decoder
+    least, most = min(decoder.merge_layer + 1, len(decoder.layers)), len(decoder.layers)
+    if not least <= count <= most:
+        raise UserError(f"decoder_layers {count}: this model's decoder runs with {least} to {most} layers")
+    decoder.layers, network.class_embed = decoder.layers[:count], network.class_embed[:count]
+    decoder.bbox_embed = network.bbox_embed = decoder.bbox_embed[:count]
+
+
+class OneDnnBottleneck(Bottleneck):
+    """Residual block for CPUs whose normalisations are folded: oneDNN applies ReLU and adds the residual in one pass.
+
+    The residual is overwritten, which nothing else reads.
+    """
+
+    def __init__(self, block: Bottleneck) -> None:
+        nn.Module.__init__(self)
+        for name, module in block.named_children():
+            self.add_module(name, module)
+        self.downsample = block.downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output of the block."""
+        if torch.compiler.is_compiling():  # the compiler fuses these operations itself
+            return super().forward(x)
+        fused = torch.ops.mkldnn._convolution_pointwise
+        x = x.to(self.conv1.weight.dtype)
+        y = fused(x, *_arguments(self.conv1), "relu", [], "")
+        y = fused(y, *_arguments(self.conv2), "relu", [], "")
+        residual = x if self.downsample is None else self.downsample(x)
+        add = torch.ops.mkldnn._convolution_pointwise_.binary
+        output: Tensor = add(residual, y, *_arguments(self.conv3), "add", 1.0, "relu", [], "")
+        return output
+
+
+def _arguments(conv: nn.Conv2d) -> tuple[object, ...]:
+    return conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups
 
 
 class FusedLinear(Linear):
@@ -89,6 +138,10 @@ def _prepare(part: nn.Module, reduced: torch.dtype | None, exact: Set[nn.Module]
         if isinstance(module, nn.Conv2d):
             module.weight = _cast(module.weight, dtype, memory_format=torch.channels_last)
             module.bias = None if module.bias is None else _cast(module.bias, dtype)
+        elif isinstance(module, Bottleneck):
+            plain = all(type(norm) is nn.Identity for norm in (module.bn1, module.bn2, module.bn3))
+            if plain and module.conv1.weight.device.type == "cpu" and _onednn_supports(dtype or torch.float32):
+                _replace(part, name, OneDnnBottleneck(module))
         elif isinstance(module, nn.MultiheadAttention):  # reads the weights of its out_proj without calling it
             module.in_proj_weight = _cast(module.in_proj_weight, dtype)
             module.in_proj_bias = _cast(module.in_proj_bias, dtype)
@@ -113,8 +166,9 @@ def _linear(linear: nn.Linear, dtype: torch.dtype | None) -> nn.Linear:
 
 
 def _onednn_supports(dtype: torch.dtype) -> bool:
-    """Return whether oneDNN's fused linear operator exists for a dtype. It is private, so it may be missing."""
-    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    """Return whether oneDNN's fused operators exist for a dtype. They are private, so they may be missing."""
+    names = "_linear_pointwise", "_convolution_pointwise", "_convolution_pointwise_"
+    if not torch.backends.mkldnn.is_available() or not all(hasattr(torch.ops.mkldnn, name) for name in names):
         return False
     if dtype is torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
