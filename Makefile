@@ -85,8 +85,8 @@ $(LOWEST)/.stamp: pyproject.toml constraints.txt tools/lowest_versions.py
 # trackeval and trackers bring opencv-python, which owns the same files as opencv-python-headless and needs a desktop's
 # libGL. Laying the headless files on top again makes cv2 work on servers, whichever of the two came last.
 $(SHOW): pyproject.toml constraints.txt | $(BIN)/pip
-	@echo "Installing memotr with what scores and compares into $(VENV) (a few minutes the first time)"
-	@$(PIP_INSTALL) -e ".[demo]"
+	@echo "Installing memotr with what scores, compares and fetches weights into $(VENV) (a few minutes the first time)"
+	@$(PIP_INSTALL) -e ".[demo,hub]"
 	@$(PIP_INSTALL) --quiet --force-reinstall --no-deps opencv-python-headless
 	@touch $@
 

@@ -76,7 +76,7 @@ def test_no_credentials_are_shown(address: str) -> None:
         ("u:p@host/x", "…@host/x"),
     ],
 )
-def test_what_is_left_can_be_read(address: str, shown: str) -> None:
+def test_addresses_stay_readable_without_credentials(address: str, shown: str) -> None:
     assert without_secrets(address) == shown
 
 

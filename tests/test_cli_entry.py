@@ -30,7 +30,7 @@ def test_own_warnings_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("trck a.mp4", "No such command 'trck'. Did you mean 'track'? (memotr --help"),
+        ("trck a.mp4", "No such command 'trck'. Did you mean 'track'? (see memotr --help"),
         ("track a.mp4 --chekpoint a.pth", "No such option: --chekpoint"),
         ("track", "Missing argument 'sources"),
         ("track a.mp4 --checkpoint a.pth --batch 0", "Invalid value for '--batch'"),
@@ -42,7 +42,7 @@ def test_a_wrong_command_line_is_one_line(
 ) -> None:
     said = run(line, 2, monkeypatch, capsys).err
     assert said.lower().startswith(f"memotr: {message}".lower())
-    assert said.endswith("--help says what there is)\n")
+    assert said.endswith(" --help)\n")
     assert said.count("\n") == 1
 
 
@@ -67,7 +67,9 @@ def test_the_extra_that_a_command_needs(
         raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
     monkeypatch.setattr(entry, "app", broken)
-    assert run(line, 2, monkeypatch, capsys).err.endswith(f"is not installed: pip install 'memotr[{extra}]'\n")
+    assert run(line, 2, monkeypatch, capsys).err.endswith(
+        f"is required but not installed: pip install 'memotr[{extra}]'\n"
+    )
 
 
 def run(
@@ -85,14 +87,14 @@ def run(
     ("error", "message"),
     [
         (PermissionError(errno.EACCES, "Permission denied", "a/b"), "a/b: Permission denied; check the permissions of"),
-        (OSError(errno.EMFILE, "Too many open files"), "Too many open files; raise the limit of open files, as with"),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files; raise the limit of open files, for"),
         (OSError(errno.ENOSPC, "No space left on device", "a", None, "b"), "a: b: No space left on device; free some"),
         (OSError("no number"), "no number\n"),
         (MemoryError(), "out of memory; "),
         (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), "out of memory; "),
     ],
 )
-def test_what_the_operating_system_refuses(
+def test_errors_of_the_operating_system_are_one_line(
     error: Exception, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(entry, "app", raising(error))
@@ -159,7 +161,7 @@ def test_signals_stop_every_command(
         *("eval --watch {} --dataset .", "submit --results {} --dataset ."),
     ],
 )
-def test_paths_that_cannot_be_looked_at(
+def test_inaccessible_paths_are_one_line(
     line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A name that is too long fails where other paths merely do not exist, as folders do that may not be entered."""

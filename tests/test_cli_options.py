@@ -190,7 +190,7 @@ def test_a_setting_that_does_not_exist(
     assert not target.exists()
 
 
-def test_converted_weights_keep_what_was_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_converted_weights_keep_overridden_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "a.safetensors"
     assert (
         run(monkeypatch, "convert", "synthdance", target, "--set", f"{SETTING}=0.25", "--set", "classes=[dancer]") == 0
@@ -199,11 +199,13 @@ def test_converted_weights_keep_what_was_set(tmp_path: Path, monkeypatch: pytest
     assert (config.tracking.det_thresh, config.classes) == (0.25, ("dancer",))
 
 
-def test_help_loads_nothing_heavy() -> None:
+@pytest.mark.parametrize(("line", "shown"), [("--help", "track"), ("--version", "memotr ")])
+def test_help_and_version_load_nothing_heavy(line: str, shown: str) -> None:
     code = """if True:
         import sys
         from memotr.cli import app
-        app(["--help"], standalone_mode=False)
+        app(sys.argv[1:], standalone_mode=False)
         print(*{"numpy", "pydantic", "torch"} & set(sys.modules), file=sys.stderr)"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (done.stderr, "track" in done.stdout) == ("\n", True)
+    command = [sys.executable, "-c", code, line]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stderr, shown in done.stdout) == ("\n", True)

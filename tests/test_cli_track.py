@@ -156,7 +156,7 @@ def test_an_exported_tracker(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert not run.loaded
     capsys.readouterr()
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.onnx", "--precision", "bf16") == 2
-    assert "a.onnx: is an export, in which this is fixed: leave out --precision\n" in capsys.readouterr().err
+    assert "a.onnx: is exported, which fixes some options: leave out --precision\n" in capsys.readouterr().err
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.onnx", "--batch", "2", "--compile") == 2
     assert "leave out --compile, --batch\n" in capsys.readouterr().err
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "a.pth", "--engine", "onnx") == 2
@@ -172,7 +172,7 @@ def test_a_compiled_step(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert run.settings["precision"] == "bf16"
     capsys.readouterr()
     assert call(monkeypatch, "clip.mp4", "--checkpoint", "c", "--compile", "--batch", "2") == 2
-    assert "a compiled step takes one frame at a time" in capsys.readouterr().err
+    assert "--compile does not work with --batch" in capsys.readouterr().err
 
 
 def test_an_older_run_is_replaced(
@@ -274,7 +274,7 @@ def test_unreadable_image_on_the_way(
     output = capsys.readouterr()
     assert output.err.splitlines()[-1] == (
         "memotr: cannot read image walk/3.png: it is damaged, cut short or not an image; copy it again, "
-        "or go on without such files: --skip-bad"
+        "or skip such files with --skip-bad"
     )
     assert "3 frames" in output.out
     assert list(read_mot(Path("outputs/walk.txt"))) == [1, 2, 3]
@@ -407,17 +407,18 @@ def error_line(capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["missing.mp4"], "memotr: there is no file or folder missing.mp4"),
+        (["missing.mp4"], "memotr: no file or folder missing.mp4"),
         (["noise.mp4"], "memotr: cannot read noise.mp4: it is not a video"),
-        (["empty"], "memotr: there is no image in empty"),
+        (["empty"], "memotr: no image in empty"),
         (["cut.jpg", "--output", "empty"], "memotr: cannot read image cut.jpg: it is damaged"),
         (["clip.mp4", "--stride", "0"], "memotr: stride is 0"),
         (["clip.mp4", "--start", "9", "--end", "3"], "memotr: end is 3 and start 9"),
-        (["clip.mp4", "--start", "3"], "memotr: clip has 3 frames, numbered from 0; start 3 is behind the last"),
+        (["clip.mp4", "--start", "3"], "memotr: clip has 3 frames, numbered from 0; start 3 is beyond the last one"),
         (["clip.mp4", "--device", "cuda:7"], "memotr: device cuda:7: not there"),
         (["clip.mp4", "--output", "."], "memotr: the annotated video would replace the source clip.mp4"),
         (["clip.mp4", "--output", "noise.mp4"], "memotr: cannot write noise.mp4/clip.txt: "),
         (["97"], "memotr: "),
+        (["clip.mp4", "--fps", "10"], "memotr: clip.mp4 has time stamps of its own; --fps is for folders of images"),
     ],
 )
 def test_errors_are_one_line(
@@ -467,6 +468,43 @@ def test_sources_of_one_name(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: 
         assert len(list(source)) == 4
 
 
+def test_sound_is_kept_unless_it_is_left_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbered_video(Path("a.mp4"), 30, audio=True)
+    numbered_video(Path("b.mp4"), 30)
+    heard = {}
+    for name, options in (("kept", []), ("silent", ["--no-audio"]), ("part", ["--end", "20"])):
+        assert call(monkeypatch, "a.mp4", "b.mp4", "--checkpoint", "c", "--output", name, *options) == 0
+        for source in "ab":
+            with av.open(f"{name}/{source}.mp4") as container:
+                heard[name, source] = len(container.streams.audio)
+    assert {key for key, count in heard.items() if count} == {("kept", "a")}
+
+
+def test_sound_that_cannot_be_kept_is_noted(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbered_video(Path("a.mp4"), 3, audio=True)
+    monkeypatch.setattr("memotr.io.mp4.copy_with_sound", broken_copy)
+    assert call(monkeypatch, "a.mp4", "--checkpoint", "c") == 0
+    assert "memotr: warning: outputs/a.mp4 is without the sound of a.mp4: why" in capsys.readouterr().err.splitlines()
+
+
+def broken_copy(*arguments: object) -> None:
+    raise UserError("why")
+
+
+def test_the_rate_of_images(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("frames").mkdir()
+    for k in range(3):
+        cv2.imwrite(f"frames/{k}.png", numbered(k, 24, 32))
+    assert call(monkeypatch, "frames", "--checkpoint", "c", "--fps", "4") == 0
+    lines = Path("outputs/frames.jsonl").read_text().splitlines()
+    assert [json.loads(line)["time"] for line in lines] == [0, 0.25, 0.5]
+    with open_source("outputs/frames.mp4") as video:
+        assert video.fps == 4
+        assert [frame.time for frame in video] == pytest.approx([0, 0.25, 0.5])
+
+
 def test_the_stream_of_a_file(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     two_streams(Path("clip.mkv"), ("libx264", 5, 32), ("libx264", 9, 64))
     for arguments, size, frames in (([], 32, 5), (["--stream", "1"], 64, 9)):
@@ -475,18 +513,21 @@ def test_the_stream_of_a_file(run: Run, monkeypatch: pytest.MonkeyPatch, capsys:
         assert [(line["width"], line["height"]) for line in lines] == [(size, size)] * frames
         assert ("several video streams" in capsys.readouterr().err) == (not arguments)
     assert call(monkeypatch, "clip.mkv", "--checkpoint", "c", "--stream", "7") == 2
-    assert "there is no video stream 7 in clip.mkv; it has 0 (32 x 32), 1 (64 x 64)" in error_line(capsys)
+    assert "no video stream 7 in clip.mkv; available are 0 (32 x 32), 1 (64 x 64)" in error_line(capsys)
 
 
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
-        (["a.mp4", "missing.mp4"], "there is no file or folder missing.mp4"),
+        (["a.mp4", "missing.mp4"], "no file or folder missing.mp4"),
         (["a.mp4", "again/../a.mp4"], "again/../a.mp4 is given twice; give it once"),
-        (["1.png", "2.png"], "2 images of the folder . are given one by one, and each would be a video of its own"),
+        (
+            ["1.png", "2.png"],
+            "2 images of the folder . are given one by one, and each would be tracked as a separate video",
+        ),
     ],
 )
-def test_several_sources_are_looked_at_before_the_first_is_tracked(
+def test_all_sources_are_checked_before_tracking(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sources: list[str], message: str
 ) -> None:
     Path("again").mkdir()

@@ -46,6 +46,18 @@ def test_overrides():
     assert build_model(config).class_embed[0].out_features == 2
 
 
+def test_lengths_intervals_and_batches_change_at_the_steps():
+    stages = [
+        "data.sampling={lengths: [2, 3, 4], steps: [2, 5], intervals: [9, 7, 5]}",
+        "training.batch_sizes=[8, 4, 2]",
+    ]
+    config = load_config("tiny", stages)
+    sampling = config.data.sampling
+    assert [sampling.length(epoch) for epoch in range(7)] == [2, 2, 3, 3, 3, 4, 4]
+    assert [sampling.largest_interval(epoch) for epoch in range(7)] == [9, 9, 7, 7, 7, 5, 5]
+    assert [config.batch_size(epoch) for epoch in range(7)] == [8, 8, 4, 4, 4, 2, 2]
+
+
 def test_precision_may_be_a_number():
     assert load_config("tiny", ["training.precision=32"]).training.precision == "32"
 
@@ -109,6 +121,12 @@ def read_published(tmp_path, **changes):
     return load_config(path)
 
 
+@pytest.mark.parametrize(("text", "variant"), [("", "deformable-detr"), ("USE_DAB: true", "dab")])
+def test_the_authors_variant(text, variant, tmp_path):
+    (tmp_path / "config.yaml").write_text(f"DATASET: DanceTrack\n{text}\n")
+    assert load_config(tmp_path / "config.yaml").model.variant == variant
+
+
 def test_the_authors_mot17_training_is_our_preset(tmp_path):
     theirs, ours = read_published(tmp_path), load_config("mot17")
     assert theirs.data == ours.data
@@ -137,7 +155,7 @@ def test_the_authors_other_trainings_are_our_presets(tmp_path):
         assert theirs.data == ours.data.model_copy(update={"val": None}), dataset
 
 
-def test_a_schedule_that_is_not_offered_is_said(tmp_path):
+def test_an_unsupported_schedule_gives_a_warning(tmp_path):
     with pytest.warns(UserWarning, match="LR_SCHEDULER is 'Cosine'; training would use 'MultiStep'"):
         read_published(tmp_path, LR_SCHEDULER="Cosine")
 
@@ -173,6 +191,9 @@ def test_synthetic_clips_join_at_their_rate(tmp_path):
         ("DATASET: [x]", "DATASET ['x'] is not one of DanceTrack"),
         ("data: {train: [{path: x, splitt: y}]}", "unknown key 'data.train.0.splitt'; did you mean 'split'?"),
         ("data: {sampling: {lengths: [2, 3], steps: [1, 2]}}", "2 lengths need 1 steps"),
+        ("data: {sampling: {steps: [6, 6, 14]}}", "steps must ascend, found (6, 6, 14)"),
+        ("data: {augmentation: {crop_max_size: 799}}", "crop_min_size 800 exceeds crop_max_size 799"),
+        ("model: {merge_layer: 7}", "merge_layer 7 exceeds num_decoder_layers 6"),
         ("training: {no_grad_frames: [1]}", "1 no_grad_frames for 0 no_grad_steps"),
         ("training: {batch_sizes: [8, 4]}", "training.batch_sizes has 2 numbers, data.sampling.lengths 4"),
         ("training: {loss: {aux: [1, 1]}}", "training.loss.aux has 2 weights, but there are 5 decoder layers"),
@@ -191,6 +212,20 @@ def test_bad_settings_are_one_clear_line(text, message, tmp_path):
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data: {augmentation: {crop_max_size: 800}}",
+        "tracking: {motion: {min_length: 5}}",
+        "model: {merge_layer: 6}",
+        "model: {hidden_dim: 32}",
+    ],
+)
+def test_limits_themselves_are_accepted(text, tmp_path):
+    (tmp_path / "good.yaml").write_text(text)
+    load_config(tmp_path / "good.yaml")
 
 
 def test_yaml_cannot_run_code(tmp_path):

@@ -105,7 +105,7 @@ def preset_rows() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("row", preset_rows(), ids=lambda row: row[0].strip("`"))
-def test_presets_are_as_the_table_says(row: list[str]) -> None:
+def test_the_table_of_presets_equals_the_presets(row: list[str]) -> None:
     presets, _, epochs, lengths, interval, milestones = row
     for name in re.findall(r"`([^`]+)`", presets):
         config = load_config(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from memotr.documents import DEEPEST, MOST_VALUES, DocumentError, brief, parse_json, parse_yaml, read_json, read_yaml
+from memotr.documents import MAX_DEPTH, MAX_VALUES, DocumentError, brief, parse_json, parse_yaml, read_json, read_yaml
 from memotr.errors import UserError
 
 LAUGHS = "a0: &a0 [x, x]\n" + "\n".join(f"a{i + 1}: &a{i + 1} [{','.join([f'*a{i}'] * 9)}]" for i in range(12))
@@ -27,7 +27,7 @@ HOSTILE_YAML = {
     "[" * 3000: "nested more than 50 levels deep",
     "- " * 3000: "nested more than 50 levels deep",
     "a: &a [*a]": "nested more than 50 levels deep",
-    LAUGHS: f"more than {MOST_VALUES:,} values",
+    LAUGHS: f"more than {MAX_VALUES:,} values",
     MERGED: "merge keys make it too large",
     "a: 1\na: 2": "line 2: not valid YAML: the key 'a' is there twice",
     "a: !!int ''": "line 1: not valid YAML: '' is no int",
@@ -74,13 +74,13 @@ def test_hostile_json(text: str) -> None:
     assert one_line("some.json", error.value)
 
 
-def test_what_is_good_is_read_as_it_was() -> None:
+def test_valid_documents_are_read_unchanged() -> None:
     base = "base: &base {a: 1}\nmore: {<<: *base, b: [2001-01-01, 1_000, .5]}"
     assert parse_yaml(base, "x")["more"].keys() == {"a", "b"}
     pair = r'["😀", "\\ud800", "[[[", "\"[", "\n"]'
     assert parse_json(pair, "x") == ["😀", "\\ud800", "[[[", '"[', "\n"]
     assert parse_json("\ufeff[1]".encode(), "x") == [1]
-    deep = "[" * (DEEPEST - 1) + "]" * (DEEPEST - 1)
+    deep = "[" * (MAX_DEPTH - 1) + "]" * (MAX_DEPTH - 1)
     assert parse_json(deep, "x") == parse_yaml(deep, "x")
     assert parse_json(str(2**63), "x") == 2**63
 

@@ -101,7 +101,7 @@ def test_a_name_that_is_taken_is_not_opened(tmp_path: Path, monkeypatch: pytest.
     assert victim.read_text() == "precious"
 
 
-def test_the_link_is_replaced_and_not_what_it_points_to(tmp_path: Path) -> None:
+def test_a_link_is_replaced_not_its_target(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("precious")
     (tmp_path / "a.txt").symlink_to("victim")
     with replacing(tmp_path / "a.txt") as part:
@@ -110,7 +110,7 @@ def test_the_link_is_replaced_and_not_what_it_points_to(tmp_path: Path) -> None:
     assert ((tmp_path / "a.txt").read_text(), (tmp_path / "victim").read_text()) == ("new", "precious")
 
 
-def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+def test_only_regular_files_are_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match=r"cannot write .*fifo: something that is not a regular file has that name"):
@@ -204,7 +204,7 @@ def test_one_process_at_a_time(tmp_path: Path, hold: str, doing: str) -> None:
     assert not list(tmp_path.rglob("*.lock"))
 
 
-def test_a_child_does_not_hold_what_its_parent_has_left(tmp_path: Path) -> None:
+def test_a_child_does_not_hold_locks_that_its_parent_released(tmp_path: Path) -> None:
     """As workers that read clips, which live a little longer than a killed training.
 
     The child prints the line that is waited for: by then it has closed its copies.
@@ -241,7 +241,7 @@ print("done")
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.touch], ids=["fifo", "file"])
-def test_what_lies_under_the_name_of_a_lock(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_other_files_with_the_name_of_a_lock(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / ".lock")
     with hold_folder(tmp_path):
         pass

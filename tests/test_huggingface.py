@@ -177,7 +177,7 @@ def test_convert(saved, tmp_path):
     load_detector(through_file, target)
     pairs = zip(direct.state_dict().values(), through_file.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
-    with pytest.raises(UserError, match=r"end the name in \.pth"):
+    with pytest.raises(UserError, match=r"the name must end in \.pth"):
         convert(saved, tmp_path / "detector.safetensors")
 
 
@@ -221,7 +221,7 @@ def test_incomplete_folder(folder):
     with pytest.raises(UserError, match="cannot be read as a model's settings"):
         read_checkpoint(folder)
     (folder / "config.json").unlink()
-    with pytest.raises(UserError, match="is a folder; name the checkpoint file in it"):
+    with pytest.raises(UserError, match="is a folder; pass the checkpoint file in it"):
         read_checkpoint(folder)
 
 

@@ -97,7 +97,7 @@ print(*{name.partition(".")[0] for name in sys.modules})
 
 
 @pytest.mark.parametrize("name", NOT_LOADED_BY)
-def test_what_an_import_loads(name: str) -> None:
+def test_importing_a_room_loads_no_optional_library(name: str) -> None:
     if find_spec(name) is None:
         pytest.skip(f"{name} does not exist yet")
     modules = modules_in(name)

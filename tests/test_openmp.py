@@ -7,10 +7,10 @@ import sys
 import pytest
 
 from memotr import openmp
-from memotr.bench.machine import num_cores
 from memotr.build import build_model
 from memotr.config import load_config
 from memotr.openmp import BUSY, CALM, CALM_INTERVALS, Adaptation, Load, WaitPolicy, adapt_waiting, openmp_library
+from memotr.processes import available_processors
 from memotr.tracking.tracker import Tracker
 
 CHILD = """
@@ -57,7 +57,7 @@ print(watching, most, all(torch.equal(results[0], other) for other in results), 
 """
 libgomp = pytest.mark.skipif(
     not openmp.CPU_TIMES.is_file()
-    or num_cores() < 2
+    or available_processors() < 2
     or openmp_library() is None
     or hasattr(openmp_library(), "kmp_set_blocktime"),
     reason="of libgomp on Linux, with two processors",
@@ -120,7 +120,7 @@ def test_threads_sleep_at_once_and_spin_after_a_while():
 
 
 @pytest.mark.skipif(not openmp.CPU_TIMES.is_file(), reason="of Linux")
-def test_the_load_is_what_others_do_on_these_processors(tmp_path, monkeypatch):
+def test_the_load_counts_other_programs_on_these_processors(tmp_path, monkeypatch):
     file, second = tmp_path / "stat", os.sysconf("SC_CLK_TCK")
 
     def look(time, own, user, steal):
@@ -139,7 +139,7 @@ def test_the_load_is_what_others_do_on_these_processors(tmp_path, monkeypatch):
     assert load.of_others() == pytest.approx(1.25)
 
 
-def test_what_cannot_be_adapted_is_said_once(monkeypatch):
+def test_an_unsupported_library_gives_one_warning(monkeypatch):
     library = type("Library", (), {"GOMP_parallel": None, "kmp_set_blocktime": None})()
     monkeypatch.setattr(openmp, "openmp_library", lambda: library)
     monkeypatch.setattr(openmp, "INTERVAL", 0)

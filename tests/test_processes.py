@@ -77,7 +77,7 @@ def signals_seen():
     return {number.name: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)}
 
 
-def test_workers_of_a_pool_ignore_what_their_parent_obeys():
+def test_workers_of_a_pool_ignore_stop_signals():
     with process_pool(1) as pool:
         handlers = pool.submit(signals_seen).result()
         blocked = pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result()

@@ -8,7 +8,7 @@ import torch
 from memotr.errors import UserError
 from memotr.structures import FrameTargets, ImageBatch, TrackState
 from memotr.tracks import Tracks
-from tests.builders import random_output, random_tracks
+from tests.builders import random_images, random_output, random_tracks
 
 
 def test_images_are_padded_to_a_common_multiple():
@@ -87,12 +87,19 @@ def test_tracks_become_supervision_detections():
     assert len(Tracks.empty(0, ("person",)).to_supervision()) == 0
 
 
-def test_without_supervision_one_line_says_what_to_install(monkeypatch):
+def test_without_supervision_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
-    with pytest.raises(UserError, match=r"needs the package supervision: pip install 'memotr\[supervision\]'"):
+    message = r"supervision is required but not installed: pip install 'memotr\[supervision\]'"
+    with pytest.raises(UserError, match=message):
         tracks_of_three().to_supervision()
 
 
 def test_tracks_check_themselves():
     with pytest.raises(ValueError, match=r"Tracks\.boxes"):
         Tracks(np.zeros(1, np.int64), np.zeros((1, 3)), np.zeros(1), np.zeros(1, np.int64), 0, ("person",))
+
+
+def test_a_batch_is_padded_if_any_of_its_images_is():
+    assert not random_images([(32, 64), (32, 64)]).padded
+    assert random_images([(32, 64), (32, 60)]).padded
+    assert replace(random_images([(32, 64)]), sizes=None).padded, "sizes that are not known"

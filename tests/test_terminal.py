@@ -122,7 +122,7 @@ def test_streams_that_take_nothing(line: str, code: int, error: bytes) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
 def test_help_on_an_ascii_console() -> None:
-    ended = memotr("memotr data synth --help", PYTHONIOENCODING="ascii", PYTHONUTF8="0", LC_ALL="C")
+    ended = memotr("memotr bench --help", PYTHONIOENCODING="ascii", PYTHONUTF8="0", LC_ALL="C")
     assert ended.returncode == 0, ended.stderr
-    assert b"Width" in ended.stdout
+    assert b"Heightxwidth" in ended.stdout
     assert ended.stdout.isascii()

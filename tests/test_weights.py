@@ -27,7 +27,7 @@ from memotr.errors import UserError
 from memotr.models.deformable_attention import DeformableAttention
 from memotr.published import BDD100K_CLASSES
 from memotr.weights import Kind, convert, describe, load_detector, read_checkpoint, save_model
-from memotr.weights.checkpoint import SHARED_BOX_HEADS
+from memotr.weights.checkpoint import FORMAT, SHARED_BOX_HEADS
 from memotr.weights.huggingface import to_huggingface
 from memotr.weights.pretrained import load_backbone
 from memotr.weights.published_names import published_state
@@ -192,7 +192,7 @@ def test_another_configuration(authors, config, cause):
         (lambda s: s.update(extra=torch.zeros(1)), r"1 unknown \(extra\)"),
         (lambda s: s.update({"det_anchor": torch.zeros(12, 3)}), r"1 of another shape \(det_anchor\)"),
         (lambda s: s.pop("transformer.level_embed"), "incomplete: it has no tensor 'transformer.level_embed'"),
-        (lambda s: s.update({"transformer.level_embed": torch.zeros(3)}), "shapes that no tracker's have"),
+        (lambda s: s.update({"transformer.level_embed": torch.zeros(3)}), "do not have the shapes of a tracker"),
     ],
 )
 def test_strictness(model, tmp_path, change, message):
@@ -214,7 +214,7 @@ def test_a_network_far_larger_than_its_file_is_not_built(model, tmp_path, monkey
         load_model(tmp_path / "a.safetensors", config="dancetrack", settings=["model.num_queries=10000"])
 
 
-def test_configuration_beside_the_checkpoint(authors, model):
+def test_configuration_in_the_folder_of_the_checkpoint(authors, model):
     """The authors' layout, then a file of ours nearer by, then one that is named."""
     published = {
         "DATASET": "MOT17",
@@ -248,7 +248,7 @@ def test_the_authors_folder_as_it_is(authors, model, tmp_path):
         (authors.parent / "train" / name).write_text(model.config.model_copy(update={"tracking": tracking}).to_yaml())
         assert load_model(authors.parent).config.tracking.miss_tolerance == tolerance
     (authors.parent / "another.pth").write_bytes(b"")
-    with pytest.raises(UserError, match=r"name the checkpoint file in it \(holds another\.pth, checkpoint_19\.pth\)"):
+    with pytest.raises(UserError, match=r"pass the checkpoint .* \(it contains another\.pth, checkpoint_19\.pth\)"):
         load_model(authors.parent)
 
 
@@ -260,7 +260,7 @@ def test_single_settings_in_place_of_the_checkpoints(authors, model):
         load_model(authors, config=model.config, settings=["tracking.det_tresh=0.25"])
 
 
-def test_broken_configuration_beside_the_checkpoint(authors):
+def test_broken_configuration_in_the_folder_of_the_checkpoint(authors):
     (authors.parent / "config.yaml").write_text("modle: {}")
     with pytest.raises(UserError, match=r"did you mean 'model'\? \(read because it is in the folder of checkpoint_19"):
         load_model(authors)
@@ -284,7 +284,7 @@ def test_inferred_network(norm, variant, tmp_path):
         variant=variant, num_levels=5, num_encoder_points=2, num_encoder_layers=2, backbone={"norm": norm}
     )
     torch.save(published_state(model), tmp_path / "weights.pth")
-    with pytest.warns(UserWarning, match="no configuration in it or beside it: names of classes, image size"):
+    with pytest.warns(UserWarning, match="no configuration in it or in its folder: class names, image size"):
         load_model(tmp_path / "weights.pth")
     with pytest.warns(
         UserWarning, match="number of attention heads is not stored in the weights"
@@ -360,9 +360,9 @@ def test_failure_leaves_the_old_file(model, tmp_path, monkeypatch):
 
 def test_newer_format(model, tmp_path):
     path = tmp_path / "mine.safetensors"
-    header = {"format": 99, "config": {}}
+    header = {"format": FORMAT + 1, "config": {}}
     save_file({"query_updater.x": torch.zeros(1)}, path, {"memotr": json.dumps(header)})
-    with pytest.raises(UserError, match="of format 99, newer than this memotr knows"):
+    with pytest.raises(UserError, match=f"has format {FORMAT + 1}, but this memotr reads formats up to"):
         load_model(path)
     save_file({"query_updater.x": torch.zeros(1)}, path, {"memotr": "{"})
     with pytest.raises(UserError, match="header is damaged"):
@@ -397,7 +397,7 @@ def test_devices(authors):
             load_model(authors, device="cuda:99")
     else:
         assert load_model(authors).device.type == "cpu"
-        with pytest.raises(UserError, match=r"device cuda:1: (.*without CUDA|PyTorch finds none .*); take cpu or auto"):
+        with pytest.raises(UserError, match=r"device cuda:1: (.*without CUDA|PyTorch finds no .*); choose cpu or"):
             load_model(authors, device="cuda:1")
 
 
@@ -445,7 +445,8 @@ def test_report(variant, tmp_path):
     assert "COCO's row 1 (person) taken for 'person'" in text
     missing = next(line for line in text.splitlines() if "the tracker has no such tensor: " in line)
     assert missing.count("class_embed") == 2, "tensors of a layer are named once, not in every layer"
-    assert f"shape (12, {32 if variant == 'dab' else 64}) there, (10, {32 if variant == 'dab' else 64}) here" in text
+    width = 32 if variant == "dab" else 64
+    assert f"shape (12, {width}), in the tracker (10, {width})" in text
     assert "query_updater (" in text
 
 
@@ -483,15 +484,15 @@ def test_tracker_is_no_detector(authors, model):
 
 
 def test_backbone_is_neither(resnet, model):
-    with pytest.raises(UserError, match=r"is a ResNet alone .* not a tracker"):
+    with pytest.raises(UserError, match=r"is only a ResNet .* not a tracker"):
         load_model(resnet)
-    with pytest.raises(UserError, match=r"is a ResNet alone .* not a .*detector"):
+    with pytest.raises(UserError, match=r"is only a ResNet .* not a .*detector"):
         load_detector(model, resnet)
     assert describe(resnet)["kind"] == "backbone"
 
 
 @pytest.mark.parametrize("form", ["zip", "old", "old NumPy"])
-def test_values_of_numpy_and_paths_beside_the_weights(tmp_path, form):
+def test_checkpoints_may_contain_numpy_values_and_paths(tmp_path, form):
     path = tmp_path / "detector.pth"
     extra = {"best": np.float64(0.5), "at": np.str_("a"), "done": np.bool_(True), "args": {"output": Path("runs/a")}}
     payload = {"model": detector_state(), "epoch": np.int64(49), **extra, "numpy": np.random.get_state()}  # noqa: NPY002
@@ -550,8 +551,8 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, value, name, suffix):
         with pytest.raises(UserError) as error:
             read(path)
         assert f"{path}: " in str(error.value)
-        assert re.search(rf"tensors hold NaN or infinity \(.*{re.escape(name)}", str(error.value))
-        assert "take an earlier checkpoint" in str(error.value)
+        assert re.search(rf"tensors contain NaN or infinity \(.*{re.escape(name)}", str(error.value))
+        assert "use an earlier checkpoint" in str(error.value)
 
 
 def test_a_start_from_weights_that_are_not_finite_is_refused(tmp_path, model):
@@ -592,11 +593,11 @@ def test_other_files(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("payload", "message"),
     [
-        ([1, 2], "it holds a list"),
-        (torch.zeros(3), "it holds a single tensor"),
-        ({}, "it holds nothing"),
-        ({"epoch": 3, "lr": 0.1}, "it holds 2 entries named epoch, lr"),
-        ({f"layer{i}": torch.zeros(1) for i in range(9)}, "it holds 9 entries named layer0, layer1, layer2, ..."),
+        ([1, 2], "it contains a list"),
+        (torch.zeros(3), "it contains a single tensor"),
+        ({}, "it contains nothing"),
+        ({"epoch": 3, "lr": 0.1}, "it contains 2 entries named epoch, lr"),
+        ({f"layer{i}": torch.zeros(1) for i in range(9)}, "it contains 9 entries named layer0, layer1, layer2, ..."),
     ],
 )
 def test_other_payloads(tmp_path, payload, message):
@@ -609,7 +610,7 @@ def test_other_payloads(tmp_path, payload, message):
 def test_missing_files(tmp_path):
     with pytest.raises(UserError, match=r"missing\.pth: no such file"):
         load_model(tmp_path / "missing.pth")
-    with pytest.raises(UserError, match="is a folder; name the checkpoint file in it"):
+    with pytest.raises(UserError, match="is a folder; pass the checkpoint file in it"):
         load_model(tmp_path)
 
 
@@ -674,9 +675,12 @@ def test_info(authors, detector, monkeypatch, capsys):
     assert lines["use"] == f"memotr track SOURCE --checkpoint {authors}"
     expected = sum(parameter.numel() for parameter in make_small().parameters())
     assert lines["parameters"].startswith(f"{expected:,} in ")
+    kind, auto = ("cuda", "tf32") if torch.cuda.is_available() else ("cpu", "32")
+    assert lines["tracks with"] == f"--precision {auto} by default on {kind} here"
     code, out, _ = run(monkeypatch, capsys, "info", detector)
     assert "kind: COCO detector (DAB-Deformable-DETR, 91 classes)\n" in out
     assert "trained: 50 epochs\n" in out  # its last epoch is number 49
+    assert "tracks with" not in out
     assert f"use: memotr train ... --pretrained {detector}\n" in out
 
 
@@ -729,14 +733,14 @@ def test_a_setting_that_is_wrong_is_named_as_it_was_given():
 
 
 def test_weights_are_saved_under_an_honest_name_and_exports_are_no_weights(model, tmp_path):
-    with pytest.raises(UserError, match=r"model\.pth: end the name in \.safetensors"):
+    with pytest.raises(UserError, match=r"model\.pth: the name must end in \.safetensors"):
         save_model(model, tmp_path / "model.pth")
     (tmp_path / "a.onnx").write_bytes(b"anything")
     with pytest.raises(UserError, match="is an exported tracker, for `memotr track` only"):
         load_model(tmp_path / "a.onnx")
 
 
-def test_convert_takes_what_ships(tmp_path):
+def test_convert_accepts_weights_in_the_package(tmp_path):
     convert("synthdance", tmp_path / "theirs.pth")
     assert "published" in describe(tmp_path / "theirs.pth")["layout"]
     one, other = load_model("synthdance").state_dict(), load_model(tmp_path / "theirs.pth").state_dict()
@@ -751,12 +755,12 @@ def test_convert_never_overwrites_its_source(authors, detector, tmp_path):
     before = authors.read_bytes()
     (tmp_path / "link.pth").symlink_to(authors)
     for target in (authors, tmp_path / "link.pth"):
-        with pytest.raises(UserError, match="is the source itself; name another file to write"):
+        with pytest.raises(UserError, match="is the source itself; choose another file to write"):
             convert(authors, target)
-    with pytest.raises(UserError, match=r"end the name in \.safetensors .* or \.pt"):
+    with pytest.raises(UserError, match=r"the name must end in \.safetensors .* or \.pt"):
         convert(authors, tmp_path / "out.onnx")
     (tmp_path / "folder.pth").mkdir()
-    with pytest.raises(UserError, match="is a folder; name the file to write"):
+    with pytest.raises(UserError, match="is a folder; pass the file to write"):
         convert(authors, tmp_path / "folder.pth")
     with pytest.raises(UserError, match="not a tracker"):
         convert(detector, tmp_path / "out.pth")

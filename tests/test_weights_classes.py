@@ -41,7 +41,7 @@ def test_rows_go_by_name_and_new_classes_begin_afresh(trained):
     assert ours[f"{HEAD}0.bias"][1] == pytest.approx(-4.595, abs=1e-3), "a probability of 1 %"
 
 
-def test_the_same_classes_are_all_of_it(trained):
+def test_equal_classes_load_all_weights(trained):
     before, file = trained
     model, origin = start_model(config_of("person", "car", "dog"), file)
     assert origin.endswith("a tracker, all of it")

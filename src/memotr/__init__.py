@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from memotr.io.mot import MotSink
     from memotr.io.mp4 import VideoSink
     from memotr.io.sources import open_source
+    from memotr.tracking.supervision_tracker import SupervisionTracker
     from memotr.tracking.tracker import Tracker
     from memotr.tracks import Tracks
     from memotr.weights.model_files import load_model
@@ -24,6 +25,7 @@ __all__ = [
     "Annotator",
     "JsonLinesSink",
     "MotSink",
+    "SupervisionTracker",
     "Tracker",
     "Tracks",
     "UserError",
@@ -43,6 +45,7 @@ _HOMES = {
     "Annotator": "memotr.io.draw",
     "JsonLinesSink": "memotr.io.jsonl",
     "MotSink": "memotr.io.mot",
+    "SupervisionTracker": "memotr.tracking.supervision_tracker",
     "Tracker": "memotr.tracking.tracker",
     "Tracks": "memotr.tracks",
     "UserError": "memotr.errors",

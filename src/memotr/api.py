@@ -1,4 +1,4 @@
-"""What the commands do, as functions: track sources into files, train, evaluate."""
+"""Python functions of the main commands: track sources into files, train, evaluate."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from memotr.config import as_settings
 from memotr.data.synth.domain import foreign_domain
-from memotr.errors import UserError
+from memotr.errors import UserError, wrong_type
 from memotr.export.engines import choose_engine, open_engine
 from memotr.export.exported_tracker import ExportedTracker
 from memotr.io.frames import Source
@@ -31,7 +32,7 @@ if TYPE_CHECKING:  # needs an extra
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """Options that an exported tracker does not take, with their defaults."""
+    """Options of trackers that are not exported, with their defaults. In an exported tracker they are fixed."""
 
     config: str | None = None
     set: Sequence[str] = ()
@@ -49,7 +50,7 @@ class NetworkOptions:
 
 
 def track(
-    sources: str | Path | Sequence[str | Path],
+    sources: str | Path | int | Sequence[str | Path | int],
     checkpoint: str | Path,
     *,
     output: str | Path = "outputs",
@@ -60,6 +61,8 @@ def track(
     max_frames: int | None = None,
     skip_bad: bool = False,
     stream: int | None = None,
+    fps: float | None = None,
+    audio: bool = True,
     batch: int = 1,
     device: str = "auto",
     engine: EngineName = "auto",
@@ -75,19 +78,22 @@ def track(
     """Track videos, image folders or streams and write results for each, as ``memotr track`` does.
 
     Args:
-        sources: one source or several: video files, folders of images, MOT sequence folders, addresses.
-        checkpoint: weights file or name of weights, such as "dancetrack"; or a file of ``memotr export``.
+        sources: one or several sources: video files, folders of images, MOT sequence folders, numbers of cameras, or
+            addresses of streams.
+        checkpoint: weights file, name of weights such as "dancetrack", or a file written by ``memotr export``.
         output: folder for ``<name>.mp4``, ``.txt`` (MOTChallenge) and ``.jsonl`` of each source.
         video: write annotated videos.
         start: number of the first frame, from 0.
         end: number of the first frame to leave out; None for the source's end.
         stride: take every ``stride``-th frame.
-        max_frames: largest number of frames to take.
+        max_frames: maximum number of frames to take.
         skip_bad: skip images of a folder that cannot be read.
         stream: number of the video stream in files that have several; None: the main one.
+        fps: frames per second of folders of images; None: 25, or what ``seqinfo.ini`` says.
+        audio: keep the sound of video files in annotated videos, if all of their frames are taken.
         batch: number of sources to track at once, with one forward pass for all.
-        device: "auto", "cpu", "cuda", "cuda:1", "mps".
-        engine: runtime of the network; "auto" chooses it by the name of the checkpoint's file.
+        device: device to compute on: "auto", "cpu", "cuda", "mps", or one such as "cuda:1".
+        engine: runtime of the network; "auto" decides by the suffix of the checkpoint.
         precision: numerical precision of the network.
         kernel: implementation of deformable attention.
         compile: compile the frame step with ``torch.compile``.
@@ -98,15 +104,28 @@ def track(
         **thresholds: thresholds of :class:`memotr.Tracker`, such as ``det_thresh=0.4``.
 
     Returns:
-        The files that were written.
+        The files that were written, in the order of the sources.
 
     Raises:
         memotr.errors.UserError: the weights or a source cannot be used, or a file cannot be written.
     """
-    given = [sources] if isinstance(sources, str | os.PathLike) else sources
+    given = [sources] if isinstance(sources, str | os.PathLike | int) else list(sources)
+    for source in given:
+        if not isinstance(source, str | os.PathLike | int):
+            raise wrong_type("files, folders, camera numbers or addresses (Tracker.track takes frames, too)", source)
+    if not given:
+        raise UserError("no source to track: pass at least one")
+    _check_paths(checkpoint=checkpoint, output=output)
     folder = Path(output)
     open_one = partial(
-        open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad, stream=stream
+        open_source,
+        start=start,
+        end=end,
+        stride=stride,
+        max_frames=max_frames,
+        skip_bad=skip_bad,
+        stream=stream,
+        fps=fps,
     )
     names = check_sources([str(source) for source in given], open_one)
     check_outputs(folder, names.values())
@@ -114,15 +133,14 @@ def track(
     tracker = open_tracker(str(checkpoint), device, engine, network, thresholds)
     if foreign := foreign_domain(tracker.config, list(names)):
         warnings.warn(foreign, stacklevel=2)
-    sinks: list[Sink] = []
+    sinks: dict[str, list[Sink]] = {}  # by the name of the source
 
     def open_files(source: Source) -> list[Sink]:
-        opened = open_outputs(source, folder, video=video)
-        sinks.extend(opened)
-        return opened
+        sinks[source.name] = open_outputs(source, folder, video=video, audio=audio)
+        return sinks[source.name]
 
     track_sources(tracker, names, open_one, open_files, batch)
-    return [sink.path for sink in sinks if sink.finished]
+    return [sink.path for name in names.values() for sink in sinks[name] if sink.finished]
 
 
 def open_tracker(
@@ -135,10 +153,10 @@ def open_tracker(
     """
     if choose_engine(checkpoint, engine) != "torch":
         if given := options.given():
-            raise UserError(f"{checkpoint}: is an export, in which this is fixed: leave out {', '.join(given)}")
+            raise UserError(f"{checkpoint}: is exported, which fixes some options: leave out {', '.join(given)}")
         return ExportedTracker(open_engine(checkpoint, device), **thresholds)
     if options.compile and options.batch > 1:
-        raise UserError("a compiled step takes one frame at a time: leave out --compile, or --batch")
+        raise UserError("--compile does not work with --batch: leave out one of them")
     model = open_model(checkpoint, config=options.config, settings=options.set, device=device, kernel=options.kernel)
     make: Callable[..., VideoTracker] = CompiledTracker if options.compile else Tracker
     return make(
@@ -165,27 +183,28 @@ def train(
 
     Args:
         config: preset or YAML file; None: the settings of the pretrained weights, or of the resumed run.
-        data: data set of your own, in place of the configured ones.
+        data: folder of your own data set, in place of the configured ones.
         pretrained: weights to start from: a file or a name.
         resume: folder or checkpoint of a run to continue.
         output: folder for everything that the run writes; None: ``runs/`` and the name of the configuration.
         settings: settings to override as ``key=value``, such as ``"training.epochs=10"``.
         device: kind of device to compute on.
-        devices: number of processes; None: one for each GPU. More than one need an importable main module
+        devices: number of processes; None: one per GPU. More than one require an importable main module
             (``if __name__ == "__main__":``).
 
     Returns:
         The folder of the run; ``last.safetensors`` in it has the weights.
 
     Raises:
-        memotr.errors.UserError: bad data, weights or settings, or a folder that cannot be written.
+        memotr.errors.UserError: the data, the weights or a setting cannot be used, or the folder cannot be written.
     """
+    _check_paths(config=config, data=data, pretrained=pretrained, resume=resume, output=output)
     source = None if config is None else str(config)
     run = None if resume is None else Path(resume)
     folder = None if output is None else Path(output)
     own = None if data is None else Path(data)
     weights = None if pretrained is None else Path(pretrained)
-    return run_training(source, list(settings), {}, folder, run, own, weights, device, devices)[0]
+    return run_training(source, as_settings(settings), {}, folder, run, own, weights, device, devices)[0]
 
 
 def run_training(
@@ -213,8 +232,8 @@ def run_training(
 
     if resume is not None and pretrained is not None:
         raise UserError(
-            f"--resume {resume} goes on with a run, which has weights; --pretrained {pretrained} begins another one: "
-            "leave one of them out"
+            f"--resume {resume} continues a run with its own weights; --pretrained {pretrained} starts a new one: "
+            "leave out one of them"
         )
     chosen, folder, state = resolve_run(config, settings, options, output, resume, data, pretrained)
     chosen = with_validation(chosen)
@@ -240,12 +259,13 @@ def evaluate(
     *,
     split: str | None = None,
     half: bool = False,
-    sequences: Sequence[str] = (),
+    sequences: str | Sequence[str] = (),
     format: Protocol = "auto",
     output: str | Path | None = None,
     config: str | None = None,
     settings: Sequence[str] = (),
     precision: Precision = "auto",
+    graph: GraphMode = "auto",
     batch: int = 1,
     device: DeviceKind = "auto",
 ) -> Scores:
@@ -254,19 +274,21 @@ def evaluate(
     Args:
         checkpoint: weights file or name of weights.
         dataset: folder of the data set.
-        split: split of the data set, such as "val"; needed where there are several.
+        split: split of the data set, such as "val"; required if there are several.
         half: use the second half of every sequence.
-        sequences: patterns of the names of sequences; empty: all.
+        sequences: pattern of the names of sequences, or several; empty: all.
         format: benchmark whose rules decide what is scored.
-        output: folder for results and scores, where a later call continues; None: ``outputs/eval/…``.
+        output: folder for results and scores; a repeated call continues there. None: ``outputs/eval/…``.
         config: preset or YAML file, if no configuration is found with the weights.
         settings: settings to override as ``key=value``.
         precision: numerical precision of the network.
+        graph: capture the frame step as a CUDA graph: "auto" (on CUDA) or "off".
         batch: number of sequences to track at once.
         device: kind of device to compute on.
 
     Returns:
-        Metrics: ``scores.combined["HOTA"]`` is a fraction, ``scores.sequences`` has those of each sequence.
+        Metrics: ``scores.combined["HOTA"]`` is HOTA over all sequences as a fraction in [0, 1]; ``scores.sequences``
+            contains the metrics of each sequence.
 
     Raises:
         memotr.errors.UserError: the weights, the data or a setting cannot be used.
@@ -276,13 +298,24 @@ def evaluate(
     from memotr.evaluation.ground_truth import describe_truth
     from memotr.training.devices import make_fabric
 
+    _check_paths(checkpoint=checkpoint, dataset=dataset, output=output)
+    if format not in get_args(Protocol):
+        raise UserError(f"there are no rules {format!r}: take {', '.join(get_args(Protocol))}")
+    sequences = [sequences] if isinstance(sequences, str) else sequences
     root = Path(dataset)
     benchmark = load_benchmark(root, split=split, only=tuple(sequences), half=half, format=format)
     source = describe_truth(root, format, split, None, list(sequences) or None, half)
     fabric = make_fabric(device, 1, None)
-    evaluation = Evaluation(fabric, benchmark, source, settings, config, precision, batch)
+    evaluation = Evaluation(fabric, benchmark, source, settings, config, precision, batch, graph)
     part = "-".join(filter(None, [root.name, split or ("half" if half else "")]))
     folder = Path("outputs", "eval", f"{Path(checkpoint).stem}-{part}") if output is None else Path(output)
     scored = evaluation.score(Path(checkpoint), folder)
     assert scored is not None  # this is the only rank
     return scored[0]
+
+
+def _check_paths(**given: object) -> None:
+    """Raise TypeError unless all arguments that are given are paths or texts."""
+    for name, value in given.items():
+        if value is not None and not isinstance(value, str | os.PathLike):
+            raise wrong_type(f"a path or a text for {name}", value)

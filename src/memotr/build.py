@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from memotr.config import BackboneConfig, Config
+from memotr.errors import wrong_type
 from memotr.models.backbone import Backbone
 from memotr.models.decoder import Decoder, DecoderLayer
 from memotr.models.deformable_attention import DeformableAttention
@@ -32,7 +33,12 @@ def build_model(
         config: settings.
         backbone: backbone in place of the configured one.
         memory: class of the memory.
+
+    Raises:
+        TypeError: the settings are no :class:`memotr.config.Config`.
     """
+    if not isinstance(config, Config):
+        raise wrong_type("a configuration, which memotr.load_config reads", config)
     c = config.model
     with torch.random.fork_rng(devices=[]):  # the draws made here are repeated below, in the published order
         queries = QUERY_VARIANTS[c.variant](c.num_queries, c.hidden_dim)

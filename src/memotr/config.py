@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from importlib import resources
 from itertools import pairwise
@@ -17,7 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from memotr.documents import DocumentError, brief, check_values, parse_yaml, read_text
-from memotr.errors import UserError
+from memotr.errors import UserError, wrong_type
 from memotr.published import read_published_config
 from memotr.vocabulary import ModelPart, Norm, TrainingPrecision, Variant
 
@@ -38,10 +40,10 @@ Counts = Annotated[tuple[Count, ...], Field(max_length=1000)]
 Sides = Annotated[tuple[Width, ...], Field(min_length=1, max_length=1000)]
 ClipLength = Annotated[int, Field(ge=1, le=1000)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-MOST_CLASSES = 10_000
+MAX_CLASSES = 10_000
 PathText = Annotated[str, Field(max_length=4096)]
-MOST_KEYS = 1000
-MOST_PARAMETERS = 300_000_000  # the published networks have 40 million
+MAX_KEYS = 1000
+MAX_PARAMETERS = 300_000_000  # the published networks have 40 million
 
 RESNETS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3), "resnet152": (3, 8, 36, 3)}
 """Depths of ResNets by name."""
@@ -103,7 +105,7 @@ class BackboneConfig(Settings):
     @field_validator("config")
     @classmethod
     def _bounded(cls, config: dict[str, Any]) -> dict[str, Any]:
-        if len(config) > MOST_KEYS:
+        if len(config) > MAX_KEYS:
             raise ValueError(f"{len(config):,} keys are not settings of a backbone")
         for key, value in config.items():
             largest = 100 if "depth" in key or "layers" in key else 10_000  # number of layers, number of channels
@@ -235,7 +237,7 @@ class TrackingConfig(Settings):
     min_area: Annotated[float, Field(ge=0, le=1e12)] = 100.0
     """Box area in square pixels of the original frame above which a track is reported."""
     max_tracks: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    """Largest number of tracks at a time. If births exceed it, those with the highest scores are kept."""
+    """Maximum number of tracks at a time. If births exceed it, those with the highest scores are kept."""
     motion: MotionConfig = MotionConfig()
 
     def override(self, values: dict[str, Any]) -> TrackingConfig:
@@ -449,7 +451,7 @@ class Config(Settings):
 
     name: Annotated[str, Field(max_length=200)] = "memotr"
     """Name of the default output folder of a training in ``runs/``."""
-    classes: Annotated[tuple[Name, ...], Field(min_length=1, max_length=MOST_CLASSES)] = ("person",)
+    classes: Annotated[tuple[Name, ...], Field(min_length=1, max_length=MAX_CLASSES)] = ("person",)
     model: ModelConfig = ModelConfig()
     input: InputConfig = InputConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -477,9 +479,9 @@ class Config(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         parameters = self.model.count_parameters(len(self.classes))
-        if parameters > MOST_PARAMETERS:
+        if parameters > MAX_PARAMETERS:
             raise ValueError(
-                f"model has about {parameters:,} parameters, more than the {MOST_PARAMETERS:,} that can be built; use "
+                f"model has about {parameters:,} parameters, more than the {MAX_PARAMETERS:,} that can be built; use "
                 "fewer or narrower layers"
             )
         if "backbone" in self.training.checkpoint_activations and self.model.backbone.norm == "batch":
@@ -534,11 +536,13 @@ def load_config(source: str | Path, overrides: list[str] | None = None) -> Confi
     Raises:
         UserError: no such preset or file, broken YAML, unknown key, value out of range.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise wrong_type("a preset or a YAML file", source)
     text, origin = _read(source)
     raw = parse_yaml(text, origin) or {}
     if not isinstance(raw, dict):
         raise UserError(f"{origin}: expected settings as 'key: value' lines, found {type(raw).__name__}")
-    if len(raw) > MOST_KEYS:
+    if len(raw) > MAX_KEYS:
         raise UserError(f"{origin}: {len(raw):,} keys are not settings of a tracker")
     if any(str(key).isupper() for key in raw):
         raw = read_published_config(raw, origin)
@@ -549,7 +553,7 @@ def make_config(raw: dict[str, Any], origin: str, overrides: list[str] | None = 
     """Validate settings with overrides; errors name ``origin``. Raises UserError."""
     check_values(raw, origin)
     try:
-        return Config.model_validate(_override(deepcopy(raw), overrides or []))
+        return Config.model_validate(_override(deepcopy(raw), as_settings(overrides or [])))
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"]) + "."
         given = (item for item in overrides or () if place.startswith(item.partition("=")[0] + "."))
@@ -570,6 +574,13 @@ def _read(source: str | Path) -> tuple[str, str]:
     if str(source) not in preset_names():
         raise UserError(f"{source}: neither a YAML file nor a preset; presets are {', '.join(preset_names())}")
     return preset_text(str(source)), f"preset {source}"
+
+
+def as_settings(overrides: Sequence[str]) -> list[str]:
+    """Return settings ``key=value`` as a list. Raises TypeError for one text, a sequence of letters, or a dict."""
+    if isinstance(overrides, str | Mapping):
+        raise wrong_type("settings as a list of texts, such as ['tracking.det_thresh=0.4']", overrides)
+    return list(overrides)
 
 
 def _override(raw: dict[str, Any], overrides: list[str]) -> dict[str, Any]:

@@ -13,18 +13,18 @@ import yaml
 
 from memotr.errors import UserError
 
-DEEPEST = 50
-"""Largest number of nested lists and maps."""
-MOST_VALUES = 100_000
-"""Largest number of values in a YAML document or in settings, with expanded aliases."""
-LARGEST_YAML = 300_000
-"""Largest number of characters of a YAML document, which PyYAML parses in a few seconds."""
-LARGEST = 10**30
+MAX_DEPTH = 50
+"""Maximum depth of nested lists and maps."""
+MAX_VALUES = 100_000
+"""Maximum number of values in a YAML document or in settings, with expanded aliases."""
+MAX_YAML_LENGTH = 300_000
+"""Maximum number of characters of a YAML document, which PyYAML parses in a few seconds."""
+MAX_NUMBER = 10**30
 """Largest whole number. Python does not print numbers with thousands of digits."""
-LONGEST = 80
-"""Largest number of characters of a value from a file in a message."""
+MAX_BRIEF_LENGTH = 80
+"""Maximum number of characters of a value from a file in a message."""
 
-_NESTED = f"lists and maps in it are nested more than {DEEPEST} levels deep"
+_NESTED = f"lists and maps in it are nested more than {MAX_DEPTH} levels deep"
 _NO_TEXT = "a text in it has a NUL or an unpaired surrogate, which no name can have"
 _DIGITS = "a number in it has thousands of digits"
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
@@ -93,7 +93,7 @@ def parse_yaml(text: str, origin: str | Path) -> Any:
     Raises:
         DocumentError: it is not YAML, has a key twice, or is refused by :func:`check_values`.
     """
-    if len(text) > LARGEST_YAML:
+    if len(text) > MAX_YAML_LENGTH:
         raise DocumentError(origin, f"{len(text):,} characters are too many for settings")
     try:
         content = yaml.load(text, _Loader)  # a SafeLoader
@@ -117,16 +117,16 @@ def check_values(content: Any, origin: str | Path) -> None:
     A YAML alias counts each time it is used.
     """
     level, values = [content], 0
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         values += len(level)
-        if values > MOST_VALUES:
-            raise DocumentError(origin, f"it has more than {MOST_VALUES:,} values")
+        if values > MAX_VALUES:
+            raise DocumentError(origin, f"it has more than {MAX_VALUES:,} values")
         for value in level:
             if isinstance(value, str) and _UNUSABLE.search(value):
                 raise DocumentError(origin, f"{_NO_TEXT}: {brief(value)}")
-            if isinstance(value, int) and abs(value) > LARGEST:
-                raise DocumentError(origin, f"a number in it is beyond {LARGEST:.0e}")
-        level = list(islice(chain.from_iterable(map(_inside, level)), MOST_VALUES + 1))
+            if isinstance(value, int) and abs(value) > MAX_NUMBER:
+                raise DocumentError(origin, f"a number in it is beyond {MAX_NUMBER:.0e}")
+        level = list(islice(chain.from_iterable(map(_inside, level)), MAX_VALUES + 1))
         if not level:
             return
     raise DocumentError(origin, _NESTED)
@@ -144,7 +144,7 @@ def brief(value: Any) -> str:
 def on_one_line(text: str) -> str:
     """Return a text from a file for a message: on one line, shortened if it is long."""
     text = " ".join(text.split())
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if len(text) <= MAX_BRIEF_LENGTH else f"{text[: MAX_BRIEF_LENGTH - 1]}…"
 
 
 def _read(path: Path) -> bytes:
@@ -174,12 +174,12 @@ def _is_deep(document: bytes) -> bool:
     """Return whether a JSON document, valid or cut short, is nested too deeply, without a slow walk through it."""
     brackets = document.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NO_BRACKETS)
     brackets = re.sub(rb'"[^"]*"', b"", brackets.replace(b'""', b""))  # without strings
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         if not brackets:
             return False
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")  # without the innermost level
     unclosed = brackets.count(b"[") + brackets.count(b"{")
-    return b"[]" in brackets or b"{}" in brackets or unclosed > DEEPEST
+    return b"[]" in brackets or b"{}" in brackets or unclosed > MAX_DEPTH
 
 
 class _Loader(yaml.SafeLoader):
@@ -202,7 +202,7 @@ class _Loader(yaml.SafeLoader):
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         super().flatten_mapping(node)
         self.merged += len(node.value)
-        if self.merged > MOST_VALUES:
+        if self.merged > MAX_VALUES:
             raise yaml.constructor.ConstructorError(None, None, "merge keys make it too large", node.start_mark)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:

@@ -27,7 +27,7 @@ if POSIX:
 
 LOCK = ".lock"
 DRAFT = re.compile(r"\..+\.[0-9a-f]{16}\.part(\.\w+)?")
-LONGEST_NAME = 200  # bytes; file systems allow 255, and the name of a draft adds up to 30
+MAX_NAME_LENGTH = 200  # bytes; file systems allow 255, and the name of a draft adds up to 30
 # O_NOFOLLOW and O_NONBLOCK (open() does not wait at a FIFO) are missing on Windows; O_BINARY exists only there.
 FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 READABLE = 0o666  # minus the umask
@@ -366,6 +366,6 @@ def _is_open_as(handle: int, path: Path) -> bool:
 def _hidden(name: str) -> str:
     """Return the prefix of hidden names beside a file; a long name is cut and completed with a digest."""
     data = os.fsencode(name)
-    if len(data) > LONGEST_NAME:
+    if len(data) > MAX_NAME_LENGTH:
         name = f"{data[:100].decode(errors='ignore')}~{blake2b(data, digest_size=8).hexdigest()}"
     return f".{name}"

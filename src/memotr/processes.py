@@ -1,4 +1,4 @@
-"""Processes that end with the process that started them, even if that one is killed."""
+"""Start of processes that end with their parent, even if it is killed; and limits of this process."""
 
 from __future__ import annotations
 
@@ -108,6 +108,11 @@ def uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def available_processors() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def allow_open_files(needed: int, setting: str) -> None:

@@ -128,7 +128,7 @@ def reproduce(
             "sha256": data_fingerprint(benchmark.sequences),
         },
         "settings": {key: run[key] for key in ("classes", "input", "tracking")},
-        "precision": precision,
+        "precision": run["precision"],
         "batch": batch,
         "environment": environment,
         **outcome,

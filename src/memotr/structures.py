@@ -1,4 +1,4 @@
-"""Value types that pass between model, decisions (gate or matching), lifecycle and losses.
+"""Value types exchanged by model, decision (gate or matching), lifecycle and losses.
 
 Each type checks the lengths of its fields. Every length may be 0.
 
@@ -31,7 +31,7 @@ class ImageBatch:
     Attributes:
         pixels: (B, 3, H, W) float; 0 on padding.
         mask: (B, H, W) bool; True on padding.
-        sizes: (h, w) of each image without its padding, the numbers that the mask encodes; None if unknown.
+        sizes: (h, w) of each image without padding, in agreement with the mask; None if unknown.
     """
 
     pixels: Tensor
@@ -50,7 +50,7 @@ class ImageBatch:
         Args:
             images: images (3, h, w), whose sizes may differ.
             stride: height and width of the batch are multiples of it.
-            smallest: smallest height and width of the batch in pixels, before they are rounded up.
+            smallest: minimum height and width of the batch in pixels, before they are rounded up to a multiple.
         """
         height = max(smallest, *(image.shape[1] for image in images))
         width = max(smallest, *(image.shape[2] for image in images))
@@ -94,11 +94,11 @@ class ImageBatch:
 
 @dataclass(frozen=True, eq=False)
 class TrackState:
-    """State of the N tracks of one video, with the paper's symbols in brackets (sections 3.1 and 3.3).
+    """State of the N tracks of one video, with the paper's symbols in brackets (sections 3.1, 3.3 and 3.4).
 
     Attributes:
-        ids: (N,) int64; -1: no id, a false positive that training continues as a negative.
-        labels: (N,) int64, class at birth.
+        ids: (N,) int64, from 0; -1: a false positive, which training continues as a negative example.
+        labels: (N,) int64, class index at the start of the track.
         logits: (N, K) class logits of the last frame.
         boxes: (N, 4) boxes predicted in the last frame.
         ref_pts: (N, 4) reference points of the next frame, as logits.
@@ -204,7 +204,7 @@ class LayerOutputs:
     Attributes:
         logits: (Ld, B, Q, K) class logits.
         boxes: (Ld, B, Q, 4).
-        output_embed: (Ld, B, Q, C) content that left each layer.
+        output_embed: (Ld, B, Q, C) output of each layer.
     """
 
     logits: Tensor
@@ -221,7 +221,7 @@ class FeatureMap:
 
     Attributes:
         features: (B, C, H, W).
-        valid_ratio: (B, 2) share of width and height that is not padding.
+        valid_ratio: (B, 2) fraction of width and height that is not padding.
     """
 
     features: Tensor
@@ -251,7 +251,7 @@ class FrameOutput:
     Attributes:
         logits: (B, Q, K) class logits.
         boxes: (B, Q, 4).
-        output_embed: (B, Q, C) content that left the last decoder layer.
+        output_embed: (B, Q, C) output of the last decoder layer.
         query_embed: (B, Q, C or 2C) embedding of a track that starts from the query: the content that entered the last
             layer, preceded by the query's position half in the Deformable-DETR variant.
         ref_pts: (B, Q, 4) references that entered the last layer, as logits.
@@ -368,15 +368,15 @@ class ClipBatch:
 
 @dataclass(frozen=True, eq=False)
 class Assignment:
-    """Decision which tracks of one video continue after a frame and which detections become tracks.
+    """Decision which tracks of one video continue after a frame and which detections start tracks.
 
-    The gate (inference) and the matching with ground truth (training) return it.
+    It is made by the gate at inference, and by matching with ground truth in training.
 
     Attributes:
         track_ids: (N,) id of every track after this frame.
         track_keep: the tracks that continue: (N,) bool, or their indices, which need no wait for the device; None: all.
         disappear_time: (N,) int64, number of frames since each track was last seen, this frame included.
-        births: (M,) indices of the detection queries that become tracks, in order.
+        births: (M,) int64, indices of the detection queries that start tracks, in the order of the new tracks.
         birth_ids: (M,) ids of the new tracks.
         birth_labels: (M,) classes of the new tracks.
         birth_from_initial: (M,) bool, True if the new track starts from the query's initial reference points instead of

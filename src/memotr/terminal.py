@@ -28,8 +28,8 @@ r"""Error handlers for files of text and of JSON: a byte of a file name that is 
 A lone surrogate, which is how Python stores the byte, is valid in no file of text, and few readers of JSON take it.
 """
 
-LONGEST = 2000
-"""Largest number of characters of a note, which may quote a long text from a file."""
+MAX_LENGTH = 2000
+"""Maximum number of characters of a note, which may quote a long text from a file."""
 
 _ASCII = {"×": "x", "−": "-", "–": "-", "—": "-", "…": "...", "→": "->", "≥": ">=", "≤": "<=", "·": "*", "’": "'"}
 """ASCII replacements for characters that the terminal's encoding lacks."""
@@ -56,7 +56,8 @@ def say(*lines: object) -> None:
 def note(*lines: object) -> None:
     """Print lines on standard error after the program's name; cut very long ones in the middle."""
     texts = [str(line) for line in lines]
-    cut = [text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}" for text in texts]
+    end = MAX_LENGTH // 2
+    cut = [text if len(text) <= MAX_LENGTH else f"{text[:end]} … {text[-end:]}" for text in texts]
     _print(sys.stderr, (f"memotr: {text}" for text in cut))
 
 

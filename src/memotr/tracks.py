@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memotr.errors import UserError
+from memotr.errors import UserError, wrong_type
 
 if TYPE_CHECKING:
     import supervision
+
+COLUMNS = ("ids", "boxes", "scores", "labels")
+"""Fields with a value for each track."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,18 +26,21 @@ class Tracks:
         ids: (N,) int64, from 0. A track keeps its id for the whole video.
         boxes: (N, 4) float32, xyxy in pixels of the original frame, not clipped to it.
         scores: (N,) float32 in [0, 1], score of the best class.
-        labels: (N,) int64, class at the birth of the track, an index into ``class_names``.
+        labels: (N,) int64, class at the start of the track, an index into ``class_names``.
         frame: number of the frame in its source, from 0.
         class_names: names of all classes of the model.
         time: seconds since the first frame of the source; 0 for frames that are not from a source.
-        image: (H, W, 3) uint8 RGB frame; None if the tracks are not from :meth:`memotr.Tracker.track`. A list of all
-            tracks of a video keeps all of its frames in memory: keep ``dataclasses.replace(tracks, image=None)``.
+        file_name: name of the image file of the frame; None for video, and if the tracks are not from
+            :meth:`memotr.Tracker.track`.
+        image: (H, W, 3) uint8 RGB frame; None if the tracks are not from :meth:`memotr.Tracker.track`. To keep
+            the tracks of many frames without their images, store ``dataclasses.replace(tracks, image=None)``.
 
     ``len(tracks)`` is N, ``tracks[0]``, ``tracks[:3]`` and ``tracks[tracks.scores > 0.7]`` select tracks, and iteration
     yields a dict for each (see :meth:`to_dicts`).
 
     Raises:
-        ValueError: a field has another length than the others, or boxes are not (N, 4).
+        TypeError: ids, boxes, scores or labels are no arrays.
+        ValueError: one of them has another length than the others, boxes are not (N, 4), or a label has no name.
     """
 
     ids: NDArray[np.int64]
@@ -44,18 +50,26 @@ class Tracks:
     frame: int
     class_names: tuple[str, ...]
     time: float = 0.0
+    file_name: str | None = None
     image: NDArray[np.uint8] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        n = len(self.ids)
+        for name in COLUMNS:
+            if not isinstance(column := getattr(self, name), np.ndarray):
+                raise wrong_type(f"an array for Tracks.{name}", column)
+        n = self.ids.size
         wanted = {"ids": (n,), "boxes": (n, 4), "scores": (n,), "labels": (n,)}
         for name, shape in wanted.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"Tracks.{name} has shape {getattr(self, name).shape}, expected {shape}")
+        if n and not 0 <= self.labels.min() <= self.labels.max() < len(self.class_names):
+            raise ValueError(
+                f"Tracks.labels has {self.labels.max()}, but class_names has {len(self.class_names)} names"
+            )
 
     @classmethod
     def empty(cls, frame: int, class_names: tuple[str, ...]) -> Tracks:
-        """Return the result of a frame without tracks."""
+        """Return the result of a frame without any track."""
         return cls(
             ids=np.zeros(0, np.int64),
             boxes=np.zeros((0, 4), np.float32),
@@ -71,11 +85,16 @@ class Tracks:
     def __getitem__(
         self, index: int | np.integer[Any] | slice | NDArray[np.bool_] | NDArray[np.int64] | list[int]
     ) -> Tracks:
-        """Return selected tracks of the same frame: one index, a slice, a boolean mask (N,) or a list of indices."""
-        if isinstance(index, int | np.integer):
-            index = [range(len(self))[index]]  # raises IndexError
-        columns = {name: getattr(self, name)[index] for name in ("ids", "boxes", "scores", "labels")}
-        return replace(self, **columns)
+        """Return selected tracks of the same frame: one index, a slice, a boolean mask (N,) or a list of indices.
+
+        Raises:
+            IndexError: there is no such track, or a mask has another length.
+        """
+        positions: NDArray[np.int64] = np.arange(len(self))[index]
+        if positions.ndim > 1:  # of None and True, which add a dimension
+            raise IndexError(f"expected an index, a slice, a mask (N,) or a list of indices, got {index}")
+        positions = positions.reshape(-1)
+        return replace(self, **{name: getattr(self, name)[positions] for name in COLUMNS})
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.to_dicts())
@@ -99,15 +118,24 @@ class Tracks:
         Raises:
             UserError: the package ``supervision`` is not installed.
         """
-        try:
-            import supervision  # slow to import, and an optional extra
-        except ModuleNotFoundError as error:
-            raise UserError(f"this needs the package {error.name}: pip install 'memotr[supervision]'") from error
-
-        return supervision.Detections(
+        detections: supervision.Detections = import_supervision().Detections(
             xyxy=self.boxes.astype(np.float32),
             confidence=self.scores,
             class_id=self.labels,
             tracker_id=self.ids,
             data={"class_name": np.array(self.names, dtype=np.str_)},
         )
+        return detections
+
+
+def import_supervision() -> Any:
+    """Return the package ``supervision``, which is slow to import and an optional extra.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import supervision
+    except ModuleNotFoundError as error:
+        raise UserError(f"{error.name} is required but not installed: pip install 'memotr[supervision]'") from error
+    return supervision

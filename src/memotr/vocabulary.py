@@ -22,7 +22,7 @@ Kernel = Literal["auto", "reference", "numba", "triton"]
 """Implementation of deformable attention; "auto" takes the fastest one for the device."""
 
 EngineName = Literal["auto", "torch", "onnx", "pt2"]
-"""Engine of weights (torch) and of the two kinds of exported files; "auto" chooses it by the suffix of the file."""
+"""Runtime of the network: "torch" for weights, "onnx" and "pt2" for exported files; "auto" decides by the suffix."""
 
 Channels = Literal["rgb", "bgr"]
 """Order of the colours of a frame; OpenCV reads images as "bgr"."""
@@ -43,15 +43,15 @@ SubmissionFormat = Literal["dancetrack", "sportsmot", "mot16", "mot17", "mot20",
 """Benchmark whose server takes an archive of results."""
 
 Reproduction = Literal["dancetrack-val", "dancetrack-test", "mot17-test", "synthdance-test"]
-"""Published result that ``memotr reproduce`` makes again."""
+"""Published result that ``memotr reproduce`` can reproduce."""
 
 Detector = Literal["DPM", "FRCNN", "SDP"]
 """Detector in the name of each of MOT17's three copies of a video."""
 
 DifficultyName = Literal["standard", "easy"]
-"""Difficulty of the scenes of SynthDance."""
+"""Difficulty of the scenes in SynthDance."""
 
 BenchmarkPart = Literal[
-    "operator", "frame", "outside", "track", "training", "loading", "evaluation", "roofline", "contention"
+    "operator", "frame", "outside", "track", "training", "loading", "evaluation", "roofline", "contention", "start"
 ]
 """Part of ``memotr bench``."""

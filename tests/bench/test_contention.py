@@ -23,7 +23,7 @@ def test_ratios_are_of_medians_and_of_rounds():
     assert ratio([2.0, 4.0, 9.0], [2.0, 2.0, 3.0]) == Spread(2.0, (1.0, 2.0, 3.0))
 
 
-def test_only_the_baseline_is_told_how_to_wait(monkeypatch):
+def test_only_the_baseline_gets_openmp_settings(monkeypatch):
     for name in USER_SETTINGS:
         monkeypatch.setenv(name, "1")
     baseline, *ours = [kind.environment() for kind in KINDS]

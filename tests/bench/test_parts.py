@@ -27,7 +27,10 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("part", [p if p != "contention" else pytest.param(p, marks=pytest.mark.slow) for p in PARTS])
+SLOW = {"contention", "start"}
+
+
+@pytest.mark.parametrize("part", [pytest.param(p, marks=pytest.mark.slow) if p in SLOW else p for p in PARTS])
 def test_every_part_runs_and_is_written(part, tmp_path):
     report = run_benchmark(shrunk(), [part], tmp_path, Console(quiet=True))
     tables = report.parts[part]
@@ -95,5 +98,5 @@ def test_a_size_without_pixels_is_refused(size, tmp_path):
 
 
 def test_an_unknown_part_is_refused():
-    with pytest.raises(UserError, match=r"no part 'frames': choose from operator, frame, "):
+    with pytest.raises(UserError, match=r"unknown part 'frames': choose from operator, frame, "):
         CliRunner().invoke(app, ["bench", "frames"], catch_exceptions=False)

@@ -19,7 +19,7 @@ def table():
     )
 
 
-def test_a_table_says_the_same_in_markdown_on_the_terminal_and_in_json(tmp_path):
+def test_a_table_has_the_same_content_in_markdown_terminal_and_json(tmp_path):
     report = Report({"processor": "an abacus"}, {"frame": [table()]})
     markdown, plain = report.write(tmp_path / "new")
     text = markdown.read_text()

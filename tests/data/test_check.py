@@ -40,7 +40,7 @@ def words(result: Result) -> str:
     return re.sub(r" +", " ", result.output)
 
 
-def test_what_it_tells(tmp_path: Path) -> None:
+def test_report_lists_the_content_of_the_data_set(tmp_path: Path) -> None:
     scenes = write_dancetrack(tmp_path)
     result = run(tmp_path / "DanceTrack")
     assert result.exit_code == 0, result.output
@@ -80,7 +80,7 @@ def test_statistics_against_slow_ones(tmp_path: Path) -> None:
     assert f"{np.mean([w * h < 1024 for w, h in sides]):.0%}" in text
 
 
-def test_every_problem_is_told(tmp_path: Path) -> None:
+def test_every_problem_is_reported(tmp_path: Path) -> None:
     write_sequence(
         tmp_path / "a", Scene(length=4), extra_rows=["1,77,10,10,0,5,1,1,1", "x", "2,1", "3,5,nan,1,1,1,1,1,1"]
     )
@@ -109,7 +109,7 @@ def test_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert err == f"memotr: {tmp_path}: 1 error, listed above: training would fail\n"
 
 
-def test_a_picture_that_cannot_be_written_says_nothing_of_the_data(tmp_path: Path) -> None:
+def test_an_unwritable_sheet_is_a_warning_not_an_error(tmp_path: Path) -> None:
     write_sequence(tmp_path / "data" / "a", Scene(length=2))
     (tmp_path / "taken").touch()
     result = CliRunner().invoke(
@@ -191,7 +191,7 @@ def test_tracks_that_change_their_class(tmp_path: Path) -> None:
         (lambda k, f, i, x, y, w, h: f"{f},{i},{x},{y},{w},{h},1,1,1", None),
     ],
 )
-def test_what_the_columns_look_like(tmp_path: Path, change: Callable[..., str], note: str | None) -> None:
+def test_suspicious_columns_are_reported(tmp_path: Path, change: Callable[..., str], note: str | None) -> None:
     scene = Scene(objects=4)
     write_sequence(tmp_path / "a", scene)
     rows = [(f + 1, i, *box) for f in range(scene.length) for i, _, *box in scene.boxes(f)]

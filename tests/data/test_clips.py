@@ -261,7 +261,7 @@ class TestWhatIsRefusedOrNamed:
         with pytest.raises(UserError, match=r"epoch 5 has no clips.*4 frames"):
             make(sequence(0, 3), sequence(100, 2), lengths=(2, 4), steps=(5,), epochs=epochs)
 
-    def test_nobody_is_there_in_the_first_epoch(self):
+    def test_a_first_epoch_without_clips_is_refused(self):
         with pytest.raises(UserError, match="epoch 0 has no clips"):
             make(Source([sequence(0, 5)], PLAIN, join_epoch=1))
 
@@ -339,7 +339,7 @@ class TestSampler:
         orders = [[batch[0].number for batch in batches] for batches in ranks]
         assert len({tuple(order) for order in orders}) == 4
 
-    def test_what_is_left_out_changes_with_the_epoch(self):
+    def test_the_clips_left_out_change_with_the_epoch(self):
         left = []
         for epoch in (0, 1):
             sampler = self.sampler(batch_size=10)
@@ -348,7 +348,7 @@ class TestSampler:
         assert len(left[0]) == len(left[1]) == 3
         assert left[0] != left[1]
 
-    def test_many_ranks_see_together_what_one_sees(self):
+    def test_batches_of_all_ranks_equal_the_batches_of_one(self):
         whole = [{n for _, n in batch} for batch in self.sampler(batch_size=6)]
         ranks = [list(self.sampler(rank=rank, world_size=3, batch_size=2)) for rank in range(3)]
         assert [{n for batch in step for _, n in batch} for step in zip(*ranks, strict=True)] == whole
@@ -366,7 +366,7 @@ class TestSampler:
         assert (len(sampler), list(sampler)) == (len(whole), whole)
 
     def test_too_few_clips(self):
-        with pytest.raises(UserError, match=r"3 clips, fewer than the 4 .*2 devices with 2 clips each"):
+        with pytest.raises(UserError, match=r"3 clips, fewer than the 4 .*\(2 × 2 clips\): lower training.batch_size"):
             len(self.sampler(3, world_size=2, batch_size=2))
 
     def test_the_batch_may_change_with_the_epoch(self):

@@ -45,7 +45,7 @@ def test_boxes_may_reach_out(tmp_path: Path) -> None:
         ("[]", 'expected {"ID"'),
         ('{"ID": "273271,0001"}', 'expected {"ID"'),
         ('{"ID": "273271,0001", "gtboxes": []}', "is already annotated on an earlier line"),
-        ('{"ID": "lost", "gtboxes": []}', "there is no image .*lost.jpg"),
+        ('{"ID": "lost", "gtboxes": []}', "no image .*lost.jpg"),
         (
             '{"ID": "273271,0003", "gtboxes": [{"tag": "person", "fbox": [1, 2, 3]}]}',
             r"gtboxes\[0\] has no fbox of four",

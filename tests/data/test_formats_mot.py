@@ -157,7 +157,7 @@ def test_a_split_counts_in_one_way(tmp_path: Path, truth: int, images: int) -> N
     assert found_in(alone) == found_in(sequences[1])  # the others of its split still say how to count
 
 
-def test_images_whose_names_tell_nothing_count_from_1(tmp_path: Path) -> None:
+def test_images_without_numbers_are_numbered_from_1(tmp_path: Path) -> None:
     write_sequence(tmp_path / "a", Scene(length=2))
     images_from_0(tmp_path / "a")
     scene = Scene(length=2)
@@ -186,7 +186,7 @@ def test_fewer_images_than_ground_truth(tmp_path: Path) -> None:
 def test_no_image_of_any_frame(tmp_path: Path) -> None:
     file = tall_orders(tmp_path, "101,1,1,1,20,20")
     with pytest.raises(
-        UserError, match=r"frames 101 to 101, none of which has an image \(000001.jpg to 000003.jpg\): give both"
+        UserError, match=r"frames 101 to 101, none of which has an image \(000001.jpg to 000003.jpg\): number both"
     ):
         one(tmp_path)
     assert file.is_file()
@@ -374,7 +374,7 @@ def test_own_classes_by_dataset_yaml(tmp_path: Path) -> None:
         one(tmp_path)
 
 
-def test_what_helps_against_classes_that_a_benchmark_has_not(tmp_path: Path) -> None:
+def test_remedies_for_classes_that_are_not_in_the_benchmark(tmp_path: Path) -> None:
     """Training takes the names in dataset.yaml instead of the benchmark's, scoring the rules that are asked for."""
     tall_orders(tmp_path, "1,1,10,10,20,20,1,1,1", "1,2,10,10,20,20,1,14,1")
     (tmp_path / "seq").rename(tmp_path / "MOT20-01")

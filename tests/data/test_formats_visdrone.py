@@ -36,7 +36,7 @@ def write(root: Path, rows: list[str] = ROWS) -> Path:
     return folder
 
 
-def test_what_is_trained_on(tmp_path: Path) -> None:
+def test_boxes_for_training(tmp_path: Path) -> None:
     write(tmp_path)
     assert (recognise(tmp_path).format, list(recognise(tmp_path).splits)) == ("visdrone", ["val"])
     problems = Problems()
@@ -49,7 +49,7 @@ def test_what_is_trained_on(tmp_path: Path) -> None:
     assert [frame.ids.tolist() for frame in own.boxes or ()] == [[3], []]
 
 
-def test_what_is_scored(tmp_path: Path) -> None:
+def test_boxes_for_scoring(tmp_path: Path) -> None:
     folder = write(tmp_path)
     truth = load_ground_truth(tmp_path, split="val")
     (sequence,) = truth.sequences
@@ -100,7 +100,7 @@ def test_the_same_rows_in_a_gt_txt(tmp_path: Path) -> None:
         ("1,1,0,0,9,9,1", r"uav01\.txt:1: found 7 columns; VisDrone annotations have 10"),
     ],
 )
-def test_what_is_wrong(tmp_path: Path, row: str, message: str) -> None:
+def test_wrong_rows_are_refused(tmp_path: Path, row: str, message: str) -> None:
     write(tmp_path, [row])
     with pytest.raises(UserError, match=message):
         load_split(DatasetSpec(tmp_path, "val"))

@@ -55,7 +55,7 @@ USES = {
 
 
 @pytest.mark.parametrize("use", USES)
-def test_all_refuse_what_the_check_refuses(odd: Path, use: str) -> None:
+def test_training_and_evaluation_refuse_sizes_that_the_check_refuses(odd: Path, use: str) -> None:
     (problem,) = check(odd.parents[2]).problems.errors
     assert str(problem).startswith(
         f"{odd}: is 80×48, but its sequence is 160×96, and its boxes may be in pixels of either"
@@ -94,3 +94,15 @@ def test_frames_of_one_size_keep_their_boxes(tmp_path: Path) -> None:
     for frame, target in enumerate(clip.targets):
         expected = [[(x + w / 2) / 160, (y + h / 2) / 96, w / 160, h / 96] for _, _, x, y, w, h in scene.boxes(frame)]
         np.testing.assert_allclose(target.boxes.numpy(), expected, atol=1e-6)
+
+
+def test_sequences_may_have_sizes_of_their_own(tmp_path: Path) -> None:
+    sizes = {"a": (48, 80), "b": (96, 160), "c": (64, 96)}
+    for name, size in sizes.items():
+        write_sequence(tmp_path / name, Scene(length=2, size=size))
+    sequences = [replace(each, size=sizes[each.name]) for each in read_dataset(tmp_path)]
+    plain = AUGMENTATION.model_copy(update={"crop": 0.0})
+    dataset = ClipDataset([Source(sequences, plain)], SamplingConfig(lengths=(1,), steps=(), interval=1), seed=0)
+    shapes = {dataset[ClipIndex(0, number)].images[0].shape[:2] for number in range(dataset.size(0))}
+    assert dataset.size(0) == 6
+    assert shapes == {(96, 160), (96, 144)}

@@ -109,7 +109,9 @@ def test_hostile_files(format: str, write: Callable[[Path], Path], tmp_path: Pat
         ),
     ],
 )
-def test_what_is_told(write: Callable[[Path], Path], file: str, content: str, told: str, tmp_path: Path) -> None:
+def test_hostile_files_are_refused(
+    write: Callable[[Path], Path], file: str, content: str, told: str, tmp_path: Path
+) -> None:
     root = write(tmp_path)
     next(root.glob(file)).write_text(content)
     problems = Problems()

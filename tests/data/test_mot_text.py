@@ -122,7 +122,7 @@ def test_negative_ids_of_rows_that_do_not_count(tmp_path: Path) -> None:
         read_results(path, Problems(stop=True))
 
 
-def test_what_is_no_text(tmp_path: Path) -> None:
+def test_binary_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"a.txt: cannot be read: it is not text"):
         read_values(tmp_path / "a.txt", Problems(stop=True))

@@ -64,7 +64,7 @@ def test_the_categories_are_the_models_classes() -> None:
     assert sorted(BDD100K_CATEGORIES) == sorted(BDD100K_CLASSES)
 
 
-def test_what_is_read(tmp_path: Path) -> None:
+def test_frames_and_labels_are_read(tmp_path: Path) -> None:
     frames = [
         frame(2, label("b", "truck", (5.5, 6, 10, 20))),
         frame(0, label("a", "motor"), label("b", "truck", (1, 2, 3, 4), occluded=True)),
@@ -295,7 +295,7 @@ def test_results_equal_to_the_ground_truth(tmp_path: Path, labels: list[dict]) -
     assert list(teta_by_video(tmp_path / "gt.json", tmp_path / "results.json")) == ["a000", "b1c6"]
 
 
-def test_results_for_what_is_not_there(tmp_path: Path, labels: list[dict]) -> None:
+def test_results_of_unknown_videos_are_refused(tmp_path: Path, labels: list[dict]) -> None:
     with pytest.raises(UserError, match=r"results\.json: video 'c000' \(and 1 more\) is not in the ground truth"):
         score(tmp_path, labels, [frame(0, video="c000"), frame(0, video="d000")])
     assert score(tmp_path, labels, [*labels, frame(0, video="c000"), frame(0, video="d000")]) == 1
@@ -330,7 +330,7 @@ def test_not_exhaustive(tmp_path: Path, labels: list[dict]) -> None:
     assert score(tmp_path, labels, results, exhaustive=False) == 1
 
 
-def test_what_the_tracker_writes_is_read(tmp_path: Path) -> None:
+def test_written_results_are_read_back(tmp_path: Path) -> None:
     with BddSink(tmp_path / "b1c6.json", video_name="b1c6") as sink:
         sink.write(make_frame(0), make_tracks([[1, 2, 11, 22], [-3.5, 0.25, 4, 4]], ids=[7, 0], names=BDD100K_CLASSES))
         sink.write(make_frame(1), make_tracks([], frame=1, names=BDD100K_CLASSES))

@@ -44,7 +44,7 @@ def drawn(picture: NDArray[np.uint8], empty: NDArray[np.uint8]) -> list[int]:
 
 
 @pytest.mark.parametrize("classes", [1, 2])
-def test_boxes_are_what_is_drawn(classes: int) -> None:
+def test_boxes_enclose_the_drawn_figures(classes: int) -> None:
     settings = SynthSettings(classes=classes, figures=(3, 3), frames=60)
     scene = clean(make_scene(settings, "train", 0))
     empty, cut = only(scene, []), 0
@@ -84,7 +84,7 @@ def test_boxes_are_whole_where_others_hide_a_figure() -> None:
     assert hidden > 3
 
 
-def test_what_cannot_be_seen_is_not_annotated() -> None:
+def test_invisible_figures_are_not_annotated() -> None:
     scene = clean(make_scene(SynthSettings(figures=(6, 6), frames=30), "train", 1))
     behind = scene.paths.depth[0] <= SCENERY_DEPTH
     assert 0 < behind.sum() < 6

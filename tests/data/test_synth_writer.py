@@ -39,7 +39,7 @@ def test_same_bytes_with_any_number_of_workers(tmp_path: Path) -> None:
     assert len(one) == 3 * (4 + 2) + 2 + 2  # images, gt.txt, seqinfo.ini; seqmaps; dataset.yaml, synthdance.yaml
 
 
-def test_a_sequence_is_the_same_whatever_else_is_made(tmp_path: Path) -> None:
+def test_a_sequence_does_not_depend_on_other_sequences(tmp_path: Path) -> None:
     generate(tmp_path / "a", SMALL, workers=1)
     generate(tmp_path / "b", replace(SMALL, splits={"demo": 1, "train": 1}), workers=1)
     a, b = (contents(tmp_path / name / "train" / "synthdance_train_0001") for name in "ab")
@@ -47,7 +47,7 @@ def test_a_sequence_is_the_same_whatever_else_is_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("classes", [1, 2])
-def test_what_readers_find(tmp_path: Path, classes: int) -> None:
+def test_written_data_sets_pass_the_check(tmp_path: Path, classes: int) -> None:
     settings = replace(SMALL, classes=classes, figures=(4, 4))
     generate(tmp_path, settings, workers=1)
     report = check(tmp_path, full=True)

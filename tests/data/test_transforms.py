@@ -114,7 +114,7 @@ def test_boxes_move_with_the_pixels_in_any_draw(seed, overflow):
     assert_boxes_follow(image, truth)
 
 
-def test_what_a_transform_is_given_stays_as_it_was():
+def test_transforms_do_not_change_their_input():
     image, truth = painted()
     before = image.copy(), truth.boxes.copy()
     steps = [Flip(), Resize(90, 150), Crop(15, 20, 200, 120), Recolor(3, 10, -10), Shift(9, 9)]
@@ -187,7 +187,7 @@ def test_pixels_of_resize_crop_and_flip():
         (True, {1: (-10, -20, 60, 40), 2: (80, 60, 150, 90), 3: (-50, -50, 150, 150), 6: (-5, 20, 1, 30)}),
     ],
 )
-def test_what_a_crop_does_to_boxes(overflow, expected):
+def test_boxes_after_a_crop(overflow, expected):
     boxes = np.array(
         [
             (-40, 10, 50, 30),  # 0: ends exactly where the crop begins

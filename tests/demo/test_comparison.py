@@ -10,7 +10,7 @@ def at(frame, *lefts):
     return Tracks(np.arange(n) + 10 * frame, boxes, np.full(n, 0.9, np.float32), np.zeros(n, np.int64), frame, ("p",))
 
 
-def test_ids_follow_motion_whatever_those_given_say():
+def test_ids_follow_motion_not_the_given_ids():
     motion = MotionTracker(fps=20)
     frames = [motion.update(at(t, 10 + 2 * t, 200 - 2 * t)) for t in range(8)]
     first, last = frames[3], frames[-1]

@@ -48,7 +48,7 @@ def test_under_a_box_is_the_person_that_it_overlaps_most():
     assert overlapped_persons(SWAPPED[1], tracks(1)).tolist() == [-1, -1, -1]
 
 
-def test_only_who_lies_on_somebody_else_is_crossed_out():
+def test_only_tracks_on_another_object_are_crossed_out():
     image = np.full((50, 80, 3), 90, np.uint8)
     picture = side_by_side({0: image, 1: image}, TRUTH, {"ours": SWAPPED})
     panel_height, panel_width = CAPTION_HEIGHT + SCALE * 50, SCALE * 80 + GAP

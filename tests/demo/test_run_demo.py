@@ -13,7 +13,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         run_demo(tmp_path / "taken")
 
 
-def test_the_demo_shows_tracks_beside_the_truth_and_bytetrack(tmp_path, capsys):
+def test_the_demo_compares_tracks_with_ground_truth_and_bytetrack(tmp_path, capsys):
     run_demo(tmp_path, num_frames=12)
     tracked, followed = tmp_path / "tracked", tmp_path / "bytetrack"
     assert sorted(file.name for file in tracked.iterdir()) == [f"{CLIP}.{kind}" for kind in ("jsonl", "mp4", "txt")]
@@ -37,7 +37,7 @@ def test_without_the_packages_to_compare_with_it_still_tracks(tmp_path, capsys, 
     assert "pip install 'memotr[demo]'" in capsys.readouterr().out
 
 
-def test_what_was_trained_in_minutes_is_shown_an_easier_clip(tmp_path):
+def test_the_clip_of_the_trained_demo_is_easier(tmp_path):
     make_clip(tmp_path, 2, easy=True)
     make_clip(tmp_path, 2, easy=True)  # is there already
     with pytest.raises(UserError, match="made with figures"):

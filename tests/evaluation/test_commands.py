@@ -80,7 +80,7 @@ def test_one_line_and_exit_code_2(memotr: Command, folders: tuple[Path, Path], o
     assert errors.count("\n") == 1
 
 
-def test_comparing_what_was_not_scored(memotr: Command, tmp_path: Path) -> None:
+def test_compare_refuses_folders_without_scores(memotr: Command, tmp_path: Path) -> None:
     code, _, errors = memotr("compare", tmp_path, tmp_path)
     assert (code, errors.count("\n")) == (2, 1)
     assert "no metrics.json" in errors

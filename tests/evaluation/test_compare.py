@@ -165,7 +165,7 @@ def refused(message: str, *runs: Run, resamples: int = 1000) -> None:
         compare_runs(runs, resamples=resamples)
 
 
-def test_what_cannot_be_compared(runs: tuple[Run, Run]) -> None:
+def test_incomparable_runs_are_refused(runs: tuple[Run, Run]) -> None:
     base, other = runs
     refused("at least two runs", base)
     refused("given more than once", base, base)

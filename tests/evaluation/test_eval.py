@@ -65,7 +65,28 @@ def test_a_split_is_tracked_and_scored(memotr: Command, weights: Path, tmp_path:
     again = evaluate(load_benchmark(tmp_path / "DanceTrack", split="val").truth, folder / "results")  # type: ignore[arg-type]
     assert metrics["combined"] == again.combined
     assert metrics["source"]["split"] == "val"
+    assert metrics["source"]["precision"] == "32", "what auto was"
     assert {"counts.json", "metrics.csv", "thresholds.png"} <= {file.name for file in folder.iterdir()}
+
+
+@pytest.mark.parametrize("command", ["eval", "submit"])
+def test_the_tracker_has_the_given_options(
+    memotr: Command,  # noqa: F811
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    layouts.write_dancetrack(tmp_path)
+    made = []
+    monkeypatch.setattr(
+        "memotr.evaluation.checkpoints.Tracker", lambda model, **given: made.append(given) or Tracker(model, **given)
+    )
+    given = ["--checkpoint", weights / "one.safetensors", "--dataset", tmp_path / "DanceTrack"]
+    kind = ["--split", "val"] if command == "eval" else ["--split", "test", "--partial", "--format", "dancetrack"]
+    for options in ([], ["--graph", "off", "--precision", "bf16"]):
+        memotr(command, *given, *kind, *options, "--output", tmp_path / str(len(options)))
+    assert made == [{"precision": "32", "graph": "auto"}, {"precision": "bf16", "graph": "off"}]
 
 
 def test_where_nothing_was_tracked_it_is_explained(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
@@ -209,7 +230,7 @@ def test_class_numbers_follow_names(tmp_path: Path) -> None:
     assert load_benchmark(tmp_path / "DanceTrack", split="val").class_numbers(("person", "dog")) == (-1, -1)
 
 
-def test_missing_images_are_told_before_anything_is_tracked(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_missing_images_are_reported_before_tracking(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
     layouts.write_dancetrack(tmp_path)
     next((tmp_path / "DanceTrack" / "val" / "dancetrack0001" / "img1").iterdir()).unlink()
     arguments = ["eval", "--checkpoint", weights / "one.safetensors", "--dataset", tmp_path / "DanceTrack"]
@@ -229,7 +250,7 @@ def number_images(folder: Path, numbers: list[int]) -> None:
 
 
 @pytest.mark.parametrize("split", ["val", "val_half"])
-def test_results_count_as_ground_truth_does_whatever_images_are_numbered_from(tmp_path: Path, split: str) -> None:
+def test_frame_numbers_of_results_match_ground_truth_for_any_first_image(tmp_path: Path, split: str) -> None:
     layouts.write_dancetrack(tmp_path, length=4)
     root = tmp_path / "DanceTrack"
     (root / "train").rename(root / "other")
@@ -269,7 +290,7 @@ def test_any_detectors_copy_may_be_asked_for(tmp_path: Path) -> None:
         (["--checkpoint", "{weights}/one.safetensors", "--split", "nothing"], "no split 'nothing'"),
         (["--checkpoint", "{weights}/one.safetensors", "--split", "val", "--sequences", "x*"], "is named x*"),
         (["--checkpoint", "missing.pth", "--split", "val"], "missing.pth"),
-        (["--checkpoint", "{weights}", "--split", "val"], "name the checkpoint file in it (holds eight.safetensors,"),
+        (["--checkpoint", "{weights}", "--split", "val"], "pass the checkpoint file in it (it contains eight.saf"),
         (["--checkpoint", "{weights}/one.safetensors", "--split", "val", "tracking.det=1"], "det_thresh"),
         (["--watch", "nowhere", "--split", "val"], "cannot read nowhere"),
     ],
@@ -325,7 +346,7 @@ def test_several_sequences_at_once(memotr: Command, weights: Path, tmp_path: Pat
         np.testing.assert_allclose(mine[:, 2:6], theirs[:, 2:6], atol=0.05)
 
 
-def test_what_goes_wrong_in_one_of_several_ends_all(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_an_error_in_one_sequence_of_a_batch_ends_the_run(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
     layouts.write_dancetrack(tmp_path, sequences=3, length=4)
     broken = sorted((tmp_path / "DanceTrack" / "val" / "dancetrack0003" / "img1").iterdir())[1]
     broken.write_bytes(b"no image")
@@ -406,7 +427,7 @@ def test_a_folder_in_use_ends_both_processes(weights: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_what_goes_wrong_on_one_of_two_processes_ends_both(weights: Path, tmp_path: Path) -> None:
+def test_an_error_in_one_process_ends_both(weights: Path, tmp_path: Path) -> None:
     layouts.write_dancetrack(tmp_path, sequences=3)
     for name in ("dancetrack0001", "dancetrack0002", "dancetrack0003"):  # whoever takes the first one fails
         sorted((tmp_path / "DanceTrack" / "val" / name / "img1").iterdir())[0].write_bytes(b"no image")

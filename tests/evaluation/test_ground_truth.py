@@ -155,7 +155,7 @@ def test_classes_of_dataset_yaml_that_mot_text_cannot_have_are_named(tmp_path: P
     assert load_ground_truth(tmp_path).numbers == {1: 0, 2: 1}
 
 
-def test_what_is_not_there(dancetrack: Path, tmp_path: Path) -> None:
+def test_missing_splits_sequences_and_files_are_refused(dancetrack: Path, tmp_path: Path) -> None:
     refused("nothing: no such file or folder", tmp_path / "nothing")
     refused("has the splits test, train, val; choose one with --split", dancetrack)
     refused(
@@ -224,7 +224,7 @@ def test_halves_that_cannot_be(tmp_path: Path) -> None:
     refused("gt.txt: has no rows, so the number of frames is unknown; add a seqinfo.ini with seqLength", folder)
 
 
-def test_a_seqmap_beside_data_without_seqmaps_is_no_error(tmp_path: Path) -> None:
+def test_a_seqmap_is_ignored_in_formats_without_seqmaps(tmp_path: Path) -> None:
     """One that is asked for is."""
     layouts.write_coco_video(tmp_path)
     seqmap = tmp_path / "val_seqmap.txt"

@@ -232,7 +232,7 @@ def test_no_workers(tmp_path: Path) -> None:
         evaluate(gt, results, workers=0)
 
 
-def test_what_is_stored_of_a_sequence_is_enough_to_combine_it(tmp_path: Path) -> None:
+def test_stored_sums_suffice_to_combine_sequences(tmp_path: Path) -> None:
     gt, results = write_split(tmp_path, ["MOT17-02", "MOT17-04"], frames=8)
     scores = evaluate(gt, results).mean
     stored = [{field: fields[field] for field in SUMS} for fields in scores.fields.values()]

@@ -65,7 +65,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(data_root):
     assert len(list(results.glob("*.txt"))) == 2
 
 
-def test_validation_scores_what_the_tracker_says(data_root, monkeypatch):
+def test_validation_scores_the_tracks_of_the_tracker(data_root, monkeypatch):
     overrides = [f"data.root={data_root}", "data.val={path: DanceTrack, split: val}"]
     config = load_config("tiny", overrides)
     sequences = read_dataset(data_root / "DanceTrack", "val")
@@ -117,5 +117,5 @@ def test_the_format_that_the_configuration_names_is_read(tmp_path):
         assert {path.stem for path in (tmp_path / format / "epoch_1").glob("*.txt")} == names
 
 
-def test_without_a_split_there_is_no_validation(tmp_path):
+def test_no_validation_without_a_split(tmp_path):
     assert validation.make_validation(load_config("tiny"), tmp_path) is None

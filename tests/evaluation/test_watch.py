@@ -47,7 +47,7 @@ def test_a_checkpoint_that_is_deleted_meanwhile_is_passed_over(
 
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("here", [True, False])
-def test_no_rank_goes_on_with_what_another_one_lacks(
+def test_a_checkpoint_missing_on_one_rank_is_skipped_on_all(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, first: bool, here: bool
 ) -> None:
     said = []

@@ -7,7 +7,7 @@ from torch.distributed import HashStore
 from memotr.evaluation.work_queue import WorkQueue
 
 
-def test_the_first_failure_is_the_one_that_is_told() -> None:
+def test_only_the_first_failure_is_reported() -> None:
     queue = WorkQueue(HashStore(), 5)
     assert queue.failure() is None
     queue.fail("an image is broken")

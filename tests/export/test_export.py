@@ -63,7 +63,7 @@ def test_a_video_gets_the_same_tracks(exported, ending):
 
 
 @pytest.mark.slow
-def test_the_file_says_how_to_drive_it(exported):
+def test_the_file_describes_its_inputs_and_outputs(exported):
     import onnxruntime
 
     model, folder, said = exported
@@ -121,7 +121,7 @@ def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_cannot_be_exported_is_refused_before_anything_takes_time(tmp_path):
+def test_unsupported_exports_are_refused_early(tmp_path):
     model = tiny_model()
     with pytest.raises(UserError, match=r"a.pth: expected a file that ends in \.onnx or \.pt2"):
         export_model(model, [tmp_path / "b.onnx", tmp_path / "a.pth"])

@@ -24,6 +24,6 @@ def test_an_export_is_described(genuine, model, tmp_path, name, kind):
     assert "detections from" in CliRunner().invoke(app, ["info", str(file)]).output
 
 
-def test_what_is_no_export_is_named(tmp_path):
+def test_missing_exports_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"none\.onnx: no such file"):
         describe_export(tmp_path / "none.onnx")

@@ -26,7 +26,7 @@ def test_takes_the_steps_of_a_tracker(variant, classes):
         two.reset()
 
 
-def test_a_narrow_frame_is_padded_to_what_exported_programs_take():
+def test_narrow_frames_are_padded_to_the_minimum_side_of_exports():
     tracker = ExportedTracker(EagerEngine(tiny_model()))
     for size in ((20, 640), (500, 1), (3, 3)):
         prepared = tracker.prepare(np.zeros((*size, 3), np.uint8))

@@ -1,6 +1,7 @@
 """What a stranger's exported tracker may hold: nothing that runs, nothing that takes more memory than the file."""
 
 import json
+import math
 import pickle
 import zipfile
 from copy import copy
@@ -137,7 +138,7 @@ def test_no_code_of_a_program_runs(genuine, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", sorted(ignored(Path())))
-def test_what_is_not_needed_is_not_evaluated(genuine, model, tmp_path, monkeypatch, name):
+def test_unneeded_members_are_not_evaluated(genuine, model, tmp_path, monkeypatch, name):
     marker, path = tmp_path / "marker", tmp_path / "tracker.pt2"
     (tmp_path / "marker.py").write_text(f"import os; os.mkdir({str(marker)!r})")
     monkeypatch.syspath_prepend(tmp_path)
@@ -208,6 +209,18 @@ def test_a_tensor_takes_no_more_than_the_file_holds(genuine, tmp_path, sizes):
         open_engine(path)
 
 
+def test_a_tensor_one_element_larger_than_its_data_is_refused(genuine, tmp_path):
+    def change(document):
+        meta = document["config"]["scale"]["tensor_meta"]
+        count = math.prod(size["as_int"] for size in meta["sizes"])
+        meta |= {"sizes": [{"as_int": count + 1}], "strides": [{"as_int": 0}]}
+
+    path = tmp_path / "tracker.pt2"
+    rewrite(genuine, path, {WEIGHTS: edited(change)})
+    with pytest.raises(UserError, match="its tensor scale is larger than its data in the file"):
+        open_engine(path)
+
+
 def test_a_step_that_fails_or_returns_something_else_is_one_line(genuine, model, tmp_path):
     path, inputs = tmp_path / "tracker.pt2", dict(zip(INPUTS, _example(model), strict=True))
     rewrite(genuine, path, first_node(target="torch.ops.aten.relu.default", inputs=[]))
@@ -224,7 +237,7 @@ def test_a_step_that_fails_or_returns_something_else_is_one_line(genuine, model,
         open_engine(path).run(inputs)
 
 
-def test_what_is_written_has_no_pickle_and_is_a_program_of_pytorch(genuine):
+def test_written_files_have_no_pickle_and_load_in_pytorch(genuine):
     path = genuine.with_name("tracker.pt2")
     with zipfile.ZipFile(path) as archive:
         assert archive.read("archive/data/sample_inputs/model.pt") == b""

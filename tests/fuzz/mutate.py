@@ -18,7 +18,7 @@ import yaml
 
 from tests.fuzz.hostile import COMMAND, JSON_RAW, NAMES, NUMBERS, VALUES, YAML_RAW, payloads
 
-LARGEST = 8_000_000
+MAX_BYTES = 8_000_000
 """Largest size of a damaged file in bytes."""
 
 Mutation = Callable[[bytes, Random], bytes]
@@ -43,7 +43,7 @@ def mutate(name: str, data: bytes, rng: Random, others: Sequence[bytes] = ()) ->
             changed = mutation(data, rng)
         except Exception:  # what does not read any more, and any error that comes of that
             changed = mutate_bytes(data, rng)
-        data = changed[:LARGEST]
+        data = changed[:MAX_BYTES]
     return data
 
 

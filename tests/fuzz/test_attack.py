@@ -26,7 +26,7 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
         yield started
 
 
-def test_what_went_wrong_before(workers: Workers) -> None:
+def test_cases_that_failed_before_pass(workers: Workers) -> None:
     """``python -m tests.fuzz --case FILE`` runs one of them alone."""
     cases = [Case.from_json(file.read_text(encoding="utf-8")) for file in CORPUS]
     wrong = {

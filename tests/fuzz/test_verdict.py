@@ -86,7 +86,7 @@ def test_the_same_seed_draws_the_same_cases(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "mp4"])
-def test_damage_to_what_is_damaged_already(kind: str) -> None:
+def test_damaged_files_can_be_damaged_further(kind: str) -> None:
     for number in range(50):
         assert isinstance(mutate(f"a.{kind}", b"PK\x03\x04[1, {", Random(number), [b"{}"]), bytes)
 

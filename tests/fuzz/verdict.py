@@ -13,7 +13,7 @@ from tests.fuzz.cases import Case
 from tests.fuzz.hostile import MARKER
 from tests.fuzz.targets import SECRET, TARGETS
 
-LONGEST = 2050
+MAX_LENGTH = 2050
 """Largest length of an error line in characters."""
 
 OURS = ("memotr: ",)
@@ -115,7 +115,7 @@ def _wrong_words(place: str, codes: tuple[int, ...], outcome: Outcome, stderr: s
         yield Finding("last word is not ours", place, f"code {outcome.code}: {last[:300]!a}")
     elif outcome.code and last.startswith(NOTES):
         yield Finding("no error line", place, ascii(last[:300]))
-    if len(last) > LONGEST:
+    if len(last) > MAX_LENGTH:
         yield Finding("endless line", place, f"{len(last)} characters: {last[:200]!a}…")
 
 

@@ -89,7 +89,7 @@ def test_false_runs_end_where_the_track_finds_something() -> None:
     assert [(miss.first, miss.last, miss.cost) for miss in found.misses] == [(4, 9, 6), (0, 1, 2)]
 
 
-def test_what_a_miss_may_come_from() -> None:
+def test_causes_of_misses() -> None:
     in_front = (10.0, 0.0, 50.0, 90.0)  # covers three quarters of LEFT, IoU below a half with a box at OFF
     off = (0.0, 40.0, 40.0, 120.0)  # a third of an overlap with LEFT
     small = (0.0, 0.0, 10.0, 20.0)
@@ -106,7 +106,7 @@ def test_what_a_miss_may_come_from() -> None:
         assert found.misses[0].reason == reason
 
 
-def test_what_a_false_box_may_come_from() -> None:
+def test_causes_of_false_positives() -> None:
     found = errors(table([(0, 1, LEFT)]), table([(0, 5, LEFT), (0, 6, (1.0, 0.0, 41.0, 80.0))]), frames=1)
     assert [(run.id, run.reason) for run in found.false_runs] == [(6, "second box on an object")]
     found = errors(table([(0, 1, LEFT)]), table([(0, 5, LEFT)], labels=[1]), num_classes=2, frames=1)
@@ -120,7 +120,7 @@ def test_the_costliest_come_first() -> None:
     assert [(miss.first, miss.cost) for miss in found.misses] == [(0, 10)]
 
 
-def test_tracks_say_who_covers_whom() -> None:
+def test_timeline_of_an_object_lists_its_matched_ids() -> None:
     found = errors(table(one_object()), table(standing(LEFT, {1: 7, 2: 7, 3: 8})))
     (track,) = found.tracks
     assert track.matched_ids.tolist() == [-1, 7, 7, 8, -1, -1, -1, -1, -1, -1]

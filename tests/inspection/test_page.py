@@ -142,7 +142,7 @@ def test_text_stays_text(run: Path, text: str) -> None:
 def test_without_jinja2(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
     errors_page.template_environment.cache_clear()
-    with pytest.raises(UserError, match=r"jinja2: pip install 'memotr\[eval\]'"):
+    with pytest.raises(UserError, match=r"jinja2 is required but not installed: pip install 'memotr\[eval\]'"):
         page_of(run)
     assert not (run / "errors.html").exists()
 
@@ -236,7 +236,7 @@ def test_a_picture_keeps_to_its_limit(run: Path) -> None:
     assert max(sizes[:2]) > 12_000 >= max(sizes[2:])
 
 
-def test_broken_images_are_told(run: Path) -> None:
+def test_broken_images_are_noted(run: Path) -> None:
     for file in (run.parent / "gt" / NAMES[0] / "img1").iterdir():
         file.write_bytes(b"no image")
     page, notes = page_of(run)
@@ -382,10 +382,10 @@ def spoilt(run: Path, what: str) -> None:
     [
         ("results changed", "have changed since"),
         ("results gone", "cannot be read again"),
-        ("sequence gone", "not there any more"),
+        ("sequence gone", "is missing from the ground truth now"),
         ("no source", "score the run again"),
         ("no metrics", "no metrics.json"),
-        ("broken", "is not what memotr"),
+        ("broken", "was not written by memotr score"),
     ],
 )
 def test_a_run_that_cannot_be_shown(
@@ -400,10 +400,10 @@ def test_a_run_that_cannot_be_shown(
 
 
 def test_no_sequence_of_that_name(run: Path) -> None:
-    with pytest.raises(UserError, match="no sequence is named x; there are MOT17-02, MOT17-04"):
+    with pytest.raises(UserError, match="no sequence is named x; available are MOT17-02, MOT17-04"):
         inspect_run(run, only=["x"])
 
 
-def test_sequences_are_ranked_by_what_they_lose(run: Path) -> None:
+def test_sequences_are_ranked_by_lost_boxes(run: Path) -> None:
     inspection: Inspection = inspect_run(run)
     assert [one.lost for one in inspection.errors] == sorted((one.lost for one in inspection.errors), reverse=True)

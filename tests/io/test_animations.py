@@ -58,6 +58,8 @@ def test_every_page_of_a_tiff(tmp_path: Path, deep: bool) -> None:
         [round(white * i // 9 * 255 / white)] * 3 for i in range(10)
     ]
     assert source.frame_count == 10
+    with open_source(tmp_path / "stack.tif", fps=10) as slower:
+        assert [frame.time for frame in slower][:3] == pytest.approx([0, 0.1, 0.2])
 
 
 def test_previews_and_levels_of_a_pyramid_are_no_frames(tmp_path: Path) -> None:
@@ -66,7 +68,7 @@ def test_previews_and_levels_of_a_pyramid_are_no_frames(tmp_path: Path) -> None:
     pages[0].save(file, save_all=True, append_images=pages[1:])
     source, frames = read(file)
     assert [number_of(frame.image) for frame in frames] == [0, 1]
-    assert source.notes == [f"{file}: 1 of its 3 pages are previews, masks or of another size and left out"]
+    assert source.notes == [f"{file}: 1 of its 3 pages are left out: previews, masks, or of another size"]
 
 
 def test_pages_behind_a_preview_may_not_be_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

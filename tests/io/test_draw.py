@@ -69,7 +69,7 @@ def test_box_and_label_in_the_colour_of_the_id() -> None:
     assert not changed(drawn)[65:195, 55:145].any()
 
 
-def test_the_class_is_named_where_there_is_room() -> None:
+def test_labels_show_the_class_on_wide_boxes() -> None:
     def label_width(box_width: int) -> int:
         tracks = make_tracks([[50, 60, 50 + box_width, 200]], names=("pedestrian",))
         label = changed(Annotator(trail_length=0).annotate(grey(), tracks))[46:57]

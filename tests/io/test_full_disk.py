@@ -98,6 +98,18 @@ def test_all_files_are_whole_or_the_older_ones_stay(tmp_path: Path, names: list[
     assert not ends[-1]
 
 
+def test_a_list_that_breaks_off_between_two_frames_is_readable(tmp_path: Path) -> None:
+    """Its ending replaces a separator, and takes no byte more than the file has."""
+    fill([BddSink(tmp_path / "whole.json", video_name="a")])
+    size = 0
+    for _ in range(5):
+        size = (tmp_path / "whole.json").read_bytes().index(b",\n", size) + len(b",\n")
+    with files_end_at(size), pytest.raises(UserError, match="the frames written so far are in"):
+        fill([BddSink(tmp_path / "a.json", video_name="a")])
+    (left,) = set(tmp_path.iterdir()) - {tmp_path / "whole.json"}
+    assert len(json.loads(left.read_text())) == 4
+
+
 def test_a_sink_that_has_failed_takes_no_more(tmp_path: Path) -> None:
     sink = MotSink(tmp_path / "a.txt")
     with files_end_at(100), pytest.raises(UserError, match="File too large"):

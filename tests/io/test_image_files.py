@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from memotr.errors import UserError
-from memotr.io.image_files import ImageError, image_size, read_header, read_image
+from memotr.io.image_files import ImageError, image_size, read_header, read_image, spread, used_bits
 
 RED = (200, 30, 10)
 
@@ -28,6 +28,16 @@ def test_red_stays_red(tmp_path: Path, suffix: str) -> None:
     assert (image.shape, image.dtype) == ((20, 30, 3), np.uint8)
     np.testing.assert_allclose(image.astype(int), red(), atol=6)
     assert image_size(file) == (20, 30)
+
+
+@pytest.mark.parametrize(("largest", "bits"), [(0, 8), (255, 8), (256, 10), (511, 10), (1024, 12), (65535, 16)])
+def test_bits_in_use_are_those_of_a_camera(largest: int, bits: int) -> None:
+    assert used_bits([np.zeros((2, 2), np.uint16), np.full((2, 2), largest, np.uint16)]) == bits
+
+
+@pytest.mark.parametrize(("count", "numbers"), [(0, []), (1, [0]), (4, [0, 1, 2, 3]), (13, [0, 4, 8, 12])])
+def test_a_sample_has_the_first_and_the_last(count: int, numbers: list[int]) -> None:
+    assert spread(count, 4) == numbers
 
 
 def test_other_kinds_of_pixels(tmp_path: Path) -> None:

@@ -198,6 +198,26 @@ def test_mot_sequence(tmp_path: Path) -> None:
         assert [frame.index for frame in frames] == list(range(5))
 
 
+def test_a_given_rate(tmp_path: Path) -> None:
+    """It takes the place of 25, and of a sequence's rate."""
+    folder = write_folder(tmp_path / "frames", ["0.png", "1.png", "2.png", "3.png"])
+    sequence = write_sequence(tmp_path / "walk", 4, "[Sequence]\nframeRate=30\n")
+    for path in (folder, sequence):
+        with open_source(path, fps=12.5, stride=3) as source:
+            assert [frame.time for frame in source] == [0, pytest.approx(0.24)]
+            assert source.fps == Fraction(25, 6)
+    with open_source(folder, fps=29.97) as source:
+        assert source.fps == Fraction(2997, 100)
+    with open_source(folder / "0.png", fps=5) as source:
+        assert source.fps == 5
+
+
+@pytest.mark.parametrize("fps", [0, -1, 0.0001, 1001, float("nan"), float("inf")])
+def test_rates_that_are_none(tmp_path: Path, fps: float) -> None:
+    with pytest.raises(UserError, match=rf"^fps is {fps}; expected a number .* from 0\.001 to 1000"):
+        open_source(write_folder(tmp_path / "frames", ["0.png"]), fps=fps)
+
+
 @pytest.mark.parametrize(
     ("names", "indices", "note"),
     [
@@ -273,7 +293,7 @@ def test_incomplete_seqinfo(tmp_path: Path, info: str | None, images: str, name:
         ("[Sequence]\nframeRate=0\n", r"seqinfo\.ini: frameRate=0 is not"),
         ("frameRate=20\n", r"cannot read .*seqinfo\.ini: File contains no section headers"),
         ("[Other]\nframeRate=20\n", r"cannot read .*seqinfo\.ini: no section 'Sequence'"),
-        ("[Sequence]\nimDir=elsewhere\n", r"no image folder .*elsewhere; imDir in seqinfo\.ini"),
+        ("[Sequence]\nimDir=elsewhere\n", r"no image folder .*elsewhere; set imDir in seqinfo\.ini"),
     ],
 )
 def test_broken_seqinfo(tmp_path: Path, info: str, message: str) -> None:
@@ -287,7 +307,7 @@ def test_unreadable_image_is_named(tmp_path: Path) -> None:
     with open_source(folder) as source:
         frames = iter(source)
         assert next(frames).index == 0
-        with pytest.raises(UserError, match=r"2\.png: it is damaged, .*go on without such files: --skip-bad"):
+        with pytest.raises(UserError, match=r"2\.png: it is damaged, .*skip such files with --skip-bad"):
             next(frames)
 
 
@@ -313,9 +333,9 @@ def test_nothing_but_unreadable_images(tmp_path: Path) -> None:
 
 def test_folders_without_images(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"")
-    with pytest.raises(UserError, match="there is no image in"):
+    with pytest.raises(UserError, match="no image in"):
         read(tmp_path)
     for name in ("seq2", "seq1"):
         write_sequence(tmp_path / name, 1)
-    with pytest.raises(UserError, match=r"holds 2 sequences \(seq1, …\); name one of them"):
+    with pytest.raises(UserError, match=r"contains 2 sequences \(seq1, …\); pass one of them"):
         read(tmp_path)

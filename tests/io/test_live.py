@@ -13,7 +13,7 @@ from tests.io.results import make_frame
 PATIENCE = 30.0  # seconds; only a deadlock takes so long
 
 
-def test_frames_that_nobody_fetched_are_dropped() -> None:
+def test_unread_frames_are_dropped() -> None:
     busy, stored, done = threading.Event(), threading.Event(), threading.Event()
 
     def camera() -> Iterator[Frame]:

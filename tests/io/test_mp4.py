@@ -33,7 +33,7 @@ def times(path: Path) -> list[Fraction]:
         return [frame.pts * frame.time_base for frame in container.decode(video=0)]
 
 
-def test_what_a_browser_needs(tmp_path: Path) -> None:
+def test_videos_play_in_browsers(tmp_path: Path) -> None:
     write(tmp_path / "a.mp4", numbered_frames(list(range(12))))
     with av.open(str(tmp_path / "a.mp4")) as container:
         stream = container.streams.video[0]

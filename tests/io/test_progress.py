@@ -6,7 +6,7 @@ from memotr.io.progress import NAME_LENGTH, pace, shortened
 @pytest.mark.parametrize(
     ("speed", "words"), [(0, "0"), (0.0137, "0.014"), (0.98, "0.98"), (1, "1.0"), (24.96, "25.0"), (131.2, "131.2")]
 )
-def test_slow_is_told_from_nothing(speed: float, words: str) -> None:
+def test_speeds_below_1_keep_two_digits(speed: float, words: str) -> None:
     assert pace(speed) == f"{words} frames/s"
 
 

@@ -36,7 +36,7 @@ def test_http_address(tmp_path: Path, server: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "rtsp"])
-def test_nobody_at_the_address(scheme: str) -> None:
+def test_an_unreachable_address_is_refused(scheme: str) -> None:
     """The message does not tell the password."""
     with pytest.raises(UserError, match=rf"^cannot open {scheme}://127\.0\.0\.1:9/x: ") as error:
         open_source(f"{scheme}://user:secret@127.0.0.1:9/x?key=secret")
@@ -79,6 +79,7 @@ def test_selection_against_slicing(start: int, stride: int, stop: dict[str, int]
     assert [index for index in range(30) if index in selection] == expected
     assert not any(selection.passed(index) for index in range(expected[-1] + 1))
     assert not stop or selection.passed(expected[-1] + stride)
+    assert "max_frames" not in stop or selection.stop == expected[-1] + 1, "no frame is read in vain"
 
 
 def test_a_folder_with_the_name_of_a_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +87,15 @@ def test_a_folder_with_the_name_of_a_camera(tmp_path: Path, monkeypatch: pytest.
     numbered_video(tmp_path / "clip.mp4", 2).rename(tmp_path / "0")
     with open_source("0") as source:
         assert source.kind == "video"
+
+
+def test_only_images_take_a_rate(tmp_path: Path) -> None:
+    video = numbered_video(tmp_path / "clip.mp4", 2)
+    for source in (video, "97", "rtsp://127.0.0.1:9/x", "http://127.0.0.1:9/x"):
+        with pytest.raises(UserError, match=r"has time stamps of its own; --fps is for folders of images"):
+            open_source(source, fps=10)
+    with pytest.raises(UserError, match="there is no file or folder"):
+        open_source(tmp_path / "none.mp4", fps=10)
 
 
 def test_camera_that_is_not_there() -> None:
@@ -98,7 +108,7 @@ def test_cameras_of_other_systems(monkeypatch: pytest.MonkeyPatch) -> None:
     assert camera.camera_device(1, "linux") == camera.Device("/dev/video1", "v4l2")
     assert camera.camera_device(1, "win32") == camera.Device("video=Back", "dshow")
     assert camera.camera_device(1, "darwin").driver == "avfoundation"
-    with pytest.raises(UserError, match="no camera 2; there is Front, Back"):
+    with pytest.raises(UserError, match="camera 2 does not exist; available are Front, Back"):
         camera.camera_device(2, "win32")
     with pytest.raises(UserError, match="cannot be opened on aix"):
         camera.camera_device(0, "aix")

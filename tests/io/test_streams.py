@@ -6,6 +6,7 @@ from contextlib import suppress
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from memotr.errors import UserError
 from memotr.io.frames import Frame, Source
 from memotr.io.sources import open_source
-from memotr.io.video import LONGEST, _Times
+from memotr.io.video import MAX_GAP, _Joints, _Times
 from tests.io.streams import Answer, serving
 from tests.io.videos import numbered_video, write_video
 
@@ -114,14 +115,14 @@ def test_a_camera_of_single_images() -> None:
     [
         (Answer(b"", status=404), "404"),
         (Answer(b"", status=500), "5XX"),
-        (Answer(b""), "closed at once"),
+        (Answer(b""), "closed the connection at once"),
         (Answer(b"<html><body>Please sign in</body></html>" * 2000, length="true"), "not a video"),
         (Answer(b"#EXTM3U\n#EXTINF:4,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n", length="true"), ""),
         (Answer(b"", status=302, headers={"Location": "http://u:s3cr3t@127.0.0.1:9/x?s3cr3t"}), "refused"),
         (Answer(b"", status=302, headers={"Location": "file:///etc/hostname"}), ""),
     ],
 )
-def test_what_is_no_video(answer: Answer, message: str) -> None:
+def test_answers_without_video_are_refused(answer: Answer, message: str) -> None:
     with serving(answer) as host, pytest.raises(UserError, match=message) as refused:
         read(f"http://user:s3cr3t@{host}/x.ts?token=s3cr3t")
     shown = f"{refused.value!r} {refused.value.__cause__!r}"
@@ -152,14 +153,33 @@ def test_a_stream_too_short_for_one_frame(video: Callable[[str], bytes]) -> None
             [0.0, 0.5, 0.0, 0.1, 0.3, 0.8],
             [0, 0.5, 0.54, 0.64, 0.84, 1.34],
         ),  # another segment begins, and keeps its pace
+        ([0.0, 0.5, 0.0, 0.1, 2.0], [0, 0.5, 0.54, 0.64, 2.54]),  # a gap in it, too, is by its own stamps
         ([0.0, 0.5, 0.0, 0.6], [0, 0.5, 0.54, 0.6]),  # one wrong stamp
         ([3.0, 3.0, 3.0], [0, 0.04, 0.08]),
         ([0.0, 1 / 90_000, 2 / 90_000], [0, 0.04, 0.08]),  # a tick each, as writers bend equal ones
     ],
 )
 def test_times(stamps: list[float | None], times: list[float]) -> None:
-    clock = _Times(Fraction(25), Fraction(1, 90_000), LONGEST)
+    clock = _Times(Fraction(25), Fraction(1, 90_000), MAX_GAP)
     assert [clock.of(i, stamp) for i, stamp in enumerate(stamps)] == pytest.approx(times)
+
+
+@pytest.mark.parametrize(
+    ("keys", "damaged"),
+    [
+        ("K..?K....", False),  # a segment begins after the packet that is marked
+        ("K..?.K...", False),
+        ("K..?..K..", True),  # too late for a joint
+        ("KKK!KKKKK", True),  # in a video of key frames only, the next one says nothing
+        ("K..?", True),
+    ],
+)
+def test_lost_packets_that_no_joint_explains(keys: str, damaged: bool) -> None:
+    joints = _Joints(Fraction(1, 25), MAX_GAP)
+    for dts, kind in enumerate(keys):
+        packet = SimpleNamespace(is_keyframe=kind in "K!", is_corrupt=kind in "?!", dts=dts)
+        joints.add(packet)
+    assert joints.damaged == damaged
 
 
 def test_frames_that_the_decoder_held_keep_their_time_stamps(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def shifted(video: Path, target: Path, ticks: Callable[[int], int]) -> Path:
 
 
 @pytest.mark.parametrize(("gap", "second"), [(0.96, 0.96), (8, 8.0), (30, 0.96)])
-def test_a_gap_in_what_can_be_joined(tmp_path: Path, gap: float, second: float) -> None:
+def test_a_gap_in_a_format_that_can_be_concatenated(tmp_path: Path, gap: float, second: float) -> None:
     """Up to 10 seconds it is a gap, as FFmpeg sees it, beyond another segment."""
     first = numbered_video(tmp_path / "a.ts", 24)
     other = shifted(first, tmp_path / "b.ts", lambda stamp: stamp + round(gap * 90_000))
@@ -234,14 +234,14 @@ def test_several_films_in_one_file(tmp_path: Path) -> None:
     source, frames = read(video)
     assert [number_of(frame.image) for frame in frames] == list(range(20, 25))
     assert source.notes == [
-        f"{video} has several video streams, 0 (32 x 32), 1 (64 x 64): stream 0 is read; --stream takes another"
+        f"{video} has several video streams, 0 (32 x 32), 1 (64 x 64): stream 0 is used; choose another with --stream"
     ]
     source, frames = read(video, stream=1)
     assert numbers(frames) == list(range(9))
     assert source.notes == []
-    with pytest.raises(UserError, match=r"no video stream 2 in .*v\.mkv; it has 0 \(32 x 32\), 1 \(64 x 64\)"):
+    with pytest.raises(UserError, match=r"no video stream 2 in .*v\.mkv; available are 0 \(32 x 32\), 1 \(64 x 64\)"):
         read(video, stream=2)
-    with pytest.raises(UserError, match="is no video and has no streams; leave out --stream"):
+    with pytest.raises(UserError, match="is not a video and has no streams; leave out --stream"):
         read(tmp_path, stream=0)
 
 
@@ -344,7 +344,7 @@ def noisy_video(path: Path, **options: object) -> Path:
     return write_video(path, images, **options)  # type: ignore[arg-type]
 
 
-def test_truncated_video_gives_what_there_is_and_says_so(tmp_path: Path) -> None:
+def test_truncated_video_is_read_to_its_end_with_a_note(tmp_path: Path) -> None:
     video = cut(noisy_video(tmp_path / "cut.mp4", muxer_options={"movflags": "+faststart"}), 0.6)
     source, frames = read(video)
     assert 15 < len(frames) < 40
@@ -421,7 +421,7 @@ def test_frames_of_an_impossible_size(tmp_path: Path, monkeypatch: pytest.Monkey
     video = numbered_video(tmp_path / "large.mp4", 3)
     other = numbered_video(tmp_path / "large.mkv", 3, codec="mjpeg", pix_fmt="yuvj420p")
     monkeypatch.setattr("memotr.io.video.MAX_PIXELS", 64 * 96 - 1)
-    with pytest.raises(UserError, match=r"large\.mp4 has 96 x 64 pixels, and frames of up to 6,143 pixels"):
+    with pytest.raises(UserError, match=r"large\.mp4 has 96 x 64 pixels; at most 6,143 pixels"):
         read(video)
     with pytest.raises(UserError, match=r"large\.mkv can be decoded: it is damaged, .* or larger than 6,143 pixels"):
         read(other)
@@ -447,7 +447,7 @@ def test_sound_alone(tmp_path: Path) -> None:
 
 
 def test_start_behind_the_end(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"clip has 5 frames, numbered from 0; start 5 is behind the last"):
+    with pytest.raises(UserError, match=r"clip has 5 frames, numbered from 0; start 5 is beyond the last one"):
         read(numbered_video(tmp_path / "clip.mp4", 5), start=5)
 
 

@@ -13,6 +13,7 @@ import trackeval
 from memotr.metrics.clear import clear_matching
 from memotr.metrics.fields import METRICS, class_mean, combine, score, summary
 from memotr.metrics.hota import ALPHAS
+from memotr.metrics.overlaps import EPS
 from memotr.metrics.preprocessing import Fields, MetricInput
 
 
@@ -41,7 +42,7 @@ def random_input(seed: int, *, objects: int = 6, tracks: int = 9, frames: int = 
         gt_ids.append(rng.permutation(objects)[: rng.choice([0, 1, 3, 6])])
         tracker_ids.append(rng.permutation(tracks)[: rng.choice([0, 1, 4, 9])])
         shape = (len(gt_ids[-1]), len(tracker_ids[-1]))
-        ties = rng.choice([0, 0.3, 0.4999999, 0.5, 0.6, 0.8], shape)
+        ties = rng.choice([0, 0.3, 0.4999999, 0.5 - EPS, 0.5, 0.6, 0.8], shape)
         overlaps.append(ties if seed % 2 else np.where(ties > 0, rng.random(shape), 0))
     return MetricInput(
         num_timesteps=frames,
@@ -67,6 +68,24 @@ INPUTS = [
 @pytest.mark.parametrize("data", INPUTS)
 def test_sequences(data: MetricInput) -> None:
     assert_same(score(data), theirs(data))
+
+
+def test_shares_of_exactly_80_and_20_percent_are_partly_tracked() -> None:
+    frames = np.array([4, 1, 5, 0])  # of five, in which each of four objects is found
+    ids = [np.arange(4)] * 5
+    overlaps = [np.diag(np.where(frames > t, 0.6, 0)) for t in range(5)]
+    data = MetricInput(
+        num_timesteps=5,
+        num_gt_ids=4,
+        num_tracker_ids=4,
+        num_gt_dets=20,
+        num_tracker_dets=20,
+        gt_ids=ids,
+        tracker_ids=ids,
+        similarity_scores=overlaps,
+    )
+    assert_same(score(data), theirs(data))
+    assert [score(data)[name] for name in ("MT", "PT", "ML")] == [1, 2, 1]
 
 
 def test_sequences_and_classes_together() -> None:

@@ -61,7 +61,7 @@ def test_objects_and_distractors_compete_for_predictions() -> None:
     assert data["num_tracker_dets"] == 1
 
 
-def test_what_is_not_scored_is_gone_but_its_predictions_stay() -> None:
+def test_unscored_objects_are_removed_but_their_predictions_stay() -> None:
     truth = SequenceTruth(
         "a",
         range(1, 2),
@@ -95,3 +95,12 @@ def test_predictions_in_ignore_regions_are_gone_unless_they_match() -> None:
     # Kept: the one that matches, the one with exactly half of its area inside, the one outside.
     assert data["tracker_ids"][0].tolist() == [0, 1, 2]
     np.testing.assert_array_equal(data["similarity_scores"][0], [[1.0, 0.0, 0.0]])
+
+
+def test_a_match_in_an_ignore_region_is_with_an_object_of_the_class() -> None:
+    region = boxes([(0, 90, (0.0, 0.0, 50.0, 50.0))], [True])
+    truth = SequenceTruth("a", range(1, 2), boxes([(0, 1, PERSON)]), np.zeros(1, np.bool_), region, 1)
+    found = boxes([(0, 7, PERSON), (0, 8, PERSON)])
+    found.labels[1] = 1
+    person, car = metric_inputs(truth, found, 2)
+    assert (person["num_tracker_dets"], car["num_tracker_dets"]) == (1, 0)

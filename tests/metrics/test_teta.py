@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from memotr.metrics.teta import TetaCounts, VideoBoxes, combine, teta_sequence
+from memotr.metrics.teta import TetaCounts, VideoBoxes, combine, teta_sequence, with_last_pixels
 from tests.metrics.teta_files import evaluate_teta, teta_by_video
 
 REAL = Path(os.environ.get("MEMOTR_TEST_DATA", Path(__file__).parents[3] / "shared" / "data")) / "bdd100k_sequence"
@@ -188,7 +188,7 @@ def test_random_videos_are_counted_as_the_slow_version_counts(seed: int) -> None
         np.testing.assert_allclose(getattr(fast, name), slow[name], rtol=1e-12, atol=1e-12, err_msg=name)
 
 
-def test_random_videos_contain_what_they_are_to_test() -> None:
+def test_random_videos_cover_all_cases() -> None:
     seen: Counter[str] = Counter()
     for seed in range(60):
         gt, pred = random_video(seed, 1 + seed % 4)
@@ -539,7 +539,7 @@ def test_real_sequence() -> None:
 
 
 @needs_real
-def test_real_sequence_beside_its_published_clear_metrics() -> None:
+def test_real_sequence_agrees_with_its_published_clear_metrics() -> None:
     # 3109 objects, of which CLEAR matches 2167 (FN 942) within their class at IoU 0.5 and finds 126 FP.
     (counts,) = teta_by_video(REAL / "track_sample_anns.json", REAL / "track_predictions.json").values()
     at_half = 10
@@ -557,3 +557,16 @@ def test_real_sequence_against_itself() -> None:
     perfect = evaluate_teta(labels, labels).mean.summary()
     # Its crowds are predictions here, all of them in an ignore region: themselves.
     assert set(perfect.values()) == {1.0}
+
+
+def test_an_overlap_of_one_half_holds_an_object() -> None:
+    """The prediction belongs to the first object, so it is no local prediction of the second one's class."""
+    place = (0.0, 0.0, 10.0, 20.0)
+    counts = count([Box(0, 1, 0, place), Box(0, 2, 1, place)], [Box(0, 7, 0, (0.0, 0.0, 10.0, 10.0))], num_classes=2)
+    assert counts.loc_tp.tolist() == [[1] * 11 + [0] * 9, [0] * 20]
+    assert counts.loc_fp.tolist() == [[0] * 11 + [1] * 9, [0] * 20]
+
+
+def test_the_last_pixel_belongs_to_a_box() -> None:
+    boxes = table([Box(0, 1, 0, (5.0, 7.0, 14.0, 26.5)), Box(0, 2, 0, (3.0, 3.0, 3.0, 3.0))])
+    assert with_last_pixels(boxes).boxes.tolist() == [[5, 7, 15, 27.5], [3, 3, 4, 4]]

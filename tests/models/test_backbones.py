@@ -52,7 +52,7 @@ def tracks_of(model, frames=3):
 
 
 @pytest.mark.parametrize(("kind", "config"), KINDS, ids=[kind for kind, _ in KINDS])
-def test_a_backbone_says_what_its_maps_are(kind, config):
+def test_channels_and_strides_describe_the_feature_maps(kind, config):
     backbone = small_model(kind, config).backbone
     maps = backbone(torch.zeros(1, 3, 96, 160))
     assert [m.shape[1] for m in maps] == list(backbone.channels)
@@ -160,9 +160,9 @@ def test_pretrained_weights_of_a_classifier(tmp_path, as_folder):
         assert "hidden_states_norms" in name or tensor.equal(theirs[f"convnext.{name}"])
     with pytest.raises(UserError, match=r"does not fit model\.backbone \(resnet\)"):
         load_backbone(tiny_model(), tmp_path / "model.safetensors")
-    with pytest.raises(UserError, match=r"does not fit model\.backbone .* of another shape"):
+    with pytest.raises(UserError, match=r"does not fit model\.backbone .* have another shape"):
         load_backbone(small_model(config={**CONVNEXT, "hidden_sizes": [8, 16, 24, 40]}), tmp_path)
-    with pytest.raises(UserError, match=r"does not fit model\.backbone .* tensors missing"):
+    with pytest.raises(UserError, match=r"does not fit model\.backbone .* tensors are missing"):
         load_backbone(small_model("swin", SWIN), tmp_path)
 
 
@@ -176,7 +176,7 @@ def test_pretrained_weights_of_a_resnet(tmp_path, norm):
     load_backbone(model, tmp_path / "resnet.pth")
     own = model.backbone.resnet.state_dict()
     assert all(tensor.equal(source[name]) for name, tensor in own.items())
-    with pytest.raises(UserError, match=r"does not fit model\.backbone \(resnet\): \d+ tensors missing, unknown"):
+    with pytest.raises(UserError, match=r"does not fit model\.backbone \(resnet\): \d+ tensors are missing, unknown"):
         load_backbone(build_model(load_config("tiny")), tmp_path / "resnet.pth")
 
 
@@ -213,7 +213,7 @@ def test_settings_have_bounds(backbone, message):
         ("convnext", {"dtype": "float16"}, "convnext has no setting 'dtype'"),
         ("convnext", {"depths": "many"}, "cannot run convnext with this config"),
         ("convnext", {"patch_size": 7}, "strides must divide 32"),
-        ("convnext", {"hidden_sizes": [1000, 2000, 5000, 10_000]}, "more than the 300,000,000"),
+        ("convnext", {"hidden_sizes": [1000, 2000, 5000, 10_000]}, "at most 300,000,000"),
         ("hiera", {}, "must take images of any size"),
     ],
 )

@@ -110,7 +110,7 @@ def test_weights_of_attention_are_cast_once():
 
 
 @pytest.mark.parametrize("onednn", [True, False])
-def test_the_memory_stays_exact_also_in_what_the_variant_has_of_it(onednn, monkeypatch):
+def test_the_memory_of_a_variant_stays_float32(onednn, monkeypatch):
     monkeypatch.setattr(inference, "_onednn_supports", lambda dtype: onednn)
     network = for_inference(small_model("dancetrack-deformable-detr", "frozen"), torch.bfloat16)
     assert network.queries.reference_points.weight.dtype == torch.bfloat16

@@ -136,7 +136,7 @@ def test_bdd100k(tmp_path: Path) -> None:
     assert submission_format(names) == "bdd100k"
 
 
-def test_what_the_tracker_writes_is_submitted_with_the_same_boxes_and_ids_from_1(tmp_path: Path) -> None:
+def test_written_results_are_submitted_with_equal_boxes_and_ids_from_1(tmp_path: Path) -> None:
     boxes = [[[0.1, -3.7, 20.3, 30.9], [1e-6, 5, 33, 44]], [[0.3, 0.2, 21.1, 31.7]]]
     with MotSink(tmp_path / "results" / "a.txt") as sink:
         for k, found in enumerate(boxes):

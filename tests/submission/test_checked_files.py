@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ BAD_LINES = {
     "1,1,5,5,9,9,1": "1: 7 columns; servers take 10",
     "1,1,5,5,9,9,1,-1,-1,-1,-1": "1: 11 columns; servers take 10",
     "1,1,5,5,9,9,1,-1,-1,-1\n2,1,5,5,9,9": "2: found 6 values, but line 1 has 10",
-    "0,1,5,5,9,9,1,-1,-1,-1": "1: frame 0: frames are counted from 1",
+    "0,1,5,5,9,9,1,-1,-1,-1": "1: frame 0: frames are numbered from 1",
     "1,1,5,5,9,9,1,-1,-1,-1\n3,1,5,5,9,9,1,-1,-1,-1": "2: frame 3 is beyond the sequence of 2 frames",
     "1.5,1,5,5,9,9,1,-1,-1,-1": "1: frame 1.5 is not a whole number",
     "1,1.5,5,5,9,9,1,-1,-1,-1": "1: id 1.5 is not a whole number",
@@ -55,7 +56,7 @@ BAD_LINES = {
     "1,1,nan,5,9,9,1,-1,-1,-1": "1: a coordinate is NaN",
     "1,1,5,5,9,9,inf,-1,-1,-1": "1: column 7 is not a number to be submitted",
     "1,1,5,5,9,9,1,-1,-1,nan": "1: column 10 is not a number to be submitted",
-    "1,1,5,5,9,9,1,2,-1,-1": "1: column 8 is a class other than 1",
+    "1,1,5,5,9,9,1,2,-1,-1": "1: column 8 has another class than 1",
     "1,1,5,5,9,9,x,-1,-1,-1": "1: 'x' is not a number",
 }
 
@@ -69,7 +70,7 @@ def test_bad_lines(tmp_path: Path, text: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_what_is_no_text(tmp_path: Path) -> None:
+def test_binary_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b1c6.txt").write_bytes(b"\xff\xfe1\x00")
     for check in (check_mot, check_bdd):
         with pytest.raises(UserError, match=r"not .*text"):
@@ -144,7 +145,7 @@ def test_bad_labels(tmp_path: Path, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_what_the_reader_of_results_refuses_is_refused(tmp_path: Path) -> None:
+def test_errors_of_the_results_reader_are_errors(tmp_path: Path) -> None:
     for wrong, message in (
         ([frame(0, label("1"), label("01")), frame(1)], "two of its ids are the same number"),
         ([frame(0, label("1"), label("1")), frame(1)], "label 1: id '1' is repeated in frame 0"),
@@ -154,6 +155,15 @@ def test_what_the_reader_of_results_refuses_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             check_bdd(write_json(tmp_path, wrong), VIDEO)
+
+
+@pytest.mark.parametrize(
+    ("left", "top", "outside"), [(150, 50, 0), (199, 99, 0), (200, 50, 1), (50, 100, 1), (-10, 50, 1), (-9.5, -9.5, 0)]
+)
+def test_outside_is_beyond_the_width_or_the_height(tmp_path: Path, left: float, top: float, outside: int) -> None:
+    wide = replace(VIDEO, size=(100, 200))
+    row = f"1,1,{left},{top},10,10,1,-1,-1,-1\n"
+    assert check_mot(write(tmp_path, row), wide).outside == outside
 
 
 def test_boxes_outside_the_image_are_counted(tmp_path: Path) -> None:

@@ -76,7 +76,56 @@ def test_frames_go_through_the_network_together():
     assert all(found[k].equal(images[k][0]) for k in range(3))
 
 
-def test_what_one_raises_ends_all_of_them():
+def test_those_who_wait_go_on_when_the_last_one_leaves():
+    batch = Batch(lambda images, tracks: [images.pixels[0]])
+    waiting, found = threading.Event(), []
+
+    class Announcing(threading.Condition):
+        def wait_for(self, predicate, timeout=None):
+            waiting.set()
+            return super().wait_for(predicate, timeout=10)
+
+    batch._changed = Announcing()
+
+    def member():
+        with batch.taking_part():
+            found.extend(batch(random_images([(32, 32)]), [None]))
+
+    with batch.taking_part():
+        thread = threading.Thread(target=member)
+        thread.start()
+        assert waiting.wait(timeout=30)
+    thread.join(timeout=30)
+    assert len(found) == 1
+
+
+def test_a_video_that_ends_leaves_the_precision_of_the_others():
+    """The last frame that all wait for is complete when a thread without a frame leaves."""
+    batch, (short, long) = batched(Tracker(tiny_model(), precision="bf16", **SETTINGS), 2)
+    clip, ended, found = videos()[0], threading.Event(), []
+
+    def one():
+        with batch.taking_part():
+            short.update(clip[0])
+            assert ended.wait(timeout=30)
+            while not batch._waiting:
+                threading.Event().wait(1e-3)
+
+    def other():
+        with batch.taking_part():
+            found.append(long.update(clip[0]))
+            ended.set()
+            found.append(long.update(clip[1]))
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (one, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert len(found) == 2
+
+
+def test_an_error_in_one_thread_ends_all():
     tracker, stopped = small_tracker(), threading.Event()
     first = threading.Lock()
 

@@ -48,7 +48,7 @@ def test_a_track_is_judged_by_its_own_class():
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("room", [0, 1, 3, 8])
-def test_where_tracks_are_limited_the_best_scores_are_born(seed, room):
+def test_with_a_limit_the_detections_with_the_best_scores_start_tracks(seed, room):
     output, tracks = random_output(20, 12, 3, seed=seed), random_tracks(12, 3, seed=seed + 100)
     limits = {"det_thresh": 0.6, "track_thresh": 0.5, "miss_tolerance": 2, "next_id": 31}
     free = gate(output, tracks, **limits)
@@ -76,7 +76,7 @@ def test_the_explanation_names_thresholds_and_classes():
     settings = TrackingConfig(det_thresh=0.55, result_thresh=0.25, min_area=7)
     assert explain_no_tracks(("person", "car"), settings) == (
         "nothing was tracked: no box above min_area (7) reached det_thresh (0.55) and exceeded result_thresh (0.25); "
-        "the model may not know what is seen here (its classes: person, car) or need more training, or the thresholds "
+        "the model may not know these objects (its classes: person, car) or need more training, or the thresholds "
         "are too high"
     )
 
@@ -90,7 +90,7 @@ def test_scores_at_a_threshold_reach_it(threshold):
     assert choice.disappear_time.tolist() == ([0] if threshold == 0.5 else [1])
 
 
-def test_of_equal_scores_the_first_queries_are_born():
+def test_of_equal_scores_the_first_queries_start_tracks():
     output, tracks = random_output(40, 0), random_tracks(0)
     output.logits.zero_()
     output.logits[35] = 1

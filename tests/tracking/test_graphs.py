@@ -52,6 +52,17 @@ def test_graphs_are_kept_over_sizes_and_videos(capture):
     assert (capture.captures, capture.replays) == (2, 2 + 2 + 3 + 3)
 
 
+def test_frames_that_only_their_padding_makes_alike_are_captured_apart(capture):
+    """Here, 64 x 96 and 64 x 92 pixels, both in 64 x 96."""
+    model = small_model()
+    tracker, other = eager(model), Tracker(model, **LIVELY)
+    for width in (96, 92):
+        tracker.reset()
+        other.reset()
+        compare(tracker, other, video(3, width=width))
+    assert (capture.captures, capture.replays) == (2, 4)
+
+
 def test_images_of_alternating_sizes_are_not_captured(capture):
     model = small_model()
     frames = [frame for pair in zip(video(3), video(3, width=128), strict=True) for frame in pair]
@@ -60,7 +71,7 @@ def test_images_of_alternating_sizes_are_not_captured(capture):
 
 
 def test_the_least_recently_used_graph_is_dropped(capture, monkeypatch):
-    monkeypatch.setattr(graphs, "MOST_GRAPHS", 2)
+    monkeypatch.setattr(graphs, "MAX_GRAPHS", 2)
     model = small_model()
     other = Tracker(model, **LIVELY)
 
@@ -85,7 +96,7 @@ def test_slots_grow(capture, monkeypatch):
     assert capture.replays
 
 
-def test_what_a_video_returned_stays(capture):
+def test_returned_tensors_are_not_overwritten(capture):
     other = Tracker(small_model(), **LIVELY)
     for frame in video(3):
         other.update(frame)
@@ -143,11 +154,11 @@ def test_a_moved_model_is_refused(capture):
     model = small_model()
     tracker = Tracker(model)
     model.to("meta")
-    with pytest.raises(UserError, match="the model was moved from cpu to meta: make a new tracker"):
+    with pytest.raises(UserError, match="the model was moved from cpu to meta: create a new tracker"):
         tracker.update(video(1)[0])
 
 
-def test_what_cannot_be_captured_runs_eagerly_with_one_note(capture):
+def test_a_failed_capture_runs_eagerly_with_one_warning(capture):
     capture.refuse = "operation not permitted when stream is capturing\nand more"
     model = small_model()
     other = Tracker(model, **LIVELY)

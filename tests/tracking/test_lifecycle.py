@@ -21,7 +21,7 @@ def choose(tracks, keep, births, fresh):
 
 
 @pytest.mark.parametrize("parts", [1, 2])
-def test_tracks_stay_end_and_are_born(parts):
+def test_tracks_continue_end_and_start(parts):
     tracks, output = random_tracks(3, parts=parts), random_output(6, 3, parts=parts)
     after = advance(tracks, output, choose(tracks, [True, False, True], [4, 1], [False, True]))
     assert after.ids.tolist() == [0, 2, 104, 101]

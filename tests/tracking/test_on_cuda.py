@@ -9,7 +9,7 @@ import torch
 
 from memotr.tracking.batch import batched
 from memotr.tracking.compiled import CompiledTracker
-from memotr.tracking.precision import tf32_switched
+from memotr.tracking.precision import products_in
 from memotr.tracking.tracker import Tracker
 from tests.builders import tiny_model
 from tests.tracking.test_compiled import LIVELY, compare, small_model, video
@@ -110,7 +110,7 @@ def test_graphs_in_threads():
 
 
 @pytest.mark.cuda
-def test_what_cannot_be_captured_runs_eagerly_there_and_harms_no_other():
+def test_a_failed_capture_runs_eagerly_and_does_not_affect_other_trackers():
     model = small_model().cuda()
     broken = Tracker(model, **EXACT)
 
@@ -177,7 +177,7 @@ def test_tf32_is_the_default_there_and_32_is_exact():
     torch.manual_seed(0)
     a, image, weight = torch.randn(512, 512), torch.randn(1, 64, 32, 32), torch.randn(64, 64, 3, 3)
     for precision, least, most in (("tf32", 1e-5, 1e-2), ("32", 0, 2e-6)):
-        with tf32_switched(precision):
+        with products_in(precision):
             found = (a.cuda() @ a.cuda()).cpu(), torch.conv2d(image.cuda(), weight.cuda()).cpu()
         wanted = a.double() @ a.double(), torch.conv2d(image.double(), weight.double())
         for x, y in zip(found, wanted, strict=True):

@@ -115,7 +115,7 @@ def table(frames: list[Tracks]) -> list[float]:
     return [value for row in rows for value in row]
 
 
-@pytest.mark.filterwarnings("ignore:frame .* tracks are followed")
+@pytest.mark.filterwarnings("ignore:frame .* tracks, the limit set by")
 @pytest.mark.parametrize("runner", RUNNERS)
 @pytest.mark.parametrize(("name", "built", "settings"), list(cases()), ids=[name for name, _, _ in cases()])
 def test_as_before(runner: str, name: str, built: dict[str, Any], settings: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ def test_the_same_results_in_a_batch_as_one_by_one(clips, tmp_path):
                 assert found[number].boxes == pytest.approx(frame.boxes, abs=1e-2)
 
 
-def test_a_file_that_cannot_be_finished_is_not_said_to_be_written(clips, tmp_path, capsys):
+def test_an_unfinished_file_is_not_reported_as_written(clips, tmp_path, capsys):
     class Full(MotSink):
         def _finish(self) -> None:
             super()._finish()
@@ -66,7 +66,7 @@ def test_frames_of_several_sizes_are_noted(tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_where_nothing_was_tracked_it_is_said(clips, tmp_path, capsys):
+def test_a_video_without_tracks_is_reported(clips, tmp_path, capsys):
     tracker = Tracker(small_tracker().model, det_thresh=1.0)
     track_sources(tracker, {clips[0]: "a"}, open_source, partial(outputs, tmp_path))
     told = capsys.readouterr()
@@ -94,7 +94,7 @@ def names_of(*sources):
     return list(check_sources([str(source) for source in sources], open_source).values())
 
 
-def test_names_are_the_shortest_that_tell_apart(tmp_path, monkeypatch):
+def test_names_are_the_shortest_unique_ones(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("a", "b", "deep/a"):
         Path(folder).mkdir(parents=True)
@@ -139,7 +139,7 @@ def test_images_that_are_given_one_by_one(tmp_path):
     """As frames/*.jpg gives them: identities would begin anew in each."""
     for i in range(3):
         cv2.imwrite(str(tmp_path / f"{i}.png"), numbered(i, 24, 32))
-    message = rf"3 images of the folder {tmp_path} are given one by one, and .* own; name the folder to track them"
+    message = rf"3 images of the folder {tmp_path} are given one by one, and .* video; pass the folder to track them"
     with pytest.raises(UserError, match=message):
         names_of(*sorted(tmp_path.glob("*.png")))
     assert names_of(tmp_path / "1.png") == ["1"]

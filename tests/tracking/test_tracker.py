@@ -1,7 +1,11 @@
+import re
+import warnings
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from memotr.data.preprocess import preprocess_on
 from memotr.errors import UserError
@@ -67,7 +71,7 @@ def test_the_device_may_preprocess(monkeypatch):
     assert calls == ["cpu"]
 
 
-def test_thresholds_decide_what_is_reported():
+def test_thresholds_select_the_reported_tracks():
     model, video = tiny_model(), frames(4)
     everything = Tracker(model, det_thresh=0, track_thresh=0, result_thresh=0, min_area=0).update(video[0])
     assert len(everything) == model.num_queries
@@ -123,30 +127,48 @@ def test_weights_beyond_half_precision_are_refused(name):
 
 
 def test_a_misspelt_precision_is_refused():
-    with pytest.raises(UserError, match="no precision 'bf61': take auto, 32, tf32, bf16, fp16"):
+    with pytest.raises(UserError, match="unknown precision 'bf61': choose from auto, 32, tf32, bf16, fp16"):
         Tracker(tiny_model(), precision="bf61")
 
 
 @pytest.mark.parametrize(
-    "frame",
+    ("frame", "words"),
     [
-        np.zeros((4, 4), np.uint8),
-        np.zeros((4, 4, 4), np.uint8),
-        np.zeros((4, 4, 3), np.float32),
-        np.zeros((0, 4, 3), np.uint8),
-        [[[0, 0, 0]]],
-        torch.zeros(4, 4, 3, dtype=torch.bfloat16),
+        (np.zeros((4, 4), np.uint8), r"uint8 (4, 4); make a grey image coloured: np.stack([frame] * 3, axis=-1)"),
+        (np.zeros((4, 4, 4), np.uint8), "uint8 (4, 4, 4); leave the opacity out: frame[..., :3]"),
+        (np.zeros((3, 4, 5), np.uint8), "uint8 (3, 4, 5); put the colours last: frame.transpose(1, 2, 0)"),
+        (np.zeros((2, 4, 4, 3), np.uint8), "uint8 (2, 4, 4, 3); these are several frames: update() takes one"),
+        (np.zeros((4, 4, 3), np.float32), "float32 (4, 4, 3); pixels count from 0 to 255"),
+        (np.zeros((0, 4, 3), np.uint8), "uint8 (0, 4, 3)"),
+        ([[[0, 0, 0]]], "list"),
+        ("clip.mp4", "str; track(...) takes files and folders"),
+        (None, "NoneType; OpenCV returns None at the end of a video"),
+        (Image.new("RGB", (4, 4)), "Image; np.asarray(frame) makes an array of an image of Pillow"),
+        (torch.zeros(4, 4, 3, dtype=torch.bfloat16), "Tensor of torch.bfloat16"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_not_an_rgb_frame_is_refused(frame):
-    with pytest.raises(ValueError, match="expected an RGB frame"):
-        Tracker(tiny_model()).update(frame)
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+def test_what_is_not_a_frame_is_refused(frame, words, channels):
+    with pytest.raises(ValueError, match=re.escape(f"expected a frame (H, W, 3) of uint8, got {words}")):
+        Tracker(tiny_model()).update(frame, channels)
 
 
-def test_what_opencv_gives_at_the_end_of_a_video_is_said():
-    with pytest.raises(ValueError, match="got NoneType; OpenCV gives None where a video has ended"):
-        Tracker(tiny_model()).update(None)
+def test_frames_as_opencv_has_them(tmp_path):
+    model, video = tiny_model(), frames(3)
+    one, other = Tracker(model, min_area=0), Tracker(model, min_area=0)
+    expected = [one.update(frame) for frame in video]
+    assert all(same(other.update(f[..., ::-1], channels="bgr"), e) for f, e in zip(video, expected, strict=True))
+    other.reset()
+    tensors = [torch.from_numpy(f[..., ::-1].copy()) for f in video]
+    assert all(same(other.update(f, channels="bgr"), e) for f, e in zip(tensors, expected, strict=True))
+    assert not same(expected[0], Tracker(model, min_area=0).update(video[0][..., ::-1]))
+    with pytest.raises(UserError, match="no order of colours 'brg': take rgb, bgr"):
+        other.update(video[0], channels="brg")
+    with pytest.raises(ValueError, match=r"pass channels to prepare\(\)"):
+        other.update(other.prepare(video[0]), channels="bgr")
+    other.reset()
+    assert same(other.update(other.prepare(video[0][..., ::-1], "bgr")), expected[0])
 
 
 def test_frames_from_python_are_a_source(tmp_path):
@@ -162,6 +184,8 @@ def test_frames_from_python_are_a_source(tmp_path):
     assert all(same(x, y) for x, y in zip(swapped, expected, strict=True))
     assert np.array_equal(swapped[0].image, video[0])
 
+    assert [t.time for t in tracker.track(video, fps=2)] == [0, 0.5, 1, 1.5, 2]
+
     for k, image in enumerate(video):
         cv2.imwrite(str(tmp_path / f"{k}.png"), image[..., ::-1])
     for source in (video, tmp_path):
@@ -169,23 +193,26 @@ def test_frames_from_python_are_a_source(tmp_path):
         assert [t.frame for t in chosen] == [1, 3]
         assert [t.time for t in chosen] == pytest.approx([0.04, 0.12])
         assert np.array_equal(chosen[1].image, video[3])
+        assert [t.time for t in tracker.track(source, fps=2, start=3)] == [1.5, 2]
 
 
 @pytest.mark.parametrize(
     ("source", "error", "words"),
     [
-        ([], UserError, "there are no frames"),
-        ([None], ValueError, "expected an RGB frame .* got NoneType; OpenCV gives None"),
-        (np.zeros((4, 4, 3), np.uint8), ValueError, r"expected an RGB frame .* got uint8 \(4, 3\)"),
+        ([], UserError, "no frames; pass at least one"),
+        ([None], ValueError, "expected a frame .* got NoneType; OpenCV returns None"),
+        (np.zeros((4, 4, 3), np.uint8), ValueError, r"got one frame \(4, 4, 3\); update\(frame\) takes it"),
+        (None, TypeError, "expected a file, folder, camera number or address, or frames, got NoneType"),
+        (3.5, TypeError, "got float"),
     ],
 )
-def test_what_is_no_source(source, error, words):
+def test_wrong_sources_are_refused(source, error, words):
     for channels in ("rgb", "bgr"):
         with pytest.raises(error, match=words):
             list(Tracker(tiny_model()).track(source, channels=channels))
 
 
-def test_what_is_reported_exceeds_its_limits():
+def test_reported_tracks_exceed_the_thresholds():
     """A box of exactly ``min_area``, or with a score of exactly ``result_thresh``, is not reported."""
     tracker = Tracker(tiny_model(), min_area=256, result_thresh=0.5)
     prepared = tracker.prepare(np.zeros((64, 64, 3), np.uint8))
@@ -194,3 +221,21 @@ def test_what_is_reported_exceeds_its_limits():
     found = tracker._report(table, prepared)
     assert found.ids.tolist() == [2]
     np.testing.assert_array_equal(found.boxes, np.array([[0, 0, 16, 64 * 0.26]], np.float32))
+
+
+def test_as_many_tracks_as_allowed_are_reported_once_a_video():
+    model = tiny_model()
+    tracking = model.config.tracking.override({"max_tracks": 2})
+    model.config = model.config.model_copy(update={"tracking": tracking})
+    tracker = Tracker(model)
+    prepared = tracker.prepare(np.zeros((64, 64, 3), np.uint8))
+    table = np.array([[0, 0, 0.5, 0.5, 0.9, k, 0] for k in range(2)])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for rows in (table[:1], table, table):
+            tracker._report(rows, prepared)
+        assert len(caught) == 1
+        assert "2 tracks, the limit set by tracking.max_tracks" in str(caught[0].message)
+        tracker.reset()
+        tracker._report(table, prepared)
+        assert len(caught) == 2

@@ -87,7 +87,7 @@ def test_a_run_with_broken_numbers_does_not_go_on(tmp_path, part):
     broken.view(-1)[3] = torch.nan
     write_state(tmp_path / LAST, state)
     name = r"tensor \d+ of the optimizer" if part == "optimizer" else "det_anchor"
-    with pytest.raises(UserError, match=rf"{LAST}: 1 of its \d+ tensors hold NaN or infinity \({name}\): the training"):
+    with pytest.raises(UserError, match=rf"{LAST}: 1 of its \d+ tensors contain NaN or infinity \({name}\): the"):
         read_state(tmp_path)
 
 
@@ -124,12 +124,12 @@ def test_epochs_are_kept_by_number(tmp_path, monkeypatch, links):
             raise OSError("not on this file system")
 
         monkeypatch.setattr(os, "link", refuse)
-    for epoch in range(1, 8):
+    for epoch in range(1, 9):
         (tmp_path / LAST).unlink(missing_ok=True)  # as replacing it does
         (tmp_path / LAST).write_text(str(epoch))
         keep_epoch(tmp_path, epoch, keep_last=2, keep_every=3)
-    assert numbered(tmp_path) == [f"epoch_000{n}.pt" for n in (3, 6, 7)]
-    assert [(tmp_path / name).read_text() for name in numbered(tmp_path)] == ["3", "6", "7"]
+    assert numbered(tmp_path) == [f"epoch_000{n}.pt" for n in (3, 6, 7, 8)]
+    assert [(tmp_path / name).read_text() for name in numbered(tmp_path)] == ["3", "6", "7", "8"]
 
 
 @pytest.mark.parametrize("links", [True, False])

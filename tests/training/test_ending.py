@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,15 +125,25 @@ def test_an_error_of_another_kind_keeps_its_traceback(error):
     assert what_was_lost(RuntimeError(error), 1) is None
 
 
+def test_a_long_path_of_temporary_files_is_named(data, tmp_path, monkeypatch):
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", str(folder))
+    with pytest.raises(UserError, match=r"longlong: .* sockets .* \(AF_UNIX path too long\); set .* TMPDIR to a short"):
+        train(with_workers(data, 1, 1), tmp_path / "run", device="cpu")
+    assert list(folder.iterdir()) == []
+
+
 def start(data: Path, folder: Path, *options: str, before: str = "exec") -> MarkedProcess:
     """Run `memotr train` with the garbage collector off, its output in ``log`` and temporary files in ``tmp``."""
-    for name in ("site", "tmp"):
-        (folder / name).mkdir()
+    temporary = tempfile.mkdtemp()  # short, because sockets are in it
+    (folder / "tmp").symlink_to(temporary)
+    (folder / "site").mkdir()
     (folder / "site" / "sitecustomize.py").write_text("import gc\ngc.disable()\n")
     command = [sys.executable, "-m", "memotr", "train", "tiny", *SMALL, *options, "--device", "cpu"]
     command += ["--data-root", str(data), "--output", str(folder / "run")]
     path = os.pathsep.join(filter(None, [str(folder / "site"), os.environ.get("PYTHONPATH")]))
-    environment = {"PYTHONPATH": path, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"}
+    environment = {"PYTHONPATH": path, "TMPDIR": temporary, "OMP_NUM_THREADS": "1"}
     return MarkedProcess(["bash", "-c", f'{before} "$@"', "bash", *command], folder / "log", **environment)
 
 
@@ -150,6 +162,7 @@ def assert_ended(run: MarkedProcess, folder: Path) -> str:
     finally:
         run.kill_all()
     assert [path for path in (folder / "tmp").iterdir() if not path.name.startswith("torchinductor")] == []
+    shutil.rmtree((folder / "tmp").resolve())
     assert not list(Path("/dev/shm").glob(f"torch_{run.process.pid}_*"))
     return (folder / "log").read_text()
 

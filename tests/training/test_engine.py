@@ -28,6 +28,7 @@ from memotr.training.run_state import read_state
 from memotr.training.train import start_model
 from memotr.training.train import train as run_training
 from memotr.weights import load_model
+from memotr.weights.checkpoint import read_checkpoint
 from memotr.weights.published_names import published_state
 from tests.data.layouts import (
     scenes,
@@ -113,7 +114,7 @@ def test_a_run_from_the_command_line_to_tracking(data, tmp_path):
 
     again = shell.invoke(app, ["train", str(folder / "config.yaml"), "--output", str(folder)])
     assert isinstance(again.exception, UserError)
-    assert "holds a run already; go on with --resume" in str(again.exception)
+    assert "holds a run already; go on with `memotr train --resume" in str(again.exception)
     done = shell.invoke(app, ["train", "--resume", str(folder)])
     assert "has done 2 of 2 epochs" in str(done.exception)
     more = shell.invoke(app, ["train", "--resume", str(folder), "training.epochs=3", "--device", "cpu"])
@@ -337,7 +338,7 @@ def test_nothing_needs_what_windows_lacks():
 
 
 def test_validation_keeps_the_best(data, tmp_path):
-    scores, modes = iter([0.2, 0.5, 0.3]), []
+    scores, modes = iter([0.2, 0.5, 0.5]), []
 
     def validate(model, epoch):
         modes.append((epoch, model.eval().training))
@@ -346,14 +347,16 @@ def test_validation_keeps_the_best(data, tmp_path):
     train(small(data, "training.epochs=5", "training.output.val_every=2"), tmp_path, validate=validate)
     assert [epoch for epoch, _ in modes] == [2, 4, 5]
     found = [line for line in lines(tmp_path) if "validation" in line]
-    assert [line["validation"]["HOTA"] for line in found] == [0.2, 0.5, 0.3]
+    assert [line["validation"]["HOTA"] for line in found] == [0.2, 0.5, 0.5]
     assert load_model(tmp_path / "best.safetensors").config.name == "tiny"
+    assert read_checkpoint(tmp_path / "best.safetensors").epoch == 4, "an equal score is not better"
     assert read_state(tmp_path).progress.best == 0.5
 
 
 def test_the_average_is_exported(data, tmp_path):
     train(small(data, "training.epochs=2", "training.ema_decay=0.5"), tmp_path)
     state = read_state(tmp_path)
+    assert state.average["updates"] == state.progress.steps > 0
     exported = published_state(load_model(tmp_path / "last.safetensors"))
     for name, tensor in state.average["average"].items():
         assert exported[name].equal(tensor), name

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
 import torch
 
-from memotr.training.metrics import Sums
+from memotr.training.metrics import NAMES, Sums
 
 
 class Clock:
@@ -65,3 +66,13 @@ def test_time_goes_on_after_a_resume(clock: Clock) -> None:
     steps(after, clock, 1)
     assert len(after) == 4
     assert after.finish()[1] == pytest.approx(0.1)
+
+
+def test_skipped_steps_have_no_part_in_the_means() -> None:
+    ours, values = sums(), torch.arange(len(NAMES), dtype=torch.float32)
+    for step in (values, None, 3 * values, None):
+        ours.add(step)
+    means, _ = ours.finish()
+    assert list(means.values()) == (2 * values).tolist()
+    ours.add(None)
+    assert all(math.isnan(mean) for mean in ours.finish()[0].values())

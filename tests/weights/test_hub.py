@@ -222,7 +222,7 @@ def test_a_detector_of_transformers(server: Hub) -> None:
     assert "Hugging Face transformers" in describe("hf://them/detector")["layout"]
 
 
-def test_what_is_not_there(server: Hub) -> None:
+def test_missing_repositories_and_files_are_refused(server: Hub) -> None:
     with pytest.raises(
         UserError, match=r"hf://me/nothing: the Hugging Face Hub did not send model\.safetensors: .*404"
     ):
@@ -253,7 +253,7 @@ def test_fetched_by_name(server: Hub, named: Named, content: bytes) -> None:
 
 def test_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"needs huggingface_hub, .*pip install 'memotr\[hub\]'"):
+    with pytest.raises(UserError, match=r"huggingface_hub is required but not installed: pip install 'memotr\[hub\]'"):
         load_model("hf://me/dancers")
 
 

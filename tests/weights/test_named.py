@@ -82,7 +82,7 @@ def test_redirected(named: Named, site: Site, content: bytes, monkeypatch: pytes
 def test_broken_off_and_continued(named: Named, site: Site, content: bytes, home: Path) -> None:
     named()
     site.put("/w", Reply(content, cut=1_000_000), Reply(content))
-    with pytest.raises(UserError, match=r"small: 127\.0\.0\.1 did not send it: .*; download http://127.* --file FILE"):
+    with pytest.raises(UserError, match=r"127\.0\.0\.1 did not send the file: .*; download http://127.* --file FILE"):
         weights_file("small")
     assert len(files_in(home)) == 1  # the beginning
     assert weights_file("small").read_bytes() == content
@@ -172,12 +172,26 @@ def test_google_drive_asks_for_confirmation(named: Named, drive: Site, content: 
     ]
 
 
+@pytest.mark.parametrize("place", ["http://127.0.0.1:9/w", "http://nowhere.invalid/w"])
+def test_without_a_connection(named: Named, place: str) -> None:
+    named(place)
+    with pytest.raises(UserError) as error:
+        weights_file("small")
+    host = place.split("/")[2].partition(":")[0]
+    assert str(error.value) == (
+        f"small: {host} cannot be reached (is there a connection to the internet?); download {place} in a browser and "
+        "pass it: memotr weights fetch small --file FILE"
+    )
+
+
 def test_google_drives_quota(named: Named, drive: Site, home: Path) -> None:
     named("gdrive://ID")
     drive.put("/drive.google.com/uc", Reply(QUOTA.encode(), headers=HTML))
     with pytest.raises(UserError) as error:
         weights_file("small")
-    assert str(error.value).startswith("small: drive.google.com did not send it: Failed to retrieve file url: Too many")
+    assert str(error.value).startswith(
+        "small: drive.google.com did not send the file: Failed to retrieve file url: Too"
+    )
     assert str(error.value).endswith(
         "; download https://drive.google.com/uc?id=ID in a browser and pass it: memotr weights fetch small --file FILE"
     )
@@ -188,7 +202,7 @@ def test_google_drives_quota(named: Named, drive: Site, home: Path) -> None:
 def test_google_drive_without_a_header(named: Named, drive: Site) -> None:
     named("gdrive://ID")
     drive.put("/drive.google.com/uc", Reply(b"?"))
-    with pytest.raises(UserError, match="did not send it"):
+    with pytest.raises(UserError, match="did not send the file"):
         weights_file("small")
 
 
@@ -212,7 +226,7 @@ def pickled(_content: bytes) -> bytes:
         (lambda content: b"", "is empty"),
         (lambda content: content[:-1000], "ends too early"),
         (lambda content: b"\x80" * 10_000, "not readable as a PyTorch checkpoint"),
-        (pickled, "refused, because besides tensors it holds"),
+        (pickled, "refused, because besides tensors it contains"),
         (
             lambda content: checkpoint_bytes(**{"model.num_queries": 99}),
             r"does not fit the preset tiny in 2 tensors, such as det_anchor: \(99, 4\), expected \(100, 4\)",
@@ -229,7 +243,7 @@ def test_refused(
 ) -> None:
     named()
     site.put("/w", Reply(sent(content)))
-    with pytest.raises(UserError, match=rf"^small: what 127\.0\.0\.1 sent {reason}"):
+    with pytest.raises(UserError, match=rf"^small: the file from 127\.0\.0\.1 {reason}"):
         weights_file("small")
     assert files_in(home) == set()
     assert "run" not in capsys.readouterr().out
@@ -252,7 +266,7 @@ def test_a_known_hash(named: Named, site: Site, content: bytes, home: Path) -> N
         weights_file("small")
     assert files_in(home) == set()
     site.put("/w", Reply(QUOTA.encode()))
-    with pytest.raises(UserError, match=r"what 127\.0\.0\.1 sent is a web page, not a checkpoint"):
+    with pytest.raises(UserError, match=r"the file from 127\.0\.0\.1 is a web page, not a checkpoint"):
         weights_file("small")
     site.put("/w", Reply(content))
     assert weights_file("small").read_bytes() == content
@@ -344,7 +358,7 @@ def test_a_file_from_elsewhere(
     code, _, errors = memotr("weights", "fetch", "small", "--file", wrong)
     assert (code, errors) == (
         2,
-        f"memotr: {wrong}: is a web page, not a checkpoint: the link led to a login or "
+        f"memotr: {wrong}: is a web page, not a checkpoint: the link leads to a login or "
         "confirmation page; download it in a browser\n",
     )
     code, _, errors = memotr("weights", "fetch", "small", "--file", tmp_path / "gone.pth")
@@ -396,7 +410,7 @@ def test_a_folder_of_that_name(content: bytes, named: Named, site: Site) -> None
     Path("small").mkdir()
     assert weights_file("small").name == "small.pth"
     (Path("small") / "last.safetensors").touch()
-    with pytest.raises(UserError, match="small: is both a name of weights and a folder with weights; name the file"):
+    with pytest.raises(UserError, match="small: is both a name of weights and a folder with weights; pass the file"):
         weights_file("small")
 
 

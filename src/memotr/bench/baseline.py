@@ -23,6 +23,7 @@ from memotr.structures import FrameOutput, ImageBatch, TrackState
 from memotr.tracking.step import as_table
 from memotr.tracking.video_tracker import PreparedFrame, VideoTracker
 from memotr.tracks import Tracks
+from memotr.vocabulary import Channels
 
 
 def stacked_attention(value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor) -> Tensor:
@@ -92,9 +93,9 @@ class PlainTracker(VideoTracker):
         self.tracks = _split(self.first)
 
     @torch.inference_mode()
-    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
+    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame, channels: Channels = "rgb") -> Tracks:
         """Track the next frame, as :meth:`memotr.Tracker.update`."""
-        prepared = self._prepared(frame)
+        prepared = self._prepared(frame, channels)
         images = ImageBatch(prepared.images.pixels, prepared.images.mask).to(self.network.device)
         output = self.network(images, [self.all_tracks()], aux=True)[0]
         updated = [self._update(track, output, output.num_detections + i) for i, track in enumerate(self.tracks)]

@@ -22,7 +22,6 @@ from typing import Self
 import numpy as np
 import torch
 
-from memotr.bench.machine import num_cores
 from memotr.bench.measure import Row, Spread
 from memotr.bench.options import Options
 from memotr.bench.report import Table
@@ -32,15 +31,16 @@ from memotr.errors import UserError
 from memotr.io.frames import Frame
 from memotr.io.mp4 import VideoSink
 from memotr.openmp import USER_SETTINGS
+from memotr.processes import available_processors
 from memotr.tracks import Tracks
 
 PRESET = "synthdance"
 CLIP = SynthSettings(splits={"bench": 1}, frames=20, figures=(4, 6))
-FASTEST = 100
+MAX_FPS = 100
 """Largest expected number of frames per second of one program. It determines how many clips `memotr track` gets."""
-LONGEST_START = 300
+MAX_START_SECONDS = 300
 """Seconds to wait for the first frame of a program."""
-LONGEST_WINDOW = 5
+MAX_WINDOW_FACTOR = 5
 """Factor by which a window is extended at most, for programs that have become very slow."""
 
 API = """
@@ -148,7 +148,7 @@ class Program:
 
     def wait_until_tracking(self) -> None:
         """Wait for the first frame. Raises RuntimeError as :meth:`check`."""
-        self._first.wait(LONGEST_START)
+        self._first.wait(MAX_START_SECONDS)
         self.check()
 
     def check(self) -> None:
@@ -184,10 +184,10 @@ def measure(options: Options) -> Iterator[Table]:
     """
     if not hasattr(signal, "SIGSTOP"):
         raise UserError("contention cannot be measured on Windows, where programs cannot be paused: leave it out")
-    situations = [*map(Situation, options.programs), Situation(1, busy_loops=num_cores())]
+    situations = [*map(Situation, options.programs), Situation(1, busy_loops=available_processors())]
     seconds = options.rounds * len(situations) * (options.settling + options.window)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        clips = make_clips(Path(name), math.ceil((seconds + 10) * FASTEST / CLIP.frames))
+        clips = make_clips(Path(name), math.ceil((seconds + 10) * MAX_FPS / CLIP.frames))
         programs: list[list[Program]] = [[] for _ in KINDS]
         for k, kind in enumerate(KINDS):
             for number in range(max(options.programs)):
@@ -211,7 +211,7 @@ def measure(options: Options) -> Iterator[Table]:
         }
         for (k, situation), of_rounds in rates.items()
     ]
-    yield Table(f"Programs at once: {PRESET}, frames of {height}×{width}, {num_cores()} cores", rows, NOTE)
+    yield Table(f"Programs at once: {PRESET}, frames of {height}×{width}, {available_processors()} cores", rows, NOTE)
 
 
 def make_clips(folder: Path, count: int) -> list[Path]:
@@ -235,7 +235,7 @@ def total_rate(programs: Sequence[Program], busy_loops: int, options: Options) -
             program.resume()
         time.sleep(options.settling)
         began = ended = time.perf_counter()
-        most = options.window * LONGEST_WINDOW
+        most = options.window * MAX_WINDOW_FACTOR
         while ended < began + options.window or (
             ended < began + most and any(sum(t >= began for t in program.times) < 2 for program in programs)
         ):

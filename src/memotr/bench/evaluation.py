@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import trackeval
 
-from memotr.bench.machine import num_cores
 from memotr.bench.measure import Contender, alternate, rows
 from memotr.bench.options import Options
 from memotr.bench.report import Table
 from memotr.evaluation.ground_truth import load_ground_truth
 from memotr.evaluation.scoring import evaluate
+from memotr.processes import available_processors
 
 QUIET = ("PRINT_RESULTS", "PRINT_CONFIG", "TIME_PROGRESS", "OUTPUT_SUMMARY", "OUTPUT_DETAILED", "PLOT_CURVES")
 
@@ -27,7 +27,7 @@ def measure(options: Options) -> Iterator[Table]:
     sequences, frames, objects = options.scored
     with tempfile.TemporaryDirectory() as folder:
         truth, results = write_files(Path(folder), sequences, frames, objects)
-        for trackeval_workers, our_workers in ((1, 1), (num_cores(), None)):
+        for trackeval_workers, our_workers in ((1, 1), (available_processors(), None)):
             contenders = [
                 Contender("TrackEval (baseline)", partial(run_trackeval, truth, results, frames, trackeval_workers)),
                 Contender("ours", partial(run_ours, truth, results, our_workers)),

@@ -15,6 +15,7 @@ import torch
 
 import memotr
 from memotr.addresses import without_secrets
+from memotr.processes import available_processors
 from memotr.terminal import printable
 
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16")
@@ -25,7 +26,7 @@ def describe_machine(device: torch.device) -> dict[str, str]:
     """Return name → text of the machine's properties, in the order of display."""
     processor = _cpu("model name") or platform.machine()
     found = {
-        "processor": f"{processor}, {num_cores()} cores, {torch.get_num_threads()} threads",
+        "processor": f"{processor}, {available_processors()} cores, {torch.get_num_threads()} threads",
         "instructions": " ".join(name for name in INSTRUCTIONS if name in _cpu("flags").split()) or "not known",
         "memory": f"{_memory() / 2**30:.0f} GiB" if _memory() else "not known",
         "load at the start": f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "not known",
@@ -34,11 +35,6 @@ def describe_machine(device: torch.device) -> dict[str, str]:
         "command": printable(shlex.join(["memotr", *map(without_secrets, sys.argv[1:])])),
     }
     return ({"GPU": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}) | found
-
-
-def num_cores() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu(key: str) -> str:

@@ -25,7 +25,7 @@ from memotr.io.sources import open_source
 from memotr.structures import Assignment, FrameOutput, ImageBatch, TrackState
 from memotr.tracking.gate import gate
 from memotr.tracking.lifecycle import advance
-from memotr.tracking.precision import tf32_switched
+from memotr.tracking.precision import products_in
 from memotr.tracking.step import Network
 from memotr.vocabulary import Precision
 
@@ -79,7 +79,7 @@ def forward(tracker: CrowdTracker, images: ImageBatch, tracks: TrackState) -> Se
     """Run a tracker's network in the tracker's precision."""
     dtype = tracker.dtype
     enabled = dtype is not None
-    with tf32_switched(tracker.precision), torch.autocast(images.pixels.device.type, dtype or torch.bfloat16, enabled):
+    with products_in(tracker.precision), torch.autocast(images.pixels.device.type, dtype or torch.bfloat16, enabled):
         output = tracker.network(images, [tracks])
         return [output[0]]
 

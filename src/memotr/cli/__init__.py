@@ -1,4 +1,4 @@
-"""The commands: parse and call, nothing else. Each imports what is heavy only when it runs."""
+"""Command-line commands, which parse arguments and call one function each. Slow imports are inside the commands."""
 
 from memotr.cli import bench, data, evaluate, named_weights, reproduce, score, track, train, weights
 from memotr.cli.application import app

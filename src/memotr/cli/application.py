@@ -11,15 +11,15 @@ from typer.core import TyperGroup
 import memotr
 from memotr.terminal import note, say
 
-MOST_FRAMES = 10**9
-"""Upper limit of options that count frames: about a year of video."""
+MAX_FRAMES = 10**9
+"""Upper limit of options that are numbers of frames: about a year of video at 30 frames per second."""
 
 USE = ("demo", "track", "train", "eval", "score", "compare", "errors", "submit", "reproduce")
 TOOLS = ("data", "weights", "info", "convert", "export", "bench")
 
 
 RENAMED = {"--accelerator": "--device"}
-"""Former option names of train, eval and submit → current names. Former ones are accepted for one release."""
+"""Former option names of train, eval and submit → current names. The former names are accepted for one release."""
 
 
 class Commands(TyperGroup):
@@ -30,7 +30,7 @@ class Commands(TyperGroup):
         return super().parse_args(ctx, _with_current_names(args))
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names of the commands, those that a new user needs first."""
+        """Return the names of the commands in the order of ``USE`` and ``TOOLS``, those that a new user needs first."""
         return sorted(super().list_commands(ctx), key=(*USE, *TOOLS).index)
 
 

@@ -13,7 +13,7 @@ from memotr.cli.shared_options import Overrides
 from memotr.terminal import say
 from memotr.vocabulary import BenchmarkPart
 
-MOST_PIXELS = 10_000
+MAX_SIDE = 10_000
 QUICK_PRESET, PRESET = "tiny", "dancetrack"
 
 
@@ -63,7 +63,7 @@ def bench(
     Prints medians, spreads and ratios, and writes them to bench.md and bench.json with a description of the machine.
     The contenders of a measurement take turns. Weights are random; the time does not depend on them.
     """
-    # Slow imports that only this command needs.
+    # These imports are slow, and only this command needs them.
     import torch
 
     from memotr.bench.options import Options
@@ -76,10 +76,10 @@ def bench(
 
     chosen = [part for part in PARTS if parts is None or part in parts]
     if unknown := set(parts or ()) - set(PARTS):
-        raise UserError(f"there is no part {sorted(unknown)[0]!r}: choose from {', '.join(PARTS)}")
+        raise UserError(f"unknown part {sorted(unknown)[0]!r}: choose from {', '.join(PARTS)}")
     sizes = tuple(parse_pair("size", text, "x") for text in size or ())
-    if wrong := [text for text, pair in zip(size or (), sizes, strict=True) if 0 in pair or max(pair) > MOST_PIXELS]:
-        raise UserError(f"size {wrong[0]!r}: write height and width, each 1 to {MOST_PIXELS:,} pixels, such as 448x800")
+    if wrong := [text for text, pair in zip(size or (), sizes, strict=True) if 0 in pair or max(pair) > MAX_SIDE]:
+        raise UserError(f"size {wrong[0]!r}: write height and width, each 1 to {MAX_SIDE:,} pixels, such as 448x800")
     if threads is not None:
         torch.set_num_threads(threads)
     options = Options(load_config(preset or (QUICK_PRESET if quick else PRESET), overrides), str(choose_device(device)))

@@ -15,6 +15,7 @@ from memotr.cli.shared_options import (
     Configuration,
     DeviceKind,
     Devices,
+    Graph,
     Nodes,
     Overrides,
     Precision,
@@ -28,18 +29,29 @@ from memotr.vocabulary import SubmissionFormat
 
 Checkpoint = Annotated[
     Path | None,
-    typer.Option(help="Weights of a tracker: a file (the authors' or ours), a folder with one, or a name of weights."),
+    typer.Option(
+        help="Weights of a tracker: a file (the authors' or ours), a folder with one, or a name from "
+        "`memotr weights list`."
+    ),
 ]
-Settings = Annotated[list[str] | None, typer.Argument(help="Settings as key=value, such as tracking.det_thresh=0.4.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(help="Settings of the configuration as key=value, such as tracking.det_thresh=0.4."),
+]
 DataSet = Annotated[Path, typer.Option(help="Folder of the data set.")]
 Split = Annotated[
-    str | None, typer.Option(help="Split of the data set, such as val or val_half; needed where there are several.")
+    str | None, typer.Option(help="Split of the data set, such as val or val_half; required if there are several.")
 ]
 ServerFormat = Annotated[
     Literal["auto", SubmissionFormat],
-    typer.Option(help="Benchmark server that the archive is for. auto: by the names of the sequences."),
+    typer.Option(help="Benchmark server to write the archive for; auto: chosen by the names of the sequences."),
 ]
-Batch = Annotated[int, typer.Option(min=1, max=1000, help="Number of sequences that each process tracks at once.")]
+Batch = Annotated[
+    int,
+    typer.Option(
+        min=1, max=1000, help="Number of sequences that each process tracks at once, with one forward pass for all."
+    ),
+]
 
 
 @app.command("eval")
@@ -49,21 +61,23 @@ def evaluate_checkpoint(
     dataset: DataSet,
     checkpoint: Checkpoint = None,
     watch: Annotated[
-        Path | None, typer.Option(help="Folder of a training run: evaluate each of its checkpoints, not --checkpoint.")
+        Path | None,
+        typer.Option(help="Folder of a training run: evaluate all of its checkpoints, in place of --checkpoint."),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="With --watch: do not wait for new checkpoints.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="With --watch, do not wait for new checkpoints.")] = False,
     split: Split = None,
-    half: Annotated[bool, typer.Option("--half", help="Use the second half of every sequence.")] = False,
+    half: Annotated[bool, typer.Option("--half", help="Use only the second half of every sequence.")] = False,
     seqmap: Seqmap = None,
     sequences: Sequences = None,
     format: Rules = "auto",
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder for results and scores.", show_default="outputs/eval/…; with --watch in that folder"),
+        typer.Option(help="Folder for results and scores.", show_default="outputs/eval/…; with --watch, in its folder"),
     ] = None,
     config: Configuration = None,
     overrides: Overrides = None,
     precision: Precision = "auto",
+    graph: Graph = "auto",
     batch: Batch = 1,
     device: DeviceKind = "auto",
     devices: Devices = None,
@@ -71,8 +85,9 @@ def evaluate_checkpoint(
 ) -> None:
     """Track every sequence of a split and score the results.
 
-    Repeat the command to continue an interrupted run. The output folder holds the results and everything that
-    `memotr score --output` writes. Sequences are spread over --devices and --num-nodes; torchrun and SLURM work, too.
+    To continue an interrupted run, repeat the command. The output folder contains the results and the files that
+    `memotr score --output` writes. Sequences are distributed over --devices and --num-nodes; torchrun and SLURM are
+    supported.
     """
     from memotr.evaluation.benchmark import load_benchmark
     from memotr.evaluation.checkpoints import Evaluation
@@ -87,7 +102,7 @@ def evaluate_checkpoint(
     source = describe_truth(dataset, format, split, seqmap, sequences, half)
     fabric = make_fabric(device, devices, num_nodes)
     evaluation = Evaluation(
-        fabric, benchmark, source, [*(settings or []), *(overrides or [])], config, precision, batch
+        fabric, benchmark, source, [*(settings or []), *(overrides or [])], config, precision, batch, graph
     )
     part = "-".join(filter(None, [dataset.name, split or ("half" if half else "")]))
     with report_resumable():
@@ -108,29 +123,31 @@ def submit(
     dataset: DataSet,
     checkpoint: Checkpoint = None,
     results: Annotated[
-        Path | None, typer.Option(help="Folder of existing results to pack, in place of --checkpoint.")
+        Path | None, typer.Option(help="Folder of existing results to pack, in place of tracking with --checkpoint.")
     ] = None,
     split: Annotated[
         list[str] | None, typer.Option(help="Split of the data set. Repeatable.", show_default="test")
     ] = None,
     format: ServerFormat = "auto",
     partial: Annotated[
-        bool, typer.Option("--partial", help="Accept sequences that are not a whole split of the benchmark.")
+        bool, typer.Option("--partial", help="Accept sequences that are not a complete split of the benchmark.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for the results and the archive.", show_default="outputs/submit/…")
+        Path | None,
+        typer.Option(help="Folder to write the results and the archive to.", show_default="outputs/submit/…"),
     ] = None,
     config: Configuration = None,
     overrides: Overrides = None,
     precision: Precision = "auto",
+    graph: Graph = "auto",
     batch: Batch = 1,
     device: DeviceKind = "auto",
     devices: Devices = None,
     num_nodes: Nodes = None,
 ) -> None:
-    """Track a test split, then pack and check the archive for the benchmark's server.
+    """Track a test split, then pack and check the archive for the server of the benchmark.
 
-    Repeat the command to continue an interrupted run.
+    To continue an interrupted run, repeat the command.
     """
     from memotr.evaluation.benchmark import join_benchmarks, load_benchmark
     from memotr.evaluation.checkpoints import Evaluation
@@ -153,7 +170,7 @@ def submit(
             fabric = make_fabric(device, devices, num_nodes)
             source = {"dataset": str(dataset.absolute()), "splits": splits}
             evaluation = Evaluation(
-                fabric, benchmark, source, [*(settings or []), *(overrides or [])], config, precision, batch
+                fabric, benchmark, source, [*(settings or []), *(overrides or [])], config, precision, batch, graph
             )
             results, used = evaluation.track(checkpoint, output)
             if_empty = explain_no_tracks(used.classes, used.tracking)
@@ -172,7 +189,7 @@ def submit(
 
 @contextmanager
 def report_resumable() -> Iterator[None]:
-    """Report that an interrupted run can be continued, and exit with code 130."""
+    """On KeyboardInterrupt, report how to continue the run and exit with code 130."""
     try:
         yield
     except KeyboardInterrupt:

@@ -22,7 +22,7 @@ Name = Annotated[str, typer.Argument(help="Name of weights (see `memotr weights 
 
 @weights_commands.command("list")
 def list_weights() -> None:
-    """List all named weights with their use, training data and whether they are fetched."""
+    """List all named weights: kind, use, training data, and whether they have been fetched."""
     from memotr.cli.weights import show_table
     from memotr.weights.named import present_file
     from memotr.weights.registry import named_weights
@@ -38,12 +38,12 @@ def list_weights() -> None:
 def fetch_weights(
     name: Name,
     file: Annotated[
-        Path | None, typer.Option(help="File downloaded by other means, to use instead of a transfer.")
+        Path | None, typer.Option(help="File that you have downloaded yourself, to use instead of a download.")
     ] = None,
 ) -> None:
     """Fetch weights into the cache, check them, and print their path.
 
-    An interrupted transfer is continued. Commands that take a checkpoint fetch missing weights by themselves.
+    An interrupted download is continued. Commands with --checkpoint fetch missing weights by themselves.
     """
     from memotr.weights.hub import hub_file, is_hub_address
     from memotr.weights.named import fetch, file_of
@@ -82,7 +82,7 @@ def clear_weights(
         list[str] | None, typer.Argument(help="Names of weights.", show_default="everything in the cache")
     ] = None,
 ) -> None:
-    """Remove fetched weights from the cache. Their hashes are kept, to check them when fetched again."""
+    """Remove fetched weights from the cache. Their hashes are kept, to check the files when they are fetched again."""
     from memotr.weights.named import clear, clear_hub
     from memotr.weights.registry import named_weights
 

@@ -16,14 +16,15 @@ from memotr.vocabulary import Reproduction
 
 @app.command("reproduce")
 def reproduce_result(
-    target: Annotated[Reproduction, typer.Argument(help="Published result: data set and split.")],
+    target: Annotated[Reproduction, typer.Argument(help="Published result to reproduce, named by data set and split.")],
     *,
     dataset: Annotated[Path, typer.Option(help="Folder of the data set.")],
     output: Annotated[
-        Path | None, typer.Option(help="Folder for results and record.", show_default="outputs/reproduce/TARGET")
+        Path | None,
+        typer.Option(help="Folder for the results and the JSON record.", show_default="outputs/reproduce/TARGET"),
     ] = None,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Accept a part of the split's sequences, for trials.")
+        bool, typer.Option("--partial", help="Accept fewer sequences than the split has, for a trial.")
     ] = False,
     precision: Precision = "32",
     batch: Batch = 1,
@@ -33,9 +34,9 @@ def reproduce_result(
 ) -> None:
     """Reproduce a published result with the published weights and settings, and write a JSON record of it.
 
-    Weights are fetched by name and checked. A split with ground truth is scored; a test split is packed for the
-    benchmark's server. TARGET.json in the output folder contains hashes of weights and data, versions, device, scores
-    and the published values. Repeat the command to continue an interrupted run.
+    The weights are fetched by name and checked. Results of a split with ground truth are scored; those of a test
+    split are packed for the benchmark's server. TARGET.json in the output folder contains hashes of weights and data,
+    versions, device, scores and the published values. Repeat the command to continue an interrupted run.
     """
     from memotr.reproduce import reproduce
     from memotr.training.devices import leave_process_group, make_fabric

@@ -19,22 +19,28 @@ if TYPE_CHECKING:
 
 @app.command()
 def score(
-    ground_truth: Annotated[Path, typer.Argument(help="A data set, a folder of sequences, or one sequence.")],
-    results: Annotated[Path, typer.Argument(help="Folder of <sequence>.txt (MOTChallenge), or BDD100K's JSON.")],
+    ground_truth: Annotated[
+        Path, typer.Argument(help="Data set with ground truth, a folder of sequences, or a sequence.")
+    ],
+    results: Annotated[
+        Path, typer.Argument(help="Folder with <sequence>.txt (MOTChallenge), or JSON file or folder (BDD100K).")
+    ],
     format: Rules = "auto",
-    split: Annotated[str | None, typer.Option(help="Split of the data set, such as val.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of the data set to score, such as val.")] = None,
     seqmap: Seqmap = None,
     sequences: Sequences = None,
-    half: Annotated[bool, typer.Option("--half", help="Use the second half of every sequence.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Folder for metrics.json, counts.json, CSV and plot.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Score only the second half of every sequence.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to write metrics.json, counts.json, a CSV file and a plot to.")
+    ] = None,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Score a sequence without results as empty.")
+        bool, typer.Option("--allow-missing", help="Score sequences without results as empty.")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(max=1000, help="Number of processes.", show_default="as many as are worth it")
+        int | None, typer.Option(max=1000, help="Number of processes.", show_default="chosen by the size of the files")
     ] = None,
 ) -> None:
-    """Compute HOTA, CLEAR and Identity of result files as TrackEval does, and TETA for BDD100K."""
+    """Compute HOTA, CLEAR and identity metrics of result files as in TrackEval, and TETA for BDD100K."""
     from memotr.evaluation.ground_truth import describe_truth, load_ground_truth
     from memotr.evaluation.progress_bars import ScoringProgress
     from memotr.evaluation.score_files import write_scores
@@ -56,7 +62,7 @@ def score(
 
 
 def show_scores(scores: Scores, files: Sequence[Path]) -> None:
-    """Print tables of scores, notes, and the files that were written."""
+    """Print tables of scores, notes, and the paths of the written files."""
     from memotr.evaluation.tables import print_tables, score_tables
 
     print_tables(score_tables(scores))
@@ -70,13 +76,15 @@ def compare(
     runs: Annotated[
         list[Path], typer.Argument(help="Folders written by `memotr score --output`; the first is the baseline.")
     ],
-    output: Annotated[Path | None, typer.Option(help="Folder for compare.json, compare.csv and compare.png.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to write compare.json, compare.csv and compare.png to.")
+    ] = None,
     resamples: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Number of bootstrap samples of the sequences.")
+        int, typer.Option(min=1, max=100_000, help="Number of bootstrap samples of the sequences, at least 100.")
     ] = 10_000,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Random seed for bootstrap resampling.")] = 0,
 ) -> None:
-    """Compare scored runs and report which differences exceed the noise."""
+    """Compare scored runs, and report which differences exceed the noise."""
     from memotr.evaluation.compare import compare_runs
     from memotr.evaluation.comparison_output import comparison_tables, write_comparison
     from memotr.evaluation.run_folder import read_run
@@ -96,7 +104,7 @@ def errors(
     output: Annotated[Path | None, typer.Option(help="HTML page to write.", show_default="RUN/errors.html")] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="Folder that holds the sequences' image folders.", show_default="where the ground truth is"),
+        typer.Option(help="Folder with the image folders of the sequences.", show_default="that of the ground truth"),
     ] = None,
     worst: Annotated[int, typer.Option(min=0, max=200, help="Number of errors to show with pictures.")] = 24,
     sequences: Sequences = None,

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from memotr import vocabulary
-from memotr.cli.application import MOST_FRAMES, app
-from memotr.cli.shared_options import Configuration, Device, DeviceKind, Overrides, Precision
+from memotr.cli.application import MAX_FRAMES, app
+from memotr.cli.shared_options import Configuration, Device, DeviceKind, Graph, Overrides, Precision
 from memotr.terminal import note
 
 Sources = Annotated[
@@ -30,7 +30,7 @@ Kernel = Annotated[
 ]
 Engine = Annotated[
     vocabulary.EngineName,
-    typer.Option(help="Runtime of the network; auto chooses it by the checkpoint's file name."),
+    typer.Option(help="Runtime of the network; auto decides by the suffix of the checkpoint."),
 ]
 Batch = Annotated[
     int, typer.Option(min=1, max=1000, help="Number of sources to track at once, with one forward pass for all.")
@@ -40,9 +40,6 @@ Compile = Annotated[
     typer.Option(
         "--compile", help="Compile the frame step with torch.compile; the first frame of each size can take minutes."
     ),
-]
-Graph = Annotated[
-    vocabulary.GraphMode, typer.Option(help="auto replays the frame step as a CUDA graph; off runs it eagerly.")
 ]
 PreprocessOnDevice = Annotated[
     bool | None,
@@ -54,10 +51,12 @@ PreprocessOnDevice = Annotated[
 ]
 End = Annotated[
     int | None,
-    typer.Option(max=MOST_FRAMES, help="Number of the first frame to leave out.", show_default="the source's end"),
+    typer.Option(
+        max=MAX_FRAMES, help="Number of the frame to stop before, counted from 0.", show_default="the source's end"
+    ),
 ]
 MaxFrames = Annotated[
-    int | None, typer.Option(max=MOST_FRAMES, help="Stop after this number of frames.", show_default="all")
+    int | None, typer.Option(max=MAX_FRAMES, help="Stop after this number of frames.", show_default="all")
 ]
 
 
@@ -68,6 +67,17 @@ Stream = Annotated[
         max=1000,
         help="Number of the video stream in a file that has several, from 0, as ffprobe counts.",
         show_default="FFmpeg's choice",
+    ),
+]
+
+
+Fps = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        max=1000,
+        help="Frames per second of folders of images.",
+        show_default="25, or frameRate of seqinfo.ini",
     ),
 ]
 
@@ -91,22 +101,26 @@ def track(
     result_thresh: Annotated[float | None, _threshold("Score above which a track is reported, 0 to 1.")] = None,
     miss_tolerance: Annotated[int | None, _threshold("Number of unseen frames after which a track ends.")] = None,
     overrides: Overrides = None,
-    start: Annotated[int, typer.Option(max=MOST_FRAMES, help="Number of the first frame, counted from 0.")] = 0,
+    start: Annotated[int, typer.Option(max=MAX_FRAMES, help="Number of the first frame to track, counted from 0.")] = 0,
     end: End = None,
-    stride: Annotated[int, typer.Option(max=MOST_FRAMES, help="Take every n-th frame.")] = 1,
+    stride: Annotated[int, typer.Option(max=MAX_FRAMES, help="Take every n-th frame.")] = 1,
     max_frames: MaxFrames = None,
     stream: Stream = None,
+    fps: Fps = None,
     batch: Batch = 1,
     compile: Compile = False,
     graph: Graph = "auto",
     preprocess_on_device: PreprocessOnDevice = None,
     no_video: Annotated[bool, typer.Option("--no-video", help="Do not write an annotated video.")] = False,
+    no_audio: Annotated[
+        bool, typer.Option("--no-audio", help="Do not copy the sound of video files into the annotated videos.")
+    ] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip images that cannot be read.")] = False,
 ) -> None:
     """Track the objects in videos and write an annotated video, MOTChallenge text and JSON lines for each.
 
-    Frame numbers in the results are those of the source, also with --start and --stride. Ctrl-C ends a run early and
-    leaves complete files of all frames so far. So does a stream that breaks off; the exit code is then 1.
+    Frame numbers in the results are those of the source, also with --start and --stride. Ctrl-C ends a run early, with
+    complete files of all frames so far. A stream that breaks off leaves complete files, too; the exit code is then 1.
     """
     from memotr.api import NetworkOptions, open_tracker
     from memotr.data.synth.domain import foreign_domain
@@ -115,7 +129,14 @@ def track(
     from memotr.tracking.many_sources import check_sources, track_sources
 
     open_one = partial(
-        open_source, start=start, end=end, stride=stride, max_frames=max_frames, skip_bad=skip_bad, stream=stream
+        open_source,
+        start=start,
+        end=end,
+        stride=stride,
+        max_frames=max_frames,
+        skip_bad=skip_bad,
+        stream=stream,
+        fps=fps,
     )
     names = check_sources(sources, open_one)
     check_outputs(output, names.values())
@@ -131,7 +152,11 @@ def track(
         note(f"note: {foreign}")
     try:
         complete = track_sources(
-            tracker, names, open_one, lambda source: open_outputs(source, output, video=not no_video), batch
+            tracker,
+            names,
+            open_one,
+            lambda source: open_outputs(source, output, video=not no_video, audio=not no_audio),
+            batch,
         )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
@@ -145,15 +170,17 @@ def demo(
     train: Annotated[
         bool,
         typer.Option(
-            "--train", help="First train a tiny tracker from scratch (a few minutes) and track an easier clip with it."
+            "--train",
+            help="First train a tiny tracker from scratch (about ten minutes on two CPU cores), and track an easier "
+            "clip with it. After an interruption the same command continues.",
         ),
     ] = False,
     device: DeviceKind = "auto",
     overrides: Overrides = None,
 ) -> None:
-    """Track a generated clip with the weights that ship and compare the result with a tracker without memory.
+    """Track a generated clip with the weights in the package, and compare the result with a tracker without memory.
 
-    Needs no download. An interrupted --train continues where it stopped.
+    Needs no download.
     """
     from memotr.demo.run_demo import run_demo
 
@@ -163,6 +190,7 @@ def demo(
 
         weights, code = train_for_demo(output / "training", device, settings)
         if code:
+            note("the same `memotr demo --train` continues the training")
             raise typer.Exit(code)
         run_demo(output / "trained", str(weights), easy=True, device=device, settings=settings)
     else:

@@ -80,10 +80,10 @@ def train(
 ) -> None:
     """Train a tracker from a detector, from another tracker, or from scratch.
 
-    The folder of a run holds its configuration (an input of this command, too), checkpoints for --resume, weights for
-    `memotr track --checkpoint` (last.safetensors), metrics.jsonl, TensorBoard files and figures. Ctrl-C, SIGTERM,
-    SIGHUP (a closed terminal) and SIGUSR1 end a run after the current step, with a checkpoint; the exit code is then
-    128 + the signal's number. torchrun and SLURM work, too.
+    The folder of a run contains its configuration (which this command accepts, too), checkpoints for --resume,
+    weights for `memotr track --checkpoint` (last.safetensors), metrics.jsonl, TensorBoard files and figures. Ctrl-C,
+    SIGTERM, SIGHUP (a closed terminal) and SIGUSR1 end a run after the current step, with a checkpoint; the exit code
+    is then 128 + the signal's number. torchrun and SLURM are supported.
     """
     from memotr.api import run_training
 

@@ -23,9 +23,18 @@ def info(
     """Describe a weights file and the commands that accept it."""
     from memotr.export.engines import choose_engine
     from memotr.export.info import describe_export
+    from memotr.tracking.precision import resolve_precision
     from memotr.weights import describe
+    from memotr.weights.model_files import choose_device
 
-    show_table(describe(file) if choose_engine(file, "auto") == "torch" else describe_export(file))
+    if choose_engine(file, "auto") != "torch":
+        show_table(describe_export(file))
+        return
+    lines = describe(file)
+    if "tracking" in lines:  # else no tracker
+        device = choose_device("auto")
+        lines["tracks with"] = f"--precision {resolve_precision('auto', device)} by default on {device.type} here"
+    show_table(lines)
 
 
 @app.command()
@@ -36,7 +45,9 @@ def convert(
     ],
     config: Annotated[
         str | None,
-        typer.Option(help="Preset or YAML file, if none is found in the weights file or its folder."),
+        typer.Option(
+            help="Preset or YAML file with the configuration, if none is found in the weights file or its folder."
+        ),
     ] = None,
     overrides: Overrides = None,
     half: Annotated[bool, typer.Option("--half", help="Store tensors as float16, which halves the file size.")] = False,
@@ -61,7 +72,7 @@ def export(
     """Export the frame step as ONNX or as a PyTorch program, for images of any size.
 
     The step takes an image and the tracks and returns the new tracks; births, deaths and memory are part of it. Each
-    file is compared with PyTorch on a synthetic video before it is moved to its place. Run it with
+    file is compared with PyTorch on a synthetic video before it is written to its final name. Run it with
     `memotr track VIDEO --checkpoint FILE.onnx`.
     """
     from memotr.export.export_model import export_model

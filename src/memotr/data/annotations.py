@@ -18,7 +18,7 @@ Bools = NDArray[np.bool_]
 
 NO_CATEGORY = -1
 MAX_COORDINATE = 1e9  # pixels; larger absolute values are no positions, and their squares could overflow
-LARGEST_INTEGER = 2**53  # float64 represents every integer only up to here
+MAX_INTEGER = 2**53  # float64 represents every integer only up to here
 MAX_FRACTION = 2.5  # coordinates as fractions of the image are at most 1, and sums of two at most 2
 MIN_BOXES = 10  # fewer boxes do not suffice to check the meaning of their columns
 

@@ -1,4 +1,4 @@
-"""Training clips: selection of frames, reading, augmentation, and order within an epoch.
+"""Training clips: choice of frames, reading, augmentation, and order within an epoch.
 
 The random numbers of a clip depend only on (seed, epoch, number of the clip in the epoch). Clips and their order are
 therefore the same with any number of workers or devices, and after a restart.
@@ -12,6 +12,7 @@ import multiprocessing.queues
 import multiprocessing.util
 import os
 import signal
+import socket
 import sys
 import traceback
 import warnings
@@ -19,6 +20,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from multiprocessing.connection import arbitrary_address  # type: ignore[attr-defined]
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,17 +42,17 @@ from memotr.processes import allow_open_files, begin_worker
 from memotr.structures import ClipBatch, FrameTargets, ImageBatch
 
 MAX_REPLACEMENTS = 20
-"""Number of consecutive clips with an unreadable image that may be replaced before training stops."""
+"""Maximum number of replacements for a clip with an unreadable image; if all are unreadable, training stops."""
 
-# File handles that a loader with workers needs. Measured: 20, and 12 per worker, independent of the batch size.
+# Open files that a loader with workers needs. Measured: 20, and 12 per worker, independent of the batch size.
 OPEN_FILES, OPEN_FILES_PER_WORKER = 64, 16
 
 RESOURCE_ERRORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""Error numbers for a lack of file handles or memory, which are not errors of the file that was opened."""
+"""Error numbers for a lack of open files or memory, which are not caused by the file that was read."""
 
 _ANY_LENGTH = np.iinfo(np.int32).max
 
-# Purposes of random streams. Streams for different purposes are independent.
+# Purposes of random number streams, which are independent of each other.
 _CLIP, _SUBSET, _SHUFFLE = range(3)
 
 
@@ -59,7 +61,7 @@ def _random(seed: int, purpose: int, *key: int) -> np.random.Generator:
 
 
 def draw_interval(rng: np.random.Generator, largest: int, length: int, following: int) -> int:
-    """Draw the interval between the frames of a clip from 1…``largest``, limited so that the clip fits in the sequence.
+    """Draw the interval between the frames of a clip from 1…``largest``, and limit it so that the clip fits.
 
     Args:
         rng: random generator.
@@ -74,7 +76,7 @@ def draw_interval(rng: np.random.Generator, largest: int, length: int, following
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Sequences of one data set with their share in training.
+    """Sequences of one data set, and how they are used in training.
 
     Attributes:
         sequences: sequences with ground truth; still images (``Sequence.still``) become clips by shifting.
@@ -95,7 +97,7 @@ class Source:
 
 
 class ClipIndex(NamedTuple):
-    """Epoch and number of a clip. It includes the epoch so that workers need no state."""
+    """Epoch and number of a clip in it. With the epoch in the index, workers need no state."""
 
     epoch: int
     number: int
@@ -220,8 +222,8 @@ class ClipDataset(Dataset[Clip]):
         """Read and augment a clip.
 
         Raises:
-            UserError: a clip and ``MAX_REPLACEMENTS`` replacements have unreadable images, or the size of a frame
-                differs from that of its sequence.
+            UserError: the clip and ``MAX_REPLACEMENTS`` replacements have unreadable images, or the size of a frame
+                differs from the size of its sequence.
         """
         epoch, number = index
         starts = self.starts(epoch)
@@ -275,14 +277,15 @@ class ClipDataset(Dataset[Clip]):
             raise
 
     def _check_lengths(self, sequences: list[Sequence], epochs: int | None) -> None:
-        """Raise UserError for an epoch without clips; warn about sequences too short for the longest clips."""
+        """Raise UserError for an epoch without clips; warn about sequences that are too short for the longest clips."""
         stages = [e for e in {0, *self._sampling.steps, *self._join_epochs} if epochs is None or e < epochs]
         longest = max(self._sampling.length(epoch) for epoch in stages)
         for epoch in sorted(stages):
             if self.size(epoch) == 0:
                 raise UserError(
                     f"epoch {epoch} has no clips: no sequence used in it has "
-                    f"{self._sampling.length(epoch)} frames; shorten the clips or let a data set join earlier"
+                    f"{self._sampling.length(epoch)} frames; shorten the clips (data.sampling.lengths), or let a "
+                    "data set join earlier"
                 )
         short = [sequence.name for sequence in sequences if not sequence.still and len(sequence) < longest]
         if short:
@@ -310,8 +313,8 @@ def _check_annotated(sequences: list[Sequence]) -> None:
 class EpochSampler(Sampler[list[ClipIndex]]):
     """Batch sampler: shuffles the clips of every epoch, and splits them evenly among the ranks.
 
-    The batches of B clips on ``world_size`` ranks consist together of the same clips as a batch of ``world_size`` · B
-    clips on one rank. Clips that do not fill such a batch at the end of the shuffle are left out of the epoch.
+    Together, the batches of B clips on ``world_size`` ranks contain the same clips as a batch of ``world_size`` · B
+    clips on one rank. The last clips of a shuffle that do not fill such a batch are left out of the epoch.
     """
 
     def __init__(
@@ -340,7 +343,7 @@ class EpochSampler(Sampler[list[ClipIndex]]):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next iteration, and start at its first batch."""
+        """Set the epoch of the next iteration, which starts at the first batch."""
         self._epoch = epoch
         self._skipped = 0
 
@@ -359,7 +362,8 @@ class EpochSampler(Sampler[list[ClipIndex]]):
         if clips < needed:
             raise UserError(
                 f"epoch {epoch} has {clips} clips, fewer than the {needed} that one step needs "
-                f"({self._world_size} devices with {batch} clips each)"
+                f"({self._world_size} × {batch} clips): lower training.batch_size or training.batch_sizes, "
+                "or for shorter clips data.sampling.lengths"
             )
         return clips // needed
 
@@ -395,7 +399,7 @@ def collate(clips: list[Clip]) -> ClipBatch:
 
 
 def _pack(targets: list[FrameTargets]) -> list[FrameTargets]:
-    """Return the targets packed into three storages, because each storage sent from a worker needs a file handle."""
+    """Return the targets packed into three storages, because each storage sent by a worker needs an open file."""
     counts = [len(target) for target in targets]
     ids = torch.cat([target.ids for target in targets]).split(counts)
     labels = torch.cat([target.labels for target in targets]).split(counts)
@@ -404,7 +408,7 @@ def _pack(targets: list[FrameTargets]) -> list[FrameTargets]:
 
 
 def _zeros(*shape: int) -> Tensor:
-    """Return float32 zeros; in a worker they are in shared memory, which saves a copy when they are sent."""
+    """Return float32 zeros; in a worker they are in shared memory, which saves a copy when the batch is sent."""
     if get_worker_info() is None:
         return torch.zeros(shape)
     # As in PyTorch's default collate function. New pages of shared memory are zero.
@@ -467,7 +471,7 @@ class ClipLoader(DataLoader[Clip]):
             self._processes.clear()
 
     def lacked_shared_memory(self) -> bool:
-        """Return whether a worker process was killed because shared memory was full."""
+        """Return whether a worker process was killed because shared memory was exhausted."""
         bus_error = getattr(signal, "SIGBUS", None)  # sent on writing to a page that cannot be allocated
         return bus_error is not None and any(process.exitcode == -bus_error for process in self._processes)
 
@@ -476,7 +480,7 @@ class ClipLoader(DataLoader[Clip]):
             return super().__iter__()
         needed = OPEN_FILES + OPEN_FILES_PER_WORKER * self.num_workers
         allow_open_files(needed, "data.workers")
-        multiprocessing.util.get_temp_dir()  # creates it for the workers' sockets; removed when this process ends
+        _check_socket_path()
         before = multiprocessing.active_children()
         assert isinstance(self.dataset, ClipDataset)
         self.dataset.share_unreadable()
@@ -493,8 +497,25 @@ class ClipLoader(DataLoader[Clip]):
             raise
 
 
+def _check_socket_path() -> None:
+    """Raise UserError if workers cannot send batches, because the path of their sockets would be too long."""
+    folder = multiprocessing.util.get_temp_dir()  # creates it for the sockets; removed when this process ends
+    if not hasattr(socket, "AF_UNIX"):
+        return
+    path = Path(arbitrary_address("AF_UNIX"))  # as workers choose it
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.bind(str(path))
+            path.unlink()
+        except OSError as error:
+            raise UserError(
+                f"{folder}: loader workers cannot open sockets in this folder for temporary files ({error}); set the "
+                "environment variable TMPDIR to a short path on a local disk, or data.workers=0"
+            ) from None
+
+
 def _discard_iterator(error: Exception) -> None:
-    """Delete PyTorch's incomplete iterator, which the error refers to, without the error that its deletion prints."""
+    """Delete PyTorch's incomplete iterator, which the traceback holds, without the error that its deletion prints."""
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         traceback.clear_frames(error.__traceback__)
@@ -512,5 +533,5 @@ def _begin_worker(_worker: int) -> None:
 
 
 def _send_error(queue: multiprocessing.queues.Queue[Any], _error: Exception, item: tuple[Any, ClipBatch]) -> None:
-    """Send the current error in place of a batch that cannot be sent, for which training would wait forever."""
+    """Send the current error in place of a batch that cannot be sent; otherwise training would wait forever."""
     queue.put((item[0], ExceptionWrapper(where="in a worker that could not send a batch")))

@@ -1,7 +1,7 @@
-"""Benchmark rules, which select the annotations for training and for scoring.
+"""Rules of the benchmarks, which select annotations for training and for scoring.
 
-Every rule is a function of the raw table of a sequence. Rules for training and for scoring differ only where the
-published tracker and the benchmark differ; comments at the rule give the reason.
+Rules apply to the raw table of a sequence. Rules for training and for scoring differ only where the published tracker
+and the benchmark differ; comments at each rule give the reason.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from memotr.published import BDD100K_CLASSES
 from memotr.vocabulary import Protocol
 
 BDD100K_CATEGORIES = ("pedestrian", "rider", "car", "bus", "truck", "train", "motorcycle", "bicycle")
-"""Evaluated categories in the order of the official evaluation, which affects TETA."""
+"""Evaluated categories in the order of the official evaluation; the order affects TETA."""
 
 BDD100K_OTHERS = {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
-"""Category that is annotated but not evaluated → class that training may use for it."""
+"""Category that is annotated but not evaluated → class that may be used for it in training."""
 
 PERSON = ClassMap.from_pairs({1: "person"})
 PEDESTRIAN = ClassMap.from_pairs({1: "pedestrian"})
-OBJECTS = ("object",)  # classes of data without class names
+OBJECTS = ("object",)  # class names of data that has none
 VISDRONE = ClassMap.from_pairs({1: "pedestrian", 4: "car", 5: "van", 6: "truck", 9: "bus"})  # scored in its challenge
 MOT_CLASSES = range(1, 14)  # class numbers of MOT16, MOT17 and MOT20
 
@@ -46,13 +46,13 @@ class BenchmarkRules:
     Attributes:
         trained_classes: category → class for training; None: the classes of the data.
         scored_classes: category → class for scoring; None: the classes of the data.
-        known: allowed categories; others are errors. None: any category is allowed.
-        distractors: scoring: categories of distractors; predictions matched to them are removed.
-        ignored_categories: scoring: categories that are treated as ignore regions; crowds always are.
-        without_classes: scoring: ignore the class column.
-        whole_pixels: training: truncate left, top, width and height to integers.
-        visible_only: training: leave out rows with visibility 0.
-        frame_index: results have the frame numbers of the annotations; otherwise they number frames from 1.
+        known: allowed categories; others are errors. None: all are allowed.
+        distractors: for scoring, categories of distractors; predictions that match them are removed.
+        ignored_categories: for scoring, categories that are treated as ignore regions, as crowds always are.
+        without_classes: for scoring, ignore the class column.
+        whole_pixels: for training, truncate left, top, width and height to integers.
+        visible_only: for training, leave out rows with visibility 0.
+        frame_index: frames in results are numbered as in the annotations; otherwise from 1.
     """
 
     trained_classes: ClassMap | None = None
@@ -68,7 +68,7 @@ class BenchmarkRules:
     def trainable(
         self, recording: Recording, classes: ClassMap, size: tuple[int, int] | None, problems: Problems
     ) -> tuple[FrameBoxes, ...]:
-        """Return the objects of each image of the sequence for training.
+        """Return the objects in each image of a sequence for training: ids, labels and xyxy boxes in pixels.
 
         Objects are the rows with a nonzero mark and a category with a class, in frames with an image.
 
@@ -100,7 +100,7 @@ class BenchmarkRules:
         return tuple(FrameBoxes(ids[a:b], labels[a:b], floats[a:b]) if b > a else empty for a, b in pairwise(bounds))
 
     def scored(self, recording: Recording, classes: ClassMap, problems: Problems, *, half: bool) -> SequenceTruth:
-        """Return the ground truth of a sequence for scoring.
+        """Return the ground truth of a sequence for scoring, with xyxy boxes in pixels as annotated.
 
         Args:
             recording: sequence with annotations.
@@ -161,7 +161,7 @@ RULES: Mapping[str, BenchmarkRules] = {
     "mot": BenchmarkRules(),
     "mot15": BenchmarkRules(trained_classes=PERSON, scored_classes=PEDESTRIAN, without_classes=True),
     "mot16": _MOT16,
-    # The published tracker trains on MOT17 in whole pixels; TrackEval scores what is written.
+    # The published tracker is trained on MOT17 boxes in whole pixels; TrackEval scores the boxes as written.
     "mot17": BenchmarkRules(PERSON, PEDESTRIAN, MOT_CLASSES, _MOT16.distractors, whole_pixels=True),
     "mot20": BenchmarkRules(PERSON, PEDESTRIAN, MOT_CLASSES, (2, 6, 7, 8, 12)),  # 6: non-motorised vehicle
     "motsynth": BenchmarkRules(trained_classes=PERSON, visible_only=True),  # as published
@@ -174,7 +174,7 @@ RULES: Mapping[str, BenchmarkRules] = {
         frame_index=True,
     ),
 }
-"""Name of a protocol → its rules. In ``mot``, the default, every row with a nonzero mark and a class counts."""
+"""Name of a protocol → its rules. With ``mot``, the default, every row with a nonzero mark and a class counts."""
 
 BDD100K_WITH_OTHERS = ClassMap.from_pairs({name: name for name in BDD100K_CLASSES} | BDD100K_OTHERS, dropped=())
 
@@ -273,7 +273,7 @@ def _report_without_image(recording: Recording, table: AnnotationTable, has_imag
     first, last = int(frames.min()), int(frames.max())
     if not has_image.any():
         images = f"{recording.images[0].name} to {recording.images[-1].name}"
-        message = f"has frames {first} to {last}, none of which has an image ({images}): give both the same numbers"
+        message = f"has frames {first} to {last}, none of which has an image ({images}): number both in the same way"
         problems.error(recording.source, message)
         return
     span = f"{first} to {last}" if first < last else f"{first}"

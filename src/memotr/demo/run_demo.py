@@ -27,12 +27,12 @@ from memotr.weights.model_files import open_model
 
 PRESET, SPLIT = "synthdance", "demo"
 EASY: dict[str, Any] = {"figures": (2, 4), "difficulty": "easy"}
-"""Settings of clips that can be learned in a few minutes."""
+"""Settings of clips that can be learned in about ten minutes."""
 COMPARISON_PACKAGES = ("scipy", "trackers")
 """Packages that only the comparison needs."""
 NOTICE = (
     "A single clip is no benchmark: docs/synthdance.md has the scores of 20 clips, and how the tracker was trained.",
-    "To track your own video: memotr track VIDEO --checkpoint FILE",
+    "To track your own video with the authors' weights: memotr track VIDEO --checkpoint dancetrack",
 )
 
 

@@ -12,16 +12,14 @@ from memotr.evaluation.benchmark import Benchmark
 from memotr.evaluation.progress_bars import BenchmarkProgress
 from memotr.evaluation.tracking import track_sequences
 from memotr.evaluation.work_queue import WorkQueue
-from memotr.models.memotr import MeMOTR
 from memotr.tracking.batch import side_by_side
 from memotr.tracking.tracker import Tracker
-from memotr.vocabulary import Precision
 
 POLL_SECONDS = 0.2  # between two queries of the progress of other ranks
 
 
 def track_benchmark(
-    fabric: Fabric, model: MeMOTR, benchmark: Benchmark, folder: Path, *, precision: Precision = "auto", batch: int = 1
+    fabric: Fabric, tracker: Tracker, benchmark: Benchmark, folder: Path, *, batch: int = 1
 ) -> str | None:
     """Track every sequence that has no results in ``folder``.
 
@@ -29,10 +27,9 @@ def track_benchmark(
 
     Args:
         fabric: launched fabric.
-        model: model, on any device.
+        tracker: tracker on the device of the fabric.
         benchmark: sequences to track.
         folder: folder for the results, shared by all ranks; see :func:`memotr.evaluation.tracking.track_sequences`.
-        precision: numerical precision of the network.
         batch: number of sequences that each rank tracks at once.
 
     Returns:
@@ -42,8 +39,7 @@ def track_benchmark(
         KeyboardInterrupt: a rank was interrupted; raised on all ranks, at most one frame later.
     """
     queue = WorkQueue.shared_by(fabric, len(benchmark.sequences))
-    tracker = Tracker(model.to(fabric.device), precision=precision)
-    numbers = benchmark.class_numbers(model.config.classes)
+    numbers = benchmark.class_numbers(tracker.config.classes)
 
     def track_next(tracker: Tracker) -> None:
         sequences = (benchmark.sequences[k] for k in queue)

@@ -26,8 +26,9 @@ from memotr.files import hold_run
 from memotr.models.memotr import MeMOTR
 from memotr.tracking.gate import explain_no_tracks
 from memotr.tracking.precision import resolve_precision
+from memotr.tracking.tracker import Tracker
 from memotr.training.devices import launch
-from memotr.vocabulary import Precision
+from memotr.vocabulary import GraphMode, Precision
 from memotr.weights.model_files import open_model
 from memotr.weights.named import weights_file
 
@@ -48,6 +49,7 @@ class Evaluation:
         config: preset or YAML file that replaces the configuration stored with a checkpoint.
         precision: numerical precision of the network.
         batch: number of sequences that each rank tracks at once.
+        graph: capture the frame step as a CUDA graph: "auto" (on CUDA) or "off".
     """
 
     fabric: Fabric
@@ -57,6 +59,7 @@ class Evaluation:
     config: str | None = None
     precision: Precision = "auto"
     batch: int = 1
+    graph: GraphMode = "auto"
 
     def track(self, checkpoint: Path, folder: Path, *, may_be_deleted: bool = False) -> tuple[Path, Config]:
         """Track all sequences that have no results yet. Call this method on every rank.
@@ -96,7 +99,12 @@ class Evaluation:
                 if_empty = explain_no_tracks(config.classes, config.tracking)
                 scores = evaluate(self.benchmark.truth, results, workers=None, progress=progress, if_empty=if_empty)
             file = weights_file(checkpoint)
-            source = {**self.source, "results": str(results.absolute()), "checkpoint": str(file.absolute())}
+            source = {
+                **self.source,
+                "results": str(results.absolute()),
+                "checkpoint": str(file.absolute()),
+                "precision": resolve_precision(self.precision, self.fabric.device),
+            }
             return scores, write_scores(folder, scores, title=folder.name, source=source)
 
     @contextmanager
@@ -109,9 +117,8 @@ class Evaluation:
                 stack.enter_context(hold_run(self.fabric, folder))
                 precision = resolve_precision(self.precision, self.fabric.device)
                 results = open_results_folder(folder, model, self.source, precision)
-                failure = track_benchmark(
-                    self.fabric, model, self.benchmark, results, precision=precision, batch=self.batch
-                )
+                tracker = Tracker(model.to(self.fabric.device), precision=precision, graph=self.graph)
+                failure = track_benchmark(self.fabric, tracker, self.benchmark, results, batch=self.batch)
                 if failure is not None:
                     raise UserError(failure)
             except CheckpointDeletedError:

@@ -5,7 +5,6 @@ Worker processes import this module, so its imports are few.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -18,7 +17,7 @@ from memotr.metrics.fields import score
 from memotr.metrics.preprocessing import Fields, metric_inputs
 from memotr.metrics.teta import teta_sequence, with_last_pixels, with_regions
 from memotr.metrics.teta_scores import TetaCounts
-from memotr.processes import process_pool, uninterrupted
+from memotr.processes import available_processors, process_pool, uninterrupted
 
 BOXES_PER_WORKER = 200_000  # scored in a second or two; starting a process takes one
 
@@ -104,5 +103,4 @@ def run_jobs(jobs: Sequence[Job], workers: int | None) -> Iterator[Outcome]:
 
 
 def _useful_workers(jobs: Sequence[Job]) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, len(jobs), sum(job.size for job in jobs) // BOXES_PER_WORKER))
+    return max(1, min(available_processors(), len(jobs), sum(job.size for job in jobs) // BOXES_PER_WORKER))

@@ -23,7 +23,7 @@ TENSORS = {
     "constants": "data/constants/model_constants_config.json",
 }
 
-_MOST_BYTES = {
+_MAX_BYTES = {
     DESCRIPTION: 2**20,
     GRAPH: 2**25,
     **dict.fromkeys(TENSORS.values(), 2**23),
@@ -55,12 +55,12 @@ class Archive:
         self._members: dict[str, zipfile.ZipInfo] = {}
         for name, member in stored_members(zipped).items():
             inner = name.partition("/")[2]
-            if inner in self._members or not (inner in _MOST_BYTES or _TENSOR.fullmatch(inner)):
+            if inner in self._members or not (inner in _MAX_BYTES or _TENSOR.fullmatch(inner)):
                 raise UserError(
                     f"{path}: refused, because memotr export with a current PyTorch writes no member {name!r}; "
                     "export the checkpoint again, with PyTorch 2.13 or to .onnx"
                 )
-            if member.file_size > _MOST_BYTES.get(inner, member.file_size):
+            if member.file_size > _MAX_BYTES.get(inner, member.file_size):
                 raise UserError(f"{path}: refused, because its member {name!r} has {member.file_size:,} bytes")
             self._members[inner] = member
         if DESCRIPTION not in self._members:

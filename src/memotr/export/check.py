@@ -9,7 +9,7 @@ from torch import Tensor
 
 from memotr.errors import UserError
 from memotr.export.engines import Engine
-from memotr.export.frame_step import INPUTS, OUTPUTS, SMALLEST, STATE, ExportedStep, empty_state, thresholds
+from memotr.export.frame_step import INPUTS, MIN_SIDE, OUTPUTS, STATE, ExportedStep, empty_state, thresholds
 from memotr.structures import ImageBatch
 
 TOLERANCE = 1e-3
@@ -61,7 +61,7 @@ def _frames(count: int) -> Iterator[ImageBatch]:
     ]
     for t in range(count):
         height, width = SIZES[t % len(SIZES)]
-        yield ImageBatch.from_images([scene.roll(6 * t, dims=2)[:, :height, :width]], smallest=SMALLEST)
+        yield ImageBatch.from_images([scene.roll(6 * t, dims=2)[:, :height, :width]], smallest=MIN_SIDE)
 
 
 def _limits(step: ExportedStep, images: ImageBatch, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from memotr.config import Config, make_config
 from memotr.data.preprocess import MEAN, STD
 from memotr.documents import parse_json, parse_yaml
 from memotr.errors import UserError
-from memotr.export.frame_step import SMALLEST, STRIDE, empty_state
+from memotr.export.frame_step import MIN_SIDE, STRIDE, empty_state
 
 FORMAT = "1"
 """Version of the names, shapes and meanings of inputs and outputs."""
@@ -25,7 +25,7 @@ def describe(config: Config) -> dict[str, str]:
             "short_side": config.input.short_side,
             "longest_side": config.input.longest_side,
             "multiple_of": STRIDE,
-            "at_least": SMALLEST,
+            "at_least": MIN_SIDE,
             "mean": MEAN,
             "std": STD,
         },

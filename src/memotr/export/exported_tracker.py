@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from memotr.export.engines import Engine
-from memotr.export.frame_step import SMALLEST, STATE, empty_state, thresholds
+from memotr.export.frame_step import MIN_SIDE, STATE, empty_state, thresholds
 from memotr.tracking.step import as_table
 from memotr.tracking.video_tracker import PreparedFrame, VideoTracker
 from memotr.tracks import Tracks
+from memotr.vocabulary import Channels
 
 
 class ExportedTracker(VideoTracker):
@@ -29,7 +30,7 @@ class ExportedTracker(VideoTracker):
         memotr.errors.UserError: a threshold is out of range.
     """
 
-    smallest = SMALLEST
+    smallest = MIN_SIDE
 
     def __init__(
         self,
@@ -54,9 +55,9 @@ class ExportedTracker(VideoTracker):
         self.full = False
 
     @torch.inference_mode()
-    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
+    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame, channels: Channels = "rgb") -> Tracks:
         """Track the next frame, as :meth:`memotr.Tracker.update`."""
-        prepared = self._prepared(frame)
+        prepared = self._prepared(frame, channels)
         images = prepared.images
         inputs = {"pixels": images.pixels, "mask": images.mask, **self.state, **self.thresholds}
         output = self._within_limit(self.engine.run(inputs))
@@ -67,9 +68,9 @@ class ExportedTracker(VideoTracker):
 
     def _within_limit(self, output: dict[str, Tensor]) -> dict[str, Tensor]:
         """Drop the births with the lowest scores if there are too many tracks. The exported step has no such limit."""
-        ids, scores, most = output["new_ids"], output["scores"], self.settings.max_tracks
-        if len(ids) <= most:
+        ids, scores, limit = output["new_ids"], output["scores"], self.settings.max_tracks
+        if len(ids) <= limit:
             return output
         born = ids >= self.state["next_id"]
-        kept = torch.where(born, scores, torch.inf).argsort(descending=True, stable=True)[:most].sort().values
+        kept = torch.where(born, scores, torch.inf).argsort(descending=True, stable=True)[:limit].sort().values
         return {name: value[kept] if value.ndim else value for name, value in output.items()}

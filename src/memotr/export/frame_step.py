@@ -23,8 +23,8 @@ INPUTS = ("pixels", "mask", *STATE, "next_id", *THRESHOLDS)
 OUTPUTS = (*(f"new_{name}" for name in (*STATE, "next_id")), "boxes", "scores")
 """Names of all outputs, in their order."""
 
-STRIDE, SMALLEST = 32, 64
-"""Height and width of an image in pixels are multiples of ``STRIDE`` and at least ``SMALLEST``."""
+STRIDE, MIN_SIDE = 32, 64
+"""Height and width of an image in pixels are multiples of ``STRIDE`` and at least ``MIN_SIDE``."""
 
 
 class ExportedStep(nn.Module):

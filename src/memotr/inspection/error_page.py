@@ -72,7 +72,7 @@ def choose(inspection: Inspection, count: int) -> list[WorstEvent]:
 
     Args:
         inspection: errors of the run.
-        count: largest number of events.
+        count: maximum number of events.
     """
     kinds: tuple[list[WorstEvent], ...] = (
         [WorstEvent(one, event) for one in inspection.errors for event in one.switches],

@@ -80,10 +80,11 @@ def inspect_run(
     rows: Mapping[str, Row] = content.sequences
     truth = found.truth.select(list(rows))
     if set(truth.names) != set(rows):
-        raise UserError(f"{folder}: {list_names(set(rows) - set(truth.names))} is not there any more; score it again")
+        missing = list_names(set(rows) - set(truth.names))
+        raise UserError(f"{folder}: {missing} is missing from the ground truth now; score the run again")
     chosen = matching_names(rows, only)
     if not chosen:
-        raise UserError(f"{folder}: no sequence is named {' or '.join(only)}; there are {list_names(rows)}")
+        raise UserError(f"{folder}: no sequence is named {' or '.join(only)}; available are {list_names(rows)}")
     errors = []
     for sequence in truth.select(chosen).sequences:
         one = find_errors(match_boxes(sequence, found.boxes[sequence.name], len(truth.classes)))
@@ -135,7 +136,7 @@ def _metrics(file: Path) -> _Metrics:
     except ValidationError as error:
         problem = error.errors()[0]
         reason = f"{'.'.join(map(str, problem['loc'])) or 'content'}: {problem['msg']}"
-    raise UserError(f"{file}: is not what memotr score writes ({reason}); score the run again")
+    raise UserError(f"{file}: was not written by memotr score or is damaged ({reason}); score the run again")
 
 
 def _read_again(folder: Path, source: _Source) -> Results:

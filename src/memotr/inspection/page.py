@@ -80,7 +80,7 @@ def template_environment() -> Environment:
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ModuleNotFoundError as error:
-        raise UserError(f"the page needs the package {error.name}: pip install 'memotr[eval]'") from error
+        raise UserError(f"{error.name} is required but not installed: pip install 'memotr[eval]'") from error
     environment = Environment(
         loader=PackageLoader(__package__),
         autoescape=True,

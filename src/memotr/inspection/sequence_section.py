@@ -22,7 +22,7 @@ MAX_LANES, MIN_LANES = 40, 6
 MAX_PIECES = 30_000
 """Number of pieces of all lanes together, of about 50 bytes each; an object in one colour is one piece."""
 MAX_LISTED = 8
-"""Largest number of events per sequence and kind in the table."""
+"""Maximum number of events per sequence and kind in the table."""
 
 
 @dataclass(frozen=True)

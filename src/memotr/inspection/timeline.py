@@ -20,9 +20,9 @@ from memotr.metrics.clear import UNMATCHED
 
 DENSITY_HEIGHT, SWITCH_HEIGHT, LANE_HEIGHT = 40, 26, 16  # pixels
 BINS = 160
-"""Largest number of bars of a density lane."""
+"""Maximum number of bars of a density lane."""
 TICKS = 8
-"""Largest number of intervals between frame numbers on the axis."""
+"""Maximum number of intervals between frame numbers on the axis."""
 STEPS = (1, 2, 5)
 """Distances of frame numbers on the axis, times a power of 10."""
 BADGE = 0.035

@@ -31,7 +31,7 @@ from memotr.io.image_files import (
 )
 from memotr.io.orientation import Orientation
 
-SHORTEST, DEFAULT_DURATION = 11, 100  # milliseconds; browsers show a frame shorter than SHORTEST for the default
+MIN_DURATION, DEFAULT_DURATION = 11, 100  # milliseconds; browsers show shorter frames for the default duration
 SUBFILE = 254  # tag of a TIFF page
 SMALLER_OR_MASK = 0b101  # in the tag SUBFILE
 
@@ -39,35 +39,37 @@ Read = Callable[[int], NDArray[np.uint8]]  # number of a frame → (H, W, 3) RGB
 
 
 class AnimationSource(Source):
-    """Source of the frames of a WebP at their stored times, or of the pages of a TIFF at 25 frames per second.
+    """Source of the frames of a WebP at their stored times, or of the pages of a TIFF at a constant rate.
 
-    Previews, masks and pages of other sizes than the first, as in a pyramid, are left out of a TIFF, with a note.
+    Previews, masks, and pages of another size than the first (image pyramids) are left out of a TIFF, with a note.
 
     Args:
         file: image file with several frames.
         selection: see :class:`Source`.
+        fps: pages per second of a TIFF.
 
     Raises:
         ImageError: the file cannot be read.
     """
 
-    def __init__(self, file: Path, selection: Selection) -> None:
+    def __init__(self, file: Path, selection: Selection, fps: Fraction = DEFAULT_FPS) -> None:
         data, header = read_bytes(file)
         if header.format == "TIFF":
             pages = _pages(file, data)
-            durations = [1000 / DEFAULT_FPS] * len(pages)
+            durations = [1000 / fps] * len(pages)
             self._read = _tiff_reader(file, data, header, pages)
         else:
-            durations = [Fraction(d if d >= SHORTEST else DEFAULT_DURATION) for d in _webp_durations(data.tobytes())]
+            stored = _webp_durations(data.tobytes())
+            durations = [Fraction(d if d >= MIN_DURATION else DEFAULT_DURATION) for d in stored]
             if len(durations) != header.frames:
                 raise ImageError(file, "its frames are damaged; copy it again")
             self._read = _webp_reader(file, data, header)
-        fps = (1000 * len(durations) / sum(durations, Fraction(0))).limit_denominator(1001)
-        super().__init__(file.stem, "video", fps, len(durations), selection)
+        rate = (1000 * len(durations) / sum(durations, Fraction(0))).limit_denominator(1001)
+        super().__init__(file.stem, "video", rate, len(durations), selection)
         self._times = [float(end / 1000) for end in accumulate(durations, initial=Fraction(0))]
         if left_out := header.frames - len(durations):
             self.notes.append(
-                f"{file}: {left_out} of its {header.frames} pages are previews, masks or of another size and left out"
+                f"{file}: {left_out} of its {header.frames} pages are left out: previews, masks, or of another size"
             )
 
     def __iter__(self) -> Generator[Frame, None, None]:
@@ -94,7 +96,7 @@ def _pages(file: Path, data: NDArray[np.uint8]) -> list[int]:
 
 
 def _tiff_reader(file: Path, data: NDArray[np.uint8], header: ImageHeader, pages: list[int]) -> Read:
-    """Return a reader of TIFF pages; all pages are scaled to 8 bits alike."""
+    """Return a reader of TIFF pages, which scales all pages to 8 bits by the same factor."""
     sample = [decode(file, data, header, pages[k]) for k in spread(len(pages), SAMPLED)]
     shared_bits = used_bits(page for page in sample if page.dtype != np.uint8)
 

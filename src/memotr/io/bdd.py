@@ -15,14 +15,14 @@ class BddSink(TextSink):
 
     ``[{"name", "videoName", "frameIndex", "labels": [{"id", "category", "score", "box2d": {"x1", …}}]}, …]``
 
-    ``frameIndex`` counts from 0 in the source, ``id`` is a string as in Scalabel, boxes are in pixels. The frame's
-    ``name`` is its image file, or ``<video>-<number from 1>.jpg`` as BDD100K names the images of a video.
+    ``frameIndex`` is the frame's number in the source, from 0; ``id`` is a string, as in Scalabel; boxes are in pixels.
+    The frame's ``name`` is its image file, or ``<video>-<number from 1>.jpg`` as BDD100K names the images of a video.
     """
 
     separator = b",\n"
     ending = b"\n]\n"
 
-    def __init__(self, path: Path, *, video_name: str) -> None:
+    def __init__(self, path: str | Path, *, video_name: str) -> None:
         super().__init__(path)
         self.video_name = video_name
 

@@ -24,10 +24,10 @@ class Device:
 
 
 def camera_device(number: int, platform: str = sys.platform) -> Device:
-    """Return the camera with a number from 0: Video4Linux, AVFoundation (macOS) or DirectShow (Windows).
+    """Return address and driver of a camera, by its number from 0: Video4Linux, AVFoundation or DirectShow.
 
     Raises:
-        UserError: the platform is another one, or Windows lists no such camera.
+        UserError: the platform is not supported, or Windows lists no such camera.
     """
     if platform.startswith("linux"):
         return Device(f"/dev/video{number}", "v4l2")
@@ -36,7 +36,7 @@ def camera_device(number: int, platform: str = sys.platform) -> Device:
     if platform == "win32":
         names = _cameras("dshow")
         if number >= len(names):
-            raise UserError(f"there is no camera {number}; {_found(names)}")
+            raise UserError(f"camera {number} does not exist; {_found(names)}")
         return Device(f"video={names[number]}", "dshow")
     raise UserError(f"cameras cannot be opened on {platform}; give an rtsp:// or http:// address instead")
 
@@ -72,4 +72,4 @@ def _cameras(driver: str) -> list[str]:
 
 
 def _found(names: list[str]) -> str:
-    return f"there is {', '.join(names)}" if names else "no camera was found"
+    return f"available are {', '.join(names)}" if names else "no camera was found"

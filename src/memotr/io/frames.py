@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 from memotr.errors import UserError
 from memotr.filenames import clean_filename
 
+if TYPE_CHECKING:
+    from memotr.io.sound import Sound
+
 DEFAULT_FPS = Fraction(25)  # for sources without a rate: folders of images, some streams
+MIN_FPS, MAX_FPS = Fraction(1, 1000), 1000  # frames per second
+
+
+def frame_rate(fps: float | Fraction) -> Fraction:
+    """Return a number of frames per second as a fraction. Raises UserError if it is out of range."""
+    if not MIN_FPS <= fps <= MAX_FPS:  # NaN, too
+        raise UserError(f"fps is {fps}; expected a number of frames per second from {float(MIN_FPS)} to {MAX_FPS}")
+    return Fraction(fps).limit_denominator(100_000)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +71,7 @@ class Selection:
             raise UserError(f"max-frames is {self.max_frames}; at least 1 frame is needed")
         if self.end is not None and self.end <= self.start:
             raise UserError(
-                f"end is {self.end} and start {self.start}; end is the first frame left out, so make it larger"
+                f"end is {self.end} and start {self.start}; end is the frame to stop before, so it must be larger"
             )
 
     @property
@@ -87,7 +98,7 @@ class Source(ABC):
     """Iterable of frames, to be read once inside a ``with`` statement.
 
     Args:
-        name: name from which the names of output files are made.
+        name: name of the source, from which names of output files are derived.
         kind: "video", "stream", "camera", "images" or "sequence".
         fps: frame rate of the source.
         frame_count: number of all frames; None if it is not known.
@@ -97,12 +108,13 @@ class Source(ABC):
     Attributes:
         name: name of the output files, without suffix.
         kind: "video", "stream", "camera", "images" or "sequence".
-        fps: selected frames per second of the source's time (the source's rate divided by the stride).
+        fps: number of selected frames per second: the rate of the source divided by the stride.
         frame_count: number of selected frames; None for cameras and live streams, and an estimate for containers that
             only know their duration.
         live: frames arrive in real time and are lost if they are not read in time.
-        file: the file that is read; None for other sources.
+        file: video file that is read; None for other sources.
         pixel_aspect: width of a pixel divided by its height; None if they are equal. Boxes are in stored pixels.
+        sound: sound that belongs to the frames; None for sources without, and where frames are left out.
         broke_off: reading ended in an error before the source's end; set after the last frame, with a note.
         notes: sentences about problems that are not errors (damage, skipped files); complete after the last frame.
     """
@@ -111,6 +123,7 @@ class Source(ABC):
     broke_off = False
     file: Path | None = None
     pixel_aspect: Fraction | None = None
+    sound: Sound | None = None
 
     def __init__(
         self,
@@ -130,7 +143,7 @@ class Source(ABC):
         self.notes: list[str] = []
         if exact and selection.start and frame_count is not None and selection.start >= frame_count:
             raise UserError(
-                f"{name} has {frame_count} frames, numbered from 0; start {selection.start} is behind the last"
+                f"{name} has {frame_count} frames, numbered from 0; start {selection.start} is beyond the last one"
             )
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Reading of image files, as stored for annotated data or upright for viewing."""
+"""Reading of image files: as stored, for annotated data, or turned upright, for viewing."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class LoadedImage(NamedTuple):
     Attributes:
         pixels: the image.
         header: header of its file.
-        bits: number of used bits, of a file with 16 bits per value, that were scaled to 8; None for 8 bits per value.
+        bits: for a file of 16 bits per value, the number of used bits, which were scaled to 8; None for 8 bits.
     """
 
     pixels: NDArray[np.uint8]
@@ -105,8 +105,8 @@ def load_image(file: Path, *, upright: bool = False) -> LoadedImage:
 
     Args:
         file: image that OpenCV decodes, of up to ``MAX_PIXELS`` pixels.
-        upright: apply the orientation, as viewers do. Not for data sets: their annotations refer to stored pixels,
-            and a turn would move the boxes off their objects.
+        upright: apply the orientation, as viewers do. Not for data sets, whose annotations refer to
+            stored pixels.
 
     Raises:
         ImageError: the file is missing, empty, cut short, too large, not an image or not one of 8 or 16 bits.
@@ -138,11 +138,11 @@ def read_bytes(file: Path) -> tuple[NDArray[np.uint8], ImageHeader]:
 
 
 def decode(file: Path, data: NDArray[np.uint8], header: ImageHeader, page: int = 0) -> Stored:
-    """Return a page of an image as (H, W, 3) BGR of 8 or 16 bits. Raises ImageError for other ones."""
+    """Return a page of an image as (H, W, 3) BGR of 8 or 16 bits. Raises ImageError for other types of pixels."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     image: Any = _decoded(data, flags, page)
     if image is None and header.format == "TIFF":
-        image = _decoded(data, cv2.IMREAD_UNCHANGED, page)  # OpenCV reads grey floating-point numbers only so
+        image = _decoded(data, cv2.IMREAD_UNCHANGED, page)  # needed for grey floating-point images
     if image is None:
         raise ImageError(file, _NO_IMAGE)
     if image.dtype not in (np.uint8, np.uint16):
@@ -167,8 +167,8 @@ def to_rgb(image: Stored, header: ImageHeader, bits: int | None, *, upright: boo
     Args:
         image: (H, W, 3) BGR.
         header: header of its file.
-        bits: number of bits of white in an image of 16 bits, see :func:`used_bits`.
-        upright: turn it upright; else it is as stored.
+        bits: number of used bits of an image of 16 bits, see :func:`used_bits`; None for 8 bits.
+        upright: turn it upright; otherwise as stored.
     """
     if bits is not None:
         image = np.asarray(cv2.convertScaleAbs(image, alpha=255 / ((1 << bits) - 1)), np.uint8)
@@ -189,7 +189,7 @@ def used_bits(images: Iterable[Stored]) -> int:
 def _bits_in(folder: Path) -> int:
     """Return the number of bits that a sample of a folder's images use.
 
-    All images of the folder are scaled alike; if each had its own scale, a sequence would flicker.
+    All images of a folder are scaled by the same factor, because separate factors would make a sequence flicker.
     """
     names: list[str] = []
     with suppress(OSError):
@@ -207,7 +207,7 @@ def _bits_in(folder: Path) -> int:
 
 
 def spread(count: int, most: int) -> list[int]:
-    """Return at most ``most`` of the numbers below ``count``, evenly spread, with the first and the last."""
+    """Return up to ``most`` numbers from 0 to ``count`` - 1, evenly spaced, with the first and the last."""
     return [int(number) for number in np.linspace(0, count - 1, min(count, most))]
 
 
@@ -273,7 +273,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _opened(stream: BinaryIO) -> Image.Image:
-    """Open an image of any size. Raises OSError for most other files."""
+    """Open an image of any size. Raises OSError for files that are no images."""
     try:
         return Image.open(stream, formats=FORMATS)
     except Image.DecompressionBombError:  # above 179 megapixels
@@ -326,5 +326,5 @@ def _is_complete(jpeg: bytes) -> bool:
     while (mark := JPEG_MARK.search(jpeg, position)) is not None:
         if mark.group() == JPEG_END:
             return True
-        position = mark.end() + int.from_bytes(jpeg[mark.end() : mark.end() + 2])  # past the header of the segment
+        position = mark.end() + int.from_bytes(jpeg[mark.end() : mark.end() + 2])  # skips the header of the segment
     return False

@@ -12,7 +12,7 @@ from memotr.io.frames import DEFAULT_FPS, Frame, Selection, Source
 from memotr.io.image_files import IMAGE_SUFFIXES, LoadedImage, in_order, load_image
 from memotr.io.seqinfo import read_seqinfo
 
-NAMED_AT_MOST = 5  # skipped files that a closing note lists by name
+MAX_NAMED = 5  # skipped files that a closing note lists by name
 
 
 class ImageSource(Source):
@@ -60,7 +60,7 @@ class ImageSource(Source):
             except UserError as error:
                 if not self._skip_bad:
                     can_skip = self._skip_bad is not None and len(chosen) > 1
-                    remedy = ", or go on without such files: --skip-bad" if can_skip else ""
+                    remedy = ", or skip such files with --skip-bad" if can_skip else ""
                     raise UserError(f"{error}{remedy}") from error
                 skipped.append(file.name)
                 continue
@@ -76,11 +76,11 @@ class ImageSource(Source):
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(names[:NAMED_AT_MOST]) + (", …" if len(names) > NAMED_AT_MOST else "")
+    return ", ".join(names[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
 
 
 class _Oddities:
-    """Images of a source that were turned, scaled or read in part, for its notes."""
+    """Images of a source that were turned, scaled or not read completely, for its notes."""
 
     def __init__(self, source: str, upright: bool) -> None:
         self._source, self._upright = source, upright
@@ -116,18 +116,21 @@ class _Oddities:
         return [f"{self._source}: {sentence}" for sentence in found]
 
 
-def open_image(file: Path, selection: Selection) -> ImageSource:
+def open_image(file: Path, selection: Selection, fps: Fraction | None = None) -> ImageSource:
     """Open a single image as a source of one frame."""
     if not file.is_file():  # opening a pipe would wait
         raise UserError(f"cannot read image {file}: it is not a file")
-    return ImageSource([file], name=file.stem, kind="images", fps=DEFAULT_FPS, selection=selection, skip_bad=False)
+    return ImageSource(
+        [file], name=file.stem, kind="images", fps=fps or DEFAULT_FPS, selection=selection, skip_bad=False
+    )
 
 
-def open_folder(folder: Path, selection: Selection, *, skip_bad: bool) -> ImageSource:
+def open_folder(folder: Path, selection: Selection, *, skip_bad: bool, fps: Fraction | None = None) -> ImageSource:
     """Open a folder of images, sorted by number (2 before 10), or a MOT sequence folder (``img1/``, ``seqinfo.ini``).
 
     Frames of a MOT sequence are numbered by the names of its images, as in its ground truth, so a missing image leaves
-    a gap in the numbers. Frames of other folders are numbered without gaps.
+    a gap in the numbers. Frames of other folders are numbered without gaps. ``fps`` takes the place of the sequence's
+    rate, and of 25 in other folders.
 
     Raises:
         UserError: there is no image in the folder, or ``seqinfo.ini`` cannot be read.
@@ -141,7 +144,7 @@ def open_folder(folder: Path, selection: Selection, *, skip_bad: bool) -> ImageS
             images,
             name=folder.resolve().name,
             kind="images",
-            fps=DEFAULT_FPS,
+            fps=fps or DEFAULT_FPS,
             selection=selection,
             skip_bad=skip_bad,
         )
@@ -159,7 +162,7 @@ def open_folder(folder: Path, selection: Selection, *, skip_bad: bool) -> ImageS
         images,
         name=sequence.resolve().name if info.name is None or unusable(info.name) else info.name,
         kind="sequence",
-        fps=info.fps or DEFAULT_FPS,
+        fps=fps or info.fps or DEFAULT_FPS,
         selection=selection,
         skip_bad=skip_bad,
         indices=[number - first for number in numbers],
@@ -177,14 +180,14 @@ def _note_numbers(source: ImageSource, numbers: Sequence[int], outcome: str) -> 
 def _images_in(folder: Path) -> tuple[list[Path], Sequence[int]]:
     """Return the images in order and their numbers, which are those in their names or, if not usable, 1, 2, …."""
     if not folder.is_dir():
-        raise UserError(f"there is no image folder {folder}; imDir in seqinfo.ini names it")
+        raise UserError(f"no image folder {folder}; set imDir in seqinfo.ini to its name")
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     images, numbers = in_order(e.name for e in entries if e.suffix.lower() in IMAGE_SUFFIXES and e.is_file())
     if images:
         return [folder / name for name in images], numbers or range(1, len(images) + 1)
     sequences = sorted(entry.name for entry in entries if (entry / "img1").is_dir())
     if sequences:
-        raise UserError(f"{folder} holds {len(sequences)} sequences ({sequences[0]}, …); name one of them")
+        raise UserError(f"{folder} contains {len(sequences)} sequences ({sequences[0]}, …); pass one of them")
     raise UserError(
-        f"there is no image in {folder} (looked for {', '.join(sorted(IMAGE_SUFFIXES))}); a video is named by its file"
+        f"no image in {folder} (suffixes: {', '.join(sorted(IMAGE_SUFFIXES))}); to track a video, pass its file"
     )

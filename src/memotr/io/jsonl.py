@@ -14,8 +14,9 @@ class JsonLinesSink(TextSink):
 
     ``{"frame", "time", "file", "width", "height", "tracks": [{"id", "box", "score", "label", "class"}, …]}``
 
-    ``frame`` is the frame's number in the source from 0, ``time`` its seconds since the first, ``file`` the name of the
-    image file (null for video), ``box`` [x1, y1, x2, y2] in pixels of a ``width`` × ``height`` frame, unclipped.
+    ``frame`` is the number of the frame in the source, from 0; ``time`` its time in seconds since the first frame;
+    ``file`` the name of the image file (null for video); ``box`` [x1, y1, x2, y2] in pixels of the ``width`` ×
+    ``height`` frame, not clipped to it.
     """
 
     def _write(self, frame: Frame, tracks: Tracks) -> None:

@@ -13,7 +13,7 @@ from memotr.tracks import Tracks
 class MotSink(TextSink):
     """Sink for MOTChallenge results: one line per object, with score 1 as the published tracker writes it.
 
-    A frame's number is its number in the source plus 1, so that lines match their images also with a start or a stride.
+    Frame numbers are those of the source plus 1, so that lines match their images also with a start or a stride.
     Numbers have enough digits to read back the same box: left, top and their sums with width and height are exactly the
     float32 corners.
 
@@ -23,7 +23,7 @@ class MotSink(TextSink):
             label + 1, as in ground truth of several classes.
     """
 
-    def __init__(self, path: Path, class_numbers: Sequence[int] | None = None) -> None:
+    def __init__(self, path: str | Path, class_numbers: Sequence[int] | None = None) -> None:
         super().__init__(path)
         self.class_numbers = class_numbers
 

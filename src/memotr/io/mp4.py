@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -16,9 +17,11 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from memotr.errors import UserError
+from memotr.files import Draft
 from memotr.io.draw import Annotator
-from memotr.io.frames import Frame
+from memotr.io.frames import MIN_FPS, Frame
 from memotr.io.sinks import Sink
+from memotr.io.sound import Sound, copy_with_sound
 from memotr.tracks import Tracks
 
 # In order of preference; each build of PyAV has some of them. The settings of x264 give a sharp picture at four times
@@ -30,7 +33,6 @@ ENCODERS = {
     "h264_mf": {},
 }
 TICKS = 16  # time steps per frame at the average rate
-SLOWEST = Fraction(1, 1000)  # frames per second
 BITS_PER_PIXEL = 0.15  # for encoders with a bit rate instead of a quality setting
 BT709 = 1  # H.264's number of the HD colour space, which browsers assume
 LIMITED_RANGE = 1
@@ -44,11 +46,15 @@ class VideoSink(Sink):
     time, rounded to a sixteenth of a frame, so variable frame rates and gaps (skipped images, a busy camera) are
     preserved.
 
+    The sound of the source is copied at the end, if there is one. If that does not work, the video has none and a note
+    gives the reason.
+
     Args:
         path: file to write.
         fps: average rate of the written frames.
         pixel_aspect: width of a pixel divided by its height; None: square pixels.
         annotator: draws the tracks; None uses the default style.
+        sound: sound of a source all of whose frames are written, see :attr:`memotr.io.frames.Source.sound`.
 
     Raises:
         UserError: the file cannot be written, or this build of PyAV has no H.264 encoder.
@@ -56,18 +62,22 @@ class VideoSink(Sink):
 
     def __init__(
         self,
-        path: Path,
+        path: str | Path,
         *,
-        fps: Fraction,
+        fps: float | Fraction,
         pixel_aspect: Fraction | None = None,
         annotator: Annotator | None = None,
+        sound: Sound | None = None,
     ) -> None:
-        self.fps = max(SLOWEST, fps.limit_denominator(100_000))  # H.264's clock has 32 bits
+        if not 0 < fps < math.inf:
+            raise UserError(f"fps is {fps}; expected a number of frames per second above 0")
+        self.fps = max(MIN_FPS, Fraction(fps).limit_denominator(100_000))  # H.264's clock has 32 bits
         self.pixel_aspect = pixel_aspect
         self.annotator = annotator or Annotator()
+        self.sound = sound
         if not any(name in av.codecs_available for name in ENCODERS):
             raise UserError(
-                f"this build of PyAV has no H.264 encoder to write {path} with; leave the video out (--no-video)"
+                f"this build of PyAV has no H.264 encoder to write {path}; leave out the video (--no-video)"
             )
         super().__init__(path)
         self._container: av.container.OutputContainer | None = None
@@ -117,6 +127,24 @@ class VideoSink(Sink):
                 self._container.close()
         except av.error.FFmpegError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror}") from error
+        if self.sound is not None:
+            self._add_sound(self.sound)
+
+    def _add_sound(self, sound: Sound) -> None:
+        """Replace the temporary file by one with the sound, if that can be written."""
+        end = float((self._last + TICKS) / (self.fps * TICKS))  # of the last frame in seconds
+        if sound.limit < end:
+            self.notes.append(f"{sound.file}: its sound ends at {sound.limit:.1f} s, where its time stamps jump")
+        unused = self._draft
+        try:
+            unused = draft = Draft(self.path)
+            copy_with_sound(self.part, sound, min(sound.limit, math.inf if sound.complete else end), draft.part)
+            unused, self._draft, self.part = self._draft, draft, draft.part
+        except UserError as error:
+            self.notes.append(f"{self.path} is without the sound of {sound.file}: {error}")
+        finally:
+            if unused is not self._draft:
+                unused.drop()
 
     def _salvage(self) -> bool:
         """Return whether the file is complete; an MP4 without its index at the end cannot be read."""

@@ -16,24 +16,32 @@ from memotr.io.mp4 import VideoSink
 from memotr.io.sinks import Sink
 
 
-def open_outputs(source: Source, folder: Path, *, video: bool = True) -> list[Sink]:
+def open_outputs(source: Source, folder: Path, *, video: bool = True, audio: bool = True) -> list[Sink]:
     """Open sinks for ``folder/<source name>``: ``.txt`` (MOTChallenge), ``.jsonl`` and optionally annotated ``.mp4``.
 
     Files of an earlier run with the same name are replaced when the sinks are closed.
 
+    Args:
+        source: open source.
+        folder: folder of the files.
+        video: write the annotated video.
+        audio: keep the sound of the source in it.
+
     Raises:
         UserError: the folder cannot be written, or the annotated video would replace the source itself.
     """
-    if is_address(str(folder)):  # which may hold a password
-        raise UserError(f"results go into a folder, and {without_secrets(str(folder))} is an address")
+    if is_address(str(folder)):  # it may contain a password
+        raise UserError(f"{without_secrets(str(folder))} is an address; choose a folder for the results")
     text, lines, annotated = _paths(folder, source.name)
     if video and source.file is not None and annotated.resolve() == source.file.resolve():
         raise UserError(f"the annotated video would replace the source {source.file}; choose another output folder")
     with ExitStack() as opened:
         sinks: list[Sink] = [opened.enter_context(MotSink(text)), opened.enter_context(JsonLinesSink(lines))]
         if video:
-            sinks.append(opened.enter_context(VideoSink(annotated, fps=source.fps, pixel_aspect=source.pixel_aspect)))
-        opened.pop_all()  # all sinks are open and stay so
+            sound = source.sound if audio else None
+            sink = VideoSink(annotated, fps=source.fps, pixel_aspect=source.pixel_aspect, sound=sound)
+            sinks.append(opened.enter_context(sink))
+        opened.pop_all()  # all sinks are open: do not close them here
     return sinks
 
 

@@ -25,12 +25,12 @@ class TrackingBars:
             console(stderr=True),
             "{task.fields[speed]} · {task.fields[now]} tracks · {task.fields[ids]} ids",
             transient=False,
-            visible=True,  # where there is no terminal, the final state is printed
+            visible=True,  # without a terminal, the final state is printed
         )
 
     def add(self, source: Source) -> TrackingProgress:
         """Add a bar for a source whose tracking starts now."""
-        self._bars.start()  # not earlier: a run that fails before prints one line and no empty ones
+        self._bars.start()  # not earlier, so that a run that fails before prints only its error
         return TrackingProgress(self._bars, source)
 
     def __enter__(self) -> Self:
@@ -70,7 +70,7 @@ class TrackingProgress:
     def summary(self, sinks: Sequence[Sink]) -> tuple[str, str]:
         """Return two lines: frames, identities, time and speed; and the written files, once the sinks are closed."""
         seconds = time.monotonic() - self._start
-        self._bars.update(self._task, total=self.frames)  # the true number; before it may have been an estimate
+        self._bars.update(self._task, total=self.frames)  # the true number; until now it may have been an estimate
         frames = f"{self.frames} frame{'s' * (self.frames != 1)}"
         totals = f"{frames}, {len(self.ids)} ids in {seconds:.1f} s ({pace(self.frames / max(seconds, 1e-9))})"
         written = [sink for sink in sinks if sink.finished]
@@ -80,7 +80,7 @@ class TrackingProgress:
 
 
 def shortened(name: str) -> str:
-    """Shorten a name to its two ends, so that a bar fits into a terminal of 80 columns."""
+    """Cut a long name in the middle, so that a bar fits into a terminal of 80 columns."""
     half = (NAME_LENGTH - 1) // 2
     return name if len(name) <= NAME_LENGTH else f"{name[:half]}…{name[-half:]}"
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from memotr.documents import DocumentError, brief, on_one_line, read_text
 from memotr.errors import UserError
 from memotr.filenames import is_inside
+from memotr.io.frames import MAX_FPS
 
 NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,18})?|[0-9]{1,12}/[0-9]{1,12}")
-FASTEST = 1000  # frames per second
 
 
 @dataclass(frozen=True)
 class SeqInfo:
-    """Content of the file; each key is optional.
+    """Content of a ``seqinfo.ini``; each key is optional.
 
     Attributes:
         name: name of the sequence.
@@ -72,7 +72,7 @@ def read_seqinfo(file: Path) -> SeqInfo:
             unusable[key] = f"{key}={on_one_line(text)} is not a number {unit}"
         return value
 
-    fps = number("frameRate", f"of frames per second (above 0, at most {FASTEST})", whole=False)
+    fps = number("frameRate", f"of frames per second (above 0, at most {MAX_FPS})", whole=False)
     length = number("seqLength", "of frames")
     height, width = number("imHeight", "of pixels"), number("imWidth", "of pixels")
     images = section.get("imDir", "").strip() or "img1"
@@ -98,4 +98,4 @@ def _number(text: str, whole: bool) -> Fraction | None:
     if whole:
         return value if value > 0 and value.denominator == 1 else None
     rate = value.limit_denominator(1001)
-    return rate if 0 < rate <= FASTEST else None
+    return rate if 0 < rate <= MAX_FPS else None

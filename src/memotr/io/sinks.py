@@ -1,4 +1,4 @@
-"""Base classes of output files, which are valid after any interruption."""
+"""Base classes of output files, which are readable even after an interruption."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self, TextIO
 
-from memotr.errors import UserError
+from memotr.errors import UserError, wrong_type
 from memotr.files import Draft, hold_file, reported
 from memotr.io.frames import Frame
 from memotr.terminal import ESCAPED_IN_JSON
 from memotr.tracks import Tracks
 
-LONGEST_RECORD = 2**24  # bytes at the end of a file that are searched for the last complete record
+MAX_RECORD_BYTES = 2**24  # bytes at the end of a file that are searched for the last complete record
 
 
 class Sink(ABC):
@@ -33,17 +33,19 @@ class Sink(ABC):
         replaces: an older file existed.
         finished: the final file is complete.
         failure: the first error of a write; nothing is written after it.
+        notes: sentences about problems that are not errors; complete once the sink is closed.
 
     Raises:
         UserError: the file cannot be written (also from ``write`` and ``close``), or another process writes it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path) -> None:
+        self.path = path = Path(path)
         self.frames = 0
         self.replaces = path.exists()
         self.finished = False
         self.failure: Exception | None = None
+        self.notes: list[str] = []
         self._complete = False
         with ExitStack() as opened:
             opened.enter_context(hold_file(path))
@@ -53,6 +55,8 @@ class Sink(ABC):
 
     def write(self, frame: Frame, tracks: Tracks) -> None:
         """Write one frame; ``tracks.frame`` is its number in the source, from 0."""
+        if not isinstance(frame, Frame):
+            raise wrong_type("a Frame and its tracks (add() takes tracks of Tracker.track alone)", frame)
         if self.failure is not None:
             raise self.failure
         try:
@@ -62,6 +66,19 @@ class Sink(ABC):
             self.failure = error
             raise
         self.frames += 1
+
+    def add(self, tracks: Tracks) -> None:
+        """Write the tracks of one frame of :meth:`memotr.Tracker.track`, which hold its image and time.
+
+        Raises:
+            TypeError: they are no tracks.
+            ValueError: they have no image.
+        """
+        if not isinstance(tracks, Tracks):
+            raise wrong_type("Tracks", tracks)
+        if tracks.image is None:
+            raise ValueError("these tracks have no image: Tracker.track gives one; or use write(frame, tracks)")
+        self.write(Frame(tracks.frame, tracks.image, tracks.time, tracks.file_name), tracks)
 
     def close(self) -> None:
         """Finish the file and move it to its place; can be called repeatedly. See :func:`close_all`."""
@@ -148,7 +165,7 @@ class TextSink(Sink):
     separator: ClassVar[bytes] = b"\n"
     ending: ClassVar[bytes] = b"\n"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
         super().__init__(path)
         assert self._draft.handle is not None
         self.file: TextIO = os.fdopen(
@@ -163,7 +180,7 @@ class TextSink(Sink):
         with suppress(OSError):
             self.file.close()
         with self.part.open("r+b") as file:
-            beginning = max(0, file.seek(0, os.SEEK_END) - LONGEST_RECORD)
+            beginning = max(0, file.seek(0, os.SEEK_END) - MAX_RECORD_BYTES)
             file.seek(beginning)
             data = file.read()
             if data.endswith(self.ending):

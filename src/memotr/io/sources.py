@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
+from fractions import Fraction
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
+
 from memotr.addresses import is_address, without_secrets
-from memotr.errors import UserError
+from memotr.errors import UserError, wrong_type
 from memotr.io.animations import AnimationSource
 from memotr.io.camera import open_camera
-from memotr.io.frames import Selection, Source
+from memotr.io.frames import DEFAULT_FPS, Selection, Source, frame_rate
 from memotr.io.image_files import IMAGE_SUFFIXES, read_header
 from memotr.io.images import open_folder, open_image
+from memotr.io.sound import Sound
 from memotr.io.video import VideoSource, count_films, open_container
 
 NETWORK_TIMEOUT = 10  # seconds without an answer or data after which reading a stream fails
@@ -21,7 +26,7 @@ SCHEMES = LIVE_SCHEMES | {"http", "https"}
 
 
 def open_source(
-    source: str | Path,
+    source: str | os.PathLike[str] | int,
     *,
     start: int = 0,
     end: int | None = None,
@@ -29,41 +34,53 @@ def open_source(
     max_frames: int | None = None,
     skip_bad: bool = False,
     stream: int | None = None,
+    fps: float | None = None,
 ) -> Source:
     """Open a source of frames.
 
     Args:
         source: video file, image, folder of images, MOT sequence folder (``img1/``, ``seqinfo.ini``), camera number
-            ("0", unless a file or folder has that name), or rtsp, rtmp, udp, srt or http address.
+            (0, or "0" unless a file or folder has that name), or rtsp, rtmp, udp, srt or http address.
         start: number of the first frame, from 0.
         end: number of the first frame to leave out; None for the source's end.
         stride: take every ``stride``-th frame.
-        max_frames: largest number of frames to take.
+        max_frames: maximum number of frames to take.
         skip_bad: skip images that cannot be read (folders only; damage in a video is always skipped).
         stream: number of the video stream in a file or stream that has several; None for the main one.
+        fps: frames per second of a folder of images or of the pages of a TIFF; None: 25, or what ``seqinfo.ini`` says.
 
     Returns:
         A source, to be used in a ``with`` statement.
 
     Raises:
+        TypeError: the source is of another type, such as an array: :meth:`memotr.Tracker.track` takes frames.
         UserError: there is no such source, it has no frames, or the selection of frames is empty.
     """
     selection = Selection(start, end, stride, max_frames)
-    text, path = str(source), Path(source)
+    rate = None if fps is None else frame_rate(fps)
+    if not isinstance(source, str | os.PathLike | int | np.integer):
+        raise wrong_type("a file, folder, camera number or address (Tracker.track takes frames, too)", source)
+    text, path = str(source), Path(str(source))
+    shown = without_secrets(text)
+    if rate is not None and is_live(text):
+        raise _own_times(shown)
     if _scheme(text) in SCHEMES:
         return _open_stream(text, selection, stream)
-    shown = without_secrets(text)
     try:
         exists = path.exists()
     except OSError as error:  # a name that no file can have
         raise UserError(f"cannot open {shown}: {error.strerror}") from None
     is_image = path.suffix.lower() in IMAGE_SUFFIXES
     if stream is not None and (path.is_dir() or (exists and is_image)):
-        raise UserError(f"{shown} is no video and has no streams; leave out --stream")
+        raise UserError(f"{shown} is not a video and has no streams; leave out --stream")
     if path.is_dir():
-        return open_folder(path, selection, skip_bad=skip_bad)
+        return open_folder(path, selection, skip_bad=skip_bad, fps=rate)
+    if exists and is_image:
+        return _open_image(path, selection, rate)
+    if exists and rate is not None:
+        raise _own_times(shown)
     if exists:
-        return _open_image(path, selection) if is_image else _open_video(path, selection, stream)
+        return _open_video(path, selection, stream)
     if is_live(text):
         camera = open_camera(int(text))
         name = live_name(text)
@@ -71,7 +88,7 @@ def open_source(
     if is_address(text):
         known = ", ".join(f"{scheme}://" for scheme in sorted(SCHEMES))
         raise UserError(f"cannot open {shown}: an address begins with one of {known}")
-    raise UserError(f"there is no file or folder {shown}, nor is it a camera number or the address of a stream")
+    raise UserError(f"no file or folder {shown}; it is not a camera number or the address of a stream either")
 
 
 def is_live(source: str) -> bool:
@@ -98,12 +115,20 @@ def _scheme(text: str) -> str | None:
     return scheme.lower() if separator else None
 
 
-def _open_image(path: Path, selection: Selection) -> Source:
+def _open_image(path: Path, selection: Selection, fps: Fraction | None) -> Source:
     """Open an image as one frame, or as a video if the file has several frames."""
     header = read_header(path) if path.is_file() else None
     if header is None or header.frames == 1:
-        return open_image(path, selection)
+        return open_image(path, selection, fps)
+    if header.format == "TIFF":
+        return AnimationSource(path, selection, fps or DEFAULT_FPS)
+    if fps is not None:
+        raise _own_times(str(path))
     return _open_video(path, selection, None) if header.format in ("PNG", "GIF") else AnimationSource(path, selection)
+
+
+def _own_times(shown: str) -> UserError:
+    return UserError(f"{shown} has time stamps of its own; --fps is for folders of images, so leave it out")
 
 
 def _open_video(path: Path, selection: Selection, stream: int | None) -> VideoSource:
@@ -111,6 +136,9 @@ def _open_video(path: Path, selection: Selection, stream: int | None) -> VideoSo
     container = open_container(f"file:{path}", str(path))
     video = VideoSource(container, name=path.stem, kind="video", place=str(path), selection=selection, stream=stream)
     video.file = path
+    sound = container.streams.best("audio")
+    if sound is not None and selection == Selection():
+        video.sound = Sound(path, sound.index)
     if path.is_file() and (films := count_films(path)) > 1:
         video.notes.append(
             f"{path} is {films} MP4 files one after another, and possibly only the first is read; join them "

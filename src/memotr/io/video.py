@@ -27,10 +27,10 @@ from av.sidedata.sidedata import Type as SideData
 from numpy.typing import NDArray
 
 from memotr.errors import UserError
-from memotr.io.frames import DEFAULT_FPS, Frame, Selection, Source
+from memotr.io.frames import DEFAULT_FPS, MAX_FPS, Frame, Selection, Source
 from memotr.io.orientation import Orientation
 
-# Intact files may also count a frame or two that is never shown (placeholders of packed B-frames).
+# Intact files may count one or two frames that are never shown (placeholders of packed B-frames).
 LOST_FRAMES_ALLOWED = 2
 # For containers that store the duration of a video but not its number of frames.
 LOST_SECONDS_ALLOWED = 0.5
@@ -39,13 +39,12 @@ LOST_SHARE_ALLOWED = 0.05
 MAX_PIXELS = 1 << 26
 # Seconds without a frame. In formats that can be concatenated (MPEG-TS, MPEG-PS, HLS) a longer gap is a joint of
 # segments, as in FFmpeg. In others, such as a time lapse in an MP4, gaps of any length are genuine, and only time
-# stamps beyond LONGEST are invalid.
-LONGEST_WHERE_JOINED, LONGEST = 10.0, 1e9
+# stamps beyond MAX_GAP are invalid.
+MAX_GAP_WHERE_JOINED, MAX_GAP = 10.0, 1e9
 TS_DISCONT: Any = av.format.Flags.ts_discont.value  # flag of these formats
 RESOLUTION = 1e-6  # seconds; time stamps that differ by less are equal
-# Packets between the one that MPEG-TS marks as incomplete at a joint, and the first one after it.
+# Maximum number of packets from the one that MPEG-TS marks as incomplete at a joint to the first of the next segment.
 JOINT = 2
-FASTEST = 1000  # frames per second
 MP4_BEGINNINGS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")  # first box of a file
 PQ = 16  # H.273's number of the transfer function of HDR10 and Dolby Vision
 NO_FILM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
@@ -86,12 +85,12 @@ def open_container(
         ) from None
     except av.error.FFmpegError as error:
         unreachable = timeout is not None and error.errno == errno.EIO
-        reason = "there is no such host, or the connection was closed at once" if unreachable else error.strerror
+        reason = "the host does not exist, or it closed the connection at once" if unreachable else error.strerror
         raise UserError(f"cannot open {place}: {reason}") from None
 
 
 def count_films(file: Path) -> int:
-    """Return the number of MP4 files that a file joins, as ``cat`` does: 1 for an ordinary MP4, 0 for other formats.
+    """Return the number of MP4 files that were joined to a file by ``cat``: 1 for an ordinary MP4, 0 for other formats.
 
     FFmpeg silently skips all but the first, or some segments of fragmented ones.
     """
@@ -147,13 +146,11 @@ class VideoSource(Source):
         self._stream, others = _choose_stream(container, place, stream)
         codec: Any = self._stream.codec_context  # None without a decoder, contrary to PyAV's declaration
         if codec is None:
-            raise UserError(
-                f"there is no decoder for the video in {place}; convert it to another format, such as H.264"
-            )
+            raise UserError(f"no decoder for the video in {place}; convert it to another format, such as H.264")
         if self._stream.width * self._stream.height > MAX_PIXELS:
             raise UserError(
-                f"the video in {place} has {self._stream.width} x {self._stream.height} pixels, and frames of up to "
-                f"{MAX_PIXELS:,} pixels can be read; make it smaller"
+                f"the video in {place} has {self._stream.width} x {self._stream.height} pixels; at most "
+                f"{MAX_PIXELS:,} pixels per frame are supported; make it smaller"
             )
         codec.options = {"max_pixels": str(MAX_PIXELS)}
         # Frame threads delay frames and do not always report damage.
@@ -164,10 +161,10 @@ class VideoSource(Source):
         self.live = live
         self.notes += others
         self._place = place
-        longest_gap = LONGEST_WHERE_JOINED if container.format.flags & TS_DISCONT else LONGEST
+        longest_gap = MAX_GAP_WHERE_JOINED if container.format.flags & TS_DISCONT else MAX_GAP
         self._times = _Times(self._rate, self._stream.time_base, longest_gap)
         self._joints = _Joints(self._stream.time_base, longest_gap)
-        self._undecodable = False  # some packet could not be decoded
+        self._undecodable = False  # a packet could not be decoded
         self._damaged = 0  # number of frames that were decoded in part
         self._error: av.error.FFmpegError | None = None  # error that ended the reading
         self._decoded = self._decode()
@@ -197,17 +194,21 @@ class VideoSource(Source):
             if self.selection.passed(index):
                 return
             seconds = times.of(index, frame.time)
+            if self.sound is not None:
+                self.sound.beginning, self.sound.limit = times.beginning, times.jump
             if times.broken and not self._stream.frames:
                 self.frame_count = None  # the estimate is from the same time stamps
             end = seconds + float(frame.duration * frame.time_base if frame.time_base else 0)
             if index in self.selection:
                 yield Frame(index, self._orientation.apply(self._pixels(index, frame)), seconds)
+        if self.sound is not None:
+            self.sound.complete = True
         if times.broken:
             self.notes.append(times.note(self._place))
         self._note_loss(index + 1, end)
         if index < self.selection.start:
             raise UserError(
-                f"{self._place} ends after {index + 1} frames; start {self.selection.start} is behind the last"
+                f"{self._place} ends after {index + 1} frames; start {self.selection.start} is beyond the last one"
             )
 
     def close(self) -> None:
@@ -332,10 +333,13 @@ class _Times:
 
     Attributes:
         broken: number of frames with a time stamp that does not fit.
+        beginning: time stamp of the first frame in seconds.
+        jump: time from which on times follow other time stamps, because segments were joined; infinity: never.
     """
 
     def __init__(self, rate: Fraction, tick: Fraction | None, longest_gap: float) -> None:
         self.broken = 0
+        self.beginning, self.jump = 0.0, math.inf
         self._first_broken = 0
         self._rate = rate
         self._shortest = 1.5 * float(tick) if tick and 1 / rate > 2 * tick else RESOLUTION
@@ -349,17 +353,21 @@ class _Times:
         if stamp is not None and math.isfinite(stamp):
             fitting = [offset for offset in self._offsets if self._fits(stamp + offset)]
             if fitting:
+                if self._last is not None and fitting[0] != self._offsets[0]:
+                    self.jump = min(self.jump, self._last)
                 self._offsets, time = fitting[:1], stamp + fitting[0]
             elif self._offsets:
                 self._first_broken = self._first_broken if self.broken else index
                 self.broken += 1
+            else:
+                self.beginning = stamp - time
             if not fitting:
                 self._offsets = [*self._offsets[:1], time - stamp]
         self._last = time
         return time
 
     def note(self, place: str) -> str:
-        """Return a sentence about the broken time stamps."""
+        """Return a note about the broken time stamps."""
         frames = f"{self.broken} frame{'s' * (self.broken > 1)} (first at frame {self._first_broken})"
         interval = f"one frame interval ({float(1 / self._rate):.3g} s)"
         return f"{place}: time stamps do not increase, or jump, at {frames}; there times advance by {interval}"
@@ -427,7 +435,7 @@ def _frame_rate(stream: av.video.stream.VideoStream) -> Fraction:
     clock = 1 / stream.time_base if stream.time_base else None
     guesses = [rate for rate in (stream.guessed_rate, stream.base_rate) if rate != clock]
     for rate in (stream.average_rate, *guesses, stream.codec_context.framerate):
-        if rate and 0 < rate <= FASTEST:
+        if rate and 0 < rate <= MAX_FPS:
             return Fraction(rate).limit_denominator(1001) or Fraction(rate)  # keeps 30000/1001
     return DEFAULT_FPS
 
@@ -435,7 +443,7 @@ def _frame_rate(stream: av.video.stream.VideoStream) -> Fraction:
 def _choose_stream(
     container: av.container.InputContainer, place: str, number: int | None
 ) -> tuple[av.video.stream.VideoStream, list[str]]:
-    """Return the stream of a number, or the main one, with notes about others.
+    """Return the stream with a number, or the main one, and notes about others.
 
     The main stream is FFmpeg's choice, except for cover pictures and thumbnails, which in an MP4 may only show by their
     single frame.
@@ -445,18 +453,18 @@ def _choose_stream(
     if number is not None:
         chosen = [stream for stream in streams if stream.index == number]
         if not chosen:
-            raise UserError(f"there is no video stream {number} in {place}; it has {_listed(streams) or 'none'}")
+            raise UserError(f"no video stream {number} in {place}; available are {_listed(streams) or 'none'}")
         return chosen[0], []
     if not films:
-        raise UserError(f"there is no video in {place}{', only a cover picture' * bool(streams)}")
+        raise UserError(f"no video in {place}{', only a cover picture' * bool(streams)}")
     films = [stream for stream in films if stream.frames != 1] or films
     best = container.streams.best("video")
     if best not in films:
         best = max(films, key=lambda stream: math.prod(_size(stream)))
     if len(films) == 1:
         return best, []
-    note = f"{place} has several video streams, {_listed(films)}: stream {best.index} is read; --stream takes another"
-    return best, [note]
+    note = f"{place} has several video streams, {_listed(films)}: stream {best.index} is used"
+    return best, [f"{note}; choose another with --stream"]
 
 
 def _listed(streams: Iterable[av.video.stream.VideoStream]) -> str:

@@ -44,7 +44,7 @@ class Backbone(Protocol):
             state: tensors by name, named as in the files of the backbone's own library.
 
         Returns:
-            Names of the tensors that ``state`` lacks and that keep their initial values.
+            Names of the tensors that are not in ``state`` and therefore keep their initial values.
 
         Raises:
             ValueError: names or shapes do not fit; the message names the first of them.
@@ -52,7 +52,7 @@ class Backbone(Protocol):
 
 
 def make_feature_projections(channels: Sequence[int], dim: int, num_levels: int) -> nn.ModuleList:
-    """Return one projection per level: 1x1 for the backbone's maps, 3x3 with stride 2 for each level beyond them.
+    """Return one projection per level: 1x1 for maps of the backbone, 3x3 with stride 2 for extra levels.
 
     Args:
         channels: numbers of channels of the backbone's maps. The last ``num_levels`` are used.
@@ -72,7 +72,7 @@ def make_feature_projections(channels: Sequence[int], dim: int, num_levels: int)
 def project_features(projections: nn.ModuleList, features: list[Tensor]) -> list[Tensor]:
     """Project backbone maps to L maps (B, C, H_l, W_l).
 
-    The first level beyond the backbone's maps is computed from the last raw map, the others from the level before.
+    The first extra level is computed from the last map of the backbone, each further one from the level before it.
     """
     features = features[-len(projections) :]
     maps: list[Tensor] = [project(feature) for project, feature in zip(projections, features, strict=False)]

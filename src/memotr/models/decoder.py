@@ -107,7 +107,7 @@ class Decoder(nn.Module):
         """Run D_det, which sees no tracks, on the Nd detection queries.
 
         Args:
-            queries: query variant, which computes positions and references.
+            queries: query variant, which computes position embeddings and references.
             embed: (B, Nd, C or 2C) query embeddings, Q_det.
             reference: (B, Nd, 4) cxcywh in [0, 1].
             memory: (B, S, C) encoder output.

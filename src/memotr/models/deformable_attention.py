@@ -1,4 +1,4 @@
-"""Multi-scale deformable attention (Zhu et al., ICLR 2021): every query samples a few points of every level."""
+"""Multi-scale deformable attention (Zhu et al., ICLR 2021): every query samples a few points in every level."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class DeformableAttention(nn.Module):
     def reset_parameters(self) -> None:
         """Initialise the parameters as Deformable DETR does.
 
-        The heads' sampling points lie in M directions, point p at p times the distance of the first one.
+        Each head samples in one of M directions; its point p is p times as far away as its first point.
         """
         nn.init.zeros_(self.sampling_offsets.weight)
         angle = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)  # (M,)
@@ -83,7 +83,7 @@ class DeformableAttention(nn.Module):
         Args:
             query: (B·Lq, C) content plus position.
             reference: as in :meth:`forward`.
-            pixel: (L, 2) width and height of one pixel of every level, in the same unit.
+            pixel: (L, 2) width and height of one pixel of every level, in [0, 1] of the padded level.
         """
         M, L, P = self.num_heads, self.num_levels, self.num_points
         B, Lq = reference.shape[:2]

@@ -56,7 +56,10 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, levels: Levels) -> Tensor:
-        """Return the memory (T·B, S, C) of flattened feature maps (T·B, S, C) of T frames with a layout of B images."""
+        """Encode flattened feature maps (T·B, S, C) to features of the same shape, which the decoder attends to.
+
+        T frames are encoded at once with the layout of one frame's B images.
+        """
         centres, times = None, len(x) // len(levels.positions)
         for layer in self.layers:
             assert isinstance(layer, EncoderLayer)

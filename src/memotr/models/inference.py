@@ -1,10 +1,10 @@
-"""Optimised copy of a network for inference. Its results differ from the original's by rounding only.
+"""Optimised copy of a network for inference. Its results differ from those of the original only by rounding.
 
 - The backbone optimises itself (:meth:`memotr.models.backbone.Backbone.prepare`): a ResNet folds batch normalisation
   into the convolution before it.
 - Convolutions use the memory format channels_last, in which oneDNN and cuDNN compute.
 - On a CPU, oneDNN computes linear layers with bias and ReLU in one pass. PyTorch's default path (MKL) writes the bias
-  first and adds to it; on processors that are not Intel's it uses half of the vector width.
+  first and adds to it; on processors of other makers than Intel it uses only half of the vector width.
 - On CUDA, cuBLAS computes linear layer and ReLU in one pass.
 - Positions, masks and reference points are cached: they depend on the sizes of image and levels only.
 - With reduced precision, weights are cast once and not in every frame.
@@ -28,9 +28,9 @@ def for_inference(model: MeMOTR, dtype: torch.dtype | None = None) -> MeMOTR:
     """Return a copy of ``model`` for inference. It shares all weights that it does not change; ``model`` is unchanged.
 
     Args:
-        model: network on its device. The copy may or may not follow later changes of its weights.
-        dtype: dtype of the weights of convolutions and linear layers, for use under autocast; None keeps theirs. The
-            weights of the memory keep theirs in any case: it is always computed in full precision.
+        model: network on its device. Later changes of its weights may or may not affect the copy.
+        dtype: dtype of the weights of convolutions and linear layers, for use under autocast; None: not changed. The
+            weights of the memory are never changed, because it is always computed in full precision.
 
     Raises:
         UserError: a weight exceeds the range of ``dtype``.

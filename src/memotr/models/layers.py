@@ -1,4 +1,4 @@
-"""Layers and embeddings that encoder, decoder and memory share."""
+"""Layers and embeddings shared by encoder, decoder and memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 def call(module: Callable[..., Any], *inputs: Any, recompute: bool) -> Any:
-    """Return ``module(*inputs)``; ``recompute`` saves memory by recomputing activations in the backward pass."""
+    """Return ``module(*inputs)``; ``recompute`` recomputes activations in the backward pass, which saves memory."""
     if recompute and torch.is_grad_enabled():
         return checkpoint(module, *inputs, use_reentrant=False)
     return module(*inputs)
@@ -29,7 +29,7 @@ def cast(x: Tensor) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """``nn.Linear`` with a method for linear layer and ReLU, which inference replaces by one fused operation."""
+    """``nn.Linear`` with a method for linear layer and ReLU, which :mod:`memotr.models.inference` fuses."""
 
     def relu(self, x: Tensor) -> Tensor:
         """Return the ReLU (..., out_features) of the layer's output for x (..., in_features)."""

@@ -29,7 +29,7 @@ class Levels:
         shapes: (H_l, W_l) of every level.
         valid_ratios: (B, L, 2) share of every level's width and height that is not padding.
         centres: (B, S, L, 2) centre of every position, xy in [0, 1] of each padded level.
-        pixel: (L, 2) width and height of one pixel of every level, in the same unit.
+        pixel: (L, 2) width and height of one pixel of every level, in [0, 1] of the padded level.
     """
 
     positions: Tensor
@@ -159,6 +159,6 @@ def pixel_centres(shapes: Shapes, ratios: Tensor) -> Tensor:
 def _sizes(shapes: Shapes, like: Tensor) -> Tensor:
     """Return width and height (L, 2) of every level as a tensor like ``like``.
 
-    The tensor is filled on the device: a copy from the host would synchronise.
+    The tensor is filled on the device, because a copy from the host would make it wait.
     """
     return torch.stack([torch.stack([like.new_full((), side) for side in (w, h)]) for h, w in shapes])

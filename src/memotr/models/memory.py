@@ -22,16 +22,16 @@ from memotr.structures import TrackState
 
 
 class TemporalInteraction(nn.Module):
-    """Module that updates the queries and memories of one video's tracks.
+    """Module that updates the embeddings, reference points and memories of one video's tracks.
 
     Args:
         dim: C, number of channels.
         ffn_dim: hidden size of the FFNs.
         num_heads: number of heads of the attention among tracks.
         dropout: dropout rate of the attention output and the FFNs.
-        update_threshold: tracks with a best class score above it are confident; only these are updated.
+        update_threshold: tracks with a best class score above it are confident, and only these are updated; in [0, 1].
         long_memory_lambda: λ, weight of the newest output in the long-term memory.
-        use_long_memory: False replaces the long-term memory with the last confident output (an ablation).
+        use_long_memory: False uses the last confident output in place of the long-term memory (ablation).
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TemporalInteraction(nn.Module):
         self.query_pos_head = MLP(2 * dim, dim, dim, 2)
 
     def forward(self, tracks: TrackState, queries: QueryVariant, vacant: Tensor | None = None) -> TrackState:
-        """Return the N tracks with the queries, references and memories for the next frame.
+        """Return the N tracks with embeddings, reference points and memories for the next frame.
 
         Args:
             tracks: N tracks, of one video unless ``vacant`` keeps several videos apart.
@@ -72,7 +72,7 @@ class TemporalInteraction(nn.Module):
         return tracks if len(tracks) == 0 else self.interact(tracks, queries, vacant)
 
     def interact(self, tracks: TrackState, queries: QueryVariant, vacant: Tensor | None = None) -> TrackState:
-        """Update N tracks like :meth:`forward`, but without a branch on N, which an exported graph cannot have."""
+        """Update N tracks as :meth:`forward` does, without a branch on N, which an exported graph cannot contain."""
         confident = (tracks.scores.amax(dim=1) > self.update_threshold)[:, None]  # (N, 1)
         ref_pts = torch.where(confident, inverse_sigmoid(tracks.boxes.detach()), tracks.ref_pts)  # (N, 4) logits
         output = tracks.output_embed  # (N, C)
@@ -80,7 +80,7 @@ class TemporalInteraction(nn.Module):
         long_memory = (tracks.long_memory if self.use_long_memory else tracks.last_output).detach()  # (N, C)
         content = self._fuse(ref_pts, output, tracks.last_output, long_memory, vacant)  # (N, C)
         query_embed = queries.update_embed(tracks.query_embed, content, output)  # (N, C or 2C)
-        lam = self.long_memory_lambda  # the update of the long-term memory is that of section 3.3
+        lam = self.long_memory_lambda  # M_tck^(t+1) = (1 − λ) M_tck^t + λ O_tck^t (section 3.3)
         return tracks.replace(
             ref_pts=ref_pts,
             query_embed=torch.where(confident, query_embed, tracks.query_embed),

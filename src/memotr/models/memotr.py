@@ -1,10 +1,10 @@
-"""MeMOTR's network (Gao & Wang, ICCV 2023, arXiv 2307.15700), to be read beside section 3 of the paper.
+"""MeMOTR's network (Gao & Wang, ICCV 2023, arXiv 2307.15700), in the order of section 3 of the paper.
 
 The paper's Figure 1 at frame t, with the method that computes each step:
 
     encode   image I^t → backbone → encoder → image features                                (section 3.1)
              Q_det → detection decoder D_det → E_det^t                                      (section 3.2)
-    decode   [E_det^t, E_tck^t] → joint decoder D_joint → [O_det^t, O_tck^t] → scores c^t, boxes b^t
+    decode   [E_det^t, E_tck^t] → joint decoder D_joint → [O_det^t, O_tck^t] → scores c^t, boxes b^t  (section 3.1)
     memory   O_tck^t, O_tck^(t−1), M_tck^t → temporal interaction → E_tck^(t+1), M_tck^(t+1)  (sections 3.3, 3.4)
 
 Between ``decode`` and ``memory`` the gate (inference) or the ground truth (training) decides which tracks continue and
@@ -85,22 +85,22 @@ class Encoded(NamedTuple):
 class MeMOTR(nn.Module):
     """Multi-object tracker with long-term memory (Gao & Wang, ICCV 2023).
 
-    ``output = model(images, tracks)`` is the forward pass of one frame of each of B videos. Once births and deaths are
-    decided, ``tracks = model.memory(tracks)`` updates the tracks of one video for its next frame.
+    ``output = model(images, tracks)`` is the forward pass of one frame of each of B videos. Once the decision on
+    continued and new tracks is applied, ``tracks = model.memory(tracks)`` updates the tracks of one video for its next
+    frame.
 
     Args:
-        backbone: module that returns feature maps.
+        backbone: module that returns feature maps, see :class:`memotr.models.backbone.Backbone`.
         transformer: encoder, decoder and level embeddings.
         memory: temporal interaction module.
-        queries: query variant, DAB or Deformable-DETR.
+        queries: query variant: DAB or Deformable-DETR.
         num_classes: K.
         num_queries: Nd, number of detection queries.
         position_temperature: temperature of the sine embedding of image positions.
     """
 
     config: Config
-    """Configuration that the model was built from, for code that saves it or tracks with it. The network itself does
-    not read it."""
+    """Configuration that the model was built from, for saving and tracking. The network itself does not read it."""
 
     layouts: dict[tuple[Any, Shapes], Levels] | None = None
     """Cache of level layouts, by sizes of images and levels. None disables it, because layouts depend on trained
@@ -152,7 +152,7 @@ class MeMOTR(nn.Module):
         """Select the kernel of deformable attention and return the model. Move the model to its device first.
 
         Raises:
-            memotr.errors.UserError: the kernel does not exist, or not for the model's device.
+            memotr.errors.UserError: the kernel is unknown or does not support the model's device.
         """
         check_kernel(kernel, self.device)
         for module in self.modules():
@@ -269,7 +269,7 @@ class MeMOTR(nn.Module):
         self._lay_out(images, level_shapes(height, width, self.backbone.strides, len(self.transformer.level_embed)))
 
     def _lay_out(self, images: ImageBatch, shapes: Shapes) -> Levels:
-        """Return the layout of the levels, from the cache if the last images had the same sizes."""
+        """Return the layout of the levels for B images, from the cache if the last images had the same sizes."""
         key = (images.sizes, shapes)
         cached = self.layouts.get(key) if self.layouts is not None and images.sizes is not None else None
         if cached is not None:
@@ -298,7 +298,7 @@ class MeMOTR(nn.Module):
             return embed, ref_pts, F.pad(vacant, (self.num_queries, 0))
         if min(counts) == max(counts):
             return embed, ref_pts, None
-        # Filled on the device: a copy from the host would synchronise.
+        # Filled on the device, because a copy from the host would make it wait.
         lengths = torch.stack([torch.full((), self.num_queries + n, device=embed.device) for n in counts])
         return embed, ref_pts, torch.arange(embed.shape[1], device=embed.device) >= lengths[:, None]
 

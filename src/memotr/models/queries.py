@@ -1,4 +1,4 @@
-"""The two query variants: their detection queries (Q_det in the paper), positions, references and track embeddings.
+"""Query variants: detection queries (Q_det in the paper), position embeddings, references and track embeddings.
 
 DAB (Liu et al., ICLR 2022): content and a 4-d anchor box; every layer computes the position from the anchor.
 Deformable-DETR (Zhu et al., ICLR 2021): content and a learned position; the first layer has 2-d reference points.
@@ -18,7 +18,7 @@ from memotr.vocabulary import Variant
 
 
 class QueryVariant(nn.Module, ABC):
-    """Base class of the query variants. Each owns the parameters that only its variant has.
+    """Base class of the query variants, which own the parameters that only one variant has.
 
     References are cxcywh in [0, 1], except where they are called logits.
     """
@@ -53,7 +53,7 @@ class QueryVariant(nn.Module, ABC):
 
     @abstractmethod
     def layer_reference(self, layer: int, reference: Tensor) -> Tensor:
-        """Return the coordinates of a reference (..., 4) that a layer's cross-attention uses: (..., 2 or 4)."""
+        """Return the coordinates (..., 2 or 4) of references (..., 4) that the cross-attention of a layer uses."""
 
     @abstractmethod
     def refine(self, layer: int, delta: Tensor, reference: Tensor, boxes: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class QueryVariant(nn.Module, ABC):
 
 
 class AnchorHeads(nn.Module):
-    """Position embeddings of anchors; from the second layer on they are scaled by the content."""
+    """Position embeddings of anchors, from the second layer on scaled by a function of the content."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -168,7 +168,7 @@ class PositionUpdate(nn.Module):
 
 
 class DeformableDetrQueries(QueryVariant):
-    """Queries of Deformable DETR: learned position (C,) and content (C,). The first layer has points, not boxes.
+    """Queries of Deformable DETR: learned position (C,) and content (C,). References of the first layer are points.
 
     Args:
         num_queries: Nd.
@@ -188,7 +188,7 @@ class DeformableDetrQueries(QueryVariant):
     def reset_parameters(self) -> None:
         """Draw embeddings from a normal distribution, and the weights of ``reference_points`` Xavier-uniformly."""
         nn.init.normal_(self.embeddings)
-        self.reference_points.reset_parameters()  # overwritten below, but it advances the generator: see build_model
+        self.reference_points.reset_parameters()  # overwritten below, but advances the generator: see build_model
         nn.init.xavier_uniform_(self.reference_points.weight)
         nn.init.zeros_(self.reference_points.bias)
 
@@ -203,15 +203,15 @@ class DeformableDetrQueries(QueryVariant):
         return embed[..., : content.shape[-1]]
 
     def layer_reference(self, layer: int, reference: Tensor) -> Tensor:
-        """Return xy in the first layer, all four coordinates in the others."""
+        """Return xy in the first layer, and all four coordinates in the others."""
         return reference[..., :2] if layer == 0 else reference
 
     def refine(self, layer: int, delta: Tensor, reference: Tensor, boxes: Tensor) -> Tensor:
-        """Return the predicted boxes, detached; after the first layer with width and height of ``delta`` alone."""
+        """Return the predicted boxes, detached; after the first layer with width and height from ``delta`` alone."""
         if layer > 0:
             return boxes.detach()
         xy = delta[..., :2] + inverse_sigmoid(reference[..., :2])
-        # The first layer has no reference width and height that delta could be added to.
+        # References of the first layer have no width and height to which delta could be added.
         return torch.cat((xy, delta[..., 2:]), dim=-1).sigmoid().detach()
 
     def birth_embed(self, embed: Tensor, content: Tensor) -> Tensor:

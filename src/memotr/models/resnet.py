@@ -15,7 +15,7 @@ from memotr.models.layers import call
 from memotr.vocabulary import Norm
 
 FOLDED = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))
-"""Pairs of convolution and the normalisation after it: their attribute names in the modules of a ResNet."""
+"""Attribute names, in the modules of a ResNet, of each convolution and the normalisation after it."""
 
 
 class _ConstantNorm(torch.autograd.Function):
@@ -123,7 +123,7 @@ class ResNet(nn.Module):
         width: number of channels of the stem. Stage i has ``width * 2**i`` channels inside its blocks and four times as
             many at its output.
         norm: normalisation after every convolution.
-        frozen_stages: number of first stages (stem, layer1, layer2, ...) that are not trained.
+        frozen_stages: number of stages, from the first (stem, layer1, layer2, ...), that are not trained.
     """
 
     def __init__(self, depths: Sequence[int], width: int, norm: Norm, frozen_stages: int) -> None:
@@ -207,7 +207,7 @@ class ResNetBackbone(nn.Module):
         wanted = {k: t for k, t in state.items() if not k.startswith("fc.") and not k.endswith("num_batches_tracked")}
         apart = sorted(wanted.keys() ^ {name for name in own if not name.endswith("num_batches_tracked")})
         if apart or (apart := [name for name, tensor in wanted.items() if own[name].shape != tensor.shape]):
-            raise ValueError(f"{len(apart)} tensors missing, unknown or of another shape ({apart[0]}, ...)")
+            raise ValueError(f"{len(apart)} tensors are missing, unknown or of another shape ({apart[0]}, ...)")
         self.resnet.load_state_dict(wanted, strict=False)
         return []
 

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from memotr.config import MOST_PARAMETERS
+from memotr.config import MAX_PARAMETERS
 from memotr.errors import UserError
 from memotr.models.layers import call
 
 UNSUPPORTED_TYPES = ("timm_backbone", "tipsv2")
-"""Types whose own settings do not describe the network: another library does, or only some of the settings do."""
+"""Types whose settings do not describe the network completely: another library defines it, or part of it."""
 
 PROBE_SIZE = (64, 96)
 """Height and width in pixels of the image that measures the strides. Multiples of 32, as all padded images."""
@@ -78,14 +78,14 @@ class TransformersBackbone(nn.Module):
         return list(call(self.network, pixels, recompute=self.recompute).feature_maps)
 
     def prepare(self) -> TransformersBackbone:
-        """Return the backbone unchanged: its layers are unknown here."""
+        """Return the backbone unchanged, because its layers are not known."""
         return self
 
     def load(self, state: Mapping[str, Tensor]) -> list[str]:
         """Load the weights of any model of the library that contains the backbone, such as a classifier.
 
         Returns:
-            Names of the tensors that ``state`` lacks, normalisations of the outputs only.
+            Names of the tensors that are not in ``state``; these may only be normalisations of the outputs.
 
         Raises:
             ValueError: names or shapes do not fit.
@@ -101,10 +101,10 @@ class TransformersBackbone(nn.Module):
             )
         own = network.state_dict()
         if reshaped := sorted(str(entry[0]) for entry in report["mismatched_keys"]):
-            raise ValueError(f"{len(reshaped)} tensors of another shape ({reshaped[0]}, ...)")
+            raise ValueError(f"{len(reshaped)} tensors have another shape ({reshaped[0]}, ...)")
         fresh = sorted(report["missing_keys"])
         if lacking := [name for name in fresh if own[name].dim() > 1]:  # not just normalisations of the outputs
-            raise ValueError(f"{len(lacking)} tensors missing ({lacking[0]}, ...)")
+            raise ValueError(f"{len(lacking)} tensors are missing ({lacking[0]}, ...)")
         network.load_state_dict(loaded.state_dict())
         return fresh
 
@@ -151,10 +151,10 @@ def _measure(kind: str, config: Any) -> Shape:
     with torch.inference_mode(False), torch.enable_grad(), torch.device("meta"):
         network = _build(kind, config).eval()
         parameters = sum(parameter.numel() for parameter in network.parameters())
-        if parameters > MOST_PARAMETERS:
+        if parameters > MAX_PARAMETERS:
             raise UserError(
-                f"model.backbone: {kind} of this config has {parameters:,} parameters, more than the "
-                f"{MOST_PARAMETERS:,} that can be built"
+                f"model.backbone: {kind} with this config has {parameters:,} parameters; at most "
+                f"{MAX_PARAMETERS:,} are supported"
             )
         with _library_errors(kind, f"; it must take images of any size that is a multiple of 32, such as {PROBE_SIZE}"):
             maps = network(torch.zeros(1, 3, *PROBE_SIZE)).feature_maps  # each (1, C, H, W)

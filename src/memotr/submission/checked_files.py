@@ -27,7 +27,7 @@ from memotr.errors import UserError
 from memotr.published import BDD100K_RENAMED
 
 MOT_COLUMNS = 10
-LARGEST_ID = 2**31 - 1
+MAX_ID = 2**31 - 1
 """Largest id: Scalabel stores ids in 32 bits, and TrackEval allocates a table as long as the largest one."""
 PERSON = 1
 """Class of MOTChallenge that is scored."""
@@ -114,17 +114,17 @@ def _refuse_rows(rows: TextRows, table: AnnotationTable, length: int, problems: 
     if columns != MOT_COLUMNS:
         expected = f"servers take {MOT_COLUMNS}: frame,id,left,top,width,height,1,-1,-1,-1"
         problems.error(rows.file, f"{columns} columns; {expected}", int(rows.lines[0]))
-    table.report(table.frames < 1, "frame {frame}: frames are counted from 1", problems)
+    table.report(table.frames < 1, "frame {frame}: frames are numbered from 1", problems)
     table.report(table.frames > length, beyond_message(table.frames, length), problems)
     too_large = "id {id} is too large for the evaluation; number tracks from 1"
-    table.report(table.ids >= LARGEST_ID, too_large, problems)
+    table.report(table.ids >= MAX_ID, too_large, problems)
     for column, name in ((4, "width"), (5, "height")):
         message = f"{name} is not above 0; columns 3 to 6 are left,top,width,height"
         table.report(rows.values[:, column] <= 0, message, problems)
     for column in range(MARK, MOT_COLUMNS):
         wrong = ~(np.abs(rows.values[:, column]) < MAX_COORDINATE)
         table.report(wrong, f"column {column + 1} is not a number to be submitted", problems)
-    message = f"column 8 is a class other than {PERSON}, the one scored"
+    message = f"column 8 has another class than {PERSON}, the only scored class"
     table.report(rows.values[:, CLASS] > PERSON, message, problems)
 
 
@@ -176,10 +176,8 @@ def _entry(frame: dict[str, Any], sequence: Sequence, place: str) -> dict[str, A
 def _label(label: dict[str, Any], place: str) -> dict[str, Any]:
     """Return a checked label in normal form; errors name ``place``."""
     track = str(label["id"])
-    if not (track.isascii() and track.isdecimal() and len(track) <= 20 and int(track) <= LARGEST_ID):
-        raise UserError(
-            f"{place}: id is {brief(track)}; BDD100K's evaluation reads whole numbers from 0 to {LARGEST_ID}"
-        )
+    if not (track.isascii() and track.isdecimal() and len(track) <= 20 and int(track) <= MAX_ID):
+        raise UserError(f"{place}: id is {brief(track)}; BDD100K's evaluation reads whole numbers from 0 to {MAX_ID}")
     number = str(int(track))
     category = BDD100K_RENAMED.get(label["category"], label["category"])
     if category not in BDD100K_CATEGORIES:

@@ -1,4 +1,4 @@
-"""Several videos at once: independent trackers whose frames go through the network as one batch."""
+"""Tracking of several videos at once: the frames of independent trackers form one batch of the network."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from memotr.structures import FrameOutput, ImageBatch, TrackState
+from memotr.tracking.precision import turn_given_up
 from memotr.tracking.step import Network
 from memotr.tracking.tracker import Tracker
 
 
 @dataclass(eq=False)
 class _Frame:
-    """Frame that waits for the others, and its output."""
+    """Frame that waits for the frames of the other threads, and its output."""
 
     images: ImageBatch
     tracks: TrackState
@@ -28,8 +29,8 @@ class _Frame:
 class Batch:
     """Shared forward pass of trackers in separate threads.
 
-    A frame waits until every participating thread has one; frames of the same size then go through the network as one
-    batch. A thread that has finished leaves, and the others continue without it.
+    A call waits until every participating thread has passed a frame; frames of the same size then form one batch. A
+    thread that has finished leaves, and the others continue without it.
     """
 
     def __init__(self, network: Network) -> None:
@@ -48,32 +49,38 @@ class Batch:
         finally:
             with self._changed:
                 self._members -= 1
-                self._forward_if_complete()
+                self._changed.notify_all()
 
     def memory(self, tracks: TrackState, vacant: Tensor | None = None) -> TrackState:
-        """Renew the tracks of one video, as the network does."""
+        """Update the tracks of one video by the memory of the network."""
         return self._network.memory(tracks, vacant)
 
     def __call__(
         self, images: ImageBatch, tracks: Sequence[TrackState], *, vacant: Tensor | None = None
     ) -> list[FrameOutput]:
-        """Return the output for a frame. Raises the error of the forward pass of any frame in the batch."""
+        """Return the output for a frame, as a list of one. Raises the error of the forward pass of its batch."""
         if vacant is not None:
             raise ValueError("a batch has no slots")
         frame = _Frame(images, tracks[0])
         with self._changed:
             self._waiting.append(frame)
-            self._forward_if_complete()
-            self._changed.wait_for(lambda: frame.output is not None)
+        while frame.output is None:
+            with turn_given_up(), self._changed:
+                self._changed.wait_for(lambda: frame.output is not None or self._is_complete())
+            with self._changed:
+                if self._is_complete():
+                    self._forward()
         if isinstance(frame.output, BaseException):
             raise frame.output
         assert frame.output is not None
         return [frame.output]
 
-    def _forward_if_complete(self) -> None:
-        """Run the forward pass if all participating threads have brought a frame."""
-        if not self._waiting or len(self._waiting) < self._members:
-            return
+    def _is_complete(self) -> bool:
+        """Return whether frames wait, and all participating threads have brought theirs."""
+        return 0 < len(self._waiting) >= self._members
+
+    def _forward(self) -> None:
+        """Run the forward pass, in a thread that has a frame: precision is set by thread."""
         frames, self._waiting = self._waiting, []
         for alike in _by_size(frames):
             try:
@@ -97,13 +104,13 @@ def batched(tracker: Tracker, count: int) -> tuple[Batch, list[Tracker]]:
 
 
 def side_by_side(tracker: Tracker, count: int, work: Callable[[Tracker], None], stop: Callable[[], None]) -> None:
-    """Do some work with each of ``count`` trackers at the same time, with their frames in one batch.
+    """Call a function with each of ``count`` trackers in parallel, with their frames in one batch.
 
     Args:
-        tracker: tracker whose network and settings are shared; it does the work alone if ``count`` is 1.
+        tracker: tracker whose network and settings are shared; if ``count`` is 1, it is the only one.
         count: number of trackers, each in its own thread.
-        work: called once with each tracker.
-        stop: called to end the work early, when one tracker or this thread fails or is interrupted.
+        work: function that is called once with each tracker.
+        stop: function that asks all calls to end early; it is called when one fails or this thread is interrupted.
 
     Raises:
         Exception: the first error of a tracker, after all have ended.
@@ -128,7 +135,7 @@ def side_by_side(tracker: Tracker, count: int, work: Callable[[Tracker], None], 
 
 
 def _by_size(frames: list[_Frame]) -> list[list[_Frame]]:
-    """Group frames that need the same padding in a batch as alone, because padding changes the last bits."""
+    """Group frames so that none needs more padding in a batch than alone: padding changes the last bits of results."""
     groups: dict[object, list[_Frame]] = {}
     for frame in frames:
         groups.setdefault((frame.images.sizes, frame.images.pixels.shape), []).append(frame)

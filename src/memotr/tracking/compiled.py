@@ -15,9 +15,9 @@ from memotr.structures import ImageBatch
 from memotr.tracking.slots import RunSlots, SlotStep
 from memotr.tracking.tracker import Tracker
 
-MOST_SIZES = 64  # largest number of sizes of frames and slots that one process compiles for
+MAX_SIZES = 64  # maximum number of sizes of frames and slots that one process compiles for
 CACHEABLE = {f"torch.amp.autocast_mode.{name}": "1" for name in ("_enter_autocast", "_exit_autocast")}
-"""Functions that AOTAutograd does not know, so that it would not cache the step. Their arguments are in the key."""
+"""Functions unknown to AOTAutograd, which would therefore not cache the step. Their arguments are in the cache key."""
 
 Compile = Callable[[SlotStep], Callable[..., tuple[Tensor, ...]]]
 
@@ -25,8 +25,8 @@ Compile = Callable[[SlotStep], Callable[..., tuple[Tensor, ...]]]
 class CompiledTracker(Tracker):
     """Tracker of the objects of one video whose step is compiled for the size of the frames.
 
-    The first frame of a size takes seconds to minutes. On a CUDA device the step is replayed as a CUDA graph and the
-    host waits once per frame, for the results; on a CPU compilation needs a C++ compiler.
+    The first frame of each size takes seconds to minutes, for the compilation. On a CUDA device the step is replayed as
+    a CUDA graph and the host waits once per frame, for the results; on a CPU compilation needs a C++ compiler.
 
     Args:
         model: see :class:`memotr.Tracker`.
@@ -56,7 +56,8 @@ class CompiledTracker(Tracker):
                 if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                     cause = getattr(error, "inner_exception", error)
                     reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
-                    raise UserError(f"torch.compile does not work here ({reason}): track without compiling") from error
+                    message = f"torch.compile does not work on this machine ({reason}): track without compilation"
+                    raise UserError(message) from error
                 raise
 
         return run
@@ -68,7 +69,7 @@ def _compiled(step: SlotStep, device: torch.device) -> Callable[..., tuple[Tenso
 
     def run(*inputs: Any) -> tuple[Tensor, ...]:
         with (
-            torch._dynamo.config.patch(recompile_limit=MOST_SIZES),
+            torch._dynamo.config.patch(recompile_limit=MAX_SIZES),
             torch._inductor.config.patch(unsafe_marked_cacheable_functions=CACHEABLE),
         ):
             return compiled(*inputs)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Decision by scores which tracks continue and which detections start tracks, for inference (section 3.4)."""
+"""Decision by scores, at inference, which tracks continue and which detections start tracks."""
 
 from __future__ import annotations
 
@@ -25,19 +25,22 @@ def gate(
 ) -> Assignment:
     """Decide by scores which tracks of one video continue and which detections start tracks.
 
-    The numbers may be tensors without dimensions, so that they can be inputs of a graph.
+    Thresholds and ids may be tensors (), so that they can be inputs of an exported graph.
 
     Args:
         output: output of the model for the frame, one batch element.
         tracks: the N tracks before the frame.
-        det_thresh: lowest score of a detection query's best class that starts a track.
-        track_thresh: score of a track's own class below which it is unseen.
+        det_thresh: lowest score, in [0, 1], of a detection query's best class that starts a track.
+        track_thresh: score, in [0, 1], of the track's class below which it counts as unseen.
         miss_tolerance: number of consecutive unseen frames after which a track ends.
-        next_id: id of the first birth; the others follow in query order.
-        max_tracks: largest number of tracks after the frame; the births with the highest scores are kept. None: no
+        next_id: id of the first new track; the others get the next ids, in the order of their queries.
+        max_tracks: maximum number of tracks after the frame; the births with the highest scores are kept. None: no
             limit.
-        vacant: (N,) True on rows that are no tracks. Shapes are fixed then: every detection is a birth, and those that
-            start no track have the id -1. None: every row is a track.
+        vacant: (N,) bool, True on rows that hold no track. The result then has fixed shapes: all Nd detections are
+            listed as births, with id -1 if they start no track. None: every row holds a track.
+
+    Returns:
+        The decision for all N tracks, and for M births (Nd with ``vacant``).
     """
     missed, best_score, best_class = read_scores(output, tracks, track_thresh)
     stays = missed < miss_tolerance
@@ -62,35 +65,35 @@ def gate(
 
 
 def limit_births(max_tracks: int | None, born: Tensor, score: Tensor, stays: Tensor) -> Tensor:
-    """Return the detections (Nd,) that start tracks within the limit: those with the highest scores.
+    """Return a mask (Nd,) of the detections that may start tracks; if too many, those with the highest scores.
 
     Args:
-        max_tracks: largest number of tracks; None: no limit.
-        born: (Nd,) detections that would start tracks.
+        max_tracks: maximum number of tracks; None: no limit.
+        born: (Nd,) mask of the detections that would start tracks.
         score: (Nd,) their scores.
-        stays: (N,) tracks that continue.
+        stays: (N,) mask of the tracks that continue.
     """
-    if max_tracks is None or len(stays) + len(born) <= max_tracks:  # shapes only, which does not wait for the device
+    if max_tracks is None or len(stays) + len(born) <= max_tracks:  # shapes only: no wait for the device
         return born
     rank = torch.where(born, score, -1).argsort(descending=True, stable=True).argsort()  # (Nd,)
     return born & (rank < max_tracks - stays.sum())
 
 
 def explain_no_tracks(classes: Sequence[str], settings: TrackingConfig) -> str:
-    """Return a sentence for users that says why a tracker with these classes and settings may report no track."""
+    """Return an explanation for users why a tracker with these classes and settings may have reported no track."""
     return (
         f"nothing was tracked: no box above min_area ({settings.min_area:g}) reached det_thresh "
         f"({settings.det_thresh:g}) and exceeded result_thresh ({settings.result_thresh:g}); the model may not know "
-        f"what is seen here (its classes: {list_names(classes)}) or need more training, or the thresholds are too high"
+        f"these objects (its classes: {list_names(classes)}) or need more training, or the thresholds are too high"
     )
 
 
 def read_scores(output: FrameOutput, tracks: TrackState, track_thresh: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Read the state of tracks and detections from the scores of a frame.
+    """Return the unseen time of N tracks, and the best score and class of Nd detections.
 
     Returns:
-        The number of consecutive frames in which each track is unseen (N,), the best score of each detection (Nd,), and
-        its class (Nd,).
+        Number of consecutive frames in which each track has been unseen, this one included (N,) int64; highest class
+        score of each detection (Nd,); and the index of that class (Nd,) int64.
     """
     n = output.num_detections
     own_score = output.logits[n:].sigmoid().gather(1, tracks.labels[:, None])[:, 0]  # (N,)

@@ -1,7 +1,7 @@
 """Frame step that is captured once and replayed for every frame, as a CUDA graph.
 
-A replay takes the place of some nine hundred launches of kernels. It reads and writes the memory that the capture used,
-so inputs are copied into static tensors before it, and outputs are copied out of them before the next one.
+A replay replaces about nine hundred kernel launches. It reads and writes the memory of the capture, so inputs are
+copied into static tensors before a replay, and outputs are copied from static tensors before the next one.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from memotr.models.memotr import MeMOTR
 from memotr.structures import ImageBatch, TrackState
 from memotr.tracking.slots import FIELDS, SlotStep
 
-MOST_GRAPHS = 8  # of a tracker, by sizes of frames and slots; the least recently used one is dropped
+MAX_GRAPHS = 8  # of a tracker, by sizes of frames and slots; the least recently used one is dropped
 
 Outputs = tuple[Tensor, ...]
 
 
 class Capture(Protocol):
-    """Capture of functions whose operations are replayed on the same memory."""
+    """Interface to capture functions, whose operations are then replayed on the same memory."""
 
     def turn(self) -> AbstractContextManager[None]:
-        """Exclude other captures and replays, whose memory is shared, on the host and on the device."""
+        """Exclude other captures and replays, which share memory, on the host and on the device, within the context."""
 
     def record(self, function: Callable[[], Outputs]) -> tuple[Callable[[], object], Outputs]:
-        """Capture a function that has run before on this size, within a turn.
+        """Capture a function that has already run with inputs of these sizes. Call it within :meth:`turn`.
 
         Returns:
             A function that replays it, and its outputs, which each replay overwrites.
@@ -61,7 +61,7 @@ class CudaCapture:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Take turns: threads may use different streams of the device."""
+        """Exclude other threads, which may use other streams of the device, within the context."""
         with self._lock, torch.cuda.device(self._device):
             stream = torch.cuda.current_stream()
             stream.wait_event(self._done)
@@ -71,13 +71,13 @@ class CudaCapture:
                 self._done.record(stream)
 
     def record(self, function: Callable[[], Outputs]) -> tuple[Callable[[], object], Outputs]:
-        """Capture a function as a CUDA graph, while other threads may allocate memory and copy."""
+        """Capture a function as a CUDA graph. Other threads may allocate and copy memory meanwhile."""
         graphs = list(self._graphs)
-        pool = graphs[0].pool() if graphs else torch.cuda.graph_pool_handle()  # a pool ends with its last graph
+        pool = graphs[0].pool() if graphs else torch.cuda.graph_pool_handle()  # a pool is freed with its last graph
         current = torch.cuda.current_stream()
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
-            function()  # libraries make their workspaces for this stream
+            function()  # libraries allocate their workspaces for this stream
         current.wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
         try:
@@ -87,14 +87,14 @@ class CudaCapture:
             ):
                 outputs = function()
         finally:
-            torch.cuda.set_stream(current)  # which PyTorch leaves out after a failure
+            torch.cuda.set_stream(current)  # PyTorch does not restore it after a failure
         self._graphs.add(graph)
         return graph.replay, outputs
 
 
 @functools.cache
 def capture_on(device: torch.device) -> Capture | None:
-    """Return the capture of a device, which all trackers on it share; None if the device has no graphs."""
+    """Return the capture of a device, shared by all trackers on it; None if the device does not support graphs."""
     return CudaCapture(device) if device.type == "cuda" else None
 
 
@@ -103,10 +103,10 @@ class _Graph:
     """Captured step of one size.
 
     Attributes:
-        inputs: tensors that it reads: pixels, mask, vacant, next_id and the fields of the slots.
-        outputs: tensors that it writes.
-        replay: runs it.
-        layouts: cached by the network outside of the graph, which reads them.
+        inputs: static tensors that a replay reads: pixels, mask, vacant, next_id and the fields of the slots.
+        outputs: static tensors that a replay writes.
+        replay: function that replays the graph.
+        layouts: level layouts that the graph reads, kept alive here.
     """
 
     inputs: tuple[Tensor, ...]
@@ -116,10 +116,10 @@ class _Graph:
 
 
 class GraphedStep:
-    """Step that is captured for a size of frames and slots when two frames in succession have it.
+    """Frame step that is captured for a size of frames and slots as soon as two consecutive frames have that size.
 
-    Other frames run eagerly, so that a folder of images of many sizes does not cause a capture for each. Once a capture
-    fails, all do.
+    Other frames run eagerly, so that a folder of images of many sizes does not cause a capture for each. After a failed
+    capture, no other is tried, and all frames run eagerly.
 
     Args:
         step: the step.
@@ -164,10 +164,11 @@ class GraphedStep:
         self, key: object, sizes: tuple[tuple[int, int], ...] | None, inputs: tuple[Tensor, ...]
     ) -> _Graph | None:
         """Capture the step and keep its graph; None if it cannot be captured."""
-        while len(self._graphs) >= MOST_GRAPHS:
+        while len(self._graphs) >= MAX_GRAPHS:
             self._graphs.popitem(last=False)
         static = tuple(tensor.clone() for tensor in inputs)
-        self._network.prepare_layout(ImageBatch(static[0], static[1], sizes))  # may wait for the host's copies
+        # Before the capture, because it may copy from the host.
+        self._network.prepare_layout(ImageBatch(static[0], static[1], sizes))
         layouts = dict(self._network.layouts or {})
         try:
             replay, outputs = self._capture.record(lambda: self._run(sizes, static))
@@ -177,7 +178,7 @@ class GraphedStep:
             self._failed = True
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             warnings.warn(
-                f"the frame step cannot be captured as a CUDA graph ({reason}): it runs eagerly", stacklevel=2
+                f"the frame step cannot be captured as a CUDA graph ({reason}); frames run eagerly", stacklevel=2
             )
             return None
         self._graphs[key] = _Graph(static, outputs, replay, layouts)

@@ -9,12 +9,12 @@ from memotr.structures import Assignment, FrameOutput, TrackState
 
 
 def advance(tracks: TrackState, output: FrameOutput, choice: Assignment) -> TrackState:
-    """Apply a decision and return the tracks of this frame: continued tracks first, then new ones in order.
+    """Apply a decision and return the tracks after the frame: continued tracks, then new ones in the order of births.
 
     Args:
-        tracks: the N tracks with which the frame was looked at.
-        output: what the model said of it, one batch element (``output[b]``).
-        choice: the decision, by scores or by ground truth.
+        tracks: the N tracks before the frame.
+        output: output of the model for the frame, one batch element (``output[b]``).
+        choice: the decision, by scores (gate) or by ground truth (matching).
     """
     stayed = carry_on(tracks, output, choice)
     if choice.track_keep is not None:
@@ -25,7 +25,7 @@ def advance(tracks: TrackState, output: FrameOutput, choice: Assignment) -> Trac
 def fill_slots(
     tracks: TrackState, output: FrameOutput, choice: Assignment
 ) -> tuple[TrackState, torch.Tensor, torch.Tensor]:
-    """Apply a decision with fixed shapes: order the S slots by continued tracks, new tracks and vacant ones.
+    """Apply a decision with fixed shapes: in S slots, continued tracks come first, then new tracks, then vacant slots.
 
     Args:
         tracks: S slots.
@@ -33,7 +33,7 @@ def fill_slots(
         choice: the decision of :func:`memotr.tracking.gate.gate`; births that start no track have the id -1.
 
     Returns:
-        The S slots, which of them are vacant (S,), and the number of tracks (), of which those beyond S are lost.
+        The S slots; a mask (S,) of the vacant ones; and the number of tracks (), of which those beyond S are dropped.
     """
     assert choice.track_keep is not None
     kept = torch.cat((choice.track_keep, choice.birth_ids >= 0))  # (S + Nd,)
@@ -43,7 +43,7 @@ def fill_slots(
 
 
 def carry_on(tracks: TrackState, output: FrameOutput, choice: Assignment) -> TrackState:
-    """Return all N tracks with the values of this frame, including those that end."""
+    """Return all N tracks with the predictions of this frame, including tracks that end."""
     n = output.num_detections
     boxes = output.boxes[n:]
     return tracks.replace(
@@ -57,7 +57,13 @@ def carry_on(tracks: TrackState, output: FrameOutput, choice: Assignment) -> Tra
 
 
 def _remember(tracks: TrackState, boxes: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-    """Return the boxes (N, H, 4) of the last consecutive frames in which each object was seen; a gap clears them."""
+    """Return the boxes (N, H, 4) of the last consecutive frames in which each track was seen; a gap clears them.
+
+    Args:
+        tracks: the N tracks before the frame.
+        boxes: (N, 4) boxes of this frame.
+        seen: (N,) mask of the tracks that are seen in this frame.
+    """
     history = tracks.seen_boxes
     if history.shape[1] == 0:
         return history
@@ -68,7 +74,7 @@ def _remember(tracks: TrackState, boxes: torch.Tensor, seen: torch.Tensor) -> to
 
 
 def give_birth(output: FrameOutput, choice: Assignment, history: int) -> TrackState:
-    """Return the M new tracks, which remember up to ``history`` seen boxes."""
+    """Return the M new tracks. Each can store ``history`` (H) seen boxes, of which the newest is this frame's."""
     q = choice.births
     output_embed, query_embed, boxes = output.output_embed[q], output.query_embed[q], output.boxes[q]
     fresh = choice.birth_from_initial[:, None]
@@ -97,8 +103,8 @@ def extrapolate(tracks: TrackState, min_length: int, weight: float) -> TrackStat
 
     Args:
         tracks: N tracks that remember up to H seen boxes.
-        min_length: seen frames in a row without which a track stays where it is.
-        weight: share of the mean step that is trusted, for every frame missed.
+        min_length: number of consecutive seen frames below which a track is not moved.
+        weight: fraction of the mean step by which a track moves per unseen frame.
     """
     boxes = tracks.seen_boxes  # (N, H, 4)
     count = (~boxes[..., 0].isnan()).sum(dim=1)  # (N,)

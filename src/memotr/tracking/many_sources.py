@@ -23,7 +23,7 @@ from memotr.tracking.tracker import Tracker
 from memotr.tracking.video_tracker import VideoTracker
 from memotr.tracks import Tracks
 
-SIZES_AT_MOST = 5
+MAX_LISTED = 5
 """Number of frame sizes that a note lists."""
 
 Open = Callable[[str], Source]
@@ -35,11 +35,11 @@ def check_sources(sources: Sequence[str], open_one: Open) -> dict[str, str]:
     """Open and close every file and folder, so that errors are found before hours of tracking.
 
     Returns:
-        source → name of its results: the name of the source, or the shortest end of its path that tells it apart from
-        other sources of that name (``a/clip.mp4`` and ``b/clip.mp4`` become ``a_clip`` and ``b_clip``).
+        source → name of its results: the name of the source, or the shortest end of its path that differs from other
+        sources of that name (``a/clip.mp4`` and ``b/clip.mp4`` become ``a_clip`` and ``b_clip``).
 
     Raises:
-        UserError: one cannot be opened or is given twice, streams have the same name, or the images of a folder are
+        UserError: a source cannot be opened or is given twice, streams have the same name, or images of one folder are
             given one by one.
     """
     names: dict[str, str] = {}
@@ -60,14 +60,14 @@ def check_sources(sources: Sequence[str], open_one: Open) -> dict[str, str]:
     for folder, count in images.items():
         if count > 1:
             raise UserError(
-                f"{count} images of the folder {folder} are given one by one, and each would be a video of its own; "
-                "name the folder to track them as one (--start, --end and --stride choose among them)"
+                f"{count} images of the folder {folder} are given one by one, and each would be tracked as a separate "
+                "video; pass the folder to track them as one video (--start, --end and --stride choose among them)"
             )
-    return _told_apart(names)
+    return _unique_names(names)
 
 
-def _told_apart(names: Mapping[str, str]) -> dict[str, str]:
-    """Return the names of results: source → name, no two of which are one file on any system."""
+def _unique_names(names: Mapping[str, str]) -> dict[str, str]:
+    """Return source → name of its results. Names differ in more than case, for file systems that ignore case."""
     groups: dict[str, list[str]] = {}
     for source, name in names.items():
         groups.setdefault(name.casefold(), []).append(source)
@@ -84,14 +84,14 @@ def _told_apart(names: Mapping[str, str]) -> dict[str, str]:
         else:
             one, other = map(without_secrets, sources[:2])
             raise UserError(
-                f"{one} and {other} have the same name, and so would their results; give them one at a time, each "
-                "with an --output of its own"
+                f"{one} and {other} have the same name, and so would their results; track them one at a time, each "
+                "with its own --output"
             )
     return {source: found[source] for source in names}
 
 
 def _longer_names(sources: Sequence[str], names: Mapping[str, str]) -> Iterator[list[str]]:
-    """Yield names of sources with more and more of their paths: the suffix, folders above, both, and so on."""
+    """Yield lists of longer and longer names: with the suffix, with the parent folder, with both, and so on."""
     paths = [Path(names[source]) if is_live(source) else _path(source) for source in sources]
     for depth in range(max(len(path.parts) for path in paths)):
         for whole in (False, True):
@@ -102,13 +102,13 @@ def _longer_names(sources: Sequence[str], names: Mapping[str, str]) -> Iterator[
 
 
 def _above(path: Path, depth: int) -> tuple[str, ...]:
-    """Return the names of the folders right above a path."""
+    """Return the names of the last ``depth`` folders above a path."""
     return path.relative_to(path.anchor).parent.parts[-depth:] if depth else ()
 
 
 def _path(source: str) -> Path:
     """Return the absolute path of a file or folder, an ``img1`` folder standing for its sequence."""
-    path = Path(os.path.abspath(source))  # noqa: PTH100  # a link is a source of its own
+    path = Path(os.path.abspath(source))  # noqa: PTH100  # a symbolic link is another source than its target
     return path.parent if path.name == "img1" else path
 
 
@@ -127,7 +127,7 @@ def track_sources(
         batch: number of sources to track at once; more than one require a :class:`memotr.Tracker`.
 
     Returns:
-        Whether all sources were read to their end; False if one broke off, where its results end.
+        True if all sources were read to their end; False if one broke off: its results end there.
 
     Raises:
         UserError: the error of the only source, or the number of sources that failed.
@@ -156,12 +156,12 @@ def track_sources(
 def _several_sizes(name: str, sizes: Mapping[tuple[int, ...], int]) -> str:
     """Return a note about frames of different sizes: (height, width) → number of its first frame."""
     listed = [f"{width} x {height} (from frame {first})" for (height, width), first in sizes.items()]
-    more = ", …" if len(listed) > SIZES_AT_MOST else ""
-    return f"{name}: frames have several sizes, {', '.join(listed[:SIZES_AT_MOST])}{more}; boxes are in pixels of each"
+    more = ", …" if len(listed) > MAX_LISTED else ""
+    return f"{name}: frames have several sizes, {', '.join(listed[:MAX_LISTED])}{more}; boxes are in pixels of each"
 
 
 class _Work:
-    """Queue of sources that one or several threads track until it is empty."""
+    """Queue of sources, which one or several threads track until it is empty."""
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ class _Work:
         bars: TrackingBars,
     ) -> None:
         self.failures: list[UserError] = []
-        self.broke_off = False  # whether reading one of the sources broke off
+        self.broke_off = False  # reading of a source broke off
         self._tracker, self._names = tracker, names
         self._waiting = deque(names)
         self._open_one, self._open_outputs, self._bars = open_one, open_outputs, bars
@@ -191,7 +191,7 @@ class _Work:
         self._stopped.set()
 
     def left(self) -> str:
-        """Return a text that lists the sources that were not begun."""
+        """Return a text for messages with the sources that were not begun; empty if there are none."""
         return f"; not begun: {', '.join(map(without_secrets, self._waiting))}" if self._waiting else ""
 
     def track_all(self, tracker: Tracker) -> None:
@@ -228,7 +228,8 @@ class _Work:
                 yield frames, sinks, on_frame
             finally:
                 self.broke_off |= frames.broke_off
-                note(*(f"warning: {warning}" for warning in frames.notes))
+                notes = [*frames.notes, *(text for sink in sinks for text in sink.notes)]
+                note(*(f"warning: {warning}" for warning in notes))
                 if len(sizes) > 1:
                     note(_several_sizes(frames.name, sizes))
                 if progress.frames:

@@ -18,7 +18,7 @@ from memotr.io.sinks import Sink, close_all
 from memotr.tracks import Tracks
 
 AHEAD = 3  # number of frames decoded ahead of the tracker
-BEHIND = 4  # largest number of frames that are tracked but not yet written
+BEHIND = 4  # maximum number of frames that are tracked but not yet written
 
 
 Prepared = Generator[tuple[Frame, Any], None, None]
@@ -47,17 +47,17 @@ def track_source(
 ) -> None:
     """Track a source from its first frame to its last and write every frame to all sinks, in order.
 
-    One thread decodes and prepares frames ahead of the tracker, and one draws and encodes after it, with a bounded
-    number of frames between them. The tracker is reset first. ``Tracks.frame`` is the frame's number in the source. The
-    sinks are always closed, also after Ctrl-C: their files then hold all frames tracked so far. Only a failed write
-    keeps older files in place.
+    One thread decodes and prepares frames ahead of the tracker, another draws and encodes after it; the number of
+    frames between them is bounded. The tracker is reset first. ``Tracks.frame`` is the frame's number in the source.
+    The sinks are always closed, also after Ctrl-C: their files then hold all frames tracked so far. After a failed
+    write, older files are kept instead.
 
     Args:
         tracker: tracker that is called in this thread only, except for ``prepare``.
         source: open source; it stays open.
         sinks: sinks that are closed at the end.
         on_frame: called in this thread after every frame.
-        whole: discard the results unless all frames were tracked and written.
+        whole: discard the results unless all frames were tracked and written; for results that must be complete.
 
     Raises:
         UserError: a frame cannot be read, a file cannot be written, or the source has no frames.
@@ -78,22 +78,22 @@ def track_source(
                     on_frame(frame, tracks)
         output.complete = True
     finally:
-        # In the writing thread, which finishes the files even if a second Ctrl-C ends the waiting here.
-        written.appendleft(writer.submit(output.close))  # first, because its error is the most informative
+        # Closed by the writing thread, which finishes the files even if a second Ctrl-C interrupts the waiting below.
+        written.appendleft(writer.submit(output.close))  # first: its error names the files that are kept
         writer.shutdown()
         for done in written:
             done.result()
 
 
 def _newest(source: Source, tracker: FrameTracker) -> Prepared:
-    """Yield the latest frame of a live source each time, with its prepared form."""
+    """Yield the newest frame of a live source each time, with its prepared form."""
     with closing(newest(source)) as frames:
         for frame in frames:
             yield frame, tracker.prepare(frame.image)
 
 
 def _ahead(source: Source, tracker: FrameTracker) -> Prepared:
-    """Yield the frames of a source with their prepared form, which another thread makes."""
+    """Yield the frames of a source with their prepared form, both from another thread."""
     frames = iter(source)
 
     def fetch() -> tuple[Frame, Any] | None:
@@ -115,7 +115,7 @@ class _Output:
     """Group of sinks.
 
     Attributes:
-        complete: every frame of the source was passed to :meth:`write`.
+        complete: True once every frame of the source was passed to :meth:`write`.
     """
 
     def __init__(self, sinks: Sequence[Sink], whole: bool) -> None:
@@ -129,7 +129,7 @@ class _Output:
                 sink.write(frame, tracks)
 
     def close(self) -> None:
-        """Close all sinks, or discard their files if they are incomplete and only whole ones are wanted."""
+        """Close all sinks; with ``whole``, discard their files if they are incomplete."""
         if self.whole and (self.failed or not self.complete):
             for sink in self.sinks:
                 sink.give_up(keep=False)

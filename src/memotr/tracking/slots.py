@@ -1,8 +1,8 @@
-"""Tracks of one video between its frames: as many rows as tracks, or a fixed number of slots.
+"""Tracks of one video between its frames: one row per track, or a fixed number of slots.
 
-In slots, tracks occupy the first ones and births the ones after them. The step then has fixed shapes, for
-`torch.compile` and CUDA graphs, and never asks the device for the number of tracks; the host reads it from the table
-that it copies once per frame.
+Continued tracks occupy the first slots, new tracks the next ones; the rest is vacant. The step then has fixed shapes,
+for `torch.compile` and CUDA graphs, and does not wait for the device to know the number of tracks: the host reads that
+number from the table that it copies once per frame.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FIELDS = tuple(field.name for field in fields(TrackState))
 SLOTS = 64  # initial number; doubled whenever it is too small
 
 RunSlots = Callable[[ImageBatch, Tensor, Tensor, TrackState], tuple[Tensor, ...]]
-"""Runs :meth:`SlotStep.forward`, compiled or as a graph. Later calls do not write to tensors that it returned."""
+"""Function that runs :meth:`SlotStep.forward`, compiled or as a graph. Later calls do not overwrite its results."""
 
 
 class SlotStep(nn.Module):
@@ -42,12 +42,12 @@ class SlotStep(nn.Module):
 
         Args:
             images: the frame, as a batch of one.
-            vacant: (S,) bool, True after the last track.
-            next_id: () int64, id of the next birth.
+            vacant: (S,) bool, True on slots that hold no track.
+            next_id: () int64, id of the next new track.
             slots: track states, S rows.
 
         Returns:
-            The table of :func:`as_table` (S, 7); the number of tracks (), of which those beyond S are lost; then
+            The table of :func:`as_table` (S, 7); the number of tracks (), of which those beyond S are dropped; then
             ``vacant``, ``next_id`` and the fields of ``slots`` (:data:`FIELDS`) for the next frame.
         """
         table, alive, (slots, next_id, vacant) = self.step(images, TrackerState(slots, next_id, vacant))
@@ -55,12 +55,12 @@ class SlotStep(nn.Module):
 
 
 class Rows:
-    """Tracks of one video as they are.
+    """Tracks of one video, one row per track.
 
     Args:
         step: the frame step.
         tracks: tracks before the first frame.
-        next_id: id of the next birth.
+        next_id: id of the next new track.
     """
 
     def __init__(self, step: FrameStep, tracks: TrackState, next_id: int) -> None:
@@ -88,10 +88,10 @@ class Slots:
     Args:
         run: runs the step.
         tracks: tracks before the first frame.
-        next_id: id of the next birth.
+        next_id: id of the next new track.
     """
 
-    @torch.inference_mode()  # other tensors would cause another compilation
+    @torch.inference_mode()  # tensors made outside of it would cause another compilation
     def __init__(self, run: RunSlots, tracks: TrackState, next_id: int) -> None:
         slots, device = grown(tracks, SLOTS), tracks.ids.device
         vacant = torch.arange(len(slots), device=device) >= len(tracks)
@@ -106,7 +106,7 @@ class Slots:
             assert isinstance(next_id, Tensor)
             table, count, vacant_after, next_birth, *rows = self._run(images, vacant, next_id, slots)
             numbers = F.pad(torch.stack((count, next_birth)), (0, 5)).to(table.dtype)
-            copied: NDArray[np.float64] = torch.cat((table, numbers[None])).cpu().numpy()  # the only wait
+            copied: NDArray[np.float64] = torch.cat((table, numbers[None])).cpu().numpy()  # only here the host waits
             alive, self.next_id = int(copied[-1, 0]), int(copied[-1, 1])
             if alive <= len(slots):
                 break

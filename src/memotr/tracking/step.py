@@ -1,7 +1,7 @@
 """The frame step: forward pass, decision, lifecycle, memory and result table.
 
-Trackers run it eagerly, with fixed slots as a compiled graph, with several videos in one forward pass, or as it is
-exported. They differ only in where the list of tracks is cut: after the tracks alive, or after a number of slots.
+Trackers run it eagerly, compiled, as a CUDA graph, for several videos in one forward pass, or exported. These differ
+only in the number of rows of the track state: one per track, or a fixed number of slots.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from memotr.tracking.gate import gate
 from memotr.tracking.lifecycle import advance, extrapolate, fill_slots
 
 Memory = Callable[[TrackState, Tensor | None], TrackState]
-"""Renews tracks for the next frame; the tensor (N,) is True on rows that are no tracks."""
+"""Function that updates N tracks for the next frame; its mask (N,) is True on rows that hold no track."""
 
 
 class Network(Protocol):
-    """Interface of a network for a tracker; :class:`memotr.models.memotr.MeMOTR` has it."""
+    """Interface that a tracker requires of a network; :class:`memotr.models.memotr.MeMOTR` implements it."""
 
     def __call__(
         self, images: ImageBatch, tracks: Sequence[TrackState], *, vacant: Tensor | None = None
@@ -38,9 +38,9 @@ class TrackerState(NamedTuple):
     """State of a tracker between two frames of one video.
 
     Attributes:
-        tracks: N tracks, or S slots of which the first hold tracks.
-        next_id: id of the next birth; with slots () int64.
-        vacant: (S,) bool, True after the last track; None: there are no slots, and every row is a track.
+        tracks: N tracks, or S slots, of which the first ones hold tracks.
+        next_id: id of the next new track; with slots a tensor () int64.
+        vacant: (S,) bool, True on slots that hold no track; None without slots: every row holds a track.
     """
 
     tracks: TrackState
@@ -50,14 +50,14 @@ class TrackerState(NamedTuple):
 
 @dataclass(frozen=True)
 class Limits:
-    """Thresholds of the frame step; numbers, or tensors without dimensions where they are inputs of a graph.
+    """Thresholds of the frame step: numbers, or tensors () if they are inputs of an exported graph.
 
     Attributes:
-        det_thresh: lowest score of a detection that starts a track.
-        track_thresh: score below which a track counts as unseen.
+        det_thresh: lowest score of a detection that starts a track, in [0, 1].
+        track_thresh: score below which a track counts as unseen, in [0, 1].
         miss_tolerance: number of consecutive unseen frames after which a track ends.
-        max_tracks: largest number of tracks; None: no limit.
-        motion: smallest number of seen boxes and weight of :func:`memotr.tracking.lifecycle.extrapolate`; None: off.
+        max_tracks: maximum number of tracks; None: no limit.
+        motion: ``min_length`` and ``weight`` of :func:`memotr.tracking.lifecycle.extrapolate`; None: no motion model.
     """
 
     det_thresh: float | Tensor
@@ -68,10 +68,10 @@ class Limits:
 
 
 class FrameStep(nn.Module):
-    """Step of one frame of one video.
+    """Processing of one frame of one video.
 
     Args:
-        network: network that does the forward pass, and has the memory.
+        network: network that runs the forward pass and updates the memory.
         limits: thresholds.
         dtype: numerical precision of the forward pass; None: float32. Decisions and memory are always float32.
     """
@@ -88,8 +88,8 @@ class FrameStep(nn.Module):
             state: the tracks before the frame.
 
         Returns:
-            The table of :func:`as_table` (N', 7), the number of tracks () if there are slots, and the state after the
-            frame. Tracks beyond the slots are lost.
+            The table (N', 7) of :func:`as_table`; with slots the number of tracks (), else None; and the state after
+            the frame. Tracks that exceed the S slots are dropped: repeat the frame with more slots.
         """
         vacant = None if state.vacant is None else state.vacant[None]
         with torch.autocast(images.pixels.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None):
@@ -102,12 +102,12 @@ class FrameStep(nn.Module):
 def take_step(
     output: FrameOutput, state: TrackerState, memory: Memory, limits: Limits
 ) -> tuple[TrackerState, Tensor | None]:
-    """Return the state after a frame, and the number of tracks () if there are slots.
+    """Apply a network output: return the state after the frame, and with slots the number of tracks (), else None.
 
     Args:
         output: output of the network for the frame, one batch element.
         state: the tracks before the frame.
-        memory: renews the tracks.
+        memory: function that updates the tracks for the next frame.
         limits: thresholds.
     """
     tracks, next_id, vacant = state
@@ -127,7 +127,7 @@ def take_step(
         next_id = next_id + len(choice.births)
     else:
         tracks, vacant, alive = fill_slots(tracks, output, choice)
-        tracks = memory(tracks, vacant & ~vacant.all())  # attention without any key gives NaN
+        tracks = memory(tracks, vacant & ~vacant.all())  # attention in which all keys are masked gives NaN
         next_id = next_id + (choice.birth_ids >= 0).sum()
     if limits.motion is not None:
         tracks = extrapolate(tracks, *limits.motion)
@@ -135,11 +135,15 @@ def take_step(
 
 
 def as_table(boxes: Tensor, scores: Tensor, ids: Tensor, labels: Tensor) -> Tensor:
-    """Join N tracks in one tensor (N, 7) float64 to copy from the device: xyxy in [0, 1], score, id, label.
+    """Return N tracks as one tensor (N, 7) float64, for one copy from the device: xyxy in [0, 1], score, id, label.
 
-    Boxes (N, 4) are cxcywh in [0, 1]; scores, ids and labels are (N,).
+    Args:
+        boxes: (N, 4) cxcywh in [0, 1].
+        scores: (N,) in [0, 1].
+        ids: (N,) int64.
+        labels: (N,) int64.
     """
-    if boxes.device.type == "mps":  # which has no float64
+    if boxes.device.type == "mps":  # MPS has no float64
         boxes, scores, ids, labels = (each.cpu() for each in (boxes, scores, ids, labels))
     columns = (cxcywh_to_xyxy(boxes.float()), scores.float()[:, None], ids[:, None], labels[:, None])
     return torch.cat([column.double() for column in columns], dim=1)

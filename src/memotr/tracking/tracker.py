@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -17,12 +18,12 @@ from memotr.models.inference import for_inference
 from memotr.models.memotr import MeMOTR
 from memotr.structures import TrackState
 from memotr.tracking.graphs import GraphedStep, capture_on
-from memotr.tracking.precision import autocast_dtype, resolve_precision, tf32_switched
+from memotr.tracking.precision import autocast_dtype, products_in, resolve_precision
 from memotr.tracking.slots import Rows, RunSlots, Slots, SlotStep
 from memotr.tracking.step import FrameStep, Limits, Network
 from memotr.tracking.video_tracker import PreparedFrame, VideoTracker
 from memotr.tracks import Tracks
-from memotr.vocabulary import GraphMode, Precision
+from memotr.vocabulary import Channels, GraphMode, Precision
 from memotr.weights.model_files import load_model
 
 
@@ -34,8 +35,8 @@ class Tracker(VideoTracker):
 
     Args:
         model: model from :func:`memotr.load_model`; put in evaluation mode, left on its device. Later changes of its
-            weights or kernel may have no effect. Or what that function takes: a name of weights or a file.
-        device: device of weights that are loaded here; not used with a model.
+            weights or kernel may have no effect. Or an argument of that function: a name of weights, or a file.
+        device: device for weights given by name or file; not used if ``model`` is a model.
         det_thresh: lowest score of a detection that starts a track, in [0, 1].
         track_thresh: score below which a track counts as unseen, in [0, 1].
         result_thresh: score above which a track is reported, in [0, 1].
@@ -43,16 +44,18 @@ class Tracker(VideoTracker):
         min_area: area above which a box is reported, in square pixels of the frame.
         precision: numerical precision of the network: "32" (exact, without TF32), "tf32", "bf16", "fp16", or "auto",
             which is "tf32" on CUDA and "32" elsewhere.
-        preprocess_on_device: resize and normalise frames on the device of the network, with the same results in every
-            bit; None: on CUDA, where it is faster.
-        graph: "auto" captures the frame step on CUDA as a graph, at the second frame of a size; "off" runs it eagerly.
+        preprocess_on_device: resize and normalise frames on the device of the network, with bitwise equal results;
+            None: only on CUDA, where it is faster.
+        graph: "auto" captures the frame step on CUDA as a graph when two consecutive frames have the same size; "off"
+            runs it eagerly.
         network: network to run in place of the model's own, such as a :class:`memotr.tracking.batch.Batch`; only a
             :class:`memotr.models.memotr.MeMOTR` is captured.
 
         All thresholds default to those of the model's configuration.
 
     Raises:
-        memotr.errors.UserError: a threshold is out of range, or the precision is unknown or not available there.
+        memotr.errors.UserError: a threshold is out of range, or the precision is unknown or not available on the
+            device.
     """
 
     def __init__(
@@ -70,6 +73,8 @@ class Tracker(VideoTracker):
         graph: GraphMode = "auto",
         network: Network | None = None,
     ) -> None:
+        if graph not in get_args(GraphMode):
+            raise UserError(f"there is no graph mode {graph!r}: take {', '.join(get_args(GraphMode))}")
         if not isinstance(model, MeMOTR):
             model = load_model(model, device=device)
         super().__init__(model.config, det_thresh, track_thresh, result_thresh, miss_tolerance, min_area)
@@ -103,7 +108,7 @@ class Tracker(VideoTracker):
         if network is None:
             network = copy.copy(self.network)
             if isinstance(network, MeMOTR):
-                network.layouts = {}  # for the sizes of its own video
+                network.layouts = {}  # separate cache, for the frame size of its own video
         return Tracker(
             self.model,
             det_thresh=s.det_thresh,
@@ -127,9 +132,9 @@ class Tracker(VideoTracker):
         """The id of the next track to start."""
         return self.video.next_id
 
-    def prepare(self, frame: NDArray[np.uint8] | Tensor) -> PreparedFrame:
+    def prepare(self, frame: NDArray[np.uint8] | Tensor, channels: Channels = "rgb") -> PreparedFrame:
         """Prepare a frame as the base class does, in page-locked memory if the device is CUDA."""
-        prepared = super().prepare(frame)
+        prepared = super().prepare(frame, channels)
         if self.device.type == "cuda" and prepared.images.pixels.device.type == "cpu":
             return replace(prepared, images=prepared.images.pin_memory())
         return prepared
@@ -153,16 +158,21 @@ class Tracker(VideoTracker):
         return self.model.no_tracks(history=motion.max_length if motion.enabled else 0)
 
     @torch.inference_mode()
-    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
+    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame, channels: Channels = "rgb") -> Tracks:
         """Track the next frame.
 
+        Args:
+            frame: (H, W, 3), uint8; or the result of :meth:`prepare`.
+            channels: order of the colours of the frame, "rgb" or, as OpenCV has it, "bgr".
+
         Raises:
+            ValueError: the frame has another shape or type.
             memotr.errors.UserError: the model was moved to another device.
         """
         if self.model.device != self.device:
-            raise UserError(f"the model was moved from {self.device} to {self.model.device}: make a new tracker")
-        prepared = self._prepared(frame)
-        with tf32_switched(self.precision):
+            raise UserError(f"the model was moved from {self.device} to {self.model.device}: create a new tracker")
+        prepared = self._prepared(frame, channels)
+        with products_in(self.precision):
             table = self.video.advance(prepared.images.to(self.device))
         self.frame += 1
         return self._report(table, prepared)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +15,9 @@ from torch import Tensor
 
 from memotr.config import Config, TrackingConfig
 from memotr.data.preprocess import preprocess
-from memotr.io.arrays import ArraySource
-from memotr.io.frames import Selection
+from memotr.errors import wrong_type
+from memotr.io.arrays import ArraySource, as_rgb, check_frame
+from memotr.io.frames import DEFAULT_FPS, Selection
 from memotr.io.sources import open_source
 from memotr.openmp import adapt_waiting
 from memotr.structures import ImageBatch
@@ -40,11 +40,11 @@ class VideoTracker(ABC):
 
     Args:
         config: configuration of the model.
-        det_thresh: replaces the setting of the configuration; None: not replaced.
-        track_thresh: likewise.
-        result_thresh: likewise.
-        miss_tolerance: likewise.
-        min_area: likewise.
+        det_thresh: see :class:`memotr.Tracker`; None: as in the configuration, also for the next arguments.
+        track_thresh: see :class:`memotr.Tracker`.
+        result_thresh: see :class:`memotr.Tracker`.
+        miss_tolerance: see :class:`memotr.Tracker`.
+        min_area: see :class:`memotr.Tracker`.
 
     Raises:
         memotr.errors.UserError: a threshold is out of range.
@@ -74,11 +74,11 @@ class VideoTracker(ABC):
 
     @property
     def settings(self) -> TrackingConfig:
-        """Thresholds and other settings of the tracker, which are fixed."""
+        """Thresholds and other settings of the tracker, which cannot be changed."""
         return self._settings
 
     def explain_no_tracks(self) -> str:
-        """Return a sentence for users that says why no track was reported."""
+        """Return an explanation for users why no track may have been reported."""
         return explain_no_tracks(self.config.classes, self.settings)
 
     precision: Precision = "32"
@@ -92,14 +92,15 @@ class VideoTracker(ABC):
         """Reset the memory: the next frame starts a new video, with ids from 0."""
 
     @abstractmethod
-    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> Tracks:
+    def update(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame, channels: Channels = "rgb") -> Tracks:
         """Process the next frame of the video.
 
         Args:
-            frame: RGB, (H, W, 3), uint8; or the result of :meth:`prepare`.
+            frame: (H, W, 3), uint8; or the result of :meth:`prepare`.
+            channels: order of the colours of the frame: "rgb", or "bgr" as in OpenCV.
 
         Returns:
-            The tracks of the frame, boxes in pixels of the frame.
+            The reported tracks, with xyxy boxes in pixels of the frame.
 
         Raises:
             ValueError: the frame has another shape or type.
@@ -115,16 +116,20 @@ class VideoTracker(ABC):
         """
         return self.update(PreparedFrame(images, height, width))
 
-    def _prepared(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame) -> PreparedFrame:
-        return frame if isinstance(frame, PreparedFrame) else self.prepare(frame)
+    def _prepared(self, frame: NDArray[np.uint8] | Tensor | PreparedFrame, channels: Channels) -> PreparedFrame:
+        if not isinstance(frame, PreparedFrame):
+            return self.prepare(frame, channels)
+        if channels != "rgb":
+            raise ValueError("a prepared frame is RGB: pass channels to prepare() instead")
+        return frame
 
-    def prepare(self, frame: NDArray[np.uint8] | Tensor) -> PreparedFrame:
+    def prepare(self, frame: NDArray[np.uint8] | Tensor, channels: Channels = "rgb") -> PreparedFrame:
         """Resize, normalise and pad a frame. Another thread may do this ahead of :meth:`update`.
 
         Raises:
             ValueError: the frame has another shape or type.
         """
-        image = _as_image(frame)
+        image = as_rgb(check_frame(_to_numpy(frame)), channels)
         size = self.config.input
         pixels = self._preprocess(image, size.short_side, size.longest_side)
         return PreparedFrame(ImageBatch.from_images([pixels], smallest=self.smallest), image.shape[0], image.shape[1])
@@ -134,7 +139,7 @@ class VideoTracker(ABC):
 
     def track(
         self,
-        source: str | Path | int | Iterable[NDArray[np.uint8]],
+        source: str | os.PathLike[str] | int | Iterable[NDArray[np.uint8]],
         *,
         start: int = 0,
         end: int | None = None,
@@ -142,6 +147,7 @@ class VideoTracker(ABC):
         max_frames: int | None = None,
         skip_bad: bool = False,
         stream: int | None = None,
+        fps: float | None = None,
         channels: Channels = "rgb",
     ) -> Iterator[Tracks]:
         """Track the objects of a whole source frame by frame, after a reset.
@@ -152,10 +158,11 @@ class VideoTracker(ABC):
             start: number of the first frame, from 0.
             end: number of the first frame to leave out; None for the source's end.
             stride: take every ``stride``-th frame.
-            max_frames: largest number of frames to take.
+            max_frames: maximum number of frames to take.
             skip_bad: skip images of a folder that cannot be read.
             stream: number of the video stream in a file that has several; None: the main one.
-            channels: order of the colours of an iterable's frames, "rgb" or, as OpenCV has it, "bgr".
+            fps: frames per second of a folder of images or an iterable; None: 25, or what ``seqinfo.ini`` says.
+            channels: order of the colours in frames of an iterable: "rgb", or "bgr" as in OpenCV.
 
         Yields:
             The tracks of each frame, with its ``image`` (RGB), its ``time`` in seconds and its number in the source.
@@ -165,38 +172,44 @@ class VideoTracker(ABC):
             ValueError: a frame of an iterable has another shape or type.
         """
         self.reset()
-        if isinstance(source, str | Path | int):
+        if isinstance(source, np.ndarray) and source.ndim == 3 and source.shape[2] == 3:
+            raise ValueError(f"expected frames (T, H, W, 3), got one frame {source.shape}; update(frame) takes it")
+        if isinstance(source, str | os.PathLike | int | np.integer):
             opened = open_source(
-                str(source),
+                source,
                 start=start,
                 end=end,
                 stride=stride,
                 max_frames=max_frames,
                 skip_bad=skip_bad,
                 stream=stream,
+                fps=fps,
             )
+        elif not isinstance(source, Iterable):
+            raise wrong_type("a file, folder, camera number or address, or frames", source)
         else:
-            opened = ArraySource(source, selection=Selection(start, end, stride, max_frames), channels=channels)
+            chosen = Selection(start, end, stride, max_frames)
+            opened = ArraySource(source, fps=DEFAULT_FPS if fps is None else fps, selection=chosen, channels=channels)
         with opened as frames:
             for frame in frames:
                 tracks = self.update(frame.image)
-                yield replace(tracks, frame=frame.index, time=frame.time, image=frame.image)
+                yield replace(tracks, frame=frame.index, time=frame.time, file_name=frame.file_name, image=frame.image)
             for note in frames.notes:
                 warnings.warn(note, stacklevel=2)
 
     def _report(self, table: NDArray[np.float64], frame: PreparedFrame) -> Tracks:
-        """Return the tracks of a frame that are reported.
+        """Return the tracks to report: score above ``result_thresh``, area above ``min_area``, finite box.
 
         Args:
             table: (N, 7) from :func:`memotr.tracking.step.as_table`.
-            frame: the frame that it is of.
+            frame: the frame of the table.
         """
-        most = self.settings.max_tracks
-        if len(table) >= most and not self.full:
+        max_tracks = self.settings.max_tracks
+        if len(table) >= max_tracks and not self.full:
             self.full = True  # warn once per video
             warnings.warn(
-                f"frame {self.frame - 1}: {most:,} tracks are followed, as many as tracking.max_tracks allows: of "
-                "detections only the best begin a track from here on (are the thresholds too low?)",
+                f"frame {self.frame - 1}: there are {max_tracks:,} tracks, the limit set by tracking.max_tracks: from "
+                "here on, only the detections with the highest scores start tracks (are the thresholds too low?)",
                 stacklevel=2,
             )
         boxes = table[:, :4].astype(np.float32) * np.array([frame.width, frame.height] * 2, np.float32)
@@ -212,14 +225,5 @@ class VideoTracker(ABC):
         )
 
 
-def _as_image(frame: Any) -> NDArray[np.uint8]:
-    """Return a frame as an array. Raises ValueError for anything but an RGB frame."""
-    if isinstance(frame, Tensor) and frame.dtype == torch.uint8:
-        frame = frame.cpu().numpy()
-    if not isinstance(frame, np.ndarray):
-        found = f"a tensor of {frame.dtype}" if isinstance(frame, Tensor) else type(frame).__name__
-        ended = "; OpenCV gives None where a video has ended or a file is not there" if frame is None else ""
-        raise ValueError(f"expected an RGB frame (H, W, 3) of uint8, got {found}{ended}")
-    if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
-        raise ValueError(f"expected an RGB frame (H, W, 3) of uint8, got {frame.dtype} {tuple(frame.shape)}")
-    return frame
+def _to_numpy(frame: NDArray[np.uint8] | Tensor) -> NDArray[np.uint8] | Tensor:
+    return frame.cpu().numpy() if isinstance(frame, Tensor) and frame.dtype == torch.uint8 else frame

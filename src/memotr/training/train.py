@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -137,7 +138,7 @@ def log_end(folder: Path) -> int:
 def log_stop(stop: StopRequest, steps: int, folder: Path) -> int:
     """Report which signal stopped a run and how to continue; return the exit code."""
     number = stop.signal or signal.SIGTERM  # None if another rank received it
-    how = f"go on with --resume {folder}" if (folder / LAST).is_file() else "nothing was saved yet"
+    how = f"go on with {resume_command(folder)}" if (folder / LAST).is_file() else "nothing was saved yet"
     log(f"stopped by {number.name} after step {steps}; {how}")
     return 128 + number
 
@@ -157,7 +158,7 @@ def known_failures(folder: Path, loader: ClipLoader) -> Iterator[None]:
             raise
         if hasattr(signal, "SIGCHLD"):  # PyTorch's handler would print a second message into this one
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        how = f"Go on with --resume {folder}." if (folder / LAST).is_file() else "Nothing was saved yet."
+        how = f"Go on with {resume_command(folder)}." if (folder / LAST).is_file() else "Nothing was saved yet."
         raise UserError(f"{reason} {how}") from None
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
@@ -199,10 +200,17 @@ def what_was_lost(error: Exception, workers: int, lacked_shared_memory: bool = F
     return None
 
 
+def resume_command(folder: Path) -> str:
+    """Return the command that continues a run, which other commands and functions than it may have begun."""
+    return f"`memotr train --resume {shlex.quote(str(folder))}`"
+
+
 def prepare_folder(folder: Path, *, resuming: bool) -> None:
     """Make the output folder. Raises UserError if it cannot be written or holds another run."""
     if not resuming and (folder / LAST).is_file():
-        raise UserError(f"{folder}: holds a run already; go on with --resume {folder} or choose another --output")
+        raise UserError(
+            f"{folder}: holds a run already; go on with {resume_command(folder)}, or choose another --output"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from memotr.config import MOST_CLASSES, Config, ModelConfig, make_config
+from memotr.config import MAX_CLASSES, Config, ModelConfig, make_config
 from memotr.errors import UserError
 from memotr.published import BDD100K_CLASSES
 from memotr.weights.checkpoint import SHARED_BOX_HEADS
@@ -19,32 +19,32 @@ _FFN = "transformer.decoder.layers.0.linear1.weight"
 _ENCODER_ATTENTION = "transformer.encoder.layers.0.self_attn.attention_weights.bias"
 _DECODER_ATTENTION = "transformer.decoder.layers.0.cross_attn.attention_weights.bias"
 
-MOST_DIFFERENCES = 3
-"""Largest number of differences that a message names."""
+MAX_DIFFERENCES = 3
+"""Maximum number of differences that a message names."""
 
 
 def infer_config(state: Mapping[str, Tensor], origin: str, name: str = "memotr") -> Config:
     """Infer the configuration from a tracker's tensors (published names; those of the memory may be missing).
 
-    Settings that do not affect shapes get published values: 8 attention heads, thresholds, position temperature, merge
-    layer, and the tracking settings of DanceTrack, or of BDD100K for 8 classes.
+    Settings that do not affect shapes get the published values: 8 attention heads, position temperature, merge layer,
+    and thresholds and other tracking settings of DanceTrack, or of BDD100K for 8 classes.
 
     Raises:
         UserError: a required tensor is missing, or the shapes fit no valid configuration.
     """
     try:
         model = _model_settings({key: tuple(tensor.shape) for key, tensor in state.items()})
-        classes = class_names(min(len(state["class_embed.0.bias"]), MOST_CLASSES + 1))
+        classes = class_names(min(len(state["class_embed.0.bias"]), MAX_CLASSES + 1))
     except KeyError as error:
         raise UserError(f"{origin}: incomplete: it has no tensor {error}") from None
     except (IndexError, TypeError, ValueError, ZeroDivisionError):
-        raise UserError(f"{origin}: its tensors have shapes that no tracker's have") from None
+        raise UserError(f"{origin}: its tensors do not have the shapes of a tracker") from None
     tracking = {"miss_tolerance": 10} if classes == BDD100K_CLASSES else {}
     return make_config({"name": name, "classes": classes, "model": model, "tracking": tracking}, origin)
 
 
 def class_names(count: int) -> tuple[str, ...]:
-    """Return the class names of the published models with this number of classes, or numbered names."""
+    """Return the class names of the published model with this number of classes; otherwise "class 0", "class 1", …."""
     published = {1: ("person",), len(BDD100K_CLASSES): BDD100K_CLASSES}
     return published.get(count, tuple(f"class {i}" for i in range(count)))
 
@@ -61,7 +61,7 @@ def differences(there: Config, here: Config) -> dict[str, tuple[Any, Any]]:
     keys = ["variant", "hidden_dim", "ffn_dim", "num_levels", "num_encoder_layers", "num_decoder_layers", "num_queries"]
     pairs: dict[str, tuple[Any, Any]] = {"classes": (len(there.classes), len(here.classes))}
     pairs |= {f"model.{key}": (getattr(a, key), getattr(b, key)) for key in keys}
-    for key in ("num_encoder_points", "num_decoder_points"):  # shapes show only their product with the heads
+    for key in ("num_encoder_points", "num_decoder_points"):  # shapes only determine the product of points and heads
         pairs[f"model.num_heads x {key}"] = a.num_heads * getattr(a, key), b.num_heads * getattr(b, key)
     pairs["model.backbone.name"] = a.backbone.name, b.backbone.name
     if a.backbone.name == b.backbone.name == "resnet":
@@ -78,8 +78,8 @@ def in_words(differing: Mapping[str, tuple[Any, Any]]) -> str:
             words.append(f"the checkpoint has {there} {'class' if there == 1 else 'classes'}, the configuration {here}")
         else:
             words.append(f"{key} is {there} in the checkpoint, {here} in the configuration")
-    more = len(words) - MOST_DIFFERENCES
-    return "; ".join([*words[:MOST_DIFFERENCES], *([f"and {more} more settings differ"] if more > 0 else [])])
+    more = len(words) - MAX_DIFFERENCES
+    return "; ".join([*words[:MAX_DIFFERENCES], *([f"and {more} more settings differ"] if more > 0 else [])])
 
 
 def count_parameters(state: Mapping[str, Tensor]) -> int:

@@ -30,7 +30,7 @@ BOX_HEADS, SHARED_BOX_HEADS = "bbox_embed.", "transformer.decoder.bbox_embed."
 """Two names of the same modules, whose tensors are stored twice in the authors' layout."""
 
 WRAPPERS = ("_orig_mod.", "module.", "model.")
-"""Prefixes that torch.compile, data parallelism and Lightning modules add to all names of a state dict."""
+"""Prefixes that torch.compile, DistributedDataParallel and Lightning modules add to all names of a state dict."""
 
 
 class Kind(StrEnum):
@@ -49,7 +49,7 @@ class Checkpoint:
     Attributes:
         path: the file.
         kind: kind of the file.
-        layout: code that writes such files.
+        layout: name of the code that writes such files.
         state: tensors by name: published names (trackers), Deformable-DETR's names (detectors) or torchvision's.
         settings: configuration in the file, not yet validated; None without one.
         epoch: number of trained epochs; None if not stored.
@@ -93,7 +93,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     payload = _read_file(file)
     state = _find_state(payload)
     if state is None:
-        raise UserError(f"{file}: not a file of weights; it holds {_describe(payload)}")
+        raise UserError(f"{file}: not a weights file; it contains {_describe(payload)}")
     check_finite(state, file)
     return state
 
@@ -102,7 +102,7 @@ def only_weights_in(folder: Path) -> Path:
     """Return the only weights file in a folder; in a run's folder the best weights, otherwise the last.
 
     Raises:
-        UserError: there is no such file, or there are several.
+        UserError: the folder contains no such file, or several.
     """
     for name in RUN_FILES:
         if (folder / name).is_file():
@@ -110,8 +110,8 @@ def only_weights_in(folder: Path) -> Path:
             return folder / name
     files = sorted(file.name for file in folder.iterdir() if file.suffix in (".pth", ".pt", ".safetensors"))
     if len(files) != 1:
-        found = f"holds {_some(files)}" if files else "no .pth, .pt or .safetensors is in it"
-        raise UserError(f"{folder}: is a folder; name the checkpoint file in it ({found})")
+        found = f"it contains {_some(files)}" if files else "it contains no .pth, .pt or .safetensors"
+        raise UserError(f"{folder}: is a folder; pass the checkpoint file in it ({found})")
     return folder / files[0]
 
 
@@ -122,7 +122,7 @@ def make_header(settings: dict[str, Any], epoch: int | None) -> dict[str, Any]:
 
 
 def shared_heads_once(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Return the state with each box head once, as ``bbox_embed``, whichever of its two names the file uses.
+    """Return the state with each box head once, as ``bbox_embed``; files may use either of its two names, or both.
 
     Raises:
         UserError: the two copies in the file differ.
@@ -152,7 +152,7 @@ def _read_folder(folder: Path) -> Checkpoint:
 def _from_huggingface(path: Path, settings: Mapping[str, Any], payload: Any) -> Checkpoint:
     state = _find_state(payload)
     if state is None or not huggingface.is_huggingface_state(state):
-        raise UserError(f"{path}: its weights are not those of a Deformable DETR; they hold {_describe(payload)}")
+        raise UserError(f"{path}: its weights are not those of a Deformable DETR; they contain {_describe(payload)}")
     try:
         official = huggingface.to_official(state, settings.get("decoder_layers", 6))
     except KeyError as error:
@@ -172,12 +172,12 @@ def _read_file(path: Path) -> Any:
 def _recognise(path: Path, payload: Any) -> Checkpoint:
     state = _find_state(payload)
     if state is None:
-        raise UserError(f"{path}: not a checkpoint that memotr knows; it holds {_describe(payload)}")
+        raise UserError(f"{path}: not a checkpoint that memotr knows; it contains {_describe(payload)}")
     if huggingface.is_huggingface_state(state):
         return _from_huggingface(path, huggingface.read_settings(path.parent), state)
     kind = _kind_of(state)
     if kind is None:
-        raise UserError(f"{path}: neither a tracker nor a detector that memotr knows; it holds {_describe(state)}")
+        raise UserError(f"{path}: neither a tracker nor a detector that memotr knows; it contains {_describe(state)}")
     if HEADER in payload:
         header = payload[HEADER]
         _check_format(path, header)
@@ -199,7 +199,7 @@ def _recognise(path: Path, payload: Any) -> Checkpoint:
 
 
 def _averaged(state: dict[str, Tensor], payload: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """Return the weights that a run validates and exports: the moving average, if there is one."""
+    """Return the weights that a run validates and exports: their moving average if stored, else the weights."""
     if payload.get("average") is None:
         return state
     average = _find_state(_get(payload["average"], "average"))
@@ -257,7 +257,7 @@ def _check_format(path: Path, header: Any) -> None:
             f"{path}: its {HEADER!r} header has no valid format number and config; it was not written by memotr"
         )
     if version > FORMAT:
-        raise UserError(f"{path}: of format {version}, newer than this memotr knows ({FORMAT}); upgrade memotr")
+        raise UserError(f"{path}: has format {version}, but this memotr reads formats up to {FORMAT}; upgrade it")
 
 
 def _describe(payload: Any) -> str:

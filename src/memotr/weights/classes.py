@@ -16,13 +16,13 @@ HEAD = "class_embed."  # weights (K, C) and biases (K,) of every decoder layer
 def for_classes(
     checkpoint: Checkpoint, known: Sequence[str], wanted: Sequence[str], fresh: nn.Module
 ) -> tuple[Checkpoint, str]:
-    """Return the checkpoint with the rows of its class heads selected by name, and a description of the changes.
+    """Return a checkpoint whose class heads have the wanted classes, by name, and a description of the changes.
 
     Args:
         checkpoint: a tracker's checkpoint.
         known: names of the K classes in the checkpoint.
-        wanted: names of the classes to train. If both have a single class, their names need not agree.
-        fresh: model with the wanted classes, whose rows initialise the classes that the checkpoint lacks.
+        wanted: names of the classes to train. If both have a single class, its names may differ.
+        fresh: model with the wanted classes; its rows initialise the classes that are not in the checkpoint.
     """
     known = wanted if len(known) == len(wanted) == 1 else known
     if tuple(known) == tuple(wanted):
@@ -39,7 +39,7 @@ def for_classes(
 
 
 def _rows(tensor: Tensor, rows: Sequence[int | None], fresh: Tensor) -> Tensor:
-    """Return the selected rows of a tensor; a row of None comes from ``fresh``."""
+    """Return a tensor of the selected rows; for None, the row of ``fresh`` is used."""
     chosen = fresh.clone()
     for new, old in enumerate(rows):
         if old is not None:

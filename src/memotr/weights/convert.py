@@ -27,7 +27,7 @@ def convert(
     settings: Sequence[str] = (),
     half: bool = False,
 ) -> str:
-    """Rewrite a tracker in the other layout, or a Hugging Face detector in the official one.
+    """Write a tracker in another layout, or a Hugging Face detector in the official one.
 
     Args:
         source: a tracker's checkpoint, the name of a preset that ships with weights, or a Hugging Face model folder;
@@ -46,11 +46,11 @@ def convert(
     """
     source, target = Path(source), Path(target)
     if target.suffix not in (*PYTORCH, ".safetensors"):
-        raise UserError(f"{target}: end the name in .safetensors (memotr's layout), .pth or .pt (the authors')")
+        raise UserError(f"{target}: the name must end in .safetensors (memotr's layout), .pth or .pt (the authors')")
     if target.is_dir():
-        raise UserError(f"{target}: is a folder; name the file to write")
+        raise UserError(f"{target}: is a folder; pass the file to write")
     if target.exists() and source.exists() and target.samefile(source):
-        raise UserError(f"{target}: is the source itself; name another file to write")
+        raise UserError(f"{target}: is the source itself; choose another file to write")
     checkpoint = read_weights(source)
     if checkpoint.layout == huggingface.LAYOUT:
         if settings:
@@ -76,7 +76,9 @@ def _convert_tracker(checkpoint: Checkpoint, target: Path, found: tuple[Config, 
 
 def _convert_detector(checkpoint: Checkpoint, target: Path, half: bool) -> str:
     if target.suffix not in PYTORCH:
-        raise UserError(f"{target}: a detector can only be written in its official layout; end the name in .pth or .pt")
+        raise UserError(
+            f"{target}: a detector can only be written in its official layout; the name must end in .pth or .pt"
+        )
     dtype = torch.float16 if half else torch.float32
     write_torch(target, {"model": cast(checkpoint.state, dtype, target)})
     detector = describe_detector(checkpoint).removeprefix("a ")

@@ -26,10 +26,10 @@ _RESNETS = {
 
 
 def describe(path: str | Path) -> dict[str, str]:
-    """Return topic → text about kind, content and use of a weights file, in the order of display.
+    """Describe kind, content and use of a weights file: topic → text, in the order of display.
 
     Args:
-        path: path of the file, name of weights (which are not fetched for this), or ``hf://owner/name``.
+        path: path of the file, name of weights (which are not fetched), or ``hf://owner/name``.
 
     Raises:
         UserError: the file is missing, damaged or of an unknown kind.
@@ -89,7 +89,7 @@ def _tracker(checkpoint: Checkpoint, path: str) -> dict[str, str]:
     quoted = shlex.quote(path)
     use = f"memotr track SOURCE --checkpoint {quoted}"
     if checkpoint.kind is Kind.TRAINING:
-        use += f", or to go on training: memotr train ... --resume {quoted}"
+        use += f", or to continue training: memotr train ... --resume {quoted}"
     return {
         **_network(inferred if differing else config),
         "classes": in_short(inferred if "classes" in differing else config)["classes"],

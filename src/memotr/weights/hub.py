@@ -16,10 +16,10 @@ HUB = "hub"
 """Folder of the cache that huggingface_hub manages."""
 
 WEIGHTS = "model.safetensors"
-LARGEST = 8 * 10**9
+MAX_BYTES = 8 * 10**9
 """Largest size in bytes of a file to fetch."""
 
-# One slash where an address has passed through a pathlib.Path.
+# One slash if an address was converted to a pathlib.Path.
 ADDRESS = re.compile(r"hf:/{1,2}(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?(/(?P<file>[\w./-]+))?")
 
 
@@ -44,18 +44,18 @@ def parse_address(text: str) -> HubAddress:
     return HubAddress(found["repo"], found["revision"], found["file"] or WEIGHTS)
 
 
-def hub_file(text: str, largest: int = LARGEST) -> Path:
-    """Fetch a file of a repository into the cache unless the cache has it, and return its path.
+def hub_file(text: str, largest: int = MAX_BYTES) -> Path:
+    """Fetch a file of a repository into the cache if it is not there, and return its path.
 
-    huggingface_hub does the transfer: it resumes, locks, and checks each time for a newer version of the file.
+    huggingface_hub does the transfer, which it can resume; it checks for a newer version of the file at each call.
 
     Args:
         text: ``hf://owner/name``, whose file is model.safetensors, or ``hf://owner/name/file``.
         largest: largest accepted size in bytes.
 
     Raises:
-        UserError: the address is malformed, there is no such repository or file, it cannot be reached and is not in
-            the cache, or the file is too large.
+        UserError: the address is malformed, the repository or file does not exist, the Hub cannot be reached and the
+            file is not in the cache, or the file is too large.
     """
     address, text = parse_address(text), _shown(text)
     path = _fetch(text, address, largest)
@@ -66,13 +66,13 @@ def hub_file(text: str, largest: int = LARGEST) -> Path:
 
 
 def _shown(text: str) -> str:
-    """Return an address with both slashes, one of which a pathlib.Path takes away."""
+    """Return an address with both slashes, of which a pathlib.Path keeps one."""
     return re.sub(r"^hf:/+", "hf://", text)
 
 
 def _fetch(text: str, address: HubAddress, largest: int) -> Path:
     if find_spec("huggingface_hub") is None:
-        raise UserError(f"{text}: this needs huggingface_hub, which is not installed: pip install 'memotr[hub]'")
+        raise UserError(f"{text}: huggingface_hub is required but not installed: pip install 'memotr[hub]'")
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

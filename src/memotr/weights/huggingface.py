@@ -18,7 +18,7 @@ from memotr.errors import UserError
 
 LAYOUT = "Hugging Face transformers"
 CONFIG = "config.json"
-MOST_LAYERS = 100
+MAX_LAYERS = 100
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 _BODY, _CONV = "backbone.0.body.", "model.backbone.conv_encoder.model."
@@ -55,7 +55,7 @@ PREFIXES = [
 """Official and Hugging Face prefixes of names, # for a number. The first match applies; other names are equal."""
 
 _NEWER = [(r"^model\.backbone\.model\.", _CONV), (r"\.mlp\.fc", ".fc"), (r"self_attn\.o_proj", "self_attn.out_proj")]
-"""Names that transformers 5 uses in memory → names in files, as in earlier versions."""
+"""Patterns of names that transformers 5 uses in memory → names in files and in earlier versions."""
 
 _QKV = ("q_proj", "k_proj", "v_proj")
 
@@ -98,7 +98,7 @@ def to_official(state: Mapping[str, Tensor], num_layers: int) -> dict[str, Tenso
 
     Args:
         state: state dict, as saved or as in memory.
-        num_layers: number of decoder layers. Heads that files omit because layers share them are added.
+        num_layers: number of decoder layers. Heads that layers share, and files therefore omit, are added.
     """
     for pattern, older in _NEWER:
         state = {re.sub(pattern, older, name): tensor for name, tensor in state.items()}
@@ -145,8 +145,8 @@ def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
     if position != "sine":
         raise UserError(f"{path}: position_embedding_type is {brief(position)}; only 'sine' fits")
     layers = settings.get("decoder_layers", 6)
-    if type(layers) is not int or not 1 <= layers <= MOST_LAYERS:
-        raise UserError(f"{path}: decoder_layers is {brief(layers)}, not a number from 1 to {MOST_LAYERS}")
+    if type(layers) is not int or not 1 <= layers <= MAX_LAYERS:
+        raise UserError(f"{path}: decoder_layers is {brief(layers)}, not a number from 1 to {MAX_LAYERS}")
     backbone = settings.get("backbone_config") or {}
     if not isinstance(backbone, dict):
         raise UserError(f"{path}: backbone_config is {brief(backbone)}, not settings of a backbone")

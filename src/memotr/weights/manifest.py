@@ -1,4 +1,4 @@
-"""Check of downloaded weights: names and shapes of the tensors must be those of the preset's network."""
+"""Check of downloaded weights: tensors must have the names and shapes of the preset's network."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def check_manifest(entry: NamedWeights, file: Path) -> None:
 
 
 def manifest_of(entry: NamedWeights) -> Shapes:
-    """Return name → shape of all tensors of an entry; a detector's tensors have their names in a tracker."""
+    """Return name → shape of all tensors of an entry; tensors of a detector are named as in a tracker."""
     config = load_config(entry.preset)
     if entry.kind is Kind.TRACKER:
         return _shapes(published_state(build_model(config)))

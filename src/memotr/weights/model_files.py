@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from memotr.build import build_model, expected_parameters
-from memotr.config import Config, load_config, make_config
-from memotr.errors import UserError
+from memotr.config import Config, as_settings, load_config, make_config
+from memotr.errors import UserError, wrong_type
 from memotr.models.memotr import MeMOTR
 from memotr.vocabulary import Kernel
 from memotr.weights.architecture import count_parameters, differences, heads_are_a_guess, in_words, infer_config
@@ -36,7 +36,7 @@ from memotr.weights.tensor_files import cast, write_safetensors
 PUBLISHED_CONFIGS = ("config.yaml", "train/config.yaml", "train/train.yaml")
 """Paths of the configuration relative to a checkpoint's folder; versions of the authors' code wrote the last two."""
 
-SMALL = 10_000_000  # number of parameters up to which a network is not compared with the size of the file
+SMALL = 10_000_000  # number of parameters below which a network is never too large for its file
 
 INFERRED = "inferred from the weights"
 """Origin of a configuration that was not found, for messages."""
@@ -57,7 +57,7 @@ def load_model(
             ("dancetrack"; ``memotr weights list`` shows all), or a repository of the Hugging Face Hub
             ("hf://owner/name"). Named weights and repositories are downloaded at first use.
         config: configuration, path of its YAML file, or name of a preset. None: the configuration in the file; else
-            in ``<checkpoint>.yaml``, ``config.yaml`` or ``train/config.yaml`` beside it (where the authors' code
+            in ``<checkpoint>.yaml``, ``config.yaml`` or ``train/config.yaml`` in its folder (where the authors' code
             writes it); else inferred from names and shapes, with published values for the rest.
         settings: settings to override as ``key=value`` (``tracking.det_thresh=0.4``).
         device: "auto" (CUDA if available, otherwise CPU), "cpu", "cuda", "cuda:1", "mps", ...
@@ -87,8 +87,8 @@ def open_model(
     found, origin = find_config(checkpoint, config, settings)
     if origin == INFERRED:
         warnings.warn(
-            f"{checkpoint.path}: no configuration in it or beside it: names of classes, image size and thresholds are "
-            "guessed (memotr info shows them); --config gives others",
+            f"{checkpoint.path}: no configuration in it or in its folder: class names, image size and thresholds are "
+            "guessed (memotr info shows them); pass others with --config",
             stacklevel=3,
         )
     return fill_model(checkpoint, found, origin).to(target).eval().set_kernel(kernel)
@@ -106,9 +106,11 @@ def save_model(model: MeMOTR, path: str | Path, *, epoch: int | None = None, dty
     Raises:
         UserError: the name has another suffix, the file cannot be written, or a weight exceeds the range of ``dtype``.
     """
+    if not isinstance(model, MeMOTR):
+        raise wrong_type("a model, which memotr.load_model returns", model)
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise UserError(f"{path}: end the name in .safetensors; memotr convert makes other layouts of it")
+        raise UserError(f"{path}: the name must end in .safetensors; memotr convert writes other layouts")
     state = {k: v for k, v in model_state(model, dtype, path).items() if not k.startswith(SHARED_BOX_HEADS)}
     header = make_header(model.config.model_dump(mode="json"), epoch)
     write_safetensors(path, state, {"format": "pt", HEADER: json.dumps(header, allow_nan=False)})
@@ -161,7 +163,7 @@ def read_weights(weights: str | Path) -> Checkpoint:
 
 
 def use_of_detector(weights: str) -> str:
-    """Return what to do with a detector, for messages."""
+    """Return how to use a detector, for messages."""
     return f"to train from it use `memotr train ... --pretrained {shlex.quote(weights)}`"
 
 
@@ -171,7 +173,7 @@ def check_tracker(checkpoint: Checkpoint) -> None:
     if checkpoint.kind is Kind.DETECTOR:
         raise UserError(f"{path}: is {describe_detector(checkpoint)}, not a tracker; {use_of_detector(str(path))}")
     if checkpoint.kind is Kind.BACKBONE:
-        raise UserError(f"{path}: is a ResNet alone (of torchvision or timm), not a tracker; pass a MeMOTR checkpoint")
+        raise UserError(f"{path}: is only a ResNet (of torchvision or timm), not a tracker; pass a MeMOTR checkpoint")
 
 
 def find_config(
@@ -183,7 +185,7 @@ def find_config(
         UserError: the configuration or a setting is invalid.
     """
     found, origin = _find_config(checkpoint, given)
-    return (make_config(found.model_dump(mode="json"), origin, list(settings)) if settings else found), origin
+    return (make_config(found.model_dump(mode="json"), origin, as_settings(settings)) if settings else found), origin
 
 
 def _find_config(checkpoint: Checkpoint, given: str | Path | Config | None) -> tuple[Config, str]:
@@ -227,7 +229,7 @@ def _load_neighbour(candidate: Path, checkpoint: Path) -> Config:
         return load_config(candidate)
     except UserError as error:
         raise UserError(
-            f"{error} (read because it is in the folder of {checkpoint.name}; name another configuration)"
+            f"{error} (read because it is in the folder of {checkpoint.name}; pass another configuration)"
         ) from None
 
 
@@ -235,9 +237,9 @@ def _check_available(device: torch.device) -> None:
     kind = torch.accelerator.current_accelerator()
     count = torch.accelerator.device_count() if kind is not None and kind.type == device.type else 0
     if device.type == "cuda" and count == 0 and torch.version.cuda is None and torch.version.hip is None:
-        raise UserError(f"device {device}: this PyTorch is built without CUDA; take cpu or auto")
+        raise UserError(f"device {device}: this PyTorch is built without CUDA; choose cpu or auto")
     if count == 0:
-        raise UserError(f"device {device}: PyTorch finds none on this machine; take cpu or auto")
+        raise UserError(f"device {device}: PyTorch finds no such device on this machine; choose cpu or auto")
     if (device.index or 0) >= count:
         available = ", ".join(f"{device.type}:{i}" for i in range(count))
         raise UserError(f"device {device}: does not exist; available are {available}")

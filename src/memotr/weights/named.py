@@ -1,8 +1,9 @@
-"""Named weights: files of the package or downloads in a cache, checked at each use."""
+"""Named weights: files in the package, or downloads in a cache that are checked at each use."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,12 +14,12 @@ from typing import Any
 from memotr.addresses import is_address, without_secrets
 from memotr.config import preset_text
 from memotr.documents import DocumentError, read_json
-from memotr.errors import UserError
+from memotr.errors import UserError, wrong_type
 from memotr.files import LOCK, replacing, reported
 from memotr.terminal import log
 from memotr.weights.cache import digest_of, hold, home, is_offline
 from memotr.weights.checkpoint import Kind
-from memotr.weights.hub import HUB, LARGEST, hub_file, is_hub_address
+from memotr.weights.hub import HUB, MAX_BYTES, hub_file, is_hub_address
 from memotr.weights.manifest import check_manifest
 from memotr.weights.registry import NamedWeights, named_weights, unknown_name
 from memotr.weights.tensor_files import check_file
@@ -40,6 +41,8 @@ def weights_file(given: str | Path) -> Path:
     Raises:
         UserError: no weights have this name, they cannot be fetched, or the fetched file has another hash.
     """
+    if not isinstance(given, str | os.PathLike):
+        raise wrong_type("weights as a file, a name or hf://OWNER/NAME", given)
     text, path = str(given), Path(given)
     if is_hub_address(text):
         return hub_file(text)
@@ -54,7 +57,7 @@ def weights_file(given: str | Path) -> Path:
         return path
     if path.is_dir() and any(file.suffix in SUFFIXES for file in path.iterdir()):
         raise UserError(
-            f"{text}: is both a name of weights and a folder with weights; name the file in the folder, or for the "
+            f"{text}: is both a name of weights and a folder with weights; pass the file in the folder, or for the "
             f"named weights the path that `memotr weights where {text}` prints"
         )
     return file_of(entry)
@@ -90,7 +93,7 @@ def fetch(entry: NamedWeights, given: Path | None = None) -> Path:
 
     Args:
         entry: weights that do not ship.
-        given: file downloaded by other means, to copy instead; None downloads.
+        given: downloaded file to copy into the cache; None: download it.
 
     Raises:
         UserError: no address sends the file, or it has another hash.
@@ -141,8 +144,8 @@ def _fetch(entry: NamedWeights, target: Path) -> None:
         draft = target.with_name(f"{target.name}.{number}")
         log(f"fetching {entry.name} from {host_of(place)} to {target}")
         try:
-            transfer(place, draft, entry.name, entry.size or LARGEST)
-            return _accept(entry, draft, target, f"what {host_of(place)} sent")
+            transfer(place, draft, entry.name, entry.size or MAX_BYTES)
+            return _accept(entry, draft, target, f"the file from {host_of(place)}")
         except UserError as error:
             errors.append(f"{error}; {_by_hand(entry, place)}")
     raise UserError(f"{entry.name}: {'; or '.join(errors)}")
@@ -164,7 +167,7 @@ def _accept(entry: NamedWeights, draft: Path, target: Path, origin: str) -> None
 
 
 def _refusal(entry: NamedWeights, file: Path) -> str | None:
-    """Return why a file is not the expected one, or None; without a known hash, record that of the first that fits."""
+    """Return why a file is not the expected one, or None. Without a known hash, record that of the first valid file."""
     record = folder_of(entry) / RECORD
     before = _read_record(record)
     try:
@@ -194,7 +197,7 @@ def _refusal(entry: NamedWeights, file: Path) -> str | None:
 
 
 def _read_record(file: Path) -> Mapping[str, Any] | None:
-    """Return the record of the file that was fetched first; None if there is none."""
+    """Return the record of the first fetched file; None without a record."""
     if not file.is_file():
         return None
     try:

@@ -27,7 +27,7 @@ COCO_ROWS = 91
 """Class rows of the official detectors, one for each of COCO's category numbers; 1 is person."""
 
 _ESSENTIAL = frozenset({"model.variant", "model.hidden_dim", "model.backbone.name", "model.backbone.width"})
-"""Settings in which detector and tracker must agree; others only leave some tensors uninitialised."""
+"""Settings in which detector and tracker must agree. If others differ, some tensors keep their initial values."""
 
 _PREFIXES = {
     "backbone.0.body.": "backbone.backbone.backbone.",
@@ -75,7 +75,7 @@ class LoadReport:
 
 
 def load_detector(model: MeMOTR, path: str | Path) -> LoadReport:
-    """Initialise a tracker with those weights of a detector that fit.
+    """Initialise a tracker with all weights of a detector that fit.
 
     Class heads: one class is initialised from COCO's row 1 (person), two or three from rows 1 to n. If the detector has
     as many rows as the tracker has classes, all are used; otherwise none. The memory is never loaded.
@@ -102,7 +102,7 @@ def load_detector(model: MeMOTR, path: str | Path) -> LoadReport:
         if name not in own:
             left_out[name] = "the tracker has no such tensor"
         elif own[name].shape != tensor.shape:
-            left_out[name] = f"shape {tuple(tensor.shape)} there, {tuple(own[name].shape)} here"
+            left_out[name] = f"shape {tuple(tensor.shape)}, in the tracker {tuple(own[name].shape)}"
         else:
             own[name].copy_(tensor)
             loaded.append(name)
@@ -127,7 +127,7 @@ def read_detector(path: str | Path) -> Checkpoint:
         )
     if checkpoint.kind is Kind.BACKBONE:
         raise UserError(
-            f"{path}: is a ResNet alone (of torchvision or timm), not a (DAB-)Deformable-DETR detector; "
+            f"{path}: is only a ResNet (of torchvision or timm), not a (DAB-)Deformable-DETR detector; "
             f"to start from it set model.backbone.weights={path}"
         )
     if not checkpoint.state.keys() & {"tgt_embed.weight", "query_embed.weight"}:
@@ -181,7 +181,7 @@ def _check_essentials(found: Mapping[str, Tensor], model: MeMOTR, path: Path) ->
 
 
 def _by_pattern(names: Iterable[str]) -> str:
-    """Join names, with those that differ only in the layer number as one."""
+    """Join names as text; names that differ only in the layer number are one."""
     return ", ".join(dict.fromkeys(re.sub(r"\.\d+(?=\.)", ".*", name) for name in names))
 
 

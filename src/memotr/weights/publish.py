@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 import memotr
-from memotr.errors import UserError, first_line
+from memotr.errors import UserError, first_line, wrong_type
 from memotr.models.memotr import MeMOTR
 from memotr.weights.cache import is_offline
 from memotr.weights.describe import in_short
@@ -38,20 +38,22 @@ def push_to_hub(
         model: model on any device.
         repo: ``owner/name``.
         licence: identifier of the licence for the card, such as ``apache-2.0``.
-        private: create the repository as a private one.
+        private: create a private repository.
         epoch: number of trained epochs, for ``memotr info``.
-        token: access token with write permission; None: that of the login.
+        token: access token with write permission; None: the token of the login.
 
     Raises:
         UserError: the Hub refuses or cannot be reached, or ``MEMOTR_OFFLINE`` is set.
     """
+    if not isinstance(model, MeMOTR):
+        raise wrong_type("a model, which memotr.load_model returns", model)
     address = f"hf://{repo}"
     if parse_address(address).repo != repo:
         raise UserError(f"{repo}: expected OWNER/NAME")
     if is_offline():
         raise UserError(f"{address}: MEMOTR_OFFLINE is set; unset it to publish")
     if find_spec("huggingface_hub") is None:
-        raise UserError(f"{address}: this needs huggingface_hub, which is not installed: pip install 'memotr[hub]'")
+        raise UserError(f"{address}: huggingface_hub is required but not installed: pip install 'memotr[hub]'")
     from huggingface_hub import HfApi
 
     api = HfApi(token=token)
@@ -79,7 +81,7 @@ def from_pretrained(repo: str, **options: Any) -> MeMOTR:
     Raises:
         UserError: as for :func:`memotr.load_model`.
     """
-    return load_model(f"hf://{repo}", **options)
+    return load_model("hf://" + repo.removeprefix("hf://"), **options)
 
 
 def model_card(model: MeMOTR, repo: str, licence: str | None = None) -> str:

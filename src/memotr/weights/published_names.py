@@ -1,6 +1,6 @@
 """Names of a tracker's tensors in files.
 
-Files keep the names of the authors' code, even where a module of this package has another name. These names and their
+Files keep the names of the authors' code, even if a module of this package has another name. These names and their
 order apply to everything that is stored: weights files, groups and positions in the optimizer, and the record of a run.
 """
 
@@ -32,7 +32,7 @@ PREFIXES: Mapping[Variant, tuple[tuple[str, str], ...]] = {
 }
 """Prefixes of names, (ours, published), by variant. All other names are the published ones.
 
-Each of our prefixes has one meaning, so a name can be translated without its model.
+Each of our prefixes has one published name, so names can be translated without their model.
 """
 
 ORDER = (

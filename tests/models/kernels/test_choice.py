@@ -163,7 +163,7 @@ print(cuda.triton_problem(torch.device("cpu"), torch.float32, 4))
 """
 
 
-def test_without_triton_the_problem_is_said():
+def test_without_triton_the_reason_is_reported():
     assert run(TRITON_MISSING).startswith("ModuleNotFoundError: import of triton")
 
 

@@ -168,7 +168,7 @@ def check_few(device, many, sizes):
 @pytest.mark.parametrize(
     "sizes", [{"D": 8, "P": 3}, {"D": 32, "L": 4, "P": 9, "B": 1}, {"D": 80, "L": 2, "P": 2}], ids=str
 )
-def test_whatever_the_blocks(everywhere, many, sizes):
+def test_results_do_not_depend_on_block_sizes(everywhere, many, sizes):
     everywhere(check_few, many, sizes)
 
 
@@ -227,7 +227,7 @@ def check_works(device):
     assert cuda.triton_problem(torch.device(device), torch.float32, 5) is None
 
 
-def test_says_that_it_works(everywhere):
+def test_the_check_of_the_kernel_passes(everywhere):
     everywhere(check_works)
 
 

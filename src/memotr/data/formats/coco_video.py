@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from memotr.data.annotations import LARGEST_INTEGER, AnnotationTable, Ints, Origin
+from memotr.data.annotations import MAX_INTEGER, AnnotationTable, Ints, Origin
 from memotr.data.formats.dataset_format import WHOLE, DatasetFormat, SplitRequest
 from memotr.data.formats.frame_files import images_in
 from memotr.data.formats.mot_text import MOT_RESULTS
@@ -243,7 +243,7 @@ def _frames_of_videos(file: Path, lists: dict[str, list[Entry]], problems: Probl
 
 def _frame_number(image: Entry) -> int | None:
     for key in ("frame_id", "frame_index"):
-        if type(image.get(key)) is int and abs(image[key]) < LARGEST_INTEGER:
+        if type(image.get(key)) is int and abs(image[key]) < MAX_INTEGER:
             return int(image[key])
     return None
 
@@ -312,7 +312,7 @@ def _track_ids(tracks: list[int | str | None]) -> tuple[Ints, tuple[str, ...]]:
     If an id is text, all ids become numbers 0, 1, … in the order in which they first appear.
     """
     own = [-1 if track is None else track for track in tracks]
-    if all(isinstance(track, int) and abs(track) < LARGEST_INTEGER for track in own):
+    if all(isinstance(track, int) and abs(track) < MAX_INTEGER for track in own):
         return np.array(own, np.int64), ()
     known: dict[str, int] = {}
     ids = [-1 if track is None else known.setdefault(str(track), len(known)) for track in tracks]

@@ -64,7 +64,7 @@ def _read(annotations: Path, images: Path, request: SplitRequest, problems: Prob
         elif problems.rejects_name(annotations, "image", name, number):
             pass
         elif name not in files:
-            problems.error(annotations, f"there is no image {images / name}.jpg", number)
+            problems.error(annotations, f"no image {images / name}.jpg", number)
         elif request.selects(name):
             yield _still(record, annotations, number, files[name], problems)
         seen.add(name)

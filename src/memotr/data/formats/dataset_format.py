@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field
 
-from memotr.config import MOST_CLASSES, DataFormat, Name, PathText, Settings
+from memotr.config import MAX_CLASSES, DataFormat, Name, PathText, Settings
 from memotr.data.formats.class_map import ClassMap
 from memotr.data.problems import Problems
 from memotr.data.sequences import Recording, matching_names
@@ -19,7 +19,7 @@ from memotr.io.sinks import Sink
 from memotr.vocabulary import Detector
 
 DATASET_FILE = "dataset.yaml"
-MOST_SPLITS = 1000
+MAX_SPLITS = 1000
 WHOLE = "all"  # name of the only split of a folder that is not divided into splits
 
 DetectorChoice = Literal[Detector, "all"]
@@ -31,12 +31,12 @@ class DatasetFile(Settings):
     """Content of ``dataset.yaml``. Every key is optional; paths are relative to the folder of the file."""
 
     format: DataFormat | None = None
-    classes: Annotated[
-        tuple[Name, ...] | dict[int | str, Name] | None, Field(min_length=1, max_length=MOST_CLASSES)
-    ] = None
-    splits: Annotated[dict[Name, PathText], Field(max_length=MOST_SPLITS)] | None = None
+    classes: Annotated[tuple[Name, ...] | dict[int | str, Name] | None, Field(min_length=1, max_length=MAX_CLASSES)] = (
+        None
+    )
+    splits: Annotated[dict[Name, PathText], Field(max_length=MAX_SPLITS)] | None = None
     """Name → folder (COCO video: JSON file) of each split."""
-    seqmaps: Annotated[dict[Name, PathText], Field(max_length=MOST_SPLITS)] | None = None
+    seqmaps: Annotated[dict[Name, PathText], Field(max_length=MAX_SPLITS)] | None = None
     images: PathText | None = None
     """COCO video and CrowdHuman: image folder; ``{split}`` is replaced by the name of the split."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memotr.data.annotations import LARGEST_INTEGER, NO_CATEGORY, AnnotationTable, Bools, Floats, Ints, Origin
+from memotr.data.annotations import MAX_INTEGER, NO_CATEGORY, AnnotationTable, Bools, Floats, Ints, Origin
 from memotr.data.formats.dataset_format import ResultFormat
 from memotr.data.problems import Problems
 from memotr.documents import DocumentError, brief, read_text
@@ -149,7 +149,7 @@ def results_table(rows: TextRows, problems: Problems) -> AnnotationTable:
     categories = np.full(len(rows), NO_CATEGORY)
     if (classes := rows.column(CLASS)) is not None:
         known = ~np.isnan(classes)
-        categories[known] = np.clip(classes[known], -LARGEST_INTEGER, LARGEST_INTEGER).astype(np.int64)
+        categories[known] = np.clip(classes[known], -MAX_INTEGER, MAX_INTEGER).astype(np.int64)
     return make_table(rows, categories, rows.column(MARK), None).checked(problems, results=True)
 
 
@@ -221,7 +221,7 @@ def _number(cell: str) -> float:
 
 def _whole(values: Floats) -> Bools:
     """Return a mask (N,) of the values that are integers and exactly representable in float64."""
-    whole: Bools = (values == np.floor(values)) & (np.abs(values) < LARGEST_INTEGER)
+    whole: Bools = (values == np.floor(values)) & (np.abs(values) < MAX_INTEGER)
     return whole
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from memotr.data.annotations import LARGEST_INTEGER, MAX_COORDINATE, AnnotationTable, Origin
+from memotr.data.annotations import MAX_COORDINATE, MAX_INTEGER, AnnotationTable, Origin
 from memotr.data.problems import Problems
 from memotr.documents import DocumentError, brief, read_json
 from memotr.published import BDD100K_RENAMED
@@ -112,7 +112,7 @@ def _frame_error(frame: Any) -> str | None:
         return f"videoName is {brief(name)}, not a text"
     if index is None:
         return "frameIndex is missing"
-    if type(index) is not int or not 0 <= index < LARGEST_INTEGER:
+    if type(index) is not int or not 0 <= index < MAX_INTEGER:
         return f"frameIndex is {brief(index)}, not a whole number of at least 0"
     if labels is not None and not isinstance(labels, list):
         return "labels is not a list"

@@ -13,13 +13,13 @@ from memotr.vocabulary import DifficultyName
 
 SPLITS: Mapping[str, int] = MappingProxyType({"train": 100, "val": 10, "test": 20})
 CLASSES = ("person", "robot")
-MOST_FIGURES = 12
-"""Largest number of figures: there are as many individual colours."""
+MAX_FIGURES = 12
+"""Maximum number of figures: there are as many individual colours."""
 FPS = 20
 """Frames per second, as in DanceTrack."""
-MOST_SEQUENCES, MOST_FRAMES = 100_000, 10_000
-"""Largest number of sequences of a split, and of frames of a sequence."""
-LONGEST_NAME = 100
+MAX_SEQUENCES, MAX_FRAMES = 100_000, 10_000
+"""Maximum number of sequences of a split, and of frames of a sequence."""
+MAX_NAME_LENGTH = 100
 NUMBER = re.compile(r"[0-9]{1,9}")
 
 
@@ -31,7 +31,7 @@ class Difficulty:
         pace: number of deceptive moves (swaps, meetings, departures) per figure and second.
         reversals: share of meetings in which the figures turn back at the moment of contact.
         likeness: 0 (individual colours) to 1 (no individual colours).
-        scenery: largest number of occluders.
+        scenery: maximum number of occluders.
         pan: largest camera motion to either side, in frame heights.
         blur: largest standard deviation of the lens blur, in pixels.
         noise: largest standard deviation of the pixel noise, of 255.
@@ -63,7 +63,7 @@ class SynthSettings:
         splits: name → number of sequences.
         frames: number of frames of every sequence.
         size: (height, width) in pixels.
-        figures: smallest and largest number of figures in a sequence.
+        figures: smallest and maximum number of figures in a sequence.
         classes: 1: persons only; 2: about a third are robots.
         difficulty: a name in ``DIFFICULTIES``.
     """
@@ -72,7 +72,7 @@ class SynthSettings:
     splits: Mapping[str, int] = field(default_factory=lambda: dict(SPLITS))
     frames: int = 100
     size: tuple[int, int] = (192, 320)
-    figures: tuple[int, int] = (2, MOST_FIGURES)
+    figures: tuple[int, int] = (2, MAX_FIGURES)
     classes: int = 1
     difficulty: DifficultyName = "standard"
 
@@ -82,21 +82,21 @@ class SynthSettings:
         height, width = self.size
         if not 0 <= self.seed < 2**63:
             raise UserError(f"seed {self.seed}: expected a whole number from 0, below 2^63")
-        if not self.splits or not 1 <= min(self.splits.values()) <= max(self.splits.values()) <= MOST_SEQUENCES:
+        if not self.splits or not 1 <= min(self.splits.values()) <= max(self.splits.values()) <= MAX_SEQUENCES:
             raise UserError(
-                f"splits: name at least one, each with at least one sequence and at most {MOST_SEQUENCES:,}, such as "
+                f"splits: name at least one, each with at least one sequence and at most {MAX_SEQUENCES:,}, such as "
                 "train=100,val=10"
             )
-        if bad := [name for name in self.splits if not name.replace("_", "").isalnum() or len(name) > LONGEST_NAME]:
+        if bad := [name for name in self.splits if not name.replace("_", "").isalnum() or len(name) > MAX_NAME_LENGTH]:
             raise UserError(f"splits: {brief(bad[0])} is no valid folder name; use letters, digits and _")
-        if not 2 <= self.frames <= MOST_FRAMES:
-            raise UserError(f"frames {self.frames}: expected 2 to {MOST_FRAMES:,}")
+        if not 2 <= self.frames <= MAX_FRAMES:
+            raise UserError(f"frames {self.frames}: expected 2 to {MAX_FRAMES:,}")
         if not (64 <= height <= 2160 and 64 <= width <= 3840 and 1 / 2 <= width / height <= 4):
             raise UserError(
                 f"size {width}×{height}: expected 64 to 3840 × 64 to 2160, from half to four times as wide as high"
             )
-        if not 1 <= fewest <= most <= MOST_FIGURES:
-            raise UserError(f"figures {fewest}-{most}: expected two numbers from 1 to {MOST_FIGURES}, smaller first")
+        if not 1 <= fewest <= most <= MAX_FIGURES:
+            raise UserError(f"figures {fewest}-{most}: expected two numbers from 1 to {MAX_FIGURES}, smaller first")
         if not 1 <= self.classes <= len(CLASSES):
             raise UserError(f"classes {self.classes}: expected 1 (persons) or 2 (persons and robots)")
         if self.difficulty not in DIFFICULTIES:

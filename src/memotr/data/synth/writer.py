@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -21,7 +20,7 @@ from memotr.data.synth.settings import CLASSES, FPS, SynthSettings
 from memotr.documents import DocumentError, on_one_line, read_yaml
 from memotr.errors import UserError
 from memotr.files import LOCK, hold_folder, replacing, replacing_folder
-from memotr.processes import process_pool, uninterrupted
+from memotr.processes import available_processors, process_pool, uninterrupted
 
 SETTINGS_FILE = "synthdance.yaml"
 SEQUENCE = "synthdance_"
@@ -55,7 +54,7 @@ def generate(
             _refuse_other(output, settings)  # again, because another process may have begun a data set meanwhile
             _prepare(output, settings)
             missing = [job for job in _jobs(settings) if not (output / job[0] / sequence_name(*job)).is_dir()]
-            done = _write_all(output, settings, missing, _processors() if workers is None else workers)
+            done = _write_all(output, settings, missing, available_processors() if workers is None else workers)
             with progress_bar(progress) as bar:
                 for _ in bar.track(done, len(missing), description="writing"):
                     pass
@@ -171,7 +170,3 @@ def _replace(file: Path, lines: list[str]) -> None:
 
 def _write_lines(file: Path, lines: list[str]) -> None:
     file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,7 +7,7 @@ weights A:
 
 value_l,m(x, y) is the bilinear interpolation of the four pixels around (x, y), where pixel (i, j) has its centre at
 (j, i) and pixels outside the map count as zero. It is a product of two linear interpolations, w_y · w_x over the rows
-and columns ⌊·⌋ and ⌊·⌋ + 1, so its derivative by x has the same form with −1 and +1 in place of w_x. With
+and columns ⌊·⌋ and ⌊·⌋ + 1, so its derivative with respect to x has the same form, with −1 and +1 in place of w_x. With
 g = ∂loss/∂output[q, m] and v the four pixels, all three gradients follow from the four products g · v:
 
     ∂loss/∂A    = Σ w_y w_x (g · v)
@@ -58,13 +58,13 @@ def deformable_attention(
 
     Raises:
         ValueError: the shapes do not fit together.
-        UserError: the kernel does not exist, or does not run on this machine or device.
+        UserError: the kernel is unknown, or does not run on this machine or device.
     """
     check_shapes(value, spatial_shapes, sampling_locations, attention_weights)
     choice = _choose(kernel, value)
     tensors = (value, sampling_locations, attention_weights)
     dtype = torch.float64 if any(t.dtype == torch.float64 for t in tensors) else torch.float32
-    if choice != "triton" or dtype == torch.float64:  # Triton reads half precision itself
+    if choice != "triton" or dtype == torch.float64:  # the Triton kernel reads half precision directly
         tensors = (value.to(dtype), sampling_locations.to(dtype), attention_weights.to(dtype))
     run = reference.deformable_attention if choice == "reference" else fused.deformable_attention
     output = run(tensors[0], spatial_shapes, *tensors[1:])
@@ -72,10 +72,10 @@ def deformable_attention(
 
 
 def check_kernel(kernel: Kernel, device: torch.device) -> None:
-    """Raise UserError if a kernel does not exist, or not for a type of device."""
+    """Raise UserError if a kernel is unknown or does not support a type of device."""
     if kernel not in get_args(Kernel):
         raise UserError(
-            f"there is no kernel {kernel!r} for deformable attention: choose one of {', '.join(get_args(Kernel))}"
+            f"unknown kernel {kernel!r} for deformable attention: choose from {', '.join(get_args(Kernel))}"
         )
     needed, place = {"numba": ("cpu", "the CPU"), "triton": ("cuda", "CUDA devices")}.get(kernel, (device.type, ""))
     if device.type != needed:
@@ -111,7 +111,7 @@ def _triton_works(device: torch.device, dtype: torch.dtype, channels: int) -> bo
 
 
 def _works(library: str, problem: str | None) -> bool:
-    """Return whether there is no problem; warn once if there is."""
+    """Return True if ``problem`` is None; otherwise warn once."""
     if problem is not None:
         _warn_once(f"deformable attention uses the slow PyTorch kernel because {library} does not work here: {problem}")
     return problem is None

@@ -31,16 +31,16 @@ from memotr.models.kernels.fused import BACKWARD, FORWARD
 from memotr.models.kernels.reference import check_shapes
 
 POINTS_PER_THREAD = 16_384
-"""Smallest number of sampling points per thread: about 0.2 ms of work, below which waking a thread does not pay."""
+"""Minimum number of sampling points per thread: about 0.2 ms of work. With less, waking a thread costs more time."""
 PARTS_PER_THREAD = 4
 """Parts of the work per thread; more than one balances the load when cores are busy with other programs."""
 
 
 @functools.cache
 def numba_problem(channels: int) -> str | None:
-    """Return a line that says why the kernel cannot run here, or None if it can.
+    """Return the reason why the kernel cannot run on this machine, as one line; None if it can.
 
-    To find out, the kernel is compiled, or loaded from disk.
+    The check compiles the kernel, or loads it from disk.
 
     Args:
         channels: D, number of channels of a head.
@@ -55,7 +55,7 @@ def numba_problem(channels: int) -> str | None:
 @functools.cache
 def _compiled(direction: str, channels: int, dtype: torch.dtype) -> Callable[..., None]:
     """Return the compiled kernel for D channels, cached on disk if possible."""
-    from memotr.models.kernels import numba_kernels  # imported late: it takes a third of a second
+    from memotr.models.kernels import numba_kernels  # imported late, because it takes a third of a second
 
     make = {"forward": numba_kernels.forward_kernel, "backward": numba_kernels.backward_kernel}[direction]
     try:
@@ -101,15 +101,15 @@ def _run(parts: Sequence[Callable[[], None]], threads: int) -> None:
 
     helpers = [_pool(os.getpid(), torch.get_num_threads() - 1).submit(work) for _ in range(threads - 1)]
     work()
-    # Here all parts are done or being run. Helpers that have not started are cancelled, so that callers which share the
-    # pool never wait for each other.
+    # Now all parts are finished or running. Helpers that have not started are cancelled, so that callers that share the
+    # pool do not wait for each other.
     for helper in helpers:
         if not helper.cancel():
             helper.result()
 
 
 def _ranges(length: int, parts: int) -> list[tuple[int, int]]:
-    """Split 0…length in at most `parts` ranges of nearly equal size, none of them empty."""
+    """Split 0…length into at most `parts` ranges of nearly equal size, none empty."""
     parts = min(parts, length)
     return list(itertools.pairwise(length * i // parts for i in range(parts + 1))) if parts else []
 

@@ -11,9 +11,9 @@ gather from L2, 4·D·(bytes per number) per point, and the instructions around 
 - Sums stay in registers, in float32. Only results are written.
 
 The backward pass gathers the same pixels and sums their gradients in a float32 buffer by atomic additions. Their order
-varies between runs, and so do the last bits. The gradients of a point are sums over its channels within one program.
-The forward pass is bitwise reproducible. The first call with a D, L, P and dtype compiles: make it before you capture a
-CUDA graph.
+varies between runs, and so do the last bits of the result. The gradients of a point are sums over its channels within
+one program. The forward pass is bitwise reproducible. The first call with new D, L, P or dtype compiles the kernel:
+make this call before a CUDA graph is captured.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 NUM_WARPS = 4
 """Warps per program."""
 BLOCK_SIZE = 1024
-"""Numbers per program, one for each channel of each point of each query."""
+"""Number of values per program: queries × points × channels."""
 MANY_QUERIES = 2048
-"""Number of queries that keeps all multiprocessors busy with one point at a time per program."""
+"""Number of queries from which one point at a time per program keeps all multiprocessors busy."""
 
 
 @functools.cache
 def triton_problem(device: torch.device, dtype: torch.dtype, channels: int) -> str | None:
-    """Return a line that says why the kernel cannot run on a device, or None if it can.
+    """Return the reason why the kernel cannot run on a device, as one line; None if it can.
 
-    To find out, the kernel is compiled, or loaded from disk.
+    The check compiles the kernel, or loads it from disk, and runs it once.
 
     Args:
         device: device of the tensors.
@@ -49,7 +49,7 @@ def triton_problem(device: torch.device, dtype: torch.dtype, channels: int) -> s
         channels: D, number of channels of a head.
 
     Raises:
-        RuntimeError: it cannot be found out, because a CUDA graph is being captured or the device is out of memory.
+        RuntimeError: the check is not possible, because a CUDA graph is being captured or the device is out of memory.
     """
     if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         raise RuntimeError("deformable attention: call it once before a CUDA graph is captured")
@@ -103,7 +103,7 @@ def _launch(direction: str, tensors: Sequence[Tensor], value: Tensor, sizes: Seq
 
 
 def _check(value: Tensor, sizes: Sequence[int], locations: Tensor, weights: Tensor) -> None:
-    """Raise ValueError or TypeError for inputs that the kernel, which does not check them, cannot read."""
+    """Raise ValueError or TypeError for inputs that the kernel cannot read, because it does not check them itself."""
     check_shapes(value, list(zip(sizes[::2], sizes[1::2], strict=True)), locations, weights)
     tensors = (value, locations, weights)
     if any(t.dtype not in DTYPES for t in tensors) or len({t.device for t in tensors}) > 1:

@@ -55,7 +55,7 @@ def _gradient(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, Tensor, Tens
 
 
 def _no_second_gradient(ctx: Any, *gradients: Tensor) -> None:
-    raise NotImplementedError("the compiled deformable attention has first derivatives only: use kernel='reference'")
+    raise NotImplementedError("compiled deformable attention has no second derivative: use kernel='reference'")
 
 
 torch.library.define(

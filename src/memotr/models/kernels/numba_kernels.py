@@ -66,7 +66,7 @@ def load_row(typing_context, array, index, width):
 
     def generate(context, builder, signature, args):
         loaded = builder.load(_address(context, builder, array, *args[:2], context.get_value_type(row)))
-        loaded.align = array.dtype.bitwidth // 8  # bytes of one number: arrays are not aligned like vectors
+        loaded.align = array.dtype.bitwidth // 8  # bytes of one number: arrays have a smaller alignment than vectors
         return loaded
 
     return row(array, types.intp, width), generate
@@ -154,13 +154,13 @@ def _list_points(levels, heads, points):
 def _interpolate(location, size):
     """Interpolate linearly along one axis of `size` pixels.
 
-    Returns the two pixels (always inside the map), their weights, and the derivatives of the weights by the location.
-    For a pixel outside of the map, the nearest one inside is returned with weight and derivative zero.
+    Returns the two pixels (always inside the map), their weights, and the derivatives of the weights with respect to
+    the location. For a pixel outside of the map, the nearest one inside is returned with weight and derivative zero.
     """
     real = type(location)
     coordinate = location * real(size) - real(0.5)
     near = (coordinate >= real(-1)) & (coordinate < real(size))  # false for NaN
-    coordinate = coordinate if near else real(0)  # the cast below is undefined for numbers that no integer can hold
+    coordinate = coordinate if near else real(0)  # the cast below is undefined for numbers beyond int32
     floor = np.floor(coordinate)
     fraction = coordinate - floor
     first = np.int32(floor)

@@ -36,15 +36,15 @@ def deformable_attention(
 
 
 def _clamp(locations: Tensor) -> Tensor:
-    """Move locations far outside of the map, NaN and infinity to one map width outside, where samples are zero as well.
+    """Move NaN, infinity and locations far outside of the map to one map size outside, where samples are also zero.
 
-    Otherwise grid_sample would return NaN for them, or cast them to integers that cannot hold them.
+    Otherwise grid_sample would return NaN, or cast numbers to integers that cannot represent them.
     """
     return locations.nan_to_num(nan=-1.0, posinf=2.0, neginf=-1.0).clamp(-1.0, 2.0)
 
 
-LARGEST_SIZE = 2**24
-"""Largest width or height of a map: float32 represents all integers up to it."""
+MAX_SIZE = 2**24
+"""Maximum width and height of a map: float32 represents all integers up to this number."""
 
 
 def check_shapes(
@@ -59,7 +59,7 @@ def check_shapes(
         )
     B, S, M, D = value.shape
     Lq, L, P = sampling_locations.shape[1], len(spatial_shapes), sampling_locations.shape[4]
-    if M < 1 or D < 1 or any(not 1 <= size <= LARGEST_SIZE for shape in spatial_shapes for size in shape):
+    if M < 1 or D < 1 or any(not 1 <= size <= MAX_SIZE for shape in spatial_shapes for size in shape):
         raise ValueError(
             f"no heads, channels or pixels, or too many: {M=}, {D=}, spatial_shapes {list(spatial_shapes)}"
         )

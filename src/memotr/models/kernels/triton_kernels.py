@@ -24,7 +24,7 @@ def _interpolate(location, size):
     """
     coordinate = location * size - 0.5
     near = (coordinate >= -1) & (coordinate < size)  # false for NaN
-    coordinate = tl.where(near, coordinate, 0.0)  # the cast below is undefined for numbers that no integer can hold
+    coordinate = tl.where(near, coordinate, 0.0)  # the cast below is undefined for numbers beyond int32
     floor = tl.floor(coordinate)
     fraction = coordinate - floor
     return floor.to(tl.int32), 1 - fraction, fraction, near & (floor >= 0), near & (floor + 1 < size)
