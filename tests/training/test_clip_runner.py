@@ -8,7 +8,7 @@ from memotr.structures import ClipBatch, FrameOutput, FrameTargets, ImageBatch, 
 from memotr.tracking.gate import gate
 from memotr.tracking.lifecycle import advance
 from memotr.training import clip_runner
-from memotr.training.clip_runner import ClipRunner, Followed, join_videos
+from memotr.training.clip_runner import ClipRunner, VideoTracks, join_videos
 from memotr.training.matching import assign, match, read_predictions
 from memotr.training.targets import PaddedTargets, pad_targets
 from tests.builders import random_images, tiny_model
@@ -153,7 +153,7 @@ def test_inference_with_perfect_scores_decides_as_training(variant):
     runner(clip).total.backward()
     torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3).step()
 
-    trained, inferred = Followed.none(model), model.no_tracks()
+    trained, inferred = VideoTracks.none(model), model.no_tracks()
     names = {}  # training's id of every id that inference gave
     for images, truth in zip(clip.frames, pad_targets(clip.targets, model.device), strict=True):
         output = model(images, [trained.tracks], aux=True)
@@ -173,7 +173,7 @@ def test_inference_with_perfect_scores_decides_as_training(variant):
         assert by_score.birth_labels.tolist() == by_truth.birth_labels.tolist()
         inferred = model.memory(advance(inferred, perfect, by_score))
         renewed = model.memory(advance(trained.tracks, perfect, by_truth))
-        trained = Followed(renewed, choice.next_ids, choice.next_iou)
+        trained = VideoTracks(renewed, choice.next_ids, choice.next_iou)
         for name in ("boxes", "ref_pts", "query_embed", "long_memory", "last_output", "labels"):
             assert getattr(renewed, name).equal(getattr(inferred, name)), name
         assert renewed.ids.tolist() == trained.ids.tolist()

@@ -34,7 +34,7 @@ ALWAYS_USED = (
     "class_embed.",
     "det_",
 )
-"""Parameters that have a gradient whatever the clip and the number of layers, by how their published names begin."""
+"""Prefixes of the published names of parameters that get a gradient from every clip."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class ClipResult:
         total: weighted sum, to be minimised; scalar.
         parts: (7,) unweighted focal, L1 and GIoU loss of the last layer, then of the earlier ones, then the loss of
             identities (0 where it has no weight), detached.
-        tracks: the states after each frame but the last, by frame and batch element.
+        tracks: for each frame but the last, the tracks of each video after it.
     """
 
     total: Tensor
@@ -59,13 +59,13 @@ class ClipResult:
 
 
 class ClipRunner(nn.Module):
-    """Module that tracks the objects of a clip with ground-truth matching and sums the losses.
+    """Module that tracks the objects of a clip, with decisions by ground truth, and sums the losses.
 
     Args:
-        model: to be trained, on its device.
+        model: model to train, on its device.
         loss: weights of the losses and of the matching costs.
-        drop_rate: share of tracks dropped after each frame.
-        insert_rate: share of tracks that bring in a false positive.
+        drop_rate: fraction of tracks that are dropped after each frame, in [0, 1].
+        insert_rate: fraction of tracks for which a false positive is inserted, in [0, 1].
         keep_strays: see :func:`memotr.training.perturb.perturb`.
         frames_at_once: largest number of frames of a clip that are encoded as one batch; 1 for a model whose frames
             depend on each other (:func:`frames_are_independent`).
@@ -101,15 +101,15 @@ class ClipRunner(nn.Module):
         """Compute the losses of B clips of T frames. The host waits for the device once a frame.
 
         Args:
-            clip: on the model's device.
-            no_grad_frames: the first frames, run without gradient and without perturbation but for the last of them;
-                the clip's last frame always has its gradient.
-            generator: of the perturbation's random draws, on the CPU; needed where there is any.
+            clip: batch of clips on the device of the model.
+            no_grad_frames: number of first frames that run without gradient. The perturbation starts after the last of
+                them, and the last frame of the clip always runs with gradient.
+            generator: random generator of the perturbation, on the CPU; required if there is a perturbation.
         """
         num_frames = len(clip)
         no_grad_frames = min(no_grad_frames, num_frames - 1)
         targets = pad_targets(clip.targets, self.model.device)
-        followed = [Followed.none(self.model) for _ in clip.targets[0]]
+        followed = [VideoTracks.none(self.model) for _ in clip.targets[0]]
         encoded: deque[Encoded] = deque()
         seen: list[SeenFrame] = []
         history: list[list[TrackState]] = []
@@ -130,8 +130,8 @@ class ClipRunner(nn.Module):
                 seen.append(SeenFrame(output, predictions, matchings, targets[t]))
                 if t < num_frames - 1:
                     random = generator if t >= no_grad_frames - 1 else None
-                    choices = [self._choose(seen[t], b, followed[b], random) for b in range(len(followed))]
-                    followed = self._carry_on(seen[t], choices, followed)
+                    choices = [self._decide(seen[t], b, followed[b], random) for b in range(len(followed))]
+                    followed = self._advance(seen[t], choices, followed)
                     history.append([each.tracks for each in followed])
                     remembering |= torch.is_grad_enabled() and any(len(each.ids) for each in followed)
         layers = [each.output.layers for each in seen if each.output.layers is not None]
@@ -144,7 +144,7 @@ class ClipRunner(nn.Module):
         return self._result(losses, identity, history, remembering)
 
     def _encode(self, frames: Sequence[ImageBatch]) -> list[Encoded]:
-        """Encode as many of the next frames as may form one batch."""
+        """Encode the next frames as one batch: at most ``frames_at_once``, and all of one shape."""
         group = [frames[0]]
         for frame in frames[1 : self.frames_at_once]:
             if frame.pixels.shape != frames[0].pixels.shape:
@@ -152,8 +152,8 @@ class ClipRunner(nn.Module):
             group.append(frame)
         return self.model.encode_frames(group)
 
-    def _choose(self, seen: SeenFrame, b: int, followed: Followed, generator: torch.Generator | None) -> Choice:
-        """Decide what goes on from one frame of video b."""
+    def _decide(self, seen: SeenFrame, b: int, followed: VideoTracks, generator: torch.Generator | None) -> Choice:
+        """Decide which tracks of video b continue or start after a frame."""
         predictions, ids = seen.predictions[b], seen.targets.ids[b]
         keep = self.model.query_updater.update_threshold
         choice = assign(predictions, seen.matchings[b], followed.ids, followed.iou, ids, keep)
@@ -162,8 +162,8 @@ class ClipRunner(nn.Module):
         drop, insert = (self.drop_rate, self.insert_rate) if generator is not None else (0.0, 0.0)
         return perturb(choice, predictions, drop, insert, generator or torch.Generator(), self.keep_strays)
 
-    def _carry_on(self, seen: SeenFrame, choices: list[Choice], followed: list[Followed]) -> list[Followed]:
-        """Return the tracks of each video for its next frame; all videos are updated together."""
+    def _advance(self, seen: SeenFrame, choices: list[Choice], followed: list[VideoTracks]) -> list[VideoTracks]:
+        """Apply the decisions and update the memory, for all videos at once; return the tracks of each."""
         output, assignment, videos, order = join_videos(seen.output, choices, seen.targets)
         tracks = advance(TrackState.cat([each.tracks for each in followed]), output, assignment)
         if order is not None:
@@ -172,7 +172,7 @@ class ClipRunner(nn.Module):
         tracks = self.model.memory(tracks, apart)
         counts = [len(choice.next_ids) for choice in choices]
         parts = [tracks] if len(choices) == 1 else tracks.split(counts)
-        return [Followed(p, choice.next_ids, choice.next_iou) for p, choice in zip(parts, choices, strict=True)]
+        return [VideoTracks(p, choice.next_ids, choice.next_iou) for p, choice in zip(parts, choices, strict=True)]
 
     def _result(
         self, losses: Tensor, identity: Tensor, history: list[list[TrackState]], remembering: bool
@@ -185,9 +185,9 @@ class ClipRunner(nn.Module):
         return ClipResult(total, parts, history)
 
     def _every_parameter(self, remembering: bool) -> Tensor:
-        """Return zero with a gradient for parameters that a clip may not use, such as the memory without any track.
+        """Return zero, with a gradient for parameters that a clip may not use: the memory's, if there are no tracks.
 
-        Under data parallelism every rank must take part in the reduction of every gradient.
+        Data parallelism requires a gradient of every parameter on every rank.
         """
         used = (*ALWAYS_USED, "query_updater.") if remembering else ALWAYS_USED
         parameters = [
@@ -199,13 +199,13 @@ class ClipRunner(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class Followed:
+class VideoTracks:
     """The tracks of one video between two frames.
 
     Attributes:
-        tracks: their state on the device.
-        ids: (N,) their ids on the host.
-        iou: (N,) IoU of each with the object that it was last matched to, on the host.
+        tracks: their states, on the device.
+        ids: (N,) their ids, on the host.
+        iou: (N,) IoU of each track with the object that it was last matched to, on the host.
     """
 
     tracks: TrackState
@@ -213,7 +213,7 @@ class Followed:
     iou: NDArray[np.float32]
 
     @classmethod
-    def none(cls, model: MeMOTR) -> Followed:
+    def none(cls, model: MeMOTR) -> VideoTracks:
         """Return the state before the first frame."""
         return cls(model.no_tracks(), np.zeros(0, np.int64), np.zeros(0, np.float32))
 
@@ -221,16 +221,17 @@ class Followed:
 def join_videos(
     output: FrameOutput, choices: list[Choice], targets: PaddedTargets
 ) -> tuple[FrameOutput, Assignment, Tensor | None, Tensor | None]:
-    """Join B videos to one, for :func:`memotr.tracking.lifecycle.advance`, without waiting for the device.
+    """Join B videos into one, for :func:`memotr.tracking.lifecycle.advance`, without waiting for the device.
 
     Args:
         output: output for B videos.
-        choices: decision for each of them.
+        choices: decision for each video.
         targets: ground truth of the frame.
 
     Returns:
-        The output as that of one video, all detection queries first; the decision for it; the video of each track after
-        it (N',), and the order (N',) in which the tracks lie video by video. The last two are None for one video.
+        The output as that of one video, with all detection queries first; the decision for it; for each track after the
+        decision its video (N',); and the order (N',) that sorts these tracks by video. The last two are None for one
+        video.
     """
     n, device, count = output.num_detections, output.boxes.device, len(choices)
     queries, objects = output.boxes.shape[1], targets.labels.shape[1]
@@ -269,7 +270,7 @@ def join_videos(
 
 
 def frames_are_independent(model: nn.Module) -> bool:
-    """Return whether frames give the same in a batch as one by one: no batch normalisation and no random numbers."""
+    """Return whether encoding frames in one batch equals encoding them one by one: no batch statistics, no dropout."""
     for module in model.modules():
         settings = getattr(getattr(module, "config", None), "__dict__", {})  # of a backbone of transformers
         rates = [value for name, value in settings.items() if "drop" in name]
@@ -281,9 +282,10 @@ def frames_are_independent(model: nn.Module) -> bool:
 
 @contextmanager
 def cast_cache(enabled: bool) -> Iterator[None]:
-    """Let autocast keep the weights that it casts, or not.
+    """Switch autocast's cache of cast weights on or off.
 
-    Weights that are cast without gradient would cut later frames off from theirs (PyTorch issue 112583).
+    Weights that were cast without gradient must not be reused by frames with gradient, which would get none (PyTorch
+    issue 112583).
     """
     before = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(before and enabled)
@@ -310,12 +312,12 @@ class ClipLoss(nn.Module):
         self.runner = runner
 
     def forward(self, clip: ClipBatch, no_grad_frames: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return the loss to be minimised, and, detached, the loss and its parts (8,)."""
+        """Return the loss to minimise, and a detached vector (8,) of the loss and its parts."""
         result = self.runner(clip, no_grad_frames, generator)
         return result.total, torch.cat((result.total.detach()[None], result.parts))
 
 
 def make_clip_loss(model: MeMOTR, training: TrainingConfig) -> ClipLoss:
-    """Return the module with the weights and rates of the settings."""
+    """Return the module with the loss weights and perturbation rates of the settings."""
     perturbation = training.drop_rate, training.insert_rate, training.keep_strays
     return ClipLoss(ClipRunner(model, training.loss, *perturbation, training.frames_at_once))

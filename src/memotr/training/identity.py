@@ -1,9 +1,8 @@
 """Contrastive identity loss over a clip (not in the paper), for trackers trained from scratch.
 
-The paper's losses teach identity by way of boxes alone: a track that took up somebody else is shown where its own
-object is. With little data that is a slow way to learn what people look like. This loss asks for it outright: what
-leaves the decoder for one object shall be alike in all frames of a clip, and unlike all others (supervised contrastive
-loss; Khosla et al., NeurIPS 2020).
+The paper's losses supervise identity through boxes alone, from which appearance is learnt slowly if there is little
+data. This loss supervises it directly: embeddings of one object should be similar in all frames of a clip, and differ
+from those of other objects (supervised contrastive loss; Khosla et al., NeurIPS 2020).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from memotr.structures import FrameOutput
-from memotr.training.losses import exact
+from memotr.training.losses import at_least_float32
 from memotr.training.matching import Matching, Predictions
 from memotr.training.targets import PaddedTargets, upload
 
@@ -27,13 +26,13 @@ TEMPERATURE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class SeenFrame:
-    """One frame of B videos with what the host knows of it.
+    """Output for one frame of B videos, and what the host has read and decided of it.
 
     Attributes:
         output: output for B videos in training mode.
-        predictions: of each video.
-        matchings: of each video.
-        targets: ground truth.
+        predictions: predictions for each video, on the host.
+        matchings: matched objects of each video.
+        targets: ground truth of the frame.
     """
 
     output: FrameOutput
@@ -44,7 +43,13 @@ class SeenFrame:
 
 @dataclass(frozen=True, eq=False)
 class Sightings:
-    """Objects seen in a clip of one video: embeddings (P, C); on the host ids (P,) and numbers of the frames (P,)."""
+    """P embeddings of objects in a clip of one video.
+
+    Attributes:
+        embed: (P, C) embeddings.
+        ids: (P,) ids of their objects, on the host.
+        frame: (P,) numbers of their frames, on the host.
+    """
 
     embed: Tensor
     ids: NDArray[np.int64]
@@ -52,11 +57,11 @@ class Sightings:
 
 
 def find_sightings(frames: Sequence[SeenFrame], merge_layer: int) -> list[Sightings]:
-    """Return, for each of B videos, the embeddings of its objects at each place where the loss compares them.
+    """Return, for each of B videos, the embeddings of its objects that the loss compares.
 
-    First what the encoder has in their middle: there the loss finds colours and shapes at once, where the decoder's
-    outputs alone find nothing but places for a long time. Then what was matched to them and covers more than half of
-    them, as the layers that only detect see it, without a memory, and as the last layer does.
+    An object has up to three per frame: the encoder's features at its centre, from which colours and shapes are learnt
+    soonest; and the outputs of the last layer of D_det, which has no memory, and of the last layer of D_joint, of the
+    query that is matched to the object with an IoU above 0.5.
 
     Args:
         frames: T frames of the clips.
@@ -91,7 +96,7 @@ def find_sightings(frames: Sequence[SeenFrame], merge_layer: int) -> list[Sighti
 
 
 def _covering(targets: NDArray[np.int64], iou: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the queries that cover more than half of their object, and their objects."""
+    """Return the queries with an IoU above 0.5 with their object, and these objects."""
     queries = np.flatnonzero(targets >= 0)
     queries = queries[iou[queries, targets[queries]] > 0.5]
     return queries, targets[queries]
@@ -100,10 +105,10 @@ def _covering(targets: NDArray[np.int64], iou: NDArray[np.float32]) -> tuple[NDA
 def identity_loss(seen: Sightings) -> Tensor:
     """Return the supervised contrastive loss of a clip: the mean over objects seen in two or more frames; scalar.
 
-    Only the first half of the channels takes part: the rest is free to tell box and class. Two sightings of an object
-    in one frame are no pair.
+    Only the first half of the channels is compared; the other half may encode box and class. Two embeddings of an
+    object in the same frame are not a pair.
     """
-    embed, device = exact(seen.embed), seen.embed.device  # (P, C)
+    embed, device = at_least_float32(seen.embed), seen.embed.device  # (P, C)
     same, together = seen.ids[:, None] == seen.ids, seen.frame[:, None] == seen.frame  # (P, P)
     pairs = same & ~together
     anchors = np.flatnonzero(pairs.any(axis=1))
@@ -112,6 +117,6 @@ def identity_loss(seen: Sightings) -> Tensor:
     unit = F.normalize(embed[:, : embed.shape[1] // 2], dim=1)
     similarity = (unit @ unit.T / TEMPERATURE).masked_fill(upload(same & together, device), -torch.inf)
     of_anchors = similarity.index_select(0, upload(anchors, device))
-    surprise = of_anchors.logsumexp(dim=1, keepdim=True) - of_anchors  # -log p of each pair
+    negative_log = of_anchors.logsumexp(dim=1, keepdim=True) - of_anchors  # -log p of each pair
     counts = upload(pairs[anchors].sum(axis=1), device)
-    return (surprise.masked_fill(upload(~pairs[anchors], device), 0).sum(dim=1) / counts).mean()
+    return (negative_log.masked_fill(upload(~pairs[anchors], device), 0).sum(dim=1) / counts).mean()
