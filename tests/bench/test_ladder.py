@@ -51,7 +51,7 @@ def test_fewer_decoder_layers_give_the_predictions_of_the_last_one_used(variant)
         for count in range(merge + 1, layers):
             found = for_inference(model, decoder_layers=count)(images, tracks)
             for name in ("logits", "boxes", "output_embed"):
-                wanted = getattr(whole.aux[count - 1], name)
+                wanted = getattr(whole.layers, name)[count - 1]
                 torch.testing.assert_close(getattr(found, name), wanted, atol=1e-4, rtol=1e-4)
     assert len(model.transformer.decoder.layers) == len(model.class_embed) == layers, "the model keeps all of its own"
 
