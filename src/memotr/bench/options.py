@@ -13,7 +13,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Ladder:
-    """What the part `ladder` tracks, and in which ways; empty ones are chosen by the model and the device.
+    """Options of the part `ladder`; where one is empty, values are chosen by the model and the device.
 
     Attributes:
         checkpoint: weights file or name of weights.

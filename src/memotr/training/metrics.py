@@ -16,8 +16,8 @@ from torch import Tensor
 from memotr.training.losses import LOSS_NAMES
 
 NAMES = ("loss", *LOSS_NAMES, *(f"aux_{name}" for name in LOSS_NAMES), "identity_loss", "grad_norm")
-"""What is summed up: the loss that is minimised, its unweighted parts (those of the last layer, then of the earlier
-ones, and that of the identities, 0 where it has no weight), and the norm of the gradient before clipping."""
+"""Names of the metrics: the loss that is minimised, its unweighted parts (those of the last layer, those of the earlier
+layers, and the identity loss, 0 if it has no weight), and the norm of the gradient before clipping."""
 
 SHORT_NAMES = dict(zip(LOSS_NAMES, ("label", "l1", "giou"), strict=True))
 
