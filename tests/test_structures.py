@@ -8,7 +8,7 @@ import torch
 from memotr.errors import UserError
 from memotr.structures import FrameTargets, ImageBatch, TrackState
 from memotr.tracks import Tracks
-from tests.builders import random_output, random_tracks
+from tests.builders import random_images, random_output, random_tracks
 
 
 def test_images_are_padded_to_a_common_multiple():
@@ -97,3 +97,9 @@ def test_without_supervision_the_error_names_the_extra(monkeypatch):
 def test_tracks_check_themselves():
     with pytest.raises(ValueError, match=r"Tracks\.boxes"):
         Tracks(np.zeros(1, np.int64), np.zeros((1, 3)), np.zeros(1), np.zeros(1, np.int64), 0, ("person",))
+
+
+def test_a_batch_is_padded_if_any_of_its_images_is():
+    assert not random_images([(32, 64), (32, 64)]).padded
+    assert random_images([(32, 64), (32, 60)]).padded
+    assert replace(random_images([(32, 64)]), sizes=None).padded, "sizes that are not known"

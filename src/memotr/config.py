@@ -298,7 +298,7 @@ class AugmentationConfig(Settings):
     crop_max_size: Width = 1200
     """Largest width and height of the crop (COCO_SIZE: 600)."""
     overflow_boxes: bool = False
-    """Whether boxes may extend beyond the crop (OVERFLOW_BBOX); otherwise they are clipped to it."""
+    """Let boxes extend beyond the crop (OVERFLOW_BBOX); otherwise they are clipped to it."""
     hsv: tuple[Level, Level, Level] = (5, 30, 30)
     """Largest shifts of hue (of 180), saturation and value (of 255), each applied to half of the clips."""
     reverse: Probability = 0.0
@@ -417,8 +417,8 @@ class TrainingConfig(Settings):
     insert_rate: Probability = 0.0
     """Share of the tracks that add a false positive to the next frame (FP_INSERT_RATE)."""
     keep_strays: bool = False
-    """Whether, with either of these rates above 0, tracks that have lost their object continue as negatives, so that
-    the model learns to end them. The published code drops them."""
+    """Continue tracks that have lost their object as negatives if either of these rates is above 0, so that the model
+    learns to end them. The published code drops them."""
     no_grad_frames: Counts = ()
     """Number of first frames of a clip without gradient, in each of the stages that ``no_grad_steps`` begin."""
     no_grad_steps: Counts = ()

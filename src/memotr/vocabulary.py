@@ -52,6 +52,16 @@ DifficultyName = Literal["standard", "easy"]
 """Difficulty of the scenes in SynthDance."""
 
 BenchmarkPart = Literal[
-    "operator", "frame", "outside", "track", "training", "loading", "evaluation", "roofline", "contention", "start"
+    "operator",
+    "frame",
+    "outside",
+    "track",
+    "training",
+    "loading",
+    "evaluation",
+    "roofline",
+    "contention",
+    "start",
+    "ladder",
 ]
 """Part of ``memotr bench``."""

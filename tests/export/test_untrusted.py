@@ -1,6 +1,7 @@
 """What a stranger's exported tracker may hold: nothing that runs, nothing that takes more memory than the file."""
 
 import json
+import math
 import pickle
 import zipfile
 from copy import copy
@@ -170,7 +171,7 @@ def test_members_that_are_there_twice_are_refused(genuine, tmp_path):
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr(name, b"another")
         archive.writestr(f"other/{name.partition('/')[2]}", b"another")
-    with pytest.raises(UserError, match="there twice"):
+    with pytest.raises(UserError, match="two members of one name"):
         open_engine(path)
 
 
@@ -205,6 +206,18 @@ def test_a_tensor_takes_no_more_than_the_file_holds(genuine, tmp_path, sizes):
     path = tmp_path / "tracker.pt2"
     rewrite(genuine, path, {WEIGHTS: edited(change)})
     with pytest.raises(UserError, match=r"tracker\.pt2: "):
+        open_engine(path)
+
+
+def test_a_tensor_one_element_larger_than_its_data_is_refused(genuine, tmp_path):
+    def change(document):
+        meta = document["config"]["scale"]["tensor_meta"]
+        count = math.prod(size["as_int"] for size in meta["sizes"])
+        meta |= {"sizes": [{"as_int": count + 1}], "strides": [{"as_int": 0}]}
+
+    path = tmp_path / "tracker.pt2"
+    rewrite(genuine, path, {WEIGHTS: edited(change)})
+    with pytest.raises(UserError, match="its tensor scale is larger than its data in the file"):
         open_engine(path)
 
 

@@ -4,11 +4,13 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from memotr.build import build_model
 from memotr.config import load_config
-from memotr.models import inference
+from memotr.models import inference, resnet
 from memotr.models.inference import CublasLinear, OneDnnLinear, for_inference
+from memotr.models.resnet import Bottleneck, FrozenBatchNorm2d, OneDnnBottleneck, ResNetBackbone
 from tests.builders import random_images, random_tracks, tiny_model
 
 OVERRIDES = ["model.backbone.width=8", "model.backbone.depths=[1, 2, 1, 1]", "model.hidden_dim=64"]
@@ -95,7 +97,8 @@ def test_weights_that_stay_are_shared():
 
 def test_without_the_operator_of_onednn(monkeypatch):
     model = small_model("dancetrack", "frozen")
-    monkeypatch.setattr(inference, "_onednn_supports", lambda dtype: False)
+    for room in (inference, resnet):
+        monkeypatch.setattr(room, "onednn_supports", lambda dtype: False)
     network = for_inference(model)
     assert not any(isinstance(module, OneDnnLinear) for module in network.modules())
     torch.testing.assert_close(looked(network).logits, looked(model).logits, atol=2e-5, rtol=2e-5)
@@ -111,7 +114,7 @@ def test_weights_of_attention_are_cast_once():
 
 @pytest.mark.parametrize("onednn", [True, False])
 def test_the_memory_of_a_variant_stays_float32(onednn, monkeypatch):
-    monkeypatch.setattr(inference, "_onednn_supports", lambda dtype: onednn)
+    monkeypatch.setattr(inference, "onednn_supports", lambda dtype: onednn)
     network = for_inference(small_model("dancetrack-deformable-detr", "frozen"), torch.bfloat16)
     assert network.queries.reference_points.weight.dtype == torch.bfloat16
     assert {parameter.dtype for parameter in network.queries.memory.parameters()} == {torch.float32}
@@ -127,3 +130,35 @@ def test_linear_and_relu_in_one(kind):
         torch.testing.assert_close(fast(x), linear(x))
         torch.testing.assert_close(fast.relu(x), linear(x).relu())
         assert fast(x[:, :0]).shape == (2, 0, 5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_blocks_of_a_resnet_in_one_pass(dtype, monkeypatch):
+    """To the bit in float32. Feature maps that a later stage reads are not overwritten."""
+    torch.manual_seed(0)
+    network = ResNetBackbone((2, 2, 1, 1), 16, "frozen", 0).eval()
+    for norm in (module for module in network.modules() if isinstance(module, FrozenBatchNorm2d)):
+        norm.weight.uniform_(0.5, 1.5)
+        norm.bias.normal_()
+        norm.running_mean.normal_()
+    network.prepare().requires_grad_(False)
+    for conv in (module for module in network.modules() if isinstance(module, nn.Conv2d)):
+        conv.to(dtype).to(memory_format=torch.channels_last)
+    image = torch.randn(2, 3, 64, 96)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+        found = network(image)
+        monkeypatch.setattr(resnet, "onednn_supports", lambda dtype: False)
+        wanted = network(image)
+    for a, b in zip(found, wanted, strict=True):
+        assert a.dtype == b.dtype == dtype
+        assert b.abs().max() > 1
+        error = (a.float() - b.float()).norm() / b.float().norm()
+        assert error == 0 if dtype is torch.float32 else error < 0.01
+
+
+@pytest.mark.parametrize(("norm", "expected"), [("frozen", 5), ("batch", 5), ("group", 0)])
+def test_only_blocks_without_norms_are_fused(norm, expected):
+    network = for_inference(small_model("dancetrack", norm))
+    blocks = [module for module in network.modules() if isinstance(module, Bottleneck)]
+    assert len(blocks) == 5
+    assert sum(isinstance(block, OneDnnBottleneck) for block in blocks) == expected

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from torch._functorch._aot_autograd import autograd_cache
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from memotr.bench.host import HostWork
 from memotr.errors import UserError
 from memotr.tracking import slots as slot_module
 from memotr.tracking.compiled import CompiledTracker
@@ -125,28 +125,20 @@ def test_it_is_one_graph_without_a_break():
 def test_a_frame_of_the_step_asks_the_device_nothing():
     """On CUDA the host would wait: for a number of rows, for a value, or for a tensor made of a list."""
 
-    class Asked(TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            name = func.overloadpacket.__name__
-            by_mask = name in ("index", "index_put") and any(
-                index is not None and index.dtype == torch.bool for index in args[1]
-            )
-            asking = ("nonzero", "masked_select", "_local_scalar_dense", "unique_dim", "_unique2", "lift_fresh")
-            assert name not in asking, name
-            assert not by_mask, name
-            return func(*args, **(kwargs or {}))
-
+    work = HostWork()
     other = CompiledTracker(small_model(), **LIVELY, compile=eager)
     frames = [other.prepare(frame).images for frame in video(2)]
     other.step(frames[0], 64, 96)
     run = other.video._run
 
     def watched(*inputs):
-        with Asked():
+        with work.counting():
             return run(*inputs)
 
     other.video._run = watched
     assert len(other.step(frames[1], 64, 96))
+    assert work.operators > 100
+    assert work.waits == 0
 
 
 def test_many_sizes_are_compiled_for(monkeypatch):

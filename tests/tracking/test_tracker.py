@@ -235,7 +235,7 @@ def test_as_many_tracks_as_allowed_are_reported_once_a_video():
         for rows in (table[:1], table, table):
             tracker._report(rows, prepared)
         assert len(caught) == 1
-        assert "2 tracks are followed, as many as tracking.max_tracks allows" in str(caught[0].message)
+        assert "2 tracks, the limit set by tracking.max_tracks" in str(caught[0].message)
         tracker.reset()
         tracker._report(table, prepared)
         assert len(caught) == 2

@@ -8,18 +8,17 @@ import torch
 from memotr.training.engine import MAX_SKIPPED, Training
 from memotr.training.perturb import perturb
 from memotr.training.run_state import Progress
-from tests.training.builders import layered_output
+from tests.training.builders import layered_output, predictions_of, targets_of
 from tests.training.test_perturb import a_choice
 
 
 def test_as_many_unmatched_detections_as_tracks_are_all_inserted():
     """Also those that overlap no track most: here every track overlaps the first detection most."""
     output = layered_output(3, 5)
-    output.boxes[0] = output.boxes[5]
-    output.boxes[3:] = output.boxes[5]
-    births = ("births", "birth_ids", "birth_labels", "birth_iou", "birth_from_initial")
+    output.layers.boxes[:, 0, [0, 3, 4, 5, 6, 7]] = output.layers.boxes[:, 0, 5].clone()[:, None]
+    births = ("births", "birth_ids", "birth_iou", "birth_targets")
     without = replace(a_choice(), **{name: getattr(a_choice(), name)[:0] for name in births})
-    choice = perturb(without, output, 0.0, 1.0, torch.Generator())
+    choice = perturb(without, predictions_of(output, targets_of([6, 7])), 0.0, 1.0, torch.Generator())
     assert choice.track_keep.sum() == 3
     assert choice.births.tolist() == [0, 1, 2]
 

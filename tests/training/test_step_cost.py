@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from memotr.bench.host import HostWork
 from memotr.bench.options import Options
 from memotr.bench.training import make_clip
 from memotr.build import build_model
@@ -16,44 +16,10 @@ from tests.builders import tiny_model
 from tests.training.builders import random_clip
 from tests.training.trajectory import exact_model, make_clips, one_of
 
-WAITING = ("nonzero", "masked_select", "_local_scalar_dense", "unique_dim", "_unique2", "lift_fresh")
-"""Operators after which the host waits for a number of rows or a value, or for a tensor made of a list."""
-
-
-class Operators(TorchDispatchMode):
-    """Counts operators, and those that wait for the device."""
-
-    def __init__(self):
-        super().__init__()
-        self.count, self.waiting = 0, []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        self.count += func.namespace != "prim"
-        by_mask = name in ("index", "index_put", "index_put_") and any(
-            index is not None and index.dtype == torch.bool for index in args[1]
-        )
-        if name in WAITING or by_mask:
-            self.waiting.append(name)
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.fixture
-def copies(monkeypatch):
-    """A list that grows with every copy from the device."""
-    made, cpu = [], torch.Tensor.cpu
-
-    def copy(tensor):
-        made.append(tensor.shape)
-        return cpu(tensor)
-
-    monkeypatch.setattr(torch.Tensor, "cpu", copy)
-    return made
-
 
 @pytest.mark.parametrize("videos", [1, 2])
 @pytest.mark.parametrize("how", ["plain", "perturbed", "identity"])
-def test_the_host_waits_once_a_frame(videos, how, copies):
+def test_the_host_waits_once_a_frame(videos, how):
     settings = {
         "plain": {},
         "perturbed": {"drop_rate": 0.2, "insert_rate": 0.5, "keep_strays": True},
@@ -61,20 +27,22 @@ def test_the_host_waits_once_a_frame(videos, how, copies):
     }[how]
     runner = ClipRunner(exact_model("dab"), **settings)
     clip = make_clips("dab")[0] if videos == 2 else one_of(make_clips("dab")[0], 0)
-    with Operators() as operators:
+    work = HostWork()
+    with work.counting():
         result = runner(clip, generator=torch.Generator().manual_seed(0))
         result.total.backward()
     assert any(state.ids.ge(0).any() for states in result.tracks for state in states)
-    assert operators.waiting == []
-    assert len(copies) == len(clip)
+    assert work.waiting == []
+    assert work.waits == len(clip)
 
 
 @pytest.mark.cuda
-def test_on_a_gpu_nothing_else_waits(copies, monkeypatch):
+def test_on_a_gpu_nothing_else_waits(monkeypatch):
     """PyTorch raises an error where the host would wait, but for the copies."""
-    copy = torch.Tensor.cpu
+    copies, copy = [], torch.Tensor.cpu
 
     def allowed(tensor):
+        copies.append(tensor.shape)
         torch.cuda.set_sync_debug_mode("default")
         try:
             return copy(tensor)
@@ -85,7 +53,6 @@ def test_on_a_gpu_nothing_else_waits(copies, monkeypatch):
     frames = [ImageBatch(images.pixels.float(), images.mask, images.sizes) for images in make_clips("dab")[0].frames]
     clip = ClipBatch(frames, make_clips("dab")[0].targets).to("cuda")
     runner(clip).total.backward()  # compiles kernels
-    copies.clear()
     monkeypatch.setattr(torch.Tensor, "cpu", allowed)
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -105,11 +72,12 @@ def test_operators_of_a_step(preset, precision):
     clip = make_clip(Options(config, clip_frames=5, clip_size=(60, 90), clip_objects=10))
     for _ in range(2):  # the first time kernels are compiled
         runner.zero_grad()
-        with Operators() as operators, torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        work = HostWork()
+        with work.counting(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             result = runner(clip)
             result.total.backward()
     assert all(len(state) == 10 for (state,) in result.tracks)
-    assert operators.count <= 16_000
+    assert work.operators <= 16_000
 
 
 def test_everything_is_made_on_the_device(monkeypatch):

@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from memotr.config import Config
 
 Size = tuple[int, int]
 """Height and width in pixels."""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Options of the part `ladder`; where one is empty, values are chosen by the model and the device.
+
+    Attributes:
+        checkpoint: weights file or name of weights.
+        dataset: folder of the data set.
+        folder: folder of ``ladder.csv`` and ``ladder.png``.
+        split: split of the data set; None: the only one.
+        sequences: patterns of the names of sequences; empty: all.
+        short_sides: short sides of the network's input in pixels.
+        precisions: numerical precisions of the network.
+        decoder_layers: numbers of decoder layers that are used.
+        every: numbers k; every k-th frame is tracked.
+    """
+
+    checkpoint: str
+    dataset: Path
+    folder: Path
+    split: str | None = None
+    sequences: tuple[str, ...] = ()
+    short_sides: tuple[int, ...] = ()
+    precisions: tuple[str, ...] = ()
+    decoder_layers: tuple[int, ...] = ()
+    every: tuple[int, ...] = (1,)
 
 
 @dataclass(frozen=True)
@@ -34,6 +62,7 @@ class Options:
         programs: numbers of programs that run at once; the first is 1.
         settling: seconds that programs run before they are measured.
         window: seconds in which programs are measured.
+        ladder: settings of the part `ladder`, which needs them.
     """
 
     config: Config
@@ -55,6 +84,7 @@ class Options:
     programs: tuple[int, ...] = (1, 2, 4)
     settling: float = 2.0
     window: float = 3.0
+    ladder: Ladder | None = None
 
     def quick(self) -> Options:
         """Return the settings with such small sizes that a run takes seconds. Its numbers are meaningless."""

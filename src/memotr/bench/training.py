@@ -10,6 +10,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from memotr.bench.host import HostWork
 from memotr.bench.kept import KeptBytes, kept_table
 from memotr.bench.measure import Contender, alternate, peak_memory, rows
 from memotr.bench.options import Options
@@ -51,6 +52,8 @@ SETUPS = (
     Setup("ours, bf16, checkpointed", precision="bf16", recompute=PARTS),
 )
 
+NOTE = "Operators are those that forward and backward pass dispatch; at waits the host waits for the device."
+
 
 def measure(options: Options) -> Iterator[Table]:
     """Yield a table with a row for each setup. Each has its own model, so that no weights are moved between runs."""
@@ -59,15 +62,25 @@ def measure(options: Options) -> Iterator[Table]:
     table = []
     for setup, row, each in zip(SETUPS, rows(timed), timed, strict=True):
         row["clips/s"] = 1 / each.spread.middle
+        work = host_work(options, setup)
+        row |= {"operators": work.operators, "waits": work.waits}
         if options.memory:
             row["peak MB"] = peak_memory(Step, options, setup)
         table.append(row)
     frames, (height, width) = options.clip_frames, options.clip_size
     clip = f"a clip of {frames} frames of {height}×{width}, {options.clip_objects} objects"
-    yield Table(f"A training step: {clip}", table)
+    yield Table(f"A training step: {clip}", table, NOTE)
     if options.memory:
         kept = [(each.precision, kept_bytes(options, each)) for each in SETUPS if each.together and not each.recompute]
         yield kept_table(f"Kept for the backward pass: {clip}", kept)
+
+
+def host_work(options: Options, setup: Setup) -> HostWork:
+    """Return the operators and waits of forward and backward pass, counted where kernels are compiled already."""
+    step, work = Step(options, setup), HostWork()
+    with work.counting():
+        step.forward().backward()
+    return work
 
 
 def kept_bytes(options: Options, setup: Setup) -> Counter[str]:

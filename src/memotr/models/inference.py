@@ -1,7 +1,7 @@
 """Optimised copy of a network for inference. Its results differ from those of the original only by rounding.
 
 - The backbone optimises itself (:meth:`memotr.models.backbone.Backbone.prepare`): a ResNet folds batch normalisation
-  into the convolution before it.
+  into the convolution before it, and on a CPU oneDNN computes its convolutions with ReLU and residual in one pass.
 - Convolutions use the memory format channels_last, in which oneDNN and cuDNN compute.
 - On a CPU, oneDNN computes linear layers with bias and ReLU in one pass. PyTorch's default path (MKL) writes the bias
   first and adds to it; on processors of other makers than Intel it uses only half of the vector width.
@@ -20,24 +20,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from memotr.errors import UserError
-from memotr.models.layers import Attention, Linear
+from memotr.models.layers import Attention, Linear, onednn_supports
 from memotr.models.memotr import MeMOTR
 
 
-def for_inference(model: MeMOTR, dtype: torch.dtype | None = None) -> MeMOTR:
+def for_inference(model: MeMOTR, dtype: torch.dtype | None = None, decoder_layers: int | None = None) -> MeMOTR:
     """Return a copy of ``model`` for inference. It shares all weights that it does not change; ``model`` is unchanged.
 
     Args:
         model: network on its device. Later changes of its weights may or may not affect the copy.
         dtype: dtype of the weights of convolutions and linear layers, for use under autocast; None: not changed. The
             weights of the memory are never changed, because it is always computed in full precision.
+        decoder_layers: number of first decoder layers that are used; None: all. Predictions and the output for the
+            memory are those of the last one used, and differ from those of all layers by more than rounding.
 
     Raises:
-        UserError: a weight exceeds the range of ``dtype``.
+        UserError: a weight exceeds the range of ``dtype``, the decoder has fewer layers, or tracks would enter none of
+            them.
     """
     shared: dict[int, Tensor] = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
     network = copy.deepcopy(model, shared | {id(buffer): buffer for buffer in model.buffers()}).eval()
     network.layouts = {}
+    if decoder_layers is not None:
+        _keep_decoder_layers(network, decoder_layers)
     network.backbone = network.backbone.prepare()
     exact = {*network.query_updater.modules(), *network.queries.memory.modules()}
     for part in ("backbone", "feature_projs", "transformer", "class_embed", "queries"):
@@ -53,6 +58,15 @@ def _check_range(network: nn.Module, dtype: torch.dtype) -> None:
     beyond = [name for name, p in network.named_parameters() if p.dtype is dtype and not p.isfinite().all()]
     if beyond:
         raise UserError(f"{beyond[0]} has values beyond the range of {dtype}; choose the precision bf16 or 32")
+
+
+def _keep_decoder_layers(network: MeMOTR, count: int) -> None:
+    decoder = network.transformer.decoder
+    least, most = min(decoder.merge_layer + 1, len(decoder.layers)), len(decoder.layers)
+    if not least <= count <= most:
+        raise UserError(f"decoder_layers {count}: this model's decoder runs with {least} to {most} layers")
+    decoder.layers, network.class_embed = decoder.layers[:count], network.class_embed[:count]
+    decoder.bbox_embed = network.bbox_embed = decoder.bbox_embed[:count]
 
 
 class FusedLinear(Linear):
@@ -115,21 +129,12 @@ def _linear(linear: nn.Linear, dtype: torch.dtype | None) -> nn.Linear:
         linear.weight = weight
         return linear
     bias = _cast(linear.bias, dtype)
-    if weight.device.type == "cpu" and _onednn_supports(weight.dtype):
+    if weight.device.type == "cpu" and onednn_supports(weight.dtype):
         return OneDnnLinear(weight, bias)
     if weight.device.type == "cuda":
         return CublasLinear(weight, bias)
     linear.weight, linear.bias = weight, bias
     return linear
-
-
-def _onednn_supports(dtype: torch.dtype) -> bool:
-    """Return whether oneDNN's fused linear operator exists for a dtype. It is private, so it may be missing."""
-    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        return False
-    if dtype is torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return dtype is torch.float32
 
 
 def _cast(

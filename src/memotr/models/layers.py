@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from itertools import pairwise
@@ -26,6 +27,17 @@ def cast(x: Tensor) -> Tensor:
     if x.dtype == torch.float32 and kind != "meta" and torch.is_autocast_enabled(kind):
         return x.to(torch.get_autocast_dtype(kind))
     return x
+
+
+@functools.cache
+def onednn_supports(dtype: torch.dtype) -> bool:
+    """Return whether oneDNN's fused operators exist for a dtype. They are private, so they may be missing."""
+    names = "_linear_pointwise", "_convolution_pointwise", "_convolution_pointwise_"
+    if not torch.backends.mkldnn.is_available() or not all(hasattr(torch.ops.mkldnn, name) for name in names):
+        return False
+    if dtype is torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype is torch.float32
 
 
 class Linear(nn.Linear):

@@ -54,7 +54,7 @@ class Transformer(nn.Module):
 
 
 class Encoded(NamedTuple):
-    """What the network makes of B images without tracks.
+    """Results of the parts of the network that see no tracks, for B images.
 
     Attributes:
         memory: (B, S, C) features of all levels, concatenated. DETR calls them memory; it is not the tracks' memory.
@@ -71,7 +71,7 @@ class Encoded(NamedTuple):
     detected: tuple[DecoderStep, ...]
 
     def split(self, levels: Sequence[Levels]) -> list[Encoded]:
-        """Return equal parts of the batch, one for each layout."""
+        """Split the batch into equal parts, one for each layout."""
         times = len(levels)
         memory, embed, ref_pts = (x.chunk(times) for x in (self.memory, self.embed, self.ref_pts))
         steps = [

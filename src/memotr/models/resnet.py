@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from memotr.models.layers import call
+from memotr.models.layers import call, onednn_supports
 from memotr.vocabulary import Norm
 
 FOLDED = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"), ("0", "1"))
@@ -108,6 +108,40 @@ class Bottleneck(nn.Module):
         return F.relu(y, inplace=True)
 
 
+class OneDnnBottleneck(Bottleneck):
+    """Block for CPUs whose normalisations are folded: oneDNN applies ReLU and adds the residual in one pass.
+
+    Its input is overwritten, unless the block has a ``downsample``: nothing else reads that one.
+
+    Args:
+        block: block that gives its layers.
+    """
+
+    def __init__(self, block: Bottleneck) -> None:
+        nn.Module.__init__(self)
+        for name, module in block.named_children():
+            self.add_module(name, module)
+        self.downsample = block.downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, in_channels, H, W) to (B, 4 channels, H / stride, W / stride)."""
+        # The compiler fuses these operations itself.
+        if torch.compiler.is_compiling() or not onednn_supports(self.conv1.weight.dtype):
+            return super().forward(x)
+        fused = torch.ops.mkldnn._convolution_pointwise
+        x = x.to(self.conv1.weight.dtype)
+        y = fused(x, *_arguments(self.conv1), "relu", [], "")
+        y = fused(y, *_arguments(self.conv2), "relu", [], "")
+        residual = x if self.downsample is None else self.downsample(x)
+        add = torch.ops.mkldnn._convolution_pointwise_.binary
+        output: Tensor = add(residual, y, *_arguments(self.conv3), "add", 1.0, "relu", [], "")
+        return output
+
+
+def _arguments(conv: nn.Conv2d) -> tuple[object, ...]:
+    return conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups
+
+
 def make_stage(in_channels: int, channels: int, depth: int, stride: int, norm: Norm) -> nn.Sequential:
     """Return a stage of ``depth`` blocks. The first one changes stride and number of channels."""
     first = Bottleneck(in_channels, channels, stride, norm)
@@ -199,6 +233,11 @@ class ResNetBackbone(nn.Module):
         """Fold each batch normalisation into the convolution before it, and return the backbone."""
         for module in self.resnet.modules():
             _fold(module)
+        for stage in (self.resnet.layer1, self.resnet.layer2, self.resnet.layer3, self.resnet.layer4):
+            for index, block in enumerate(stage):
+                assert isinstance(block, Bottleneck)
+                if _is_folded(block) and block.conv1.weight.device.type == "cpu":
+                    stage[index] = OneDnnBottleneck(block)
         return self
 
     def load(self, state: Mapping[str, Tensor]) -> list[str]:
@@ -210,6 +249,10 @@ class ResNetBackbone(nn.Module):
             raise ValueError(f"{len(apart)} tensors are missing, unknown or of another shape ({apart[0]}, ...)")
         self.resnet.load_state_dict(wanted, strict=False)
         return []
+
+
+def _is_folded(block: Bottleneck) -> bool:
+    return all(type(norm) is nn.Identity for norm in (block.bn1, block.bn2, block.bn3))
 
 
 def _fold(module: nn.Module) -> None:

@@ -48,6 +48,7 @@ class Tracker(VideoTracker):
             None: only on CUDA, where it is faster.
         graph: "auto" captures the frame step on CUDA as a graph when two consecutive frames have the same size; "off"
             runs it eagerly.
+        decoder_layers: number of first layers of the decoder to use, which is faster and less accurate; None: all.
         network: network to run in place of the model's own, such as a :class:`memotr.tracking.batch.Batch`; only a
             :class:`memotr.models.memotr.MeMOTR` is captured.
 
@@ -71,6 +72,7 @@ class Tracker(VideoTracker):
         precision: Precision = "auto",
         preprocess_on_device: bool | None = None,
         graph: GraphMode = "auto",
+        decoder_layers: int | None = None,
         network: Network | None = None,
     ) -> None:
         if graph not in get_args(GraphMode):
@@ -82,7 +84,7 @@ class Tracker(VideoTracker):
         self.device, self.preprocess_on_device, self.graph = model.device, preprocess_on_device, graph
         self.precision = resolve_precision(precision, self.device)
         self.dtype = autocast_dtype(self.precision)
-        self.network: Network = for_inference(model, self.dtype) if network is None else network
+        self.network: Network = for_inference(model, self.dtype, decoder_layers) if network is None else network
         s, motion = self.settings, self.settings.motion
         limits = Limits(
             s.det_thresh,

@@ -34,7 +34,7 @@ ALWAYS_USED = (
     "class_embed.",
     "det_",
 )
-"""Prefixes of the published names of parameters that have a gradient for every clip and every number of layers."""
+"""Prefixes of the published names of parameters that get a gradient from every clip."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +42,10 @@ class ClipResult:
     """Losses of a batch of clips.
 
     Attributes:
-        total: () weighted sum, to be minimised.
-        parts: (7,) detached: unweighted focal, L1 and GIoU loss of the last layer; their sums over the earlier layers,
-            with the layer weights; the identity loss (0 if its weight is 0).
-        tracks: ``tracks[t][b]`` is the track state of video b after frame t, for all frames but the last.
+        total: weighted sum, to be minimised; scalar.
+        parts: (7,) unweighted focal, L1 and GIoU loss of the last layer, then of the earlier ones, then the loss of
+            identities (0 where it has no weight), detached.
+        tracks: for each frame but the last, the tracks of each video after it.
     """
 
     total: Tensor
@@ -59,13 +59,13 @@ class ClipResult:
 
 
 class ClipRunner(nn.Module):
-    """Module that tracks the objects of a clip with ground-truth matching and sums the losses.
+    """Module that tracks the objects of a clip, with decisions by ground truth, and sums the losses.
 
     Args:
         model: model to train, on its device.
         loss: weights of the losses and of the matching costs.
-        drop_rate: probability in [0, 1] that a track is dropped after a frame.
-        insert_rate: probability in [0, 1] that a track adds a false positive.
+        drop_rate: fraction of tracks that are dropped after each frame, in [0, 1].
+        insert_rate: fraction of tracks for which a false positive is inserted, in [0, 1].
         keep_strays: see :func:`memotr.training.perturb.perturb`.
         frames_at_once: maximum number of frames of a clip that are encoded as one batch. 1 is used instead for models
             whose frames depend on each other (see :func:`frames_are_independent`).
@@ -101,15 +101,15 @@ class ClipRunner(nn.Module):
         """Compute the losses of B clips of T frames. The host waits for the device once per frame.
 
         Args:
-            clip: B clips on the model's device.
-            no_grad_frames: number of frames at the start that run without gradient, at most T - 1. Perturbation begins
-                after the last of them.
-            generator: generator of the perturbation's random draws, on the CPU; None: no perturbation.
+            clip: batch of clips on the device of the model.
+            no_grad_frames: number of first frames that run without gradient. The perturbation starts after the last of
+                them, and the last frame of the clip always runs with gradient.
+            generator: random generator of the perturbation, on the CPU; required if there is a perturbation.
         """
         num_frames = len(clip)
         no_grad_frames = min(no_grad_frames, num_frames - 1)
         targets = pad_targets(clip.targets, self.model.device)
-        current = [VideoTracks.none(self.model) for _ in clip.targets[0]]
+        followed = [VideoTracks.none(self.model) for _ in clip.targets[0]]
         encoded: deque[Encoded] = deque()
         seen: list[SeenFrame] = []
         history: list[list[TrackState]] = []
@@ -130,10 +130,10 @@ class ClipRunner(nn.Module):
                 seen.append(SeenFrame(output, predictions, matchings, targets[t]))
                 if t < num_frames - 1:
                     random = generator if t >= no_grad_frames - 1 else None
-                    choices = [self._choose(seen[t], b, current[b], random) for b in range(len(current))]
-                    current = self._next_tracks(seen[t], choices, current)
-                    history.append([each.tracks for each in current])
-                    memory_used |= torch.is_grad_enabled() and any(len(each.ids) for each in current)
+                    choices = [self._decide(seen[t], b, followed[b], random) for b in range(len(followed))]
+                    followed = self._advance(seen[t], choices, followed)
+                    history.append([each.tracks for each in followed])
+                    remembering |= torch.is_grad_enabled() and any(len(each.ids) for each in followed)
         layers = [each.output.layers for each in seen if each.output.layers is not None]
         losses = clip_losses(layers, [each.matchings for each in seen], targets)  # (Ld, 3)
         losses = losses / mean_over_ranks(sum(sum(each.counts) for each in targets), losses.device)
@@ -144,7 +144,7 @@ class ClipRunner(nn.Module):
         return self._result(losses, identity, history, memory_used)
 
     def _encode(self, frames: Sequence[ImageBatch]) -> list[Encoded]:
-        """Encode the next frames of the same size, up to ``frames_at_once``, as one batch."""
+        """Encode the next frames as one batch: at most ``frames_at_once``, and all of one shape."""
         group = [frames[0]]
         for frame in frames[1 : self.frames_at_once]:
             if frame.pixels.shape != frames[0].pixels.shape:
@@ -152,8 +152,8 @@ class ClipRunner(nn.Module):
             group.append(frame)
         return self.model.encode_frames(group)
 
-    def _choose(self, seen: SeenFrame, b: int, current: VideoTracks, generator: torch.Generator | None) -> Choice:
-        """Decide by ground truth which tracks of video b continue and start, with perturbation if configured."""
+    def _decide(self, seen: SeenFrame, b: int, followed: VideoTracks, generator: torch.Generator | None) -> Choice:
+        """Decide which tracks of video b continue or start after a frame."""
         predictions, ids = seen.predictions[b], seen.targets.ids[b]
         keep = self.model.query_updater.update_threshold
         choice = assign(predictions, seen.matchings[b], current.ids, current.iou, ids, keep)
@@ -162,8 +162,8 @@ class ClipRunner(nn.Module):
         drop, insert = (self.drop_rate, self.insert_rate) if generator is not None else (0.0, 0.0)
         return perturb(choice, predictions, drop, insert, generator or torch.Generator(), self.keep_strays)
 
-    def _next_tracks(self, seen: SeenFrame, choices: list[Choice], current: list[VideoTracks]) -> list[VideoTracks]:
-        """Return the tracks of each video for its next frame; all videos are updated together."""
+    def _advance(self, seen: SeenFrame, choices: list[Choice], followed: list[VideoTracks]) -> list[VideoTracks]:
+        """Apply the decisions and update the memory, for all videos at once; return the tracks of each."""
         output, assignment, videos, order = join_videos(seen.output, choices, seen.targets)
         tracks = advance(TrackState.cat([each.tracks for each in current]), output, assignment)
         if order is not None:
@@ -184,10 +184,10 @@ class ClipRunner(nn.Module):
         parts = torch.cat((losses[-1], weighted[:-1].sum(dim=0), identity[None])).detach()  # (7,)
         return ClipResult(total, parts, history)
 
-    def _every_parameter(self, memory_used: bool) -> Tensor:
-        """Return a zero that depends on all parameters that a clip may not use, such as the memory's without tracks.
+    def _every_parameter(self, remembering: bool) -> Tensor:
+        """Return zero, with a gradient for parameters that a clip may not use: the memory's, if there are no tracks.
 
-        Data parallelism needs a gradient of every parameter on every rank.
+        Data parallelism requires a gradient of every parameter on every rank.
         """
         used = (*ALWAYS_USED, "query_updater.") if memory_used else ALWAYS_USED
         parameters = [
@@ -200,12 +200,12 @@ class ClipRunner(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class VideoTracks:
-    """Tracks of one video between two frames.
+    """The tracks of one video between two frames.
 
     Attributes:
-        tracks: state of the N tracks, on the device.
-        ids: (N,) ids on the host; -1 for tracks without an object.
-        iou: (N,) IoU of every track with its object in the last frame in which it was matched, on the host.
+        tracks: their states, on the device.
+        ids: (N,) their ids, on the host.
+        iou: (N,) IoU of each track with the object that it was last matched to, on the host.
     """
 
     tracks: TrackState
@@ -225,13 +225,13 @@ def join_videos(
 
     Args:
         output: output for B videos.
-        choices: decision for each of the B videos.
+        choices: decision for each video.
         targets: ground truth of the frame.
 
     Returns:
-        The output as that of one video, with the detection queries of all videos first; the decision for it; the index
-        of the video of each track after the frame (N',); and the permutation (N',) that sorts these tracks by video.
-        The last two are None for one video.
+        The output as that of one video, with all detection queries first; the decision for it; for each track after the
+        decision its video (N',); and the order (N',) that sorts these tracks by video. The last two are None for one
+        video.
     """
     n, device, count = output.num_detections, output.boxes.device, len(choices)
     queries, objects = output.boxes.shape[1], targets.labels.shape[1]
@@ -270,7 +270,7 @@ def join_videos(
 
 
 def frames_are_independent(model: nn.Module) -> bool:
-    """Return whether frames have the same results in a batch as one by one: no batch normalisation and no dropout."""
+    """Return whether encoding frames in one batch equals encoding them one by one: no batch statistics, no dropout."""
     for module in model.modules():
         settings = getattr(getattr(module, "config", None), "__dict__", {})  # a backbone of the transformers library
         rates = [value for name, value in settings.items() if "drop" in name]
@@ -282,9 +282,10 @@ def frames_are_independent(model: nn.Module) -> bool:
 
 @contextmanager
 def cast_cache(enabled: bool) -> Iterator[None]:
-    """Enable or disable autocast's cache of cast weights within the context.
+    """Switch autocast's cache of cast weights on or off.
 
-    A weight that was cast and cached without gradient would have none in later frames either (PyTorch issue 112583).
+    Weights that were cast without gradient must not be reused by frames with gradient, which would get none (PyTorch
+    issue 112583).
     """
     before = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(before and enabled)
@@ -311,12 +312,12 @@ class ClipLoss(nn.Module):
         self.runner = runner
 
     def forward(self, clip: ClipBatch, no_grad_frames: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return the loss to be minimised (), and the loss with its parts (8,), detached (see :class:`ClipResult`)."""
+        """Return the loss to minimise, and a detached vector (8,) of the loss and its parts."""
         result = self.runner(clip, no_grad_frames, generator)
         return result.total, torch.cat((result.total.detach()[None], result.parts))
 
 
 def make_clip_loss(model: MeMOTR, training: TrainingConfig) -> ClipLoss:
-    """Return the loss module of a model with the loss weights and perturbation rates of the settings."""
+    """Return the module with the loss weights and perturbation rates of the settings."""
     perturbation = training.drop_rate, training.insert_rate, training.keep_strays
     return ClipLoss(ClipRunner(model, training.loss, *perturbation, training.frames_at_once))

@@ -25,14 +25,14 @@ from memotr.errors import UserError
 from memotr.processes import follow_launcher, launching
 from memotr.vocabulary import DeviceKind, TrainingPrecision
 
-MAX_WAIT = timedelta(hours=2)
+RANK_TIMEOUT = timedelta(hours=2)
 """Timeout of ranks that wait for each other, for example while one of them validates."""
 
-MAX_EXIT_SECONDS = 5
-"""Seconds that the other ranks have to exit at the end of a run, before they are killed."""
+EXIT_TIMEOUT = 5
+"""Seconds after the end of a run after which ranks that have not exited are killed."""
 
-MAX_SCRATCH_SHARE = 1 / 8
-"""Maximum share of the device's memory that is scratch memory of the frames that are encoded as one batch."""
+SCRATCH_FRACTION = 1 / 8
+"""Fraction of the device's memory for scratch memory of the frames that are encoded together."""
 
 
 class Autocast(MixedPrecision):
@@ -88,8 +88,8 @@ def make_fabric(
 def frames_that_fit(config: Config, device: torch.device) -> int:
     """Return the number of frames of a clip to encode as one batch, from the device's memory and the largest image.
 
-    Scratch memory grows with the number of frames. It consists of the hidden activations of the feed-forward networks,
-    their gradients and the recomputed activations of one layer, and is about five times the hidden activations.
+    Scratch memory grows with the number of frames. It holds the hidden activations of one feed-forward network, their
+    gradients, and what is recomputed for one layer: about five times the hidden activations.
     """
     sides = config.data.augmentation
     pixels = max(sides.short_sides) * sides.longest_side
@@ -97,11 +97,11 @@ def frames_that_fit(config: Config, device: torch.device) -> int:
     numbers = 5 * tokens * config.model.ffn_dim * max(map(config.batch_size, range(config.training.epochs)))
     size = 4 if config.training.precision == "32" else 2
     longest = max(config.data.sampling.lengths)
-    return max(1, min(longest, int(_memory(device) * MAX_SCRATCH_SHARE / (numbers * size))))
+    return max(1, min(longest, int(_memory(device) * SCRATCH_FRACTION / (numbers * size))))
 
 
 def _memory(device: torch.device) -> float:
-    """Return the memory in bytes of a CUDA device; for other devices that of the machine, or 8 GiB if unknown."""
+    """Return the memory in bytes of a CUDA device; for other devices, that of the machine."""
     if device.type == "cuda":
         return float(torch.cuda.get_device_properties(device).total_memory)
     try:
@@ -121,7 +121,7 @@ def _end_ranks(ranks: Iterable[subprocess.Popen[bytes]]) -> None:
     """Wait for other ranks to end, and kill those that do not."""
     for rank in ranks:
         try:
-            rank.wait(MAX_EXIT_SECONDS)
+            rank.wait(EXIT_TIMEOUT)
         except subprocess.TimeoutExpired:
             rank.kill()
             rank.wait()
@@ -144,11 +144,11 @@ def _data_parallel(statistics: bool) -> DDPStrategy:
     known = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its older name
     options: dict[str, Any] = {"gradient_as_bucket_view": True, buffers: statistics}
-    return DDPStrategy(timeout=MAX_WAIT, **options)
+    return DDPStrategy(timeout=RANK_TIMEOUT, **options)
 
 
-def _resolve_kind(device: DeviceKind) -> DeviceKind:
-    """Resolve "auto" to a kind of device. Raises UserError if this machine has no device of the kind."""
+def _choose(device: DeviceKind) -> DeviceKind:
+    """Return the kind of device, with "auto" resolved. Raises UserError if there is no such device."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if device != "cpu" and not _count(device):

@@ -1,9 +1,8 @@
 """Contrastive identity loss over a clip (not in the paper), for trackers trained from scratch.
 
-The paper's losses supervise identity through boxes only: a track that has moved to another object is penalised because
-its box is not on its own object. With little data, appearance is learned slowly that way. This loss supervises it
-directly: the embeddings of one object are pulled together over all frames of a clip and pushed away from those of other
-objects (supervised contrastive loss; Khosla et al., NeurIPS 2020).
+The paper's losses supervise identity through boxes alone, from which appearance is learnt slowly if there is little
+data. This loss supervises it directly: embeddings of one object should be similar in all frames of a clip, and differ
+from those of other objects (supervised contrastive loss; Khosla et al., NeurIPS 2020).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from memotr.structures import FrameOutput
-from memotr.training.losses import exact
+from memotr.training.losses import at_least_float32
 from memotr.training.matching import Matching, Predictions
 from memotr.training.targets import PaddedTargets, upload
 
@@ -28,12 +27,12 @@ TEMPERATURE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class SeenFrame:
-    """Outputs, matchings and ground truth of one frame of B videos.
+    """Output for one frame of B videos, and what the host has read and decided of it.
 
     Attributes:
         output: output for B videos in training mode.
-        predictions: predictions on the host, for each video.
-        matchings: matching of queries with objects, for each video.
+        predictions: predictions for each video, on the host.
+        matchings: matched objects of each video.
         targets: ground truth of the frame.
     """
 
@@ -45,12 +44,12 @@ class SeenFrame:
 
 @dataclass(frozen=True, eq=False)
 class Sightings:
-    """P sightings of objects in a clip of one video.
+    """P embeddings of objects in a clip of one video.
 
     Attributes:
-        embed: (P, C) embeddings, on the device.
-        ids: (P,) ids of the objects, on the host.
-        frame: (P,) frame indices in the clip, on the host.
+        embed: (P, C) embeddings.
+        ids: (P,) ids of their objects, on the host.
+        frame: (P,) numbers of their frames, on the host.
     """
 
     embed: Tensor
@@ -61,10 +60,9 @@ class Sightings:
 def find_sightings(frames: Sequence[SeenFrame], merge_layer: int) -> list[Sightings]:
     """Return, for each of B videos, the embeddings of its objects that the loss compares.
 
-    Every object has up to three sightings in a frame: the encoder's features at the centre of its ground-truth box, and
-    the output embeddings of the query that is matched to it with an IoU above 0.5, in the last layer of the detection
-    decoder (which does not use the memory) and in the last layer of the joint decoder. Encoder features are included
-    because the loss learns appearance from them at once; decoder outputs alone contain only positions for a long time.
+    An object has up to three per frame: the encoder's features at its centre, from which colours and shapes are learnt
+    soonest; and the outputs of the last layer of D_det, which has no memory, and of the last layer of D_joint, of the
+    query that is matched to the object with an IoU above 0.5.
 
     Args:
         frames: T frames of the clips.
@@ -99,7 +97,7 @@ def find_sightings(frames: Sequence[SeenFrame], merge_layer: int) -> list[Sighti
 
 
 def _covering(targets: NDArray[np.int64], iou: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the queries whose IoU with their object is above 0.5, and the indices of their objects."""
+    """Return the queries with an IoU above 0.5 with their object, and these objects."""
     queries = np.flatnonzero(targets >= 0)
     queries = queries[iou[queries, targets[queries]] > 0.5]
     return queries, targets[queries]
@@ -108,10 +106,10 @@ def _covering(targets: NDArray[np.int64], iou: NDArray[np.float32]) -> tuple[NDA
 def identity_loss(seen: Sightings) -> Tensor:
     """Return the supervised contrastive loss of a clip (), the mean over sightings of objects in two or more frames.
 
-    It uses the first half of the channels only, so that the others remain free for box and class. Sightings of an
-    object in the same frame do not form a pair.
+    Only the first half of the channels is compared; the other half may encode box and class. Two embeddings of an
+    object in the same frame are not a pair.
     """
-    embed, device = exact(seen.embed), seen.embed.device  # (P, C)
+    embed, device = at_least_float32(seen.embed), seen.embed.device  # (P, C)
     same, together = seen.ids[:, None] == seen.ids, seen.frame[:, None] == seen.frame  # (P, P)
     pairs = same & ~together
     anchors = np.flatnonzero(pairs.any(axis=1))
@@ -120,6 +118,6 @@ def identity_loss(seen: Sightings) -> Tensor:
     unit = F.normalize(embed[:, : embed.shape[1] // 2], dim=1)
     similarity = (unit @ unit.T / TEMPERATURE).masked_fill(upload(same & together, device), -torch.inf)
     of_anchors = similarity.index_select(0, upload(anchors, device))
-    nll = of_anchors.logsumexp(dim=1, keepdim=True) - of_anchors  # -log p of each pair
+    negative_log = of_anchors.logsumexp(dim=1, keepdim=True) - of_anchors  # -log p of each pair
     counts = upload(pairs[anchors].sum(axis=1), device)
-    return (nll.masked_fill(upload(~pairs[anchors], device), 0).sum(dim=1) / counts).mean()
+    return (negative_log.masked_fill(upload(~pairs[anchors], device), 0).sum(dim=1) / counts).mean()

@@ -21,13 +21,13 @@ def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gam
     """Return the focal loss (Lin et al., ICCV 2017) of logits against 0/1 targets of the same shape, per element."""
     probability = logits.sigmoid()
     cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    error = probability * (1 - targets) + (1 - probability) * targets  # 1 - p_t
+    missed = probability * (1 - targets) + (1 - probability) * targets  # 1 - p_t
     weight = alpha * targets + (1 - alpha) * (1 - targets)
-    return weight * cross_entropy * error**gamma
+    return weight * cross_entropy * missed**gamma
 
 
-def exact(x: Tensor) -> Tensor:
-    """Convert a tensor of less than float32 precision to float32; return others unchanged."""
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return a tensor of at least float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -37,17 +37,17 @@ def clip_losses(
     """Compute the three losses of every decoder layer, summed over a batch of clips, without waiting for the device.
 
     Args:
-        predictions: predictions of all layers for each of T frames of B videos.
-        matchings: ``matchings[t][b]`` has the ground-truth object of every query in frame t of video b.
-        targets: ground truth of each of the T frames.
+        predictions: predictions for each of T frames of B videos.
+        matchings: ``matchings[t][b]`` has the object of every query of frame t of video b.
+        targets: ground truth of each frame.
 
     Returns:
         (Ld, 3) sums of focal loss, L1 distance and 1 - GIoU in every layer. The focal loss of a query is the mean over
         classes; the sums are not divided by the number of objects.
     """
     device = predictions[0].logits.device
-    logits = exact(torch.cat([each.logits.flatten(1, 2) for each in predictions], dim=1))  # (Ld, R, K)
-    boxes = exact(torch.cat([each.boxes.flatten(1, 2) for each in predictions], dim=1))  # (Ld, R, 4)
+    logits = at_least_float32(torch.cat([each.logits.flatten(1, 2) for each in predictions], dim=1))  # (Ld, R, K)
+    boxes = at_least_float32(torch.cat([each.boxes.flatten(1, 2) for each in predictions], dim=1))  # (Ld, R, 4)
     truth_boxes = torch.cat([each.boxes.flatten(0, 1) for each in targets])  # (T*B*G, 4)
     truth_labels = torch.cat([each.labels.flatten() for each in targets])
     rows, matched = _lay_out(predictions, matchings, targets)  # (R',) rows that are queries; (Ld, R')

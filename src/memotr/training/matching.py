@@ -1,7 +1,7 @@
-"""Matching of queries with ground truth: the decision of training, where inference decides by scores (after MOTR).
+"""Matching of queries with ground truth (after MOTR). In training it replaces the decisions by score of inference.
 
-The device computes costs and IoUs of all videos together, and the host copies them once per frame. All decisions are
-made on the host, in NumPy.
+The device computes matching costs and IoUs of all videos at once, and the host reads them once per frame. Everything
+else is decided on the host, in NumPy.
 """
 
 from __future__ import annotations
@@ -28,12 +28,11 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Predictions for one frame of one video on the host, limited to the values that decisions depend on.
+    """The parts of the predictions for one frame of one video that decisions depend on, on the host.
 
     Attributes:
-        costs: (Ld, Nd, G) cost of matching every detection query to every object, in every layer.
-        ious: (2, Q, G) IoU of every predicted box with every object, first in the last layer of the detection decoder
-            (D_det), then in the last layer of the joint decoder.
+        costs: (Ld, Nd, G) matching cost of every detection query and every object, for every layer.
+        ious: (2, Q, G) IoU of every box with every object, for the last layer of D_det and the last layer of D_joint.
         scores: (Q,) best class probability in the last layer.
         boxes: (Q, 4) cxcywh in the last layer.
     """
@@ -45,7 +44,7 @@ class Predictions:
 
     @property
     def num_detections(self) -> int:
-        """Number of detection queries (Nd), which precede the tracks."""
+        """Nd, the number of detection queries, which come first."""
         return int(self.costs.shape[1])
 
 
@@ -54,9 +53,8 @@ class Matching:
     """Ground-truth object of every query of one frame of one video.
 
     Attributes:
-        targets: (Ld, Q) for every decoder layer (the last one last) the index of each query's ground truth box; -1 is
-            background.
-        iou: (Q,) IoU of the last layer's box with its ground truth; 0 on background.
+        targets: (Ld, Q) index of the object of each query, for every decoder layer; -1: background.
+        iou: (Q,) IoU of the last layer's box with its object; 0 for background.
     """
 
     targets: Ints
@@ -65,17 +63,17 @@ class Matching:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Decision which tracks of one video continue and which detections start tracks.
+    """Decision for one video: which tracks continue, and which detections start tracks.
 
     Attributes:
         track_ids: (N,) id of every track after this frame.
         track_iou: (N,) IoU of every track with its object in the last frame in which it was matched.
         track_keep: (N,) True for tracks that continue.
         births: (M,) indices of the detection queries that start tracks, in the order of the new tracks.
-        birth_ids: (M,) ids of the new tracks; -1 for tracks without an object.
-        birth_iou: (M,) IoU with the matched object; 0 if unmatched.
-        birth_targets: (M,) index of the matched object; -1 for a false positive, which starts from the initial
-            reference points of its query.
+        birth_ids: (M,) ids of the new tracks.
+        birth_iou: (M,) IoU with the matched object, or 0.
+        birth_targets: (M,) index of the matched object; -1: a false positive, which starts from the initial reference
+            points of its query.
     """
 
     track_ids: Ints
@@ -93,7 +91,7 @@ class Choice:
 
     @property
     def next_iou(self) -> Floats:
-        """IoU of the tracks after the frame, in the order of ``next_ids``."""
+        """IoUs of these tracks with the objects that they were last matched to."""
         return np.concatenate((self.track_iou[self.track_keep], self.birth_iou))
 
 
@@ -101,13 +99,13 @@ class Choice:
 def read_predictions(
     output: FrameOutput, targets: PaddedTargets, merge_layer: int, weights: LossConfig
 ) -> list[Predictions]:
-    """Copy the values that decisions need from the device, for each of B videos: the frame's only wait for the device.
+    """Copy what decisions depend on from the device, for each of B videos: the only wait for the device.
 
     Args:
         output: output for B videos in training mode.
         targets: ground truth of the frame.
         merge_layer: number of layers that only detection queries enter.
-        weights: loss settings, whose ``match_…`` fields weight the three parts of the matching cost.
+        weights: settings with the weights ``match_…`` of the three parts of the matching cost.
     """
     n, every = output.num_detections, output.layers
     assert every is not None
@@ -120,7 +118,7 @@ def read_predictions(
     l1 = torch.cdist(boxes, targets.boxes, p=1)
     iou, giou = paired_iou(boxes[..., None, :], targets.boxes[:, None])
     cost = weights.match_label * label + weights.match_l1 * l1 - weights.match_giou * giou  # (Ld, B, Q, G)
-    # Diverged predictions must not stop the matching: their loss is not finite, and the step is skipped.
+    # Diverged predictions must not stop the matching. Their loss is not finite, so the step is skipped.
     cost = cost[:, :, :n].nan_to_num(nan=1e4, posinf=1e4, neginf=-1e4)
     ious = torch.stack((iou[max(merge_layer - 1, 0)], iou[-1]))  # (2, B, Q, G)
     parts = cost, ious, p[-1].amax(dim=-1), boxes[-1]
@@ -139,11 +137,10 @@ def _read(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
 
 
 def match(predictions: Predictions, track_ids: Ints, target_ids: Ints, merge_layer: int) -> Matching:
-    """Match the queries of one frame of one video, in every layer.
+    """Match the queries of one frame of one video with objects, for every layer.
 
-    Tracks keep their object. The Hungarian method assigns the objects without a track to detection queries. In the
-    layers of the detection decoder, which do not see the tracks, it assigns all objects, and tracks count as
-    background.
+    Tracks keep their objects. The Hungarian method matches detection queries with the objects that have no track. In
+    the layers of D_det, which see no tracks, it matches them with all objects, and tracks count as background.
 
     Args:
         predictions: predictions for the frame.
@@ -183,23 +180,23 @@ def assign(
 ) -> Choice:
     """Decide by ground truth which tracks continue and which detections start tracks.
 
-    Tracks with an object continue, as do false positives that score above ``keep``. Matched detections start tracks
-    with the id of their object; unmatched ones that score above ``keep`` start false positives, from their initial
-    reference points. A track whose IoU with its object is below 0.5 loses its id: it continues as a negative example,
-    and its object must be detected again.
+    Tracks with an id continue, and so do false positives with a score above ``keep``. Matched detections start tracks
+    with the id of their object; unmatched ones with a score above ``keep`` start false positives, from their initial
+    reference points. A track whose IoU with its object is below 0.5 loses its id: it continues as a false positive, and
+    the object must be detected again.
 
     Args:
-        predictions: predictions for the frame.
-        matching: ground-truth objects of the queries.
-        track_ids: (N,) ids of the tracks before the frame; -1 for false positives.
-        track_iou: (N,) IoU of every track with its object in the last frame in which it was matched.
+        predictions: of the frame.
+        matching: matched objects of the queries.
+        track_ids: (N,) ids of the tracks before the frame.
+        track_iou: (N,) their IoU with the object that they were last matched to.
         target_ids: (G,) ids of the objects in the frame.
-        keep: score in [0, 1] above which false positives continue.
+        keep: score above which false positives continue.
     """
     n = predictions.num_detections
     likely = predictions.scores > keep  # (Q,)
     of_detections, of_tracks = matching.targets[-1, :n], matching.targets[-1, n:]
-    # A track whose object is not in the frame keeps its former IoU, and so its id.
+    # A track whose object is not in the frame keeps its IoU, and so its id.
     track_iou = np.where(of_tracks >= 0, matching.iou[n:], track_iou)
     found, false = np.flatnonzero(of_detections >= 0), np.flatnonzero((of_detections < 0) & likely[:n])
     births = np.concatenate((found, false))

@@ -16,9 +16,8 @@ from torch import Tensor
 from memotr.training.losses import LOSS_NAMES
 
 NAMES = ("loss", *LOSS_NAMES, *(f"aux_{name}" for name in LOSS_NAMES), "identity_loss", "grad_norm")
-"""Metrics that are averaged over steps: the total loss; the unweighted losses of the last decoder layer; the sums over
-the earlier layers, with their layer weights; the identity loss (0 if its weight is 0); the gradient norm before
-clipping."""
+"""Names of the metrics: the loss that is minimised, its unweighted parts (those of the last layer, those of the earlier
+layers, and the identity loss, 0 if it has no weight), and the norm of the gradient before clipping."""
 
 SHORT_NAMES = dict(zip(LOSS_NAMES, ("label", "l1", "giou"), strict=True))
 

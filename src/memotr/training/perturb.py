@@ -1,4 +1,4 @@
-"""Perturbation of the tracks in training: dropped tracks and inserted false positives, after MOTR."""
+"""Perturbation of tracks in training: dropped tracks and inserted false positives (after MOTR)."""
 
 from __future__ import annotations
 
@@ -21,32 +21,28 @@ def perturb(
 ) -> Choice:
     """Drop tracks at random, and insert false positives that overlap the remaining ones.
 
-    Only tracks and births that carry an object (id >= 0, IoU above 0.5) continue, and each of them is dropped with
-    probability ``drop_rate``. Each of those that remain is selected with probability ``insert_rate``; for each selected
-    one the unmatched detection with the highest IoU becomes a false positive. If there are no more unmatched detections
-    than selected tracks, all of them do.
+    Only tracks and births with an object (id >= 0 and IoU above 0.5) continue, and each of them is dropped with
+    probability ``drop_rate``. For each remaining one, with probability ``insert_rate``, the unmatched detection of the
+    highest IoU with it is inserted as a false positive. If there are no more unmatched detections than that, all are
+    inserted.
 
     Args:
-        choice: the unperturbed decision.
+        choice: decision without perturbation.
         predictions: predictions for the frame.
-        drop_rate: probability in [0, 1] that a track is dropped.
-        insert_rate: probability in [0, 1] that a track adds a false positive.
-        generator: generator of the random draws, on the CPU.
-        keep_strays: tracks and births without an object also continue, as without perturbation (the published code
-            drops them).
-
-    Returns:
-        The decision after the perturbation. False positives are the last births, with id -1 and target -1.
+        drop_rate: probability of dropping a track, in [0, 1].
+        insert_rate: probability of a false positive for a track, in [0, 1].
+        generator: random generator, on the CPU.
+        keep_strays: false positives continue, too, as they do without perturbation (not in the published code).
     """
     n, num_tracks = predictions.num_detections, len(choice.track_ids)
     ids = np.concatenate((choice.track_ids, choice.birth_ids))
     iou = np.concatenate((choice.track_iou, choice.birth_iou))
     good = (ids >= 0) & (iou > 0.5)
     good &= torch.rand(len(good), generator=generator).numpy() >= drop_rate
-    selected = good & (torch.rand(len(good), generator=generator).numpy() < insert_rate)
+    inserting = good & (torch.rand(len(good), generator=generator).numpy() < insert_rate)
     boxes = np.concatenate((predictions.boxes[n:], predictions.boxes[choice.births]))  # (N + M, 4)
     matched = choice.births if keep_strays else choice.births[choice.birth_targets >= 0]
-    false = _most_overlapping(boxes[selected], predictions.boxes[:n], matched)
+    false = _overlapping(boxes[inserting], predictions.boxes[:n], matched)
     if keep_strays:
         good |= (ids < 0) & np.concatenate((choice.track_keep, np.ones(len(choice.births), bool)))
     born = good[num_tracks:]
@@ -64,16 +60,7 @@ def perturb(
 def _most_overlapping(
     boxes: NDArray[np.float32], detections: NDArray[np.float32], matched: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the unmatched detection queries with the highest IoU with each of ``boxes``, each once.
-
-    Args:
-        boxes: (F, 4) cxcywh.
-        detections: (Nd, 4) cxcywh boxes of the detection queries.
-        matched: indices of the matched detection queries.
-
-    Returns:
-        At most F indices of detection queries, ascending.
-    """
+    """Return the unmatched detection queries with the highest IoU with ``boxes`` (F, 4), each once; at most F."""
     candidates = np.setdiff1d(np.arange(len(detections)), matched)
     if len(boxes) == 0 or len(candidates) <= len(boxes):
         return candidates[: 0 if len(boxes) == 0 else None]

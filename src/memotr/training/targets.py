@@ -52,7 +52,7 @@ def pad_targets(frames: Sequence[Sequence[FrameTargets]], device: torch.device) 
 
 
 def upload(array: NDArray[np.int64] | NDArray[np.bool_], device: torch.device) -> Tensor:
-    """Return integers or booleans as a tensor on the device; the host does not wait for the copy."""
+    """Copy integers or booleans to the device, without waiting for the copy to end."""
     dtype = torch.bool if array.dtype == np.bool_ else torch.int64
     host = torch.empty(array.shape, dtype=dtype, pin_memory=device.type == "cuda")
     host.numpy()[...] = array

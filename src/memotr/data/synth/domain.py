@@ -7,7 +7,7 @@ from pathlib import Path
 
 from memotr.addresses import without_secrets
 from memotr.config import Config
-from memotr.data.synth.writer import SEQUENCE, SETTINGS_FILE
+from memotr.data.synth import SEQUENCE, SETTINGS_FILE
 from memotr.weights.registry import domain_of
 
 

@@ -15,6 +15,7 @@ import yaml
 
 from memotr.consoles import SafeConsole, progress_bar
 from memotr.data.formats.dataset_format import DATASET_FILE
+from memotr.data.synth import SEQUENCE, SETTINGS_FILE
 from memotr.data.synth.dance_scene import Annotation, make_scene
 from memotr.data.synth.settings import CLASSES, FPS, SynthSettings
 from memotr.documents import DocumentError, on_one_line, read_yaml
@@ -22,9 +23,6 @@ from memotr.errors import UserError
 from memotr.files import LOCK, hold_folder, replacing, replacing_folder
 from memotr.processes import available_processors, process_pool, uninterrupted
 
-SETTINGS_FILE = "synthdance.yaml"
-SEQUENCE = "synthdance_"
-"""Beginning of the name of every sequence."""
 GENERATOR = 2
 """Version of the generator. Increase it whenever the same settings give different pictures."""
 JPEG_QUALITY = 90
