@@ -1,4 +1,4 @@
-"""Forward pass and losses of a clip, as one module, so that data parallelism runs one forward and backward pass."""
+"""Forward pass and losses of a clip, as one module: data parallelism sees one forward and one backward pass."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class ClipResult:
     """Losses of a batch of clips.
 
     Attributes:
-        total: weighted sum, to be minimised; scalar.
-        parts: (7,) unweighted focal, L1 and GIoU loss of the last layer, then of the earlier ones, then the loss of
-            identities (0 where it has no weight), detached.
+        total: () weighted sum, to be minimised.
+        parts: (7,) detached: unweighted focal, L1 and GIoU loss of the last layer; their sums over the earlier layers,
+            with the layer weights; the identity loss (0 if its weight is 0).
         tracks: for each frame but the last, the tracks of each video after it.
     """
 
@@ -67,8 +67,8 @@ class ClipRunner(nn.Module):
         drop_rate: fraction of tracks that are dropped after each frame, in [0, 1].
         insert_rate: fraction of tracks for which a false positive is inserted, in [0, 1].
         keep_strays: see :func:`memotr.training.perturb.perturb`.
-        frames_at_once: maximum number of frames of a clip that are encoded as one batch. 1 is used instead for models
-            whose frames depend on each other (see :func:`frames_are_independent`).
+        frames_at_once: largest number of frames of a clip that are encoded as one batch; 1 for a model whose frames
+            depend on each other (:func:`frames_are_independent`).
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class ClipRunner(nn.Module):
     loss_weights: Tensor
 
     def forward(self, clip: ClipBatch, no_grad_frames: int = 0, generator: torch.Generator | None = None) -> ClipResult:
-        """Compute the losses of B clips of T frames. The host waits for the device once per frame.
+        """Compute the losses of B clips of T frames. The host waits for the device once a frame.
 
         Args:
             clip: batch of clips on the device of the model.
@@ -113,19 +113,19 @@ class ClipRunner(nn.Module):
         encoded: deque[Encoded] = deque()
         seen: list[SeenFrame] = []
         history: list[list[TrackState]] = []
-        memory_used = False  # whether the memory has run on tracks with gradient
+        remembering = False  # whether the memory has run with gradient
         for t in range(num_frames):
             prefix = t < no_grad_frames
             with torch.set_grad_enabled(torch.is_grad_enabled() and not prefix), cast_cache(not prefix):
                 if not encoded:
                     encoded.extend(self._encode(clip.frames[t : no_grad_frames if prefix else None]))
-                output = self.model.decode(encoded.popleft(), [each.tracks for each in current], aux=True)
+                output = self.model.decode(encoded.popleft(), [each.tracks for each in followed], aux=True)
                 if not self.loss.identity:
                     output = replace(output, encoded=None)  # frees the features of a prefix
                 predictions = read_predictions(output, targets[t], self.merge_layer, self.loss)
                 matchings = [
                     match(each, old.ids, ids, self.merge_layer)
-                    for each, old, ids in zip(predictions, current, targets[t].ids, strict=True)
+                    for each, old, ids in zip(predictions, followed, targets[t].ids, strict=True)
                 ]
                 seen.append(SeenFrame(output, predictions, matchings, targets[t]))
                 if t < num_frames - 1:
@@ -141,7 +141,7 @@ class ClipRunner(nn.Module):
         if self.loss.identity:
             sightings = find_sightings(seen, self.merge_layer)
             identity = torch.stack([identity_loss(each) for each in sightings]).mean()
-        return self._result(losses, identity, history, memory_used)
+        return self._result(losses, identity, history, remembering)
 
     def _encode(self, frames: Sequence[ImageBatch]) -> list[Encoded]:
         """Encode the next frames as one batch: at most ``frames_at_once``, and all of one shape."""
@@ -156,7 +156,7 @@ class ClipRunner(nn.Module):
         """Decide which tracks of video b continue or start after a frame."""
         predictions, ids = seen.predictions[b], seen.targets.ids[b]
         keep = self.model.query_updater.update_threshold
-        choice = assign(predictions, seen.matchings[b], current.ids, current.iou, ids, keep)
+        choice = assign(predictions, seen.matchings[b], followed.ids, followed.iou, ids, keep)
         if not self.drop_rate and not self.insert_rate:
             return choice
         drop, insert = (self.drop_rate, self.insert_rate) if generator is not None else (0.0, 0.0)
@@ -165,7 +165,7 @@ class ClipRunner(nn.Module):
     def _advance(self, seen: SeenFrame, choices: list[Choice], followed: list[VideoTracks]) -> list[VideoTracks]:
         """Apply the decisions and update the memory, for all videos at once; return the tracks of each."""
         output, assignment, videos, order = join_videos(seen.output, choices, seen.targets)
-        tracks = advance(TrackState.cat([each.tracks for each in current]), output, assignment)
+        tracks = advance(TrackState.cat([each.tracks for each in followed]), output, assignment)
         if order is not None:
             tracks = tracks[order]
         apart = None if videos is None else videos[:, None] != videos  # (N, N)
@@ -175,10 +175,10 @@ class ClipRunner(nn.Module):
         return [VideoTracks(p, choice.next_ids, choice.next_iou) for p, choice in zip(parts, choices, strict=True)]
 
     def _result(
-        self, losses: Tensor, identity: Tensor, history: list[list[TrackState]], memory_used: bool
+        self, losses: Tensor, identity: Tensor, history: list[list[TrackState]], remembering: bool
     ) -> ClipResult:
         weighted = losses * self.layer_weights[:, None]  # (Ld, 3)
-        total = (weighted * self.loss_weights).sum() + self._every_parameter(memory_used)
+        total = (weighted * self.loss_weights).sum() + self._every_parameter(remembering)
         if self.loss.identity:
             total = total + self.loss.identity * identity
         parts = torch.cat((losses[-1], weighted[:-1].sum(dim=0), identity[None])).detach()  # (7,)
@@ -189,7 +189,7 @@ class ClipRunner(nn.Module):
 
         Data parallelism requires a gradient of every parameter on every rank.
         """
-        used = (*ALWAYS_USED, "query_updater.") if memory_used else ALWAYS_USED
+        used = (*ALWAYS_USED, "query_updater.") if remembering else ALWAYS_USED
         parameters = [
             p.flatten()[:1]
             for name, p in self.model.named_parameters()
@@ -272,7 +272,7 @@ def join_videos(
 def frames_are_independent(model: nn.Module) -> bool:
     """Return whether encoding frames in one batch equals encoding them one by one: no batch statistics, no dropout."""
     for module in model.modules():
-        settings = getattr(getattr(module, "config", None), "__dict__", {})  # a backbone of the transformers library
+        settings = getattr(getattr(module, "config", None), "__dict__", {})  # of a backbone of transformers
         rates = [value for name, value in settings.items() if "drop" in name]
         rates += [getattr(module, name, None) for name in ("p", "drop_prob", "dropout")]
         if isinstance(module, _BatchNorm) or any(isinstance(rate, int | float) and rate > 0 for rate in rates):
@@ -296,7 +296,7 @@ def cast_cache(enabled: bool) -> Iterator[None]:
 
 
 def mean_over_ranks(count: int, device: torch.device) -> Tensor:
-    """Return the mean () of a number over the ranks of a distributed run, at least 1."""
+    """Return the mean of a number over the ranks of a distributed run, at least 1."""
     total = torch.full((), float(count), device=device)
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(total)
@@ -305,7 +305,7 @@ def mean_over_ranks(count: int, device: torch.device) -> Tensor:
 
 
 class ClipLoss(nn.Module):
-    """Module for data parallelism and mixed precision to wrap, because it returns tensors only."""
+    """Module that data parallelism and mixed precision wrap: it takes a clip and returns tensors only."""
 
     def __init__(self, runner: ClipRunner) -> None:
         super().__init__()

@@ -147,7 +147,7 @@ def _data_parallel(statistics: bool) -> DDPStrategy:
     return DDPStrategy(timeout=RANK_TIMEOUT, **options)
 
 
-def _choose(device: DeviceKind) -> DeviceKind:
+def _resolve_kind(device: DeviceKind) -> DeviceKind:
     """Return the kind of device, with "auto" resolved. Raises UserError if there is no such device."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

@@ -42,7 +42,7 @@ def perturb(
     inserting = good & (torch.rand(len(good), generator=generator).numpy() < insert_rate)
     boxes = np.concatenate((predictions.boxes[n:], predictions.boxes[choice.births]))  # (N + M, 4)
     matched = choice.births if keep_strays else choice.births[choice.birth_targets >= 0]
-    false = _overlapping(boxes[inserting], predictions.boxes[:n], matched)
+    false = _most_overlapping(boxes[inserting], predictions.boxes[:n], matched)
     if keep_strays:
         good |= (ids < 0) & np.concatenate((choice.track_keep, np.ones(len(choice.births), bool)))
     born = good[num_tracks:]
