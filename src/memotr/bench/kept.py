@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from memotr.bench.measure import Row
 from memotr.bench.report import Table
 
-MOST_ROWS = 15
+MAX_ROWS = 15
+"""Maximum number of modules in the table."""
 NOTE = (
-    "Tensors that autograd keeps, each storage once and without the weights. On a CPU deformable attention computes in "
-    "float32 and keeps its inputs so; on CUDA normalisations do."
+    "Tensors that autograd keeps, each storage once and without the weights. Deformable attention on a CPU, and "
+    "normalisations on CUDA, compute in float32 and keep their inputs in it."
 )
 
 
@@ -64,7 +65,7 @@ class KeptBytes:
 def kept_table(title: str, found: Sequence[tuple[str, Counter[str]]]) -> Table:
     """Return the table of bytes by module and precision, the largest modules of the last precision first."""
     columns = {f"MB, {precision}": by for precision, by in found}
-    largest = [name for name, _ in found[-1][1].most_common(MOST_ROWS)]
+    largest = [name for name, _ in found[-1][1].most_common(MAX_ROWS)]
     rows: list[Row] = [
         {"module": name or "losses", **{column: by[name] / 1e6 for column, by in columns.items()}} for name in largest
     ]

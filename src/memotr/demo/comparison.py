@@ -1,4 +1,4 @@
-"""Comparison of the tracker with ByteTrack on the same boxes: scores and pictures beside the ground truth."""
+"""Comparison of the tracker with ByteTrack on the same boxes: scores, and pictures next to the ground truth."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class MotionTracker:
     def update(self, tracks: Tracks) -> Tracks:
         """Return the boxes of the next frame that ByteTrack tracks, with its ids; the given ids are not used."""
         detections = replace(tracks.to_supervision(), tracker_id=None, data={"position": np.arange(len(tracks))})
-        result: Any = self._tracker.update(detections)  # its annotation is too general
+        result: Any = self._tracker.update(detections)  # the library's type annotation is too general
         tracked = result[result.tracker_id >= 0]
         if not len(tracked):
             return tracks[:0]

@@ -19,7 +19,7 @@ Pixels = NDArray[np.uint8]
 
 TRUTH = "ground truth"
 MATCH = 0.5
-"""Smallest IoU of a track's box and a person."""
+"""Minimum IoU of a track's box with a person that it overlaps."""
 SCALE = 2
 """Enlargement of the frames."""
 CAPTION_HEIGHT, GAP = 34, 6  # pixels

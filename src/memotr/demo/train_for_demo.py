@@ -15,7 +15,7 @@ from memotr.training.train import train
 from memotr.vocabulary import DeviceKind
 
 DATA, SPLIT, SEQUENCES = "SynthDance", "train", 24
-# A narrow network on small images of few people. Single frames come first, then clips in which memories can drift.
+# A narrow network on small images of few people: first on single frames, then on clips of five frames.
 SETTINGS = (
     "name=demo",
     "model.backbone.width=16",

@@ -58,7 +58,7 @@ SERVERS: Mapping[SubmissionFormat, Server] = {
         "DanceTrack", re.compile(r"dancetrack\d{4}"), {"train": 40, "val": 25, "test": 35}, folder="tracker/"
     ),
     "sportsmot": Server("SportsMOT", re.compile(r"v_.+_c\d+"), {"train": 45, "val": 45, "test": 150}),
-    # MOTChallenge's own server asked for both splits together.
+    # MOTChallenge's server required both splits in one archive.
     "mot16": Server("MOT16", re.compile(r"MOT16-\d\d"), {"train": 7, "test": 7, "train and test": 14}),
     "mot17": Server("MOT17", DETECTOR_COPY, {"train": 7, "test": 7, "train and test": 14}),
     "mot20": Server("MOT20", re.compile(r"MOT20-\d\d"), {"train": 4, "test": 4, "train and test": 8}),

@@ -46,7 +46,7 @@ def numbered_classes(classes: tuple[str, ...] | Mapping[int | str, str], place: 
         place: source of the classes, for messages.
 
     Raises:
-        UserError: a key is not a number (of at most 53 bits), or a number is repeated.
+        UserError: a key is not a whole number below 2**53, or a number is repeated.
     """
     if not isinstance(classes, Mapping):
         return dict(enumerate(classes, start=1))

@@ -14,7 +14,7 @@ from memotr.data.problems import Problems
 from memotr.errors import UserError
 from memotr.io.image_files import IMAGE_SUFFIXES, ImageError, image_size, in_order
 
-MAX_TRIED = 10  # images that are opened to find one that can be read
+MAX_TRIED = 10  # maximum number of images that are opened to find a readable one
 
 
 @dataclass(frozen=True, eq=False)

@@ -101,7 +101,7 @@ class Choreographer:
                 self._spin(t, group)
 
     def _groups(self, free: Ints, size: int, most: int) -> list[Ints]:
-        """Return groups of ``size`` free figures, at most ``most // size`` but at least one; pairs are neighbours."""
+        """Return groups of ``size`` free figures, at most max(1, ``most // size``); pairs are neighbours."""
         at = self.places[-1, free, 0]
         order = free[np.argsort(at)] if size > 1 else self.rng.permutation(free)
         begin = int(self.rng.integers(0, max(1, len(order) - size + 1))) if most == 1 else 0
@@ -130,7 +130,7 @@ class Choreographer:
         return self._cross(at, at[::-1], np.arange(1, n + 1) / n)
 
     def meet(self, at: Floats) -> Floats:
-        """Move two figures towards each other until they touch; then they turn back or go on, past each other.
+        """Move two figures towards each other until they touch; then they turn back or walk past each other.
 
         Sometimes they meet and pause behind scenery.
         """
