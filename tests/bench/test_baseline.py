@@ -33,7 +33,7 @@ def test_the_plain_tracker_tracks_as_the_tracker_does(variant):
     assert ended
 
 
-def test_a_crowd_is_there_from_the_first_frame_on():
+def test_a_crowd_exists_from_the_first_frame_on():
     model = tiny_model()
     first = make_crowd(model, 3)
     compiled = CompiledCrowdTracker(model, first=first)

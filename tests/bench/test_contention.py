@@ -32,7 +32,7 @@ def test_only_the_baseline_gets_openmp_settings(monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there, and nothing is measured")
-def test_clips_have_names_of_their_own_and_one_content(tmp_path):
+def test_clips_have_different_names_and_the_same_content(tmp_path):
     first, second = make_clips(tmp_path, 2)
     assert first.stem != second.stem
     assert first.samefile(second)

@@ -1,6 +1,6 @@
-"""Every part makes what it measures on the device that is asked for.
+"""All tensors of every benchmark part are on the requested device.
 
-Here on the meta device: it computes nothing, works with no tensor of another device, and nothing can be read from it.
+The tests use the meta device, which computes nothing, refuses tensors of other devices, and cannot be read from.
 """
 
 from contextlib import nullcontext

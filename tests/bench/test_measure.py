@@ -26,7 +26,7 @@ def test_the_ratio_is_of_medians_and_its_spread_of_pairs():
     assert rows([base, other])[1]["ms"] == Spread(1000.0, (1000.0, 1000.0, 3000.0))
 
 
-def test_times_are_of_one_thing(monkeypatch):
+def test_times_are_per_item(monkeypatch):
     monkeypatch.setattr("memotr.bench.measure.seconds_of", lambda run, device, kernels_alone: (6.0, run()))
     (timed,) = alternate([Contender("videos", lambda: None, amount=3)], rounds=1)
     assert timed.seconds == (2.0,)

@@ -1,4 +1,4 @@
-"""The baselines of the operator are formulations of their own: further opinions on its numbers."""
+"""The operator has the same results as its baselines, which are independent formulations."""
 
 from functools import partial
 

@@ -64,7 +64,7 @@ def test_all_operators_give_the_same_numbers(tmp_path):
     assert max(row["largest difference"] for row in rows if row["values"] == "float32") < 1e-4
 
 
-def test_both_evaluations_say_the_same(tmp_path):
+def test_both_evaluations_have_the_same_hota(tmp_path):
     tables = run_benchmark(shrunk(), ["evaluation"], tmp_path, Console(quiet=True)).parts["evaluation"]
     scores = [row["HOTA"] for table in tables for row in table.rows]
     assert len(scores) == 4
@@ -72,7 +72,7 @@ def test_both_evaluations_say_the_same(tmp_path):
     assert 0 < scores[0] < 100
 
 
-def test_a_part_that_lacks_a_package_fails_before_anything_is_measured(tmp_path, monkeypatch):
+def test_a_missing_package_is_reported_before_anything_is_measured(tmp_path, monkeypatch):
     def lacking(name):
         raise ModuleNotFoundError("no", name="trackeval")
 

@@ -32,7 +32,7 @@ def test_products_are_counted_by_part():
     assert min(part.operations for part in parts.values()) > 0
 
 
-def test_the_floor_is_the_longer_of_the_two_times():
+def test_the_lower_bound_is_the_longer_of_the_two_times():
     ceilings = Ceilings({"32": 100.0}, bandwidth=10.0)
     assert ceilings.lower_bound(Work(200, 10), "32") == 2.0
     assert ceilings.lower_bound(Work(200, 50), "32") == 5.0

@@ -6,7 +6,7 @@ from memotr.bench.options import Options
 from memotr.config import load_config
 
 
-def test_stages_are_differences_and_the_whole_is_held_against_the_floor(monkeypatch):
+def test_stages_are_differences_and_the_total_is_relative_to_the_baseline(monkeypatch):
     """The first round warms up."""
     began = iter([9.0, 1.0, 2.0])
 

@@ -23,7 +23,7 @@ def write_videos(root: Path, length: int = 5) -> Path:
 
 
 def random_targets(n, num_classes=1, seed=0):
-    """Ground truth of a frame: n objects with ids from 0, boxes well inside the image."""
+    """Return ground truth of a frame: n objects with ids from 0, boxes well inside the image."""
     generator = torch.Generator().manual_seed(seed)
     centres = 0.3 + 0.4 * torch.rand(n, 2, generator=generator)
     sizes = 0.1 + 0.3 * torch.rand(n, 2, generator=generator)
@@ -32,7 +32,7 @@ def random_targets(n, num_classes=1, seed=0):
 
 
 def random_clip(objects, size=(64, 96), seed=0):
-    """A clip with ``objects[t][b]`` objects in frame t of video b, every image of one size."""
+    """Return a clip with ``objects[t][b]`` objects in frame t of video b; all images have one size."""
     generator = torch.Generator().manual_seed(seed)
     frames, targets = [], []
     for t, counts in enumerate(objects):
@@ -43,7 +43,7 @@ def random_clip(objects, size=(64, 96), seed=0):
 
 
 def layered_output(num_detections, num_tracks, num_classes=1, layers=2, seed=0):
-    """A batch of one video, every layer of which predicts something of its own."""
+    """Return random outputs for a batch of one video, different in every decoder layer."""
     output = random_output(num_detections, num_tracks, num_classes, seed=seed)
     others = [random_output(num_detections, num_tracks, num_classes, seed=seed + 10 + i) for i in range(layers - 1)]
     names = ("logits", "boxes", "output_embed")
@@ -52,7 +52,7 @@ def layered_output(num_detections, num_tracks, num_classes=1, layers=2, seed=0):
 
 
 def predictions_of(output, targets, merge_layer=1, weights=LossConfig()):  # noqa: B008 (frozen)
-    """What the host knows of the frame of one video."""
+    """Return the predictions on the host for a frame of one video."""
     (padded,) = pad_targets([[targets]], output.boxes.device)
     return read_predictions(output, padded, merge_layer, weights)[0]
 

@@ -1,7 +1,7 @@
-"""Runs that an earlier commit interrupted, and records of networks that it made, with how they were written.
+"""Checkpoints of runs that an earlier commit interrupted, records of its networks, and the code that wrote both.
 
-``python -m tests.training.earlier_runs`` writes all of them again, which makes sense only where the new files are to
-replace the contract that the old ones hold: names, groups and order in saved files.
+``python -m tests.training.earlier_runs`` writes all of them again. Do this only if the names, groups and order in saved
+files are meant to change.
 
 The sums of a run are of the commit that interrupted it. Its digests are of the last commit that changed the order of
 sums in a step, and with it the last bits.
@@ -72,7 +72,7 @@ def one_line_a_name(record: dict) -> str:
 
 
 def machine() -> dict[str, str]:
-    """Return what decides whether the last bit of a result can be expected to be the same."""
+    """Return the properties of the machine that determine the last bits of a result."""
     return {"torch": torch.__version__, "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"}
 
 

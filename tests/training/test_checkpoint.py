@@ -55,7 +55,7 @@ def equal(a, b):
 
 
 def test_a_run_is_tracked_with_its_moving_average(tmp_path):
-    """As it is validated and exported."""
+    """Validation and export use the average, too."""
     model = tiny_model()
     state = state_of(model)
     average = {name: tensor + 1 for name, tensor in state.average["average"].items()}
@@ -67,7 +67,7 @@ def test_a_run_is_tracked_with_its_moving_average(tmp_path):
     assert published_state(load_model(tmp_path / LAST))["det_anchor"].equal(state.model["det_anchor"])
 
 
-def test_all_comes_back(tmp_path):
+def test_a_state_is_read_as_it_was_written(tmp_path):
     state = state_of(tiny_model(), epoch=2, clips=7, steps=31, skipped=1, best=0.5)
     write_state(tmp_path / LAST, state)
     for place in (tmp_path, tmp_path / LAST):
@@ -77,7 +77,7 @@ def test_all_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize("part", ["model", "average", "optimizer"])
-def test_a_run_with_broken_numbers_does_not_go_on(tmp_path, part):
+def test_a_state_with_non_finite_numbers_is_refused(tmp_path, part):
     state = state_of(tiny_model())
     broken = {
         "model": state.model["det_anchor"],
@@ -91,14 +91,14 @@ def test_a_run_with_broken_numbers_does_not_go_on(tmp_path, part):
         read_state(tmp_path)
 
 
-def test_info_knows_what_it_is(tmp_path):
+def test_info_describes_a_training_checkpoint(tmp_path):
     write_state(tmp_path / LAST, state_of(tiny_model(), epoch=2, steps=31))
     told = describe(tmp_path / LAST)
     assert told["kind"] == "tracker with its training state"
     assert told["trained"] == "2 epochs, 31 iterations"
 
 
-def test_generators_go_on_where_they_were():
+def test_random_generators_continue_from_a_stored_state():
     random.seed(1)
     np.random.seed(2)  # noqa: NPY002
     states = generator_states()
@@ -133,8 +133,8 @@ def test_epochs_are_kept_by_number(tmp_path, monkeypatch, links):
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_an_epochs_checkpoint_is_there_at_every_moment(tmp_path, monkeypatch, links):
-    """An older one of the same number stays until the new one takes its place, and on a full disk for good."""
+def test_a_kept_epoch_is_replaced_atomically(tmp_path, monkeypatch, links):
+    """An older file of the same number stays until it is replaced, and remains if the disk is full."""
     (tmp_path / LAST).write_text("new" * 100)
     (tmp_path / "epoch_0001.pt").write_text("old")
     if not links:
@@ -153,7 +153,7 @@ def no_links(*paths):
     raise OSError(95, "Operation not supported")
 
 
-def test_going_on_from_an_earlier_epoch_keeps_its_own_next_one(tmp_path):
+def test_resuming_at_an_earlier_epoch_keeps_later_checkpoints(tmp_path):
     for epoch in (5, 18, 19, 20):
         (tmp_path / f"epoch_{epoch:04d}.pt").write_text("before")
     (tmp_path / LAST).write_text("6")
@@ -162,7 +162,7 @@ def test_going_on_from_an_earlier_epoch_keeps_its_own_next_one(tmp_path):
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
-    """The operating system refuses to write on, in the middle of the file."""
+    """Writing fails in the middle of the file."""
     model = tiny_model()
     write_state(tmp_path / LAST, state_of(model, steps=1))
     with files_end_at(300_000), pytest.raises(UserError, match=rf"cannot write .*{LAST}: File too large"):
@@ -171,7 +171,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [LAST]
 
 
-def test_other_files_are_told_what_takes_them(tmp_path):
+def test_other_files_are_refused_with_the_command_that_accepts_them(tmp_path):
     model = tiny_model()
     save_model(model, tmp_path / "tracker.safetensors")
     names = {
@@ -191,7 +191,7 @@ def test_other_files_are_told_what_takes_them(tmp_path):
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt(), RuntimeError("DataLoader worker (pid 7) is killed")])
-def test_what_interrupts_the_writing_of_a_checkpoint_is_raised(tmp_path, monkeypatch, interruption):
+def test_an_exception_while_a_checkpoint_is_written_is_raised_unchanged(tmp_path, monkeypatch, interruption):
     """PyTorch raises another error when it closes the incomplete archive."""
     model = tiny_model()
     write_state(tmp_path / LAST, state_of(model, steps=1))
@@ -234,7 +234,7 @@ def test_a_state_of_another_version_is_one_line(tmp_path, change, problem):
 
 
 class TestMovingAverage:
-    def test_follows_the_formula(self):
+    def test_averages_follow_the_formula(self):
         model = torch.nn.Linear(2, 2)
         average = MovingAverage(model, 0.6)
         expected = model.weight.detach().clone()
@@ -245,7 +245,7 @@ class TestMovingAverage:
             expected = decay * expected + (1 - decay) * model.weight.detach()
         torch.testing.assert_close(average.average["weight"], expected)
 
-    def test_follows_statistics_too(self):
+    def test_averages_include_running_statistics(self):
         model = torch.nn.BatchNorm1d(3)
         average = MovingAverage(model, 0.5)
         for n in range(1, 5):
@@ -259,7 +259,7 @@ class TestMovingAverage:
             torch.testing.assert_close(model.running_mean, torch.full((3,), expected))
         assert model.running_mean.tolist() == [4, 4, 4]
 
-    def test_is_applied_and_taken_off_again(self):
+    def test_averages_are_applied_and_removed(self):
         model = tiny_model()
         average = MovingAverage(model, 0.5)
         own = {name: tensor.clone() for name, tensor in published_state(model).items()}

@@ -98,7 +98,7 @@ def test_auxiliary_weights_scale_the_losses_of_earlier_layers():
     )
 
 
-def test_auxiliary_weights_are_one_an_earlier_layer():
+def test_auxiliary_weights_must_match_the_number_of_earlier_layers():
     with pytest.raises(ValueError, match="2 auxiliary loss weights for 2 decoder layers"):
         ClipRunner(tiny_model(), LossConfig(aux=(1.0, 1.0)))
 
@@ -128,7 +128,7 @@ def test_frames_without_gradient_change_gradients_only():
 
 
 @pytest.mark.parametrize("variant", ["dab", "deformable-detr"])
-def test_frames_without_gradient_leave_no_weights_behind_in_mixed_precision(variant):
+def test_frames_without_gradient_cache_no_cast_weights_in_mixed_precision(variant):
     """Autocast casts a weight once; a cast from a frame without gradient would cut all later frames off from it."""
     gradients = []
     for cache in (True, False):

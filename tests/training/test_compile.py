@@ -31,7 +31,7 @@ def run(data, folder, *more):
     return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").open()]
 
 
-def test_the_same_losses(data, tmp_path, monkeypatch):
+def test_compiled_training_has_the_same_losses(data, tmp_path, monkeypatch):
     """Also with a prefix without gradient and with recomputed activations; graphs are for all sizes."""
     settings = ["training.no_grad_frames=[1]", "training.no_grad_steps=[1]"]
     expected = run(data, tmp_path / "eager", *settings)
@@ -42,7 +42,7 @@ def test_the_same_losses(data, tmp_path, monkeypatch):
     assert not torch._dynamo.utils.counters["graph_break"]
 
 
-def test_where_compiling_fails_the_reason_is_said(data, tmp_path, monkeypatch):
+def test_a_failed_compilation_is_reported_with_its_reason(data, tmp_path, monkeypatch):
     def broken(graph, inputs):
         raise RuntimeError("no C++ compiler")
 

@@ -1,4 +1,4 @@
-"""Two processes on CPU (gloo) give what one gives, and wait for nothing that never comes."""
+"""Two processes on a CPU (gloo) have the results of one, and do not hang."""
 
 from __future__ import annotations
 

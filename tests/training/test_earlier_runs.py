@@ -1,4 +1,4 @@
-"""Names, groups and order in files are a contract: what an earlier commit wrote must go on as it would have then."""
+"""Compatibility of saved files: a run of an earlier commit continues with the same results."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def assert_close(found, expected):
     assert found == pytest.approx(expected, rel=1e-2, abs=1e-2)
 
 
-def test_groups_and_positions_in_the_optimizer(variant, record):
-    """A checkpoint knows the moments of a parameter by its position alone, and its group by the position, too."""
+def test_optimizer_groups_and_positions_are_those_of_the_record(variant, record):
+    """A checkpoint identifies the moments and the group of a parameter by its position only."""
     found = describe(*make_network(variant))["parameters"]
     assert list(found) == list(record["network"]["parameters"])
     assert found == record["network"]["parameters"]
@@ -55,7 +55,7 @@ def test_a_run_record_knows_the_same_weights(variant, record):
     assert describe(*make_network(variant))["fingerprint"] == record["network"]["fingerprint"]
 
 
-def test_a_run_that_an_earlier_commit_wrote_ends_as_it_would_have_then(variant, record, tmp_path):
+def test_a_run_of_an_earlier_commit_resumes_with_the_recorded_outcome(variant, record, tmp_path):
     (tmp_path / "run").mkdir()
     shutil.copyfile(earlier_run(variant), tmp_path / "run" / LAST)
     resume(tmp_path / "run", write_videos(tmp_path / "data"))

@@ -1,4 +1,4 @@
-"""Decisions of training at the very edge of a rule."""
+"""Edge cases of decisions in training."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ def test_as_many_unmatched_detections_as_tracks_are_all_inserted():
     assert choice.births.tolist() == [0, 1, 2]
 
 
-def test_a_finite_step_begins_the_count_of_skipped_ones_anew(tmp_path):
+def test_a_finite_step_resets_the_count_of_skipped_steps(tmp_path):
     ended = []
     strategy = SimpleNamespace(precision=SimpleNamespace())
     run = SimpleNamespace(

@@ -1,4 +1,4 @@
-"""Training ends, and none of its processes outlives it: whatever ends it, and with the garbage collector off."""
+"""End of training: no process survives it, however it ends, even without the garbage collector."""
 
 from __future__ import annotations
 
@@ -96,12 +96,12 @@ def test_workers_end_with_the_training(data, tmp_path, monkeypatch, no_collector
         (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1"), "another rank"),
     ],
 )
-def test_what_a_run_has_lost(error, reason):
+def test_a_lost_resource_is_named_with_its_remedy(error, reason):
     assert reason in explain_lost_resource(error, 3)
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
-def test_a_worker_without_shared_memory_is_no_want_of_memory(error):
+def test_a_worker_that_lacked_shared_memory_is_not_reported_as_lack_of_memory(error):
     """A bus error ends it; training may see its closed socket first."""
     reason = explain_lost_resource(error, 3, lacked_shared_memory=True)
     assert reason.startswith("there is too little shared memory (/dev/shm)")
@@ -112,7 +112,7 @@ def test_a_worker_without_shared_memory_is_no_want_of_memory(error):
 @pytest.mark.parametrize(
     ("number", "reason"), [(signal.SIGBUS, "too little shared memory"), (signal.SIGKILL, "too little memory")]
 )
-def test_how_a_worker_ended_says_what_it_lacked(data, tmp_path, monkeypatch, no_collector, number, reason):
+def test_the_cause_of_a_killed_worker_is_reported(data, tmp_path, monkeypatch, no_collector, number, reason):
     def lose_a_worker(self, finite):
         worker = multiprocessing.active_children()[0]
         os.kill(worker.pid, number)

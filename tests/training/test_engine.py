@@ -1,4 +1,4 @@
-"""The run as its users see it, on data made here: what it leaves, what stops it, and what its settings do."""
+"""Training runs on generated data: written files, reasons to stop, and effects of settings."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_validation_finds_its_split_or_says_that_there_is_none(data, tmp_path):
+def test_validation_finds_its_split_or_reports_that_there_is_none(data, tmp_path):
     shutil.copytree(data, tmp_path / "divided" / "train")
     config = load_config("tiny", [f"data.root={tmp_path / 'divided'}", "training.output.val_every=2"])
     with pytest.raises(
@@ -68,7 +68,7 @@ def test_validation_finds_its_split_or_says_that_there_is_none(data, tmp_path):
     assert with_validation(never) is never
 
 
-def test_a_run_begins_with_a_preset_that_ships(tmp_path):
+def test_a_run_starts_from_weights_in_the_package(tmp_path):
     model, origin = start_model(load_config("synthdance"), Path("synthdance"))
     assert "a tracker, all of it" in origin
     assert all(
@@ -331,7 +331,7 @@ print(peak_memory(torch.device("cpu")), stop.signal.name)
 """
 
 
-def test_nothing_needs_what_windows_lacks():
+def test_training_runs_without_posix_modules():
     command = [sys.executable, "-c", WITHOUT_POSIX]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("0.0 SIGTERM\n", 0), done.stderr
@@ -363,7 +363,7 @@ def test_the_average_is_exported(data, tmp_path):
     assert not exported["det_query_embed"].equal(state.model["det_query_embed"])
 
 
-def test_bfloat16_trains_nearly_alike(data, tmp_path):
+def test_bfloat16_losses_are_close_to_those_of_float32(data, tmp_path):
     losses = []
     for precision in ("32", "bf16"):
         train(small(data, "training.epochs=1", f"training.precision={precision}"), tmp_path / precision)

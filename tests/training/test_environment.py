@@ -1,4 +1,4 @@
-"""What is recorded of a run's surroundings, and what is not."""
+"""Record of a run's environment, without credentials."""
 
 import json
 import math

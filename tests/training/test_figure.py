@@ -32,7 +32,7 @@ def test_ground_truth_and_tracks_are_drawn_where_they_are(tmp_path):
         assert axes.get_title() == f"{len(truth)} objects, {len(truth)} tracks"
 
 
-def test_a_figure_without_tracks_says_why(tmp_path):
+def test_a_figure_without_tracks_has_an_explanation(tmp_path):
     clip = clip_of(tmp_path)
     model = tiny_model()
     model.config = model.config.model_copy(update={"tracking": model.config.tracking.override({"det_thresh": 1.0})})
@@ -41,7 +41,7 @@ def test_a_figure_without_tracks_says_why(tmp_path):
     )
 
 
-def test_a_figure_with_tracks_in_one_frame_says_nothing(tmp_path):
+def test_a_figure_with_tracks_in_one_frame_has_no_explanation(tmp_path):
     clip = clip_of(tmp_path)
     truth = clip.truths[0]
     found = Tracks(truth.ids, truth.boxes, np.ones(len(truth), np.float32), truth.labels, 0, ("person",))

@@ -1,4 +1,4 @@
-"""Frames that are encoded together give what they give one by one, or are not encoded together."""
+"""Frames that are encoded as one batch have the same results as one by one."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The number of frames that a run encodes at once is worked out once and stays."""
+"""Setting ``training.frames_at_once``: computed at the start of a run, and kept when it is resumed."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ def resume(folder, source=None, *more):
     return train(config, output, state=state, device="cpu")
 
 
-def test_a_run_that_is_resumed_is_the_same_run_where_the_machine_differs(data, tmp_path, monkeypatch):
+def test_a_resumed_run_keeps_the_number_of_frames_on_another_machine(data, tmp_path, monkeypatch):
     assert train(small(data), tmp_path / "whole", device="cpu") == 0
     assert frames_of(tmp_path / "whole") == 3, "there is memory enough for the longest clips"
     with monkeypatch.context() as patch:
@@ -56,7 +56,7 @@ def test_a_run_that_is_resumed_is_the_same_run_where_the_machine_differs(data, t
     assert all(tensor.equal(parts.model[name]) for name, tensor in whole.model.items())
 
 
-def test_a_run_of_before_goes_on_frame_by_frame(data, tmp_path, monkeypatch):
+def test_a_run_without_the_setting_resumes_frame_by_frame(data, tmp_path, monkeypatch):
     stop_after(monkeypatch, 2)
     train(small(data), tmp_path, device="cpu")
     monkeypatch.undo()
@@ -67,7 +67,7 @@ def test_a_run_of_before_goes_on_frame_by_frame(data, tmp_path, monkeypatch):
     assert frames_of(tmp_path) == 1
 
 
-def test_a_number_that_is_given_is_taken(data, tmp_path, monkeypatch):
+def test_a_configured_number_is_used(data, tmp_path, monkeypatch):
     stop_after(monkeypatch, 2)
     train(small(data, "training.frames_at_once=2"), tmp_path, device="cpu")
     assert frames_of(tmp_path) == 2
@@ -86,6 +86,6 @@ def test_a_number_that_is_given_is_taken(data, tmp_path, monkeypatch):
         (8, [], 1),
     ],
 )
-def test_more_memory_takes_more_frames(memory, settings, frames, monkeypatch):
+def test_more_memory_allows_more_frames(memory, settings, frames, monkeypatch):
     monkeypatch.setattr(devices, "_memory", lambda _: memory * 2.0**30)
     assert frames_that_fit(load_config("dancetrack", settings), torch.device("cpu")) == frames

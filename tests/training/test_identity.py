@@ -57,7 +57,7 @@ def test_only_half_of_the_channels_matter_and_only_their_direction():
     torch.testing.assert_close(identity_loss(clip), identity_loss(changed))
 
 
-def test_perfect_identities_cost_next_to_nothing_and_exchanged_ones_much():
+def test_the_loss_is_near_zero_for_perfect_identities_and_large_for_exchanged_ones():
     axes, frame = torch.eye(8)[[0, 1, 2, 0, 1, 2]], np.repeat([0, 1], 3)
     assert identity_loss(Sightings(axes, np.array([1, 2, 3, 1, 2, 3]), frame)) < 1e-3
     assert identity_loss(Sightings(axes, np.array([1, 2, 3, 2, 1, 3]), frame)) > 5
@@ -72,7 +72,7 @@ def test_always_has_a_finite_gradient(ids):
     assert leaf.grad.isfinite().all()
 
 
-def test_sightings_are_in_the_middle_or_matched_and_overlap():
+def test_sightings_are_box_centres_and_matched_queries_that_overlap():
     ramp = torch.arange(4.0).expand(1, 64, 2, 4)  # 64 channels of 2 by 4, the last quarter of which is padding
     output = replace(layered_output(6, 2, layers=3), encoded=FeatureMap(ramp, torch.tensor([[0.75, 1.0]])))
     targets = np.full((3, 8), -1)
@@ -95,7 +95,7 @@ def padded(truth):
     return pad_targets([[truth]], torch.device("cpu"))
 
 
-def test_a_weight_adds_it_to_the_loss():
+def test_the_weighted_identity_loss_is_added_to_the_total():
     model = tiny_model("dab").train()
     clip = random_clip([[2, 2]])
     with torch.no_grad():  # objects where the first layer sees some, so that it finds them in every frame

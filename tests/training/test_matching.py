@@ -120,7 +120,7 @@ def frame_to_assign():
     return output, targets
 
 
-def test_what_is_carried_on():
+def test_tracks_and_detections_that_continue():
     output, targets = frame_to_assign()
     predictions, truth = predictions_of(output, targets), targets.ids.numpy()
     choice = assign(predictions, match(predictions, TRACK_IDS, truth, 1), TRACK_IDS, TRACK_IOU, truth, keep=0.5)

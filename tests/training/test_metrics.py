@@ -1,4 +1,4 @@
-"""What a line of metrics says of time, by a clock that the test sets."""
+"""Times in a line of metrics, measured with a fake clock."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def steps(of: Sums, clock: Clock, count: int) -> None:
         of.add(None)
 
 
-def test_time_counts_once_and_only_that_of_steps(clock: Clock) -> None:
+def test_only_time_of_steps_is_counted_and_only_once(clock: Clock) -> None:
     ours = sums()
     clock.now += 7  # until the first epoch begins
     ours.start_clock()
@@ -56,7 +56,7 @@ def test_time_counts_once_and_only_that_of_steps(clock: Clock) -> None:
     assert ours.finish()[1] == pytest.approx(0.1)
 
 
-def test_time_goes_on_after_a_resume(clock: Clock) -> None:
+def test_time_is_counted_further_after_a_resume(clock: Clock) -> None:
     before, after = sums(), sums()
     before.start_clock()
     steps(before, clock, 3)
@@ -68,7 +68,7 @@ def test_time_goes_on_after_a_resume(clock: Clock) -> None:
     assert after.finish()[1] == pytest.approx(0.1)
 
 
-def test_skipped_steps_have_no_part_in_the_means() -> None:
+def test_skipped_steps_are_not_in_the_means() -> None:
     ours, values = sums(), torch.arange(len(NAMES), dtype=torch.float32)
     for step in (values, None, 3 * values, None):
         ours.add(step)

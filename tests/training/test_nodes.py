@@ -77,8 +77,8 @@ def test_gradients_are_those_of_one_process_with_all_clips(start, tmp_path):
             assert_gradients_of_one_process(found[variant, name], variant, name, NODES * RANKS)
 
 
-def test_a_run_that_lost_a_node_goes_on_with_one(tmp_path):
-    """The other node ends, too, and what was saved goes on with the clips of the epoch that are left."""
+def test_a_run_that_lost_a_node_resumes_on_one_node(tmp_path):
+    """The other node ends, too, and the resumed run trains on the remaining clips of the epoch."""
     write_videos(tmp_path / "data", length=30)
     folder = tmp_path / "run"
     settings = [*SMALL, "training.batch_size=1", "training.epochs=2", "training.output.save_every=1"]

@@ -60,7 +60,7 @@ def test_a_frozen_backbone_leaves_no_empty_group():
 
 
 @pytest.mark.parametrize("milestones", [(12,), (2, 5), (1, 2, 3)])
-def test_rates_fall_as_multi_step_lr_lets_them(milestones):
+def test_learning_rates_equal_those_of_multi_step_lr(milestones):
     settings = OptimizerConfig(milestones=milestones)
     optimizer = make_optimizer(build_model(load_config("tiny")), settings)
     other = make_optimizer(build_model(load_config("tiny")), settings)

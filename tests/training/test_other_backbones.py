@@ -1,4 +1,4 @@
-"""Training of a tracker whose backbone is of another library, from its weights to tracking and on."""
+"""Training of a tracker with a backbone of another library, from pretrained weights to tracking."""
 
 import shutil
 

@@ -30,7 +30,7 @@ def run(drop, insert, seed=0, num_detections=12, births=(3, 7, 9), **more):
     return perturb(a_choice(births), predictions, drop, insert, torch.Generator().manual_seed(seed), **more)
 
 
-def test_only_what_carries_an_object_goes_on():
+def test_only_tracks_with_an_object_continue():
     choice = run(drop=0.0, insert=0.0)
     assert choice.track_keep.tolist() == [True, True, False, True, False]
     assert choice.births.tolist() == [3]
@@ -47,7 +47,7 @@ def test_drop_rate():
     assert np.abs(kept[[0, 1, 3]] - 0.7).max() < 0.07
 
 
-def test_each_brings_in_the_unmatched_detection_that_overlaps_it_most():
+def test_false_positives_are_the_unmatched_detections_with_the_highest_overlap():
     boxes, choice = layered_output(12, 5).boxes[0], run(drop=0.0, insert=1.0)
     unmatched = [q for q in range(12) if q not in (3, 7)]
     hosts = [12, 13, 15, 3]  # the tracks and the birth that go on
@@ -58,11 +58,11 @@ def test_each_brings_in_the_unmatched_detection_that_overlaps_it_most():
     assert choice.birth_targets.tolist() == [0] + [-1] * len(expected)
 
 
-def test_all_detections_where_there_are_not_more():
+def test_all_unmatched_detections_are_inserted_if_there_are_too_few():
     assert run(0.0, 1.0, num_detections=5, births=(0, 1, 3)).births.tolist() == [0, 2, 3, 4]
 
 
-def test_strays_may_go_on_and_are_never_inserted_twice():
+def test_strays_continue_if_configured_and_are_not_inserted_twice():
     choice = run(1.0, 0.0, keep_strays=True)
     assert choice.track_keep.tolist() == [False, False, True, False, False], "dropped are those that carry an object"
     assert choice.births.tolist() == [9]

@@ -1,4 +1,4 @@
-"""A run that is interrupted and resumed is, to the bit, the run that was not."""
+"""An interrupted and resumed run is bitwise equal to an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def settings(data: Path, *more: str) -> Config:
 
 
 def curve(folder: Path) -> list[dict]:
-    """The metrics of a run, without those that tell of the machine."""
+    """Return the metrics of a run without time and memory."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if k not in ("seconds_per_step", "memory_mb")} for line in lines]
 
@@ -83,7 +83,7 @@ def assert_same_run(folder: Path, other: Path) -> None:
 
 
 def kill_after(command: list[str], lines: int) -> None:
-    """Run a command and kill it, without any warning, once it has told of its steps so many times."""
+    """Run a command and kill it once it has reported its steps so many times."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         told = []
@@ -122,15 +122,15 @@ def test_stopped_by_a_signal_and_resumed_is_the_same_run(data, uninterrupted, tm
     assert_same_run(tmp_path, uninterrupted)
 
 
-def test_resumed_from_an_older_epoch_the_later_metrics_come_again(data, uninterrupted, tmp_path):
+def test_resuming_at_an_older_epoch_rewrites_later_metrics(data, uninterrupted, tmp_path):
     assert train(settings(data), tmp_path, device="cpu") == 0
     assert resume(tmp_path / "epoch_0001.pt") == 0
     assert_same_run(tmp_path, uninterrupted)
 
 
 @pytest.mark.parametrize("epoch", [2, 3])
-def test_what_ends_a_run_between_epochs_costs_nothing_of_the_epoch(data, uninterrupted, tmp_path, epoch):
-    """Neither its weights for others nor its validation, not even those of the last one."""
+def test_an_interruption_between_epochs_loses_no_results_of_the_epoch(data, uninterrupted, tmp_path, epoch):
+    """Weights and validation of the epoch are written after a resume, also for the last epoch."""
 
     def scores(_model, number):
         return {"HOTA": number / 10}
@@ -161,15 +161,15 @@ def test_a_resumed_run_does_not_write_into_another_one(uninterrupted, tmp_path):
     assert resolve_run(None, [], {}, uninterrupted, uninterrupted / "epoch_0001.pt")[1] == uninterrupted
 
 
-def test_weights_to_begin_with_are_not_for_a_run_that_goes_on(uninterrupted):
+def test_initial_weights_are_refused_for_a_resumed_run(uninterrupted):
     command = ["train", "--resume", str(uninterrupted), "--pretrained", "detector.pth"]
     done = subprocess.run([sys.executable, "-m", "memotr", *command], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "leave out one of them" in done.stderr.replace("\n", " ")
 
 
-def test_an_error_that_nobody_expects_reaches_the_other_ranks_first(tmp_path):
-    """They would wait for hours otherwise."""
+def test_an_unexpected_error_ends_the_other_ranks(tmp_path):
+    """Otherwise they would wait until the timeout of two hours."""
     sent = []
     fabric = SimpleNamespace(is_global_zero=True, broadcast=lambda value: sent.append(value) or value)
     with pytest.raises(KeyError):
@@ -202,7 +202,7 @@ def test_a_full_disk_ends_the_run_with_the_old_checkpoint_in_place(data, uninter
 
 
 @pytest.mark.parametrize("name", [".metrics.", ".config.", ".environment."])
-def test_a_disk_too_full_for_anything_ends_the_run_with_one_line(data, tmp_path, monkeypatch, name):
+def test_a_completely_full_disk_ends_the_run_with_one_line(data, tmp_path, monkeypatch, name):
     write = Path.open
 
     def full(self, mode="r", *arguments, **options):
@@ -217,7 +217,7 @@ def test_a_disk_too_full_for_anything_ends_the_run_with_one_line(data, tmp_path,
 
 
 @needs_limits
-def test_curves_that_cannot_be_written_are_no_traceback(tmp_path, capfd):
+def test_unwritable_tensorboard_files_are_reported_without_a_traceback(tmp_path, capfd):
     """TensorBoard's files are written by a thread of its own."""
 
     def write_on() -> None:
@@ -268,7 +268,7 @@ def test_notes_about_the_data_are_logged(data, tmp_path, capsys):
     assert f"note: {file}: 1 of " in capsys.readouterr().err
 
 
-def test_what_has_changed_is_told(data, tmp_path, capsys):
+def test_changed_settings_are_logged(data, tmp_path, capsys):
     train(settings(data, "training.epochs=1"), tmp_path, device="cpu")
     capsys.readouterr()
     resume(tmp_path, "training.epochs=2", "training.optimizer.lr=1.0e-4", "training.optimizer.weight_decay=0.5")
@@ -282,7 +282,7 @@ def test_what_has_changed_is_told(data, tmp_path, capsys):
         resume(tmp_path, "training.epochs=3", "model.num_queries=9")
 
 
-def test_an_average_that_is_first_wanted_at_a_resume_begins_with_the_weights_there(data, tmp_path, monkeypatch):
+def test_an_average_enabled_at_a_resume_starts_from_the_checkpoint(data, tmp_path, monkeypatch):
     assert train(settings(data, "training.epochs=1", "training.ema_decay=0"), tmp_path, device="cpu") == 0
     before = read_state(tmp_path).model
     monkeypatch.setattr(MovingAverage, "update", lambda *_: None)
@@ -291,7 +291,7 @@ def test_an_average_that_is_first_wanted_at_a_resume_begins_with_the_weights_the
     assert all(tensor.equal(before[name]) for name, tensor in average.items())
 
 
-def test_a_loss_scale_that_is_first_wanted_at_a_resume_begins_anew(data, tmp_path, monkeypatch):
+def test_a_loss_scale_enabled_at_a_resume_starts_anew(data, tmp_path, monkeypatch):
     """As float16 has on CUDA; bfloat16 stands in for it here."""
     assert train(settings(data, "training.epochs=1"), tmp_path, device="cpu") == 0
 
@@ -306,7 +306,7 @@ def test_a_loss_scale_that_is_first_wanted_at_a_resume_begins_anew(data, tmp_pat
     assert resume(tmp_path, "training.epochs=3") == 0, "and goes on with its own"
 
 
-def test_other_ranks_or_batches_go_on_where_the_clips_ended(data, tmp_path, capsys, monkeypatch):
+def test_a_resume_with_other_ranks_or_batches_continues_with_the_remaining_clips(data, tmp_path, capsys, monkeypatch):
     """Two clips a step after one: the epoch's clips that were not seen yet come next, and none of the others."""
     config = settings(data, "training.accumulation=1", "training.output.save_every=2")
     step, seen = Training.step, []

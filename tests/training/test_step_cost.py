@@ -1,4 +1,4 @@
-"""What a training step asks of the host: waits for the device and dispatched operators."""
+"""Cost of a training step on the host: waits for the device and dispatched operators."""
 
 import numpy as np
 import pytest

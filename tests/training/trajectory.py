@@ -1,6 +1,6 @@
 """Five steps of AdamW in float64, and how the records in ``trajectory/`` were written.
 
-``python -m tests.training.trajectory`` writes them again, which makes sense only where results are to change.
+``python -m tests.training.trajectory`` writes them again. Do this only if results are meant to change.
 ``python -m tests.training.trajectory FILE`` takes the steps on two ranks, one clip on each, and writes them to a file.
 """
 

@@ -31,7 +31,7 @@ VARIANTS = ("dab", "deformable-detr")
 
 
 def exact_model(variant):
-    """In float64: sums in another order must not show."""
+    """Return the model in float64, in which another order of sums makes no visible difference."""
     return tiny_model(variant).double().train()
 
 
