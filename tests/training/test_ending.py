@@ -91,8 +91,8 @@ def test_workers_end_with_the_training(data, tmp_path, monkeypatch, no_collector
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. Out of shared memory."),
             "0 needs no shared memory",
         ),
-        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "memory for 3 of them"),
-        (ConnectionResetError(104, "Connection reset by peer"), "memory for 3 of them"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), "3 of them need too much memory"),
+        (ConnectionResetError(104, "Connection reset by peer"), "3 of them need too much memory"),
         (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1"), "another rank"),
     ],
 )
@@ -105,12 +105,12 @@ def test_a_worker_that_lacked_shared_memory_is_not_reported_as_lack_of_memory(er
     """A bus error ends it; training may see its closed socket first."""
     reason = explain_lost_resource(error, 3, lacked_shared_memory=True)
     assert reason.startswith("there is too little shared memory (/dev/shm)")
-    assert "memory for 3 of them: lower data.workers" in explain_lost_resource(error, 3)
+    assert "3 of them need too much memory: lower data.workers" in explain_lost_resource(error, 3)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGBUS"), reason="POSIX signals")
 @pytest.mark.parametrize(
-    ("number", "reason"), [(signal.SIGBUS, "too little shared memory"), (signal.SIGKILL, "too little memory")]
+    ("number", "reason"), [(signal.SIGBUS, "too little shared memory"), (signal.SIGKILL, "too much memory")]
 )
 def test_the_cause_of_a_killed_worker_is_reported(data, tmp_path, monkeypatch, no_collector, number, reason):
     def lose_a_worker(self, finite):

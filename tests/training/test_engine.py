@@ -116,7 +116,7 @@ def test_a_run_from_the_command_line_to_tracking(data, tmp_path):
     assert isinstance(again.exception, UserError)
     assert "already contains a run; continue it with `memotr train --resume" in str(again.exception)
     done = shell.invoke(app, ["train", "--resume", str(folder)])
-    assert "has done 2 of 2 epochs" in str(done.exception)
+    assert "has finished 2 of 2 epochs" in str(done.exception)
     more = shell.invoke(app, ["train", "--resume", str(folder), "training.epochs=3", "--device", "cpu"])
     assert more.exit_code == 0, more.output
     assert "changed: training.epochs 2 → 3" in more.stderr
@@ -289,7 +289,9 @@ def test_a_lost_worker_ends_the_run_with_one_line(data, tmp_path):
                 for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
                     os.kill(int(child), signal.SIGKILL)
     assert process.returncode == 2, "".join(told)
-    assert re.match(r"memotr: a process that reads clips was killed; .* memory for 1 of them.* --resume", told[-1])
+    assert re.match(
+        r"memotr: a process that reads clips was killed, .*1 of them need too much memory.* --resume", told[-1]
+    )
     assert not any("Traceback" in line for line in told)
 
 

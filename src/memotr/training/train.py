@@ -194,7 +194,7 @@ def explain_lost_resource(error: Exception, workers: int, lacked_shared_memory: 
         )
     if isinstance(error, ConnectionError | EOFError) or "DataLoader worker (pid" in text:
         return (
-            f"a process that reads clips was killed, perhaps for lack of memory for {workers} of them: lower "
+            f"a process that reads clips was killed, perhaps because {workers} of them need too much memory: lower "
             "data.workers; 0 reads clips in the training process."
         )
     if "Connection closed by peer" in text or "Connection reset by peer" in text:
@@ -259,7 +259,9 @@ def start_model(config: Config, pretrained: Path | None) -> tuple[MeMOTR, str]:
         try:
             return fill_model(fitting, anywhere, config.name).train(), f"starting from {pretrained}: a tracker, {note}"
         except UserError as error:
-            remedy = f"to use the settings of the weights: memotr train --data FOLDER --pretrained {pretrained}"
+            remedy = (
+                f"to use their settings, train without a preset: memotr train --data FOLDER --pretrained {pretrained}"
+            )
             raise UserError(f"{error}; {remedy}") from None
     model = build_model(anywhere)
     return model, str(load_detector(model, checkpoint.path))
