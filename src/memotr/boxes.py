@@ -8,7 +8,7 @@ from torch import Tensor
 
 def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
     """Return the logit log(max(x, eps) / max(1 - x, eps)) of ``x`` clamped to [0, 1], of any shape."""
-    return torch.log(x.clamp(eps, 1) / (1 - x).clamp(eps, 1))
+    return torch.log(x.clamp(eps, 1.0) / (1 - x).clamp(eps, 1.0))  # numbers of one type, for the export to ONNX
 
 
 def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:

@@ -130,19 +130,21 @@ class Attention(nn.Module):
             weights = self.in_proj_weight.split((2 * q.shape[-1], q.shape[-1]))
             biases = self.in_proj_bias.split((2 * q.shape[-1], q.shape[-1]))
             both = F.linear(q, weights[0], biases[0]).view(batch, len(q) // batch, 2, *heads)
-            q, k = both.unbind(2)  # (B, Q, M, D)
+            q, k = both[:, :, 0], both[:, :, 1]  # (B, Q, M, D)
         else:
             weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
             q = F.linear(q, weights[0], biases[0]).view(batch, len(q) // batch, *heads)  # (B, Q, M, D)
             k = F.linear(k, weights[1], biases[1]).view(batch, len(k) // batch, *heads)
         v = F.linear(v, weights[-1], biases[-1]).view(batch, len(v) // batch, *heads)  # (B, K, M, D)
-        y = F.scaled_dot_product_attention(
-            q.transpose(1, 2),
-            k.transpose(1, 2),
-            v.transpose(1, 2),
-            attn_mask=None if blocked is None else ~blocked,
-            dropout_p=self.dropout if self.training else 0.0,
-        )  # (B, M, Q, D)
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        if torch.compiler.is_exporting():  # the fused operator branches on sizes that an exported graph does not know
+            scores = q @ k.transpose(2, 3) * heads[1] ** -0.5  # (B, M, Q, K)
+            scores = scores if blocked is None else scores.masked_fill(blocked, -torch.inf)
+            y = scores.softmax(dim=-1) @ v
+        else:
+            allowed = None if blocked is None else ~blocked
+            dropout = self.dropout if self.training else 0.0
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=dropout)  # (B, M, Q, D)
         output: Tensor = self.out_proj(y.transpose(1, 2).flatten(2).flatten(0, 1))
         return output
 

@@ -82,7 +82,7 @@ def give_birth(output: FrameOutput, choice: Assignment, history: int) -> TrackSt
         unknown = boxes.new_full((len(q), history - 1, 4), torch.nan)
         seen_boxes = torch.cat((unknown, boxes.detach()[:, None]), dim=1)  # (M, H, 4)
     else:
-        seen_boxes = boxes.new_empty(len(q), 0, 4)
+        seen_boxes = boxes.new_zeros(len(q), 0, 4)
     return TrackState(
         ids=choice.birth_ids,
         labels=choice.birth_labels,
