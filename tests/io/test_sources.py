@@ -94,7 +94,7 @@ def test_only_images_take_a_rate(tmp_path: Path) -> None:
     for source in (video, "97", "rtsp://127.0.0.1:9/x", "http://127.0.0.1:9/x"):
         with pytest.raises(UserError, match=r"has time stamps of its own; --fps is for folders of images"):
             open_source(source, fps=10)
-    with pytest.raises(UserError, match="no file or folder"):
+    with pytest.raises(UserError, match=r"^no file or folder .*none\.mp4; it is not a camera number"):
         open_source(tmp_path / "none.mp4", fps=10)
 
 

@@ -41,5 +41,6 @@ def test_a_tracker_of_any_kind_is_taken():
 
 def test_a_missing_package_is_named_at_once(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
-    with pytest.raises(UserError, match=r"supervision is required .*: pip install 'memotr\[supervision\]'"):
+    words = r"^supervision is required but not installed: pip install 'memotr\[supervision\]'$"
+    with pytest.raises(UserError, match=words):
         SupervisionTracker(tiny_model())
