@@ -124,7 +124,7 @@ def test_several_processes_compile_at_the_same_time(tmp_path, monkeypatch):
     answers = {process.communicate(timeout=PATIENCE)[0] for process in processes}
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert answers == {f"{float(run_operator(1)[0].sum())}\n"}
-    assert list(tmp_path.rglob("*.nbc")), "nothing was kept on disk"
+    assert list(tmp_path.glob("*.o")), "nothing was kept on disk"
 
 
 def root() -> Path:

@@ -20,13 +20,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from memotr.models.kernels import machine_code
 from memotr.models.kernels.fused import BACKWARD, FORWARD
 from memotr.models.kernels.reference import check_shapes
 
@@ -53,27 +52,9 @@ def numba_problem(channels: int) -> str | None:
 
 
 @functools.cache
-def _compiled(direction: str, channels: int, dtype: torch.dtype) -> Callable[..., None]:
-    """Return the compiled kernel for D channels, cached on disk if possible."""
-    from memotr.models.kernels import numba_kernels  # imported late, because it takes a third of a second
-
-    make = {"forward": numba_kernels.forward_kernel, "backward": numba_kernels.backward_kernel}[direction]
-    try:
-        return _compile(make(channels, cache=True), direction, channels, dtype)
-    except Exception:  # the disk cache failed: read-only folder, full disk or damaged file; others occur again
-        return _compile(make(channels, cache=False), direction, channels, dtype)
-
-
-def _compile(kernel: Callable[..., None], direction: str, channels: int, dtype: torch.dtype) -> Callable[..., None]:
-    """Return the kernel after a first call with one pixel and one point, during which Numba compiles it."""
-    numbers = np.float32 if dtype == torch.float32 else np.float64
-    value, locations, weights = (np.zeros(shape, numbers) for shape in ((1, 1, channels), (1, 2), (1, 1)))
-    inputs = (value, np.ones((1, 2), np.int32), locations, weights, 1)
-    if direction == "forward":
-        kernel(*inputs, value.copy(), 0, 1)
-    else:
-        kernel(value.copy(), *inputs, value.copy(), locations.copy(), weights.copy(), 0)
-    return kernel
+def _compiled(name: machine_code.Name, channels: int, dtype: torch.dtype) -> Callable[..., None]:
+    """Return the kernel for D channels."""
+    return machine_code.load(name, channels, 32 if dtype == torch.float32 else 64)
 
 
 @functools.lru_cache(maxsize=1)
@@ -114,55 +95,78 @@ def _ranges(length: int, parts: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(length * i // parts for i in range(parts + 1))) if parts else []
 
 
-def _kernel_inputs(
-    value: Tensor, sizes: Sequence[int], locations: Tensor, weights: Tensor
-) -> list[tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], int]]:
-    """Check the inputs and return the first arguments of a kernel for each batch element (shapes: `numba_kernels`)."""
-    shapes = list(zip(sizes[::2], sizes[1::2], strict=True))
+def _check(value: Tensor, sizes: Sequence[int], locations: Tensor, weights: Tensor) -> tuple[tuple[int, int], ...]:
+    """Return the shapes of the L maps. Kernels access memory without further checks.
+
+    Raises:
+        ValueError: the shapes do not fit together.
+        TypeError: the dtypes are not those of a kernel.
+    """
+    shapes = tuple(zip(sizes[::2], sizes[1::2], strict=True))
     check_shapes(value, shapes, locations, weights)
     if value.dtype not in (torch.float32, torch.float64) or {locations.dtype, weights.dtype} != {value.dtype}:
         raise TypeError(
             "memotr::deformable_attention takes three float32 or three float64 tensors, not "
             f"{value.dtype}, {locations.dtype} and {weights.dtype}"
         )
-    levels = np.array(shapes, dtype=np.int32).reshape(-1, 2)  # (L, 2)
-    arrays = zip(_array(value), _array(locations.flatten(2)), _array(weights.flatten(2)), strict=True)
-    return [(v, levels, xy, w, weights.shape[-1]) for v, xy, w in arrays]  # (S, M, D), (L, 2), (Lq, 2N), (Lq, N)
+    return shapes
 
 
-def _array(tensor: Tensor) -> NDArray[Any]:
-    """Return the tensor as an array that shares its memory if it is contiguous, and is a copy otherwise."""
-    array: NDArray[Any] = tensor.detach().contiguous().numpy()
-    return array
+@functools.lru_cache(maxsize=64)
+def _points(shapes: tuple[tuple[int, int], ...], heads: int, points: int) -> Tensor:
+    """Return (M·L·P, 3) int32: width, height and first pixel of the level of each sampling point of a query."""
+    starts = itertools.accumulate((H * W for H, W in shapes), initial=0)
+    levels = np.array([(W, H, start) for (H, W), start in zip(shapes, starts, strict=False)], np.int32)  # (L, 3)
+    return torch.from_numpy(np.tile(np.repeat(levels, points, axis=0), (heads, 1)))
+
+
+def _scratch(points: int, *dtypes: torch.dtype) -> list[Tensor]:
+    """Return memory for four numbers of each dtype per sampling point."""
+    return [torch.empty(4 * points, dtype=dtype, device="cpu") for dtype in dtypes]
+
+
+def _addresses(*tensors: Tensor) -> list[int]:
+    return [tensor.data_ptr() for tensor in tensors]
 
 
 def _forward(value: Tensor, spatial_shapes: Sequence[int], locations: Tensor, weights: Tensor) -> Tensor:
-    inputs = _kernel_inputs(value, spatial_shapes, locations, weights)
+    shapes = _check(value, spatial_shapes, locations, weights)
+    value, locations, weights = value.contiguous(), locations.contiguous(), weights.contiguous()
     B, _, M, D = value.shape
-    Lq = weights.shape[1]
+    _, Lq, _, L, P = weights.shape
     output = value.new_empty((B, Lq, M * D))
-    rows = output.unflatten(-1, (M, D)).numpy()  # (B, Lq, M, D)
+    points = _points(shapes, M, P)  # (M*L*P, 3)
     kernel, threads = _compiled("forward", D, value.dtype), _num_threads(weights.numel())
+
+    def run(arrays: list[int], first: int, last: int) -> None:
+        scratch = _scratch(M * L * P, torch.int32, value.dtype)
+        kernel(*arrays, *_addresses(*scratch), M, L * P, first, last)
+
     queries = _ranges(Lq, 1 if threads == 1 else math.ceil(PARTS_PER_THREAD * threads / B))
-    _run([partial(kernel, *inputs[b], rows[b], *part) for b in range(B) for part in queries], threads)
+    images = [_addresses(v, points, xy, w, o) for v, xy, w, o in zip(value, locations, weights, output, strict=True)]
+    _run([partial(run, arrays, *part) for arrays in images for part in queries], threads)
     return output
 
 
 def _backward(
     grad_output: Tensor, value: Tensor, spatial_shapes: Sequence[int], locations: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    inputs = _kernel_inputs(value, spatial_shapes, locations, weights)
+    shapes = _check(value, spatial_shapes, locations, weights)
+    inputs = [t.contiguous() for t in (grad_output, value, locations, weights)]
     B, _, M, D = value.shape
-    rows = _array(grad_output.unflatten(-1, (M, D)))  # (B, Lq, M, D)
-    grad_value = value.new_zeros(value.shape)  # (B, S, M, D)
-    grad_locations = locations.new_empty(locations.shape)  # (B, Lq, M, L, P, 2)
-    grad_weights = weights.new_empty(weights.shape)  # (B, Lq, M, L, P)
-    outputs = [t.numpy() for t in (grad_value, grad_locations.flatten(2), grad_weights.flatten(2))]
+    _, Lq, _, L, P = weights.shape
+    points = _points(shapes, M, P)  # (M*L*P, 3)
+    outputs = [value.new_zeros(value.shape), locations.new_empty(locations.shape), weights.new_empty(weights.shape)]
     kernel = _compiled("backward", D, value.dtype)
-    parts = [
-        partial(kernel, rows[b], *inputs[b], *(o[b] for o in outputs), head) for b in range(B) for head in range(M)
-    ]
-    _run(parts, _num_threads(weights.numel()))
+
+    def run(b: int, head: int) -> None:
+        g, v, xy, w, *gradients = images[b]
+        scratch = _scratch(L * P, torch.int32, value.dtype, value.dtype)
+        kernel(g, v, points.data_ptr(), xy, w, *gradients, *_addresses(*scratch), M, L * P, Lq, head)
+
+    images = [_addresses(*arrays) for arrays in zip(*inputs, *outputs, strict=True)]
+    _run([partial(run, b, head) for b in range(B) for head in range(M)], _num_threads(weights.numel()))
+    grad_value, grad_locations, grad_weights = outputs
     return grad_value, grad_locations, grad_weights
 
 

@@ -1,13 +1,15 @@
-"""Numba kernels of deformable attention and its gradients for one batch element, compiled at the first use.
+"""Numba kernels of deformable attention and its gradients for one batch element.
 
 A query takes two steps. `_prepare` computes the four pixels and their weights for all sampling points of the query; it
 has no branches, so LLVM vectorises it over the points. Then rows of channels are gathered, point after point. The
-functions release the GIL and start no threads; `cpu` distributes the work.
+kernels start no threads; `cpu` distributes the work, `machine_code` compiles them.
 
-Shapes, in all functions. Arrays are C-contiguous; shapes are not checked. Locations may have any value, NaN and
-infinity included.
-    value (S, M, D), levels (L, 2) int32 heights and widths, locations (Lq, 2N), weights (Lq, N), output (Lq, M, D),
-where N = M·L·P. A kernel is compiled for one D and one dtype, float32 or float64.
+Kernels are C functions of pointers. They use only the memory of their arguments and cannot raise, so that their machine
+code needs nothing from Numba. Pointers are to contiguous arrays, whose shapes are not checked:
+    value (S, M, D), points (M·N, 3) int32, locations (Lq, M·N, 2), weights (Lq, M·N), output (Lq, M, D),
+where N = L·P is the number of sampling points of one head, and a row of `points` is the width, height and first pixel
+of its level. Locations may have any value, NaN and infinity included. A kernel is compiled for one D and one dtype,
+float32 or float64.
 """
 
 # Numba infers the types in here, not mypy.
@@ -26,7 +28,7 @@ from numba.extending import intrinsic, models, register_model
 # error_model: division by zero gives infinity as in NumPy, without a branch. No fast-math: comparisons with NaN must be
 # false, and a vectorised loop must give the same bits as its scalar remainder, so that results do not depend on how
 # the work is split.
-OPTIONS = {"nogil": True, "error_model": "numpy"}
+OPTIONS = {"error_model": "numpy"}
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Rows: the D channels of a pixel as one value that is loaded, multiplied and stored as a whole.
@@ -52,47 +54,56 @@ class RowModel(models.PrimitiveModel):
         super().__init__(manager, row, ir.VectorType(manager.lookup(row.dtype).get_value_type(), row.width))
 
 
-def _address(context, builder, array_type, array, index, vector):
-    """Return the address of row `index` in an array whose last dimension is one row wide."""
+@intrinsic
+def advance(typing_context, pointer, steps):
+    """Return the pointer `steps` numbers further."""
+
+    def generate(context, builder, signature, args):
+        return builder.gep(args[0], [args[1]])
+
+    return pointer(pointer, types.intp), generate
+
+
+def _address(builder, pointer, index, vector):
+    """Return the address of row `index`."""
     start = builder.mul(index, ir.Constant(index.type, vector.count))
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [start]), vector.as_pointer())
+    return builder.bitcast(builder.gep(pointer, [start]), vector.as_pointer())
 
 
 @intrinsic(prefer_literal=True)
-def load_row(typing_context, array, index, width):
-    """Load row `index` of a C-contiguous array; `width`, its last dimension, is a constant."""
-    row = Row(array.dtype, width.literal_value)
+def load_row(typing_context, pointer, index, width):
+    """Load row `index` of an array whose rows have `width` numbers, a constant."""
+    row = Row(pointer.dtype, width.literal_value)
 
     def generate(context, builder, signature, args):
-        loaded = builder.load(_address(context, builder, array, *args[:2], context.get_value_type(row)))
-        loaded.align = array.dtype.bitwidth // 8  # bytes of one number: arrays have a smaller alignment than vectors
+        loaded = builder.load(_address(builder, *args[:2], context.get_value_type(row)))
+        loaded.align = pointer.dtype.bitwidth // 8  # bytes of one number: arrays have a smaller alignment than vectors
         return loaded
 
-    return row(array, types.intp, width), generate
+    return row(pointer, types.intp, width), generate
 
 
 @intrinsic
-def store_row(typing_context, array, index, row):
-    """Overwrite row `index` of a C-contiguous array whose last dimension is as wide as `row`."""
+def store_row(typing_context, pointer, index, row):
+    """Overwrite row `index` of an array whose rows are as wide as `row`."""
 
     def generate(context, builder, signature, args):
-        stored = builder.store(args[2], _address(context, builder, array, *args[:2], args[2].type))
-        stored.align = array.dtype.bitwidth // 8
+        stored = builder.store(args[2], _address(builder, *args[:2], args[2].type))
+        stored.align = pointer.dtype.bitwidth // 8
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, row), generate
+    return types.void(pointer, types.intp, row), generate
 
 
 @intrinsic(prefer_literal=True)
-def zero_row(typing_context, array, width):
-    """Return a row of zeros in the dtype of the array."""
-    row = Row(array.dtype, width.literal_value)
+def zero_row(typing_context, pointer, width):
+    """Return a row of zeros of the type that the pointer points to."""
+    row = Row(pointer.dtype, width.literal_value)
 
     def generate(context, builder, signature, args):
         return ir.Constant(context.get_value_type(row), [0.0] * row.width)
 
-    return row(array, width), generate
+    return row(pointer, width), generate
 
 
 @intrinsic
@@ -130,24 +141,8 @@ def dot(typing_context, left, right):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Sampling points. LLVM vectorises the loops over them only if there are at most six arrays, flat and read from their
-# beginning. Therefore related values share an array, and callers slice.
-
-
-@njit(**OPTIONS)
-def _list_points(levels, heads, points):
-    """Return width, height and first pixel of the level of each of a query's N points, in one flat array (3N,)."""
-    table = np.empty(heads * levels.shape[0] * points * 3, np.int32)
-    i = 0
-    for _ in range(heads):
-        start = 0
-        for level in range(levels.shape[0]):
-            height, width = levels[level, 0], levels[level, 1]
-            for _ in range(points):
-                table[i], table[i + 1], table[i + 2] = width, height, start
-                i += 3
-            start += height * width
-    return table
+# Sampling points. LLVM vectorises the loops over them only if there are at most six arrays, read from their beginning.
+# Therefore related values share an array, and callers advance pointers.
 
 
 @njit(**OPTIONS)
@@ -177,10 +172,10 @@ def _interpolate(location, size):
 
 
 @njit(**OPTIONS)
-def _prepare(table, locations, weights, pixels, pixel_weights):
-    """Fill `pixels` with the four pixels of each point, and `pixel_weights` with their weights; both (4N,)."""
-    for i in range(weights.size):
-        width, height, start = table[3 * i], table[3 * i + 1], table[3 * i + 2]
+def _prepare(points, locations, weights, count, pixels, pixel_weights):
+    """Fill `pixels` with the four pixels of `count` points, and `pixel_weights` with their weights."""
+    for i in range(count):
+        width, height, start = points[3 * i], points[3 * i + 1], points[3 * i + 2]
         left, right, at_left, at_right, _, _ = _interpolate(locations[2 * i], width)
         top, bottom, at_top, at_bottom, _, _ = _interpolate(locations[2 * i + 1], height)
         weight = weights[i]
@@ -195,10 +190,10 @@ def _prepare(table, locations, weights, pixels, pixel_weights):
 
 
 @njit(**OPTIONS)
-def _point_gradients(table, locations, weights, dots, grad_locations, grad_weights):
-    """Fill the gradients of the points' locations and weights from `dots` (4N,), the products g · v of their pixels."""
-    for i in range(weights.size):
-        width, height = table[3 * i], table[3 * i + 1]
+def _point_gradients(points, locations, weights, count, dots, grad_locations, grad_weights):
+    """Fill the gradients of `count` points' locations and weights from `dots`, the products g · v of their pixels."""
+    for i in range(count):
+        width, height = points[3 * i], points[3 * i + 1]
         _, _, at_left, at_right, by_left, by_right = _interpolate(locations[2 * i], width)
         _, _, at_top, at_bottom, by_top, by_bottom = _interpolate(locations[2 * i + 1], height)
         top = at_left * dots[4 * i] + at_right * dots[4 * i + 1]
@@ -212,28 +207,21 @@ def _point_gradients(table, locations, weights, dots, grad_locations, grad_weigh
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Kernels.
+# Kernels. Scratch memory: pixels, pixel_weights and dots have four numbers per point of a query.
 
 
-def forward_kernel(channels: int, cache: bool) -> Callable[..., None]:
-    """Return the forward kernel, which Numba compiles at its first call.
-
-    ``kernel(value, levels, locations, weights, points, output, first, last)`` fills the outputs of the queries
-    first…last; ``points`` is P.
+def forward(channels: int, number: type) -> Callable[..., None]:
+    """Return the kernel that fills the outputs of the queries first…last.
 
     Args:
         channels: D.
-        cache: keep the machine code on disk.
+        number: np.float32 or np.float64.
     """
 
-    @njit(cache=cache, **OPTIONS)
-    def deformable_attention(value, levels, locations, weights, points, output, first, last):
-        heads = value.shape[1]
-        N = levels.shape[0] * points  # points of one head
-        table = _list_points(levels, heads, points)
-        pixels, pixel_weights = np.empty(4 * N * heads, np.int32), np.empty(4 * N * heads, weights.dtype)
+    def kernel(value, points, locations, weights, output, pixels, pixel_weights, heads, N, first, last):
         for query in range(first, last):
-            _prepare(table, locations[query], weights[query], pixels, pixel_weights)
+            xy, weight = advance(locations, 2 * heads * N * query), advance(weights, heads * N * query)
+            _prepare(points, xy, weight, heads * N, pixels, pixel_weights)
             for head in range(heads):
                 # Two sums, so that consecutive additions do not depend on each other.
                 total, other = zero_row(value, channels), zero_row(value, channels)
@@ -241,43 +229,33 @@ def forward_kernel(channels: int, cache: bool) -> Callable[..., None]:
                     row, next_row = pixels[i] * heads + head, pixels[i + 1] * heads + head
                     total = multiply_add(pixel_weights[i], load_row(value, row, channels), total)
                     other = multiply_add(pixel_weights[i + 1], load_row(value, next_row, channels), other)
-                store_row(output, query * heads + head, multiply_add(weights.dtype.type(1), other, total))
+                store_row(output, query * heads + head, multiply_add(number(1), other, total))
 
-    return deformable_attention
+    return kernel
 
 
-def backward_kernel(channels: int, cache: bool) -> Callable[..., None]:
-    """Return the backward kernel, which Numba compiles at its first call.
+def backward(channels: int, number: type) -> Callable[..., None]:
+    """Return the kernel that computes the gradients of one head, query after query.
 
-    ``kernel(grad_output, value, levels, locations, weights, points, grad_value, grad_locations, grad_weights, head)``
-    adds to the gradient of value and fills those of locations and weights, all of one head, query after query. Calls
-    for different heads write to different memory.
-
-    Args:
-        channels: D.
-        cache: keep the machine code on disk.
+    It adds to the gradient of value and fills those of locations and weights. Calls for different heads write to
+    different memory. Arguments: see `forward`.
     """
 
-    @njit(cache=cache, **OPTIONS)
-    def deformable_attention_backward(
-        grad_output, value, levels, locations, weights, points, grad_value, grad_locations, grad_weights, head
-    ):
-        heads = value.shape[1]
-        N = levels.shape[0] * points  # points of one head
-        first, last = head * N, (head + 1) * N
-        table = _list_points(levels, 1, points)
-        pixels, pixel_weights = np.empty(4 * N, np.int32), np.empty(4 * N, weights.dtype)
-        dots = np.empty(4 * N, weights.dtype)
-        for query in range(locations.shape[0]):
-            xy, weight = locations[query, 2 * first : 2 * last], weights[query, first:last]
-            grad_xy, grad_weight = grad_locations[query, 2 * first : 2 * last], grad_weights[query, first:last]
-            _prepare(table, xy, weight, pixels, pixel_weights)
+    def kernel(
+        grad_output, value, points, locations, weights, grad_value, grad_locations, grad_weights,
+        pixels, pixel_weights, dots, heads, N, queries, head,
+    ):  # fmt: skip
+        for query in range(queries):
+            first = (query * heads + head) * N
+            xy, weight = advance(locations, 2 * first), advance(weights, first)
+            _prepare(points, xy, weight, N, pixels, pixel_weights)
             gradient = load_row(grad_output, query * heads + head, channels)
             for i in range(4 * N):
                 row = pixels[i] * heads + head
                 dots[i] = dot(gradient, load_row(value, row, channels))
                 total = load_row(grad_value, row, channels)
                 store_row(grad_value, row, multiply_add(pixel_weights[i], gradient, total))
-            _point_gradients(table, xy, weight, dots, grad_xy, grad_weight)
+            grad_xy, grad_weight = advance(grad_locations, 2 * first), advance(grad_weights, first)
+            _point_gradients(points, xy, weight, N, dots, grad_xy, grad_weight)
 
-    return deformable_attention_backward
+    return kernel
