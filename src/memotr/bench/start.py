@@ -31,11 +31,12 @@ def mark(name):
 STAGES = f"""{START}
 import memotr.cli
 mark("import of the command line")
-import torch
-mark("import of PyTorch")
-import memotr.api
-from memotr.tracking.tracker import Tracker
-from memotr.weights import model_files
+with memotr.cli.application.importing():
+    import torch
+    mark("import of PyTorch")
+    import memotr.api
+    from memotr.tracking.tracker import Tracker
+    from memotr.weights import model_files
 mark("other imports")
 weights = model_files.read_tracker(checkpoint)
 config, origin = model_files.find_config(weights)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from memotr.cli.application import app
+from memotr.cli.application import app, importing
 from memotr.cli.score import show_scores
 from memotr.cli.shared_options import (
     Configuration,
@@ -89,11 +89,12 @@ def evaluate_checkpoint(
     `memotr score --output` writes. Sequences are distributed over --devices and --num-nodes; torchrun and SLURM are
     supported.
     """
-    from memotr.evaluation.benchmark import load_benchmark
-    from memotr.evaluation.checkpoints import Evaluation
-    from memotr.evaluation.ground_truth import describe_truth
-    from memotr.evaluation.watch import watch_training
-    from memotr.training.devices import leave_process_group, make_fabric
+    with importing():
+        from memotr.evaluation.benchmark import load_benchmark
+        from memotr.evaluation.checkpoints import Evaluation
+        from memotr.evaluation.ground_truth import describe_truth
+        from memotr.evaluation.watch import watch_training
+        from memotr.training.devices import leave_process_group, make_fabric
 
     if (checkpoint is None) == (watch is None):
         raise UserError("nothing to evaluate: pass either --checkpoint FILE or --watch FOLDER")
@@ -149,12 +150,13 @@ def submit(
 
     To continue an interrupted run, repeat the command.
     """
-    from memotr.evaluation.benchmark import join_benchmarks, load_benchmark
-    from memotr.evaluation.checkpoints import Evaluation
-    from memotr.evaluation.progress_bars import ScoringProgress
-    from memotr.submission.server_archive import submission_format, write_submission
-    from memotr.tracking.gate import explain_no_tracks
-    from memotr.training.devices import leave_process_group, make_fabric
+    with importing():
+        from memotr.evaluation.benchmark import join_benchmarks, load_benchmark
+        from memotr.evaluation.checkpoints import Evaluation
+        from memotr.evaluation.progress_bars import ScoringProgress
+        from memotr.submission.server_archive import submission_format, write_submission
+        from memotr.tracking.gate import explain_no_tracks
+        from memotr.training.devices import leave_process_group, make_fabric
 
     if (checkpoint is None) == (results is None):
         raise UserError("nothing to submit: pass either --checkpoint FILE or --results FOLDER")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from memotr.cli.application import app
+from memotr.cli.application import app, importing
 from memotr.cli.evaluate import Batch, report_resumable
 from memotr.cli.shared_options import DeviceKind, Devices, Nodes, Precision
 from memotr.terminal import say
@@ -38,8 +38,9 @@ def reproduce_result(
     split are packed for the benchmark's server. TARGET.json in the output folder contains hashes of weights and data,
     versions, device, scores and the published values. Repeat the command to continue an interrupted run.
     """
-    from memotr.reproduce import reproduce
-    from memotr.training.devices import leave_process_group, make_fabric
+    with importing():
+        from memotr.reproduce import reproduce
+        from memotr.training.devices import leave_process_group, make_fabric
 
     folder = output or Path("outputs", "reproduce", target)
     with report_resumable():

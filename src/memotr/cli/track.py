@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from memotr import vocabulary
-from memotr.cli.application import MAX_FRAMES, app
+from memotr.cli.application import MAX_FRAMES, app, importing
 from memotr.cli.shared_options import Configuration, Device, DeviceKind, Graph, Overrides, Precision
 from memotr.terminal import note
 
@@ -122,11 +122,12 @@ def track(
     Frame numbers in the results are those of the source, also with --start and --stride. Ctrl-C ends a run early, with
     complete files of all frames so far. A stream that breaks off leaves complete files, too; the exit code is then 1.
     """
-    from memotr.api import NetworkOptions, open_tracker
-    from memotr.data.synth.domain import foreign_domain
-    from memotr.io.outputs import check_outputs, open_outputs
-    from memotr.io.sources import open_source
-    from memotr.tracking.many_sources import check_sources, track_sources
+    with importing():
+        from memotr.api import NetworkOptions, open_tracker
+        from memotr.data.synth.domain import foreign_domain
+        from memotr.io.outputs import check_outputs, open_outputs
+        from memotr.io.sources import open_source
+        from memotr.tracking.many_sources import check_sources, track_sources
 
     open_one = partial(
         open_source,
@@ -182,7 +183,8 @@ def demo(
 
     Needs no download.
     """
-    from memotr.demo.run_demo import run_demo
+    with importing():
+        from memotr.demo.run_demo import run_demo
 
     settings = overrides or ()
     if train:

@@ -7,7 +7,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from memotr.cli.application import app
+from memotr.cli.application import app, importing
 from memotr.cli.shared_options import DeviceKind, Devices, Nodes, Overrides
 from memotr.vocabulary import ModelPart, TrainingPrecision
 
@@ -85,7 +85,8 @@ def train(
     SIGTERM, SIGHUP (a closed terminal) and SIGUSR1 end a run after the current step, with a checkpoint; the exit code
     is then 128 + the signal's number. torchrun and SLURM are supported.
     """
-    from memotr.api import run_training
+    with importing():
+        from memotr.api import run_training
 
     given = {
         "data.root": None if data_root is None else str(data_root),
