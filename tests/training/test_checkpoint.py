@@ -124,12 +124,19 @@ def test_epochs_are_kept_by_number(tmp_path, monkeypatch, links):
             raise OSError("not on this file system")
 
         monkeypatch.setattr(os, "link", refuse)
-    for epoch in range(1, 9):
+    for epoch in range(1, 10):
         (tmp_path / LAST).unlink(missing_ok=True)  # as replacing it does
         (tmp_path / LAST).write_text(str(epoch))
         keep_epoch(tmp_path, epoch, keep_last=2, keep_every=3)
-    assert numbered(tmp_path) == [f"epoch_000{n}.pt" for n in (3, 6, 7, 8)]
-    assert [(tmp_path / name).read_text() for name in numbered(tmp_path)] == ["3", "6", "7", "8"]
+    assert numbered(tmp_path) == [f"epoch_000{n}.pt" for n in (3, 6, 8, 9)]
+    assert [(tmp_path / name).read_text() for name in numbered(tmp_path)] == ["3", "6", "8", "9"]
+
+
+def test_only_the_last_epochs_are_kept(tmp_path):
+    for epoch in range(1, 5):
+        (tmp_path / LAST).write_text(str(epoch))
+        keep_epoch(tmp_path, epoch, keep_last=1, keep_every=0)
+    assert numbered(tmp_path) == ["epoch_0004.pt"]
 
 
 @pytest.mark.parametrize("links", [True, False])
