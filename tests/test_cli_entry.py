@@ -14,6 +14,7 @@ import typer
 
 import memotr
 from memotr.cli import entry
+from memotr.errors import MemotrWarning
 from memotr.signals import STOP_SIGNALS
 
 
@@ -22,7 +23,7 @@ def test_own_warnings_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["memotr", "--help"])
     with pytest.raises(SystemExit):
         entry.main()
-    assert warnings.formatwarning("too short: a", UserWarning, memotr.__file__, 7) == "memotr: too short: a\n"
+    assert warnings.formatwarning("too short: a", MemotrWarning, "/elsewhere/script.py", 7) == "memotr: too short: a\n"
     other = warnings.formatwarning("old", FutureWarning, "/elsewhere/library.py", 7)
     assert other.startswith("/elsewhere/library.py:7: FutureWarning: old\n")
 

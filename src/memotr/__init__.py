@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from memotr.api import evaluate, track, train
     from memotr.build import build_model
     from memotr.config import load_config
-    from memotr.errors import UserError
+    from memotr.errors import MemotrWarning, UserError
     from memotr.io.draw import Annotator
     from memotr.io.jsonl import JsonLinesSink
     from memotr.io.mot import MotSink
@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Annotator",
     "JsonLinesSink",
+    "MemotrWarning",
     "MotSink",
     "SupervisionTracker",
     "Tracker",
@@ -44,6 +45,7 @@ __all__ = [
 _HOMES = {
     "Annotator": "memotr.io.draw",
     "JsonLinesSink": "memotr.io.jsonl",
+    "MemotrWarning": "memotr.errors",
     "MotSink": "memotr.io.mot",
     "SupervisionTracker": "memotr.tracking.supervision_tracker",
     "Tracker": "memotr.tracking.tracker",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from memotr.config import as_settings
 from memotr.data.synth.domain import foreign_domain
-from memotr.errors import UserError, wrong_type
+from memotr.errors import UserError, warn, wrong_type
 from memotr.export.engines import choose_engine, open_engine
 from memotr.export.exported_tracker import ExportedTracker
 from memotr.io.frames import Source
@@ -132,7 +131,7 @@ def track(
     network = NetworkOptions(config, settings, precision, kernel, compile, graph, preprocess_on_device, batch)
     tracker = open_tracker(str(checkpoint), device, engine, network, thresholds)
     if foreign := foreign_domain(tracker.config, list(names)):
-        warnings.warn(foreign, stacklevel=2)
+        warn(foreign)
     sinks: dict[str, list[Sink]] = {}  # by the name of the source
 
     def open_files(source: Source) -> list[Sink]:

@@ -17,10 +17,11 @@ import ctypes
 import os
 import threading
 import time
-import warnings
 from pathlib import Path
 
 import torch
+
+from memotr.errors import warn
 
 USER_SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 """Environment variables that control how threads wait. If one is set, nothing is adapted."""
@@ -85,10 +86,9 @@ class Adaptation(threading.Thread):
                     sleeping.dissolve()
                 sleeping = None
             elif hasattr(library, "kmp_set_blocktime"):  # LLVM or Intel: each thread would have to call it
-                warnings.warn(
+                warn(
                     "other programs keep the processors busy, and the OpenMP threads of this PyTorch spin while they "
-                    "wait, which slows tracking down many times over: set KMP_BLOCKTIME=0 before Python starts",
-                    stacklevel=1,
+                    "wait, which slows tracking down many times over: set KMP_BLOCKTIME=0 before Python starts"
                 )
                 return
             elif sleeping is None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import warnings
 from typing import Any, get_args
 
 from memotr.documents import brief
-from memotr.errors import UserError
+from memotr.errors import UserError, warn
 from memotr.vocabulary import ModelPart
 
 BDD100K_CLASSES = ("pedestrian", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
@@ -129,7 +128,7 @@ def read_published_config(raw: dict[str, Any], origin: str) -> dict[str, Any]:
             raise UserError(f"{origin}: {key} is {brief(raw[key])}; only {value!r} is supported")
     for key, value in _FIXED_IN_TRAINING.items():
         if raw.get(key, value) != value:
-            warnings.warn(f"{origin}: {key} is {brief(raw[key])}; training would use {value!r}", stacklevel=2)
+            warn(f"{origin}: {key} is {brief(raw[key])}; training would use {value!r}")
     dataset = raw.get("DATASET", "DanceTrack")
     if not isinstance(dataset, str) or dataset not in CLASSES:
         known = ", ".join(CLASSES)

@@ -6,7 +6,6 @@ import errno
 import signal
 import sys
 import warnings
-from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
@@ -14,7 +13,7 @@ import typer
 from memotr.addresses import without_secrets_of
 from memotr.allocation import keep_freed_memory
 from memotr.cli.application import app
-from memotr.errors import UserError
+from memotr.errors import MemotrWarning, UserError
 from memotr.signals import interrupt_on_signals
 from memotr.terminal import guarded_streams, note, printable
 
@@ -127,7 +126,7 @@ def format_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     """Format a warning of this package as one line without source code, and other warnings as usual."""
-    if Path(__file__).parents[1] in Path(filename).parents:
+    if issubclass(category, MemotrWarning):
         return f"memotr: {printable(message)}\n"
     return _usual_format(message, category, filename, lineno, line)
 

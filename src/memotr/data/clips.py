@@ -15,7 +15,6 @@ import signal
 import socket
 import sys
 import traceback
-import warnings
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
@@ -36,7 +35,7 @@ from memotr.config import AugmentationConfig, SamplingConfig
 from memotr.data.preprocess import normalize
 from memotr.data.sequences import BoxTable, FrameSizeError, Sequence, check_frame_size
 from memotr.data.transforms import ClipAugmentation, Image, make_targets
-from memotr.errors import UserError
+from memotr.errors import UserError, warn
 from memotr.io.image_files import read_image
 from memotr.processes import allow_open_files, begin_worker
 from memotr.structures import ClipBatch, FrameTargets, ImageBatch
@@ -273,7 +272,7 @@ class ClipDataset(Dataset[Clip]):
                 raise error.__cause__ from None  # not an error of the image
             if not self._unreadable[frame]:
                 self._unreadable[frame] = 1
-                warnings.warn(f"{error}; clips with this frame are replaced by other clips", stacklevel=2)
+                warn(f"{error}; clips with this frame are replaced by other clips")
             raise
 
     def _check_lengths(self, sequences: list[Sequence], epochs: int | None) -> None:
@@ -290,10 +289,9 @@ class ClipDataset(Dataset[Clip]):
         short = [sequence.name for sequence in sequences if not sequence.still and len(sequence) < longest]
         if short:
             names = ", ".join(short[:10]) + (f" and {len(short) - 10} more" if len(short) > 10 else "")
-            warnings.warn(
+            warn(
                 f"{len(short)} of {len(sequences)} sequences are shorter than clips of {longest} frames "
-                f"and are not used for these: {names}",
-                stacklevel=3,
+                f"and are not used for these: {names}"
             )
 
 

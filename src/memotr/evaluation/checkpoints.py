@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from lightning_fabric import Fabric
 from memotr.config import Config
 from memotr.data.sequences import list_names
 from memotr.data.synth.domain import foreign_domain
-from memotr.errors import UserError
+from memotr.errors import UserError, warn
 from memotr.evaluation.benchmark import Benchmark
 from memotr.evaluation.benchmark_run import track_benchmark
 from memotr.evaluation.progress_bars import ScoringProgress
@@ -133,13 +132,12 @@ class Evaluation:
         model = open_model(checkpoint, config=self.config, settings=self.settings, device="cpu")
         self.benchmark.class_numbers(model.config.classes)
         if missing := self.benchmark.missing_classes(model.config.classes):
-            warnings.warn(
-                f"{checkpoint}: the model lacks the class {list_names(missing)}, whose objects are scored as not found",
-                stacklevel=2,
+            warn(
+                f"{checkpoint}: the model lacks the class {list_names(missing)}, whose objects are scored as not found"
             )
         folders = [sequence.frames[0].parent for sequence in self.benchmark.sequences]
         if foreign := foreign_domain(model.config, folders):
-            warnings.warn(foreign, stacklevel=2)
+            warn(foreign)
         return model
 
     def _load_on_all_ranks(self, checkpoint: Path) -> MeMOTR:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import threading
-import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from memotr.errors import warn
 from memotr.models.memotr import MeMOTR
 from memotr.structures import ImageBatch, TrackState
 from memotr.tracking.slots import FIELDS, SlotStep
@@ -177,9 +177,7 @@ class GraphedStep:
         except RuntimeError as error:  # PyTorch documents no class for it
             self._failed = True
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            warnings.warn(
-                f"the frame step cannot be captured as a CUDA graph ({reason}); frames run eagerly", stacklevel=2
-            )
+            warn(f"the frame step cannot be captured as a CUDA graph ({reason}); frames run eagerly")
             return None
         self._graphs[key] = _Graph(static, outputs, replay, layouts)
         return self._graphs[key]

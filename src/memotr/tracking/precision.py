@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import threading
-import warnings
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import NamedTuple, get_args
 
 import torch
 
-from memotr.errors import UserError
+from memotr.errors import UserError, warn
 from memotr.vocabulary import Precision
 
 INSTRUCTIONS = {
@@ -55,7 +54,7 @@ def _has_tf32(device: torch.device) -> bool:
 
 @functools.cache
 def _warn_of_slow(precision: Precision) -> None:
-    warnings.warn(f"precision {precision}: this processor has no instructions for it; 32 may be faster", stacklevel=4)
+    warn(f"precision {precision}: this processor has no instructions for it; 32 may be faster")
 
 
 class _Settings(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from memotr.config import Config, TrackingConfig
 from memotr.data.preprocess import preprocess
-from memotr.errors import wrong_type
+from memotr.errors import warn, wrong_type
 from memotr.io.arrays import ArraySource, as_rgb, check_frame
 from memotr.io.frames import DEFAULT_FPS, Selection
 from memotr.io.sources import open_source
@@ -195,7 +194,7 @@ class VideoTracker(ABC):
                 tracks = self.update(frame.image)
                 yield replace(tracks, frame=frame.index, time=frame.time, file_name=frame.file_name, image=frame.image)
             for note in frames.notes:
-                warnings.warn(note, stacklevel=2)
+                warn(note)
 
     def _report(self, table: NDArray[np.float64], frame: PreparedFrame) -> Tracks:
         """Return the tracks to report: score above ``result_thresh``, area above ``min_area``, finite box.
@@ -207,10 +206,9 @@ class VideoTracker(ABC):
         max_tracks = self.settings.max_tracks
         if len(table) >= max_tracks and not self.full:
             self.full = True  # warn once per video
-            warnings.warn(
+            warn(
                 f"frame {self.frame - 1}: there are {max_tracks:,} tracks, the limit set by tracking.max_tracks: from "
-                "here on, only the detections with the highest scores start tracks (are the thresholds too low?)",
-                stacklevel=2,
+                "here on, only the detections with the highest scores start tracks (are the thresholds too low?)"
             )
         boxes = table[:, :4].astype(np.float32) * np.array([frame.width, frame.height] * 2, np.float32)
         area = (boxes[:, 2].astype(np.float64) - boxes[:, 0]) * (boxes[:, 3].astype(np.float64) - boxes[:, 1])

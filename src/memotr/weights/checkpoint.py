@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from memotr.documents import DocumentError, parse_json
-from memotr.errors import UserError
+from memotr.errors import UserError, warn
 from memotr.weights import huggingface
 from memotr.weights.published_names import published_name
 from memotr.weights.tensor_files import check_file, check_finite, is_safetensors, read_safetensors, read_torch
@@ -106,7 +105,7 @@ def only_weights_in(folder: Path) -> Path:
     """
     for name in RUN_FILES:
         if (folder / name).is_file():
-            warnings.warn(f"{folder}: is a folder; {name} in it is used", stacklevel=3)
+            warn(f"{folder}: is a folder; {name} in it is used")
             return folder / name
     files = sorted(file.name for file in folder.iterdir() if file.suffix in (".pth", ".pt", ".safetensors"))
     if len(files) != 1:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from memotr.build import build_model, expected_parameters
 from memotr.config import Config, as_settings, load_config, make_config
-from memotr.errors import UserError, wrong_type
+from memotr.errors import UserError, warn, wrong_type
 from memotr.models.memotr import MeMOTR
 from memotr.vocabulary import Kernel
 from memotr.weights.architecture import count_parameters, differences, heads_are_a_guess, in_words, infer_config
@@ -69,7 +68,7 @@ def load_model(
     """
     model = open_model(weights, config=config, settings=settings, device=device, kernel=kernel)
     if domain := domain_of(model.config):
-        warnings.warn(f"{weights}: trained on {domain}", stacklevel=2)
+        warn(f"{weights}: trained on {domain}")
     return model
 
 
@@ -86,10 +85,9 @@ def open_model(
     checkpoint = read_tracker(weights)
     found, origin = find_config(checkpoint, config, settings)
     if origin == INFERRED:
-        warnings.warn(
+        warn(
             f"{checkpoint.path}: no configuration in it or in its folder: class names, image size and thresholds are "
-            "guessed (memotr info shows them); pass others with --config",
-            stacklevel=3,
+            "guessed (memotr info shows them); pass others with --config"
         )
     return fill_model(checkpoint, found, origin).to(target).eval().set_kernel(kernel)
 
@@ -216,10 +214,9 @@ def fill_model(checkpoint: Checkpoint, config: Config, origin: str) -> MeMOTR:
     _check_fit(state, published_state(model), checkpoint, config, origin)
     load_published(model, state)
     if checkpoint.settings is None and heads_are_a_guess(config.model) and origin == INFERRED:
-        warnings.warn(
+        warn(
             f"{checkpoint.path}: the number of attention heads is not stored in the weights and was guessed as "
-            f"{config.model.num_heads}; give the configuration if that is wrong",
-            stacklevel=4,
+            f"{config.model.num_heads}; give the configuration if that is wrong"
         )
     return model
 

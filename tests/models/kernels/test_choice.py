@@ -10,7 +10,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from memotr.errors import UserError
+from memotr.errors import MemotrWarning, UserError
 from memotr.models import kernels
 from memotr.models.kernels import cuda, deformable_attention
 from tests.models.kernels.problems import SHAPES, random_problem
@@ -83,7 +83,7 @@ def test_cuda_takes_triton_where_it_works(far_value, triton_says, kernel):
 def test_cuda_takes_the_reference_after_one_warning_where_triton_does_not_work(far_value, triton_says):
     triton_says("RuntimeError: no C compiler")
     with pytest.warns(
-        RuntimeWarning, match=r"slow PyTorch kernel because Triton does not work.*no C compiler"
+        MemotrWarning, match=r"slow PyTorch kernel because Triton does not work.*no C compiler"
     ) as caught:
         assert [kernels._choose("auto", far_value) for _ in range(2)] == ["reference"] * 2
     assert len(caught) == 1
@@ -147,7 +147,7 @@ except UserError as error:
 
 def test_without_numba_the_reference_runs_after_one_warning(tmp_path):
     warning, same, error = run(MISSING, NUMBA_CACHE_DIR=str(tmp_path)).splitlines()
-    assert warning.count("RuntimeWarning") == 1
+    assert warning.count("MemotrWarning") == 1
     assert "slow PyTorch kernel" in warning
     assert same == "True"
     assert error.startswith("kernel 'numba' does not run here (ModuleNotFoundError")

@@ -20,14 +20,13 @@ g = ∂loss/∂output[q, m] and v the four pixels, all three gradients follow fr
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Sequence
 from typing import get_args
 
 import torch
 from torch import Tensor
 
-from memotr.errors import UserError
+from memotr.errors import UserError, warn
 from memotr.models.kernels import cpu, cuda, fused, reference
 from memotr.models.kernels.reference import check_shapes
 from memotr.vocabulary import Kernel
@@ -125,4 +124,4 @@ _triton_works._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 @functools.cache
 def _warn_once(message: str) -> None:
-    warnings.warn(message, RuntimeWarning, stacklevel=5)
+    warn(message)
