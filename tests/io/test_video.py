@@ -178,6 +178,20 @@ def test_joined_mp4_files(tmp_path: Path, options: dict[str, str]) -> None:
     ]
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [(".flv", "flv"), (".wmv", "wmv2"), (".ivf", "libvpx")])
+def test_joined_files_of_which_only_the_first_is_read(tmp_path: Path, suffix: str, codec: str) -> None:
+    film = numbered_video(tmp_path / f"film{suffix}", 10, codec=codec)
+    source, frames = read(film)
+    assert (len(frames), source.notes) == (10, [])
+    joined = tmp_path / f"joined{suffix}"
+    joined.write_bytes(film.read_bytes() * 2)
+    source, frames = read(joined)
+    assert len(frames) == 10
+    assert source.notes == [
+        f"{joined} is several files one after another, and only the first was read; join them with `ffmpeg -f concat`"
+    ]
+
+
 def test_hdr_is_noted(tmp_path: Path) -> None:
     video = tmp_path / "hdr.mkv"
     with av.open(str(video), "w") as container:

@@ -45,6 +45,10 @@ TS_DISCONT: Any = av.format.Flags.ts_discont.value  # flag of these formats
 RESOLUTION = 1e-6  # seconds; time stamps that differ by less are equal
 # Maximum number of packets from the one that MPEG-TS marks as incomplete at a joint to the first of the next segment.
 JOINT = 2
+READ_TO_THE_FIRST_END = frozenset({"flv", "asf", "ivf"})
+"""Formats of which FFmpeg reads only the first file, without an error, if several were joined by ``cat``."""
+HEADER_LENGTH = 12  # bytes at the beginning that files of such a format have in common, and that occur nowhere else
+
 MP4_BEGINNINGS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")  # first box of a file
 PQ = 16  # H.273's number of the transfer function of HDR10 and Dolby Vision
 NO_FILM = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
@@ -166,6 +170,7 @@ class VideoSource(Source):
         self._joints = _Joints(self._stream.time_base, longest_gap)
         self._undecodable = False  # a packet could not be decoded
         self._damaged = 0  # number of frames that were decoded in part
+        self._position = 0  # of the last packet in the file, in bytes
         self._error: av.error.FFmpegError | None = None  # error that ended the reading
         self._decoded = self._decode()
         self._first = next(self._decoded, None)
@@ -206,6 +211,11 @@ class VideoSource(Source):
         if times.broken:
             self.notes.append(times.note(self._place))
         self._note_loss(index + 1, end)
+        if self._has_another_film():
+            self.notes.append(
+                f"{self._place} is several files one after another, and only the first was read; join them with "
+                "`ffmpeg -f concat`"
+            )
         if index < self.selection.start:
             raise UserError(
                 f"{self._place} ends after {index + 1} frames; start {self.selection.start} is beyond the last one"
@@ -237,6 +247,7 @@ class VideoSource(Source):
 
     def _frames_of(self, packet: Packet[av.video.stream.VideoStream]) -> list[av.video.frame.VideoFrame]:
         self._joints.add(packet)
+        self._position = packet.pos or self._position
         try:
             frames = self._stream.decode(packet)
         except av.error.FFmpegError:
@@ -298,6 +309,20 @@ class VideoSource(Source):
         partly = f", {self._damaged} of them damaged" if self._damaged else ""
         state = f"broke off ({self._reason()})" if self.broke_off else "is damaged or cut short"
         self.notes.append(f"{self._place} {state}: {read}{total} frames could be read{span}{partly}")
+
+    def _has_another_film(self) -> bool:
+        """Return whether another film follows in the file: its beginning occurs again after the last packet."""
+        if self.file is None or self._container.format.name not in READ_TO_THE_FIRST_END:
+            return False
+        with self.file.open("rb") as stream:
+            beginning = stream.read(HEADER_LENGTH)
+            stream.seek(max(self._position, HEADER_LENGTH))
+            end = b""
+            while chunk := stream.read(2**20):
+                if beginning in end + chunk:
+                    return True
+                end = chunk[1 - HEADER_LENGTH :]
+        return False
 
     def _reason(self) -> str:
         """Return the reason why reading stopped, for messages."""
