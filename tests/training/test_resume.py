@@ -23,9 +23,9 @@ from memotr.files import hold_folder
 from memotr.training.devices import Autocast
 from memotr.training.ema import MovingAverage
 from memotr.training.engine import Training
-from memotr.training.resume import resolve_run
+from memotr.training.resume import check_resumable, describe_resuming, on_data, resolve_run
 from memotr.training.run_report import open_board
-from memotr.training.run_state import LAST, read_state
+from memotr.training.run_state import LAST, Progress, RunState, read_state
 from memotr.training.train import train
 from tests.full_disk import files_end_at, needs_limits
 from tests.training.builders import SMALL, write_videos
@@ -329,3 +329,36 @@ def test_a_resume_with_other_ranks_or_batches_continues_with_the_remaining_clips
     rest = sum(len(clips) for clips in seen)
     total = 13 // 2  # clips of the first epoch in batches of two
     assert rest == total - 4 // 2
+
+
+def state_of(config: Config, ranks: int = 2, epoch: int = 1) -> RunState:
+    """The state of a run without tensors."""
+    return RunState(config.model_dump(mode="json"), Progress(epoch), {}, {}, {}, None, [{}] * ranks)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_another_number_of_ranks_is_reported(world_size):
+    config = load_config("tiny")
+    lines = list(describe_resuming(state_of(config), config, world_size))
+    assert lines[0] == "continuing in epoch 2 after step 0"
+    assert [f"had 2 ranks and now has {world_size}" in line for line in lines[1:]] == [True] * (world_size != 2)
+
+
+def test_backbone_weights_may_move_and_the_network_may_not_change():
+    config = load_config("tiny", ["training.epochs=2"])
+    check_resumable(state_of(config), load_config("tiny", ["training.epochs=2", "model.backbone.weights=elsewhere"]))
+    with pytest.raises(UserError, match=r"another network than the checkpoint's: model.backbone.width .* → 24"):
+        check_resumable(state_of(config), load_config("tiny", ["training.epochs=2", "model.backbone.width=24"]))
+    with pytest.raises(UserError, match="has finished 2 of 2 epochs"):
+        check_resumable(state_of(config, epoch=2), config)
+
+
+def test_own_data_replaces_data_sets_validation_and_classes(tmp_path):
+    config = load_config("dancetrack", ["data.val={path: DanceTrack}"])
+    assert config.data.val is not None
+    settings = on_data(config, tmp_path / "my videos")
+    assert settings["name"] == "my videos"
+    assert settings["data"]["root"] == str(tmp_path / "my videos")
+    assert (settings["data"]["train"], settings["data"]["val"]) == ([{"path": "."}], None)
+    assert "classes" not in settings
+    assert settings["model"] == config.model.model_dump(mode="json")

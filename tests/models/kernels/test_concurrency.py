@@ -41,8 +41,12 @@ def equal(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> bool:
     return all(one.equal(other) for one, other in zip(ours, theirs, strict=True))
 
 
-def test_the_problem_is_shared_by_threads():
-    assert cpu._num_threads(encoder_problem().weights.numel()) == 2
+def test_the_problem_is_shared_by_threads(monkeypatch):
+    calls = []
+    run = cpu._run
+    monkeypatch.setattr(cpu, "_run", lambda parts, threads: calls.append((len(parts), threads)) or run(parts, threads))
+    run_operator(0)
+    assert calls == [(2 * cpu.PARTS_PER_THREAD, 2), (8, 2)]  # forward: ranges of queries; backward: heads
 
 
 def test_many_python_threads_at_once():
