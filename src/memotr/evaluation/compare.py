@@ -77,7 +77,7 @@ class Comparison:
 
     def _sentence(self, run: str, difference: Difference) -> str:
         points, base = 100 * difference.value, self.runs[0]
-        if difference.value == difference.low == difference.high == 0:
+        if difference.value == 0 and (len(self.sequences) == 1 or difference.low == difference.high == 0):
             return f"{run} and {base} do not differ in {self.main}."
         text = f"{run} has {abs(points):.2f} points {'more' if points > 0 else 'less'} {self.main} than {base}"
         if np.isnan(difference.low):
@@ -154,7 +154,8 @@ def _names(paths: Sequence[Path]) -> tuple[str, ...]:
         names = tuple("/".join(part[-count:]) for part in parts)
         if len(set(names)) == len(names):
             return names
-    raise UserError(f"{paths[0]}: given more than once")
+    repeated = next(path for k, path in enumerate(paths) if parts[k] in parts[:k])
+    raise UserError(f"{repeated}: given more than once")
 
 
 def _common(runs: Sequence[Run], names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
