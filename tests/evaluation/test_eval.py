@@ -285,7 +285,8 @@ def test_any_detectors_copy_may_be_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "either --checkpoint FILE or --watch FOLDER"),
+        ([], "eval needs either --checkpoint FILE or --watch FOLDER"),
+        (["--checkpoint", "a.pth", "--watch", "run"], "eval needs either --checkpoint FILE or --watch FOLDER"),
         (["--checkpoint", "{weights}/one.safetensors", "--split", "test"], "test: no ground truth for this split"),
         (["--checkpoint", "{weights}/one.safetensors", "--split", "nothing"], "no split 'nothing'"),
         (["--checkpoint", "{weights}/one.safetensors", "--split", "val", "--sequences", "x*"], "is named x*"),

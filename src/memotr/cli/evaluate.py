@@ -97,7 +97,7 @@ def evaluate_checkpoint(
         from memotr.training.devices import leave_process_group, make_fabric
 
     if (checkpoint is None) == (watch is None):
-        raise UserError("nothing to evaluate: pass either --checkpoint FILE or --watch FOLDER")
+        raise UserError("eval needs either --checkpoint FILE or --watch FOLDER")
     truth = {"split": split, "seqmap": seqmap, "only": sequences or (), "half": half, "format": format}
     benchmark = load_benchmark(dataset, **truth)  # type: ignore[arg-type]
     source = describe_truth(dataset, format, split, seqmap, sequences, half)
@@ -159,7 +159,7 @@ def submit(
         from memotr.training.devices import leave_process_group, make_fabric
 
     if (checkpoint is None) == (results is None):
-        raise UserError("nothing to submit: pass either --checkpoint FILE or --results FOLDER")
+        raise UserError("submit needs either --checkpoint FILE or --results FOLDER")
     splits = split or ["test"]
     benchmark = join_benchmarks([load_benchmark(dataset, split=part, scored=False) for part in splits])
     sequences = sorted(benchmark.sequences, key=lambda sequence: sequence.name)

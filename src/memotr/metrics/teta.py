@@ -104,15 +104,15 @@ def _count_class(counts: TetaCounts, c: int, overlaps: Overlaps, matched_class: 
     candidates = _tracks_of(overlaps.pred, local)  # (P,)
     chosen = overlaps.select(of_class, candidates)
     matches = match(chosen)
-    at = matches.iou[:, None] >= ALPHAS - EPS  # (n, 20)
+    matched = matches.iou[:, None] >= ALPHAS - EPS  # (n, 20)
     matched_local = local[candidates][matches.j]  # (n,)
-    counts.loc_tp[c] = at.sum(0)
+    counts.loc_tp[c] = matched.sum(0)
     counts.loc_fn[c] = of_class.sum() - counts.loc_tp[c]
-    counts.loc_fp[c] = local.sum() - at[matched_local].sum(0)
-    _add_association(counts, c, chosen, matches, at)
+    counts.loc_fp[c] = local.sum() - matched[matched_local].sum(0)
+    _add_association(counts, c, chosen, matches, matched)
     _count_wrong_predictions(counts, c, overlaps, of_class, local)
     predicted_class = chosen.pred.labels[matches.j]  # (n,)
-    right, classified = predicted_class == c, at[:, CLS_FIRST:]  # (n,), (n, 10)
+    right, classified = predicted_class == c, matched[:, CLS_FIRST:]  # (n,), (n, 10)
     counts.cls_tp[c] = classified[right].sum(0)
     counts.cls_fn[c] = classified[~right].sum(0)
     wrong = ~right & (predicted_class >= 0)
@@ -134,11 +134,14 @@ def _count_wrong_predictions(counts: TetaCounts, c: int, overlaps: Overlaps, of_
         counts.cls_fp[c] = num_wrong
 
 
-def _add_association(counts: TetaCounts, c: int, chosen: Overlaps, matches: Matches, at: Bools) -> None:
-    """Add up AssA, AssRe and AssPr (HOTA, section 5) of the two tracks of each match, over the matches at each α."""
+def _add_association(counts: TetaCounts, c: int, chosen: Overlaps, matches: Matches, matched: Bools) -> None:
+    """Add up AssA, AssRe and AssPr (HOTA, section 5) of the two tracks of each match, over the matches at each α.
+
+    ``matched`` (n, 20) selects the matches at each α.
+    """
     pair, size_gt, size_pred = track_pairs(chosen.gt, chosen.pred, matches.i, matches.j)
     together = np.zeros((len(size_gt), len(ALPHAS)), np.int64)  # (pairs of tracks, 20) matches of the two
-    np.add.at(together, pair, at)
+    np.add.at(together, pair, matched)
     size_gt, size_pred = size_gt[:, None], size_pred[:, None]
     counts.assoc_a[c] = (together**2 / (size_gt + size_pred - together)).sum(0)
     counts.assoc_re[c] = (together**2 / size_gt).sum(0)

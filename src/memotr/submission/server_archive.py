@@ -153,8 +153,8 @@ def write_submission(
     with replacing(archive) as draft:
         checked = _pack(draft, items, server.check, step)
         if not any(found.boxes for found in checked):
-            what = f"{results}: no boxes in any of {len(items)} result files"
-            raise UserError(f"{what}: {if_empty}" if if_empty else what)
+            message = f"{results}: no boxes in any of {len(items)} result files"
+            raise UserError(f"{message}: {if_empty}" if if_empty else message)
         _verify(draft, items, checked, step)
     used = {item.file for item in items}
     surplus = [name for name, file in files.items() if file not in used]
