@@ -154,7 +154,7 @@ def submit(
         from memotr.evaluation.benchmark import join_benchmarks, load_benchmark
         from memotr.evaluation.checkpoints import Evaluation
         from memotr.evaluation.progress_bars import ScoringProgress
-        from memotr.submission.server_archive import submission_format, write_submission
+        from memotr.submission.server_archive import check_split, submission_format, write_submission
         from memotr.tracking.gate import explain_no_tracks
         from memotr.training.devices import leave_process_group, make_fabric
 
@@ -164,6 +164,7 @@ def submit(
     benchmark = join_benchmarks([load_benchmark(dataset, split=part, scored=False) for part in splits])
     sequences = sorted(benchmark.sequences, key=lambda sequence: sequence.name)
     kind = submission_format([sequence.name for sequence in sequences]) if format == "auto" else format
+    check_split(kind, sequences, partial=partial)  # before tracking, which may take hours
     origin = (checkpoint or results or dataset).stem
     output = output or Path("outputs", "submit", "-".join([origin, dataset.name, *splits]))
     if_empty = ""

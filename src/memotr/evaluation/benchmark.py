@@ -39,13 +39,14 @@ class Benchmark:
     def class_numbers(self, classes: Many[str]) -> tuple[int, ...] | None:
         """Return the number in MOTChallenge results of each of a model's classes; None for the default numbers.
 
+        If the benchmark has one class, as those of all servers, the classes of the model count as that one: -1.
+
         Raises:
             UserError: the benchmark has several classes, and the model has a class that is not among them.
         """
         known = self._class_names()
         if known is None:
-            several_as_one = self.truth is not None and len(classes) > 1
-            return (-1,) * len(classes) if several_as_one else None
+            return (-1,) * len(classes) if len(classes) > 1 else None
         unknown = [name for name in classes if name not in known]
         if unknown:
             raise UserError(

@@ -141,9 +141,7 @@ def write_submission(
     server = SERVERS[format]
     if archive.suffix != ".zip":
         raise UserError(f"{archive}: servers take zip archives; name it {archive.stem}.zip")
-    notes = [] if (problem := _not_a_split(server, sequences)) is None else [problem]
-    if problem is not None and not partial:
-        raise UserError(f"{problem}; complete the data set, or write an archive for trials with --partial")
+    notes = check_split(format, sequences, partial=partial)
     names = {name for video in sequences for name in (video.name, *_copies(_scene(video.name)))}
     files = result_files(results, server.suffix, names)
     plan = _plan_mot17 if format == "mot17" else _plan
@@ -162,6 +160,14 @@ def write_submission(
     members = tuple(member for item in items for member in item.members)
     boxes = sum(len(item.members) * found.boxes for item, found in zip(items, checked, strict=True))
     return Submission(archive, members, boxes, tuple(notes))
+
+
+def check_split(format: SubmissionFormat, sequences: Sequence[Video], *, partial: bool) -> list[str]:
+    """Return a note if the sequences are not a split of the benchmark, or raise UserError unless ``partial``."""
+    problem = _not_a_split(SERVERS[format], sequences)
+    if problem is not None and not partial:
+        raise UserError(f"{problem}; complete the data set, or write an archive for trials with --partial")
+    return [] if problem is None else [problem]
 
 
 def _not_a_split(server: Server, sequences: Sequence[Video]) -> str | None:
