@@ -121,7 +121,7 @@ def test_an_interrupted_run_goes_on(memotr: Command, weights: Path, tmp_path: Pa
     first.write_text("1,7,1,1,20,20,1,-1,-1,-1\n")  # stays as it is: it counts as finished
     second.rename(second.with_name(f".{second.name}.0123456789abcdef.part"))
     code, _, errors = memotr(*arguments)
-    assert (code, errors) == (0, "1 sequences already have results: continuing with the others\n")
+    assert (code, errors) == (0, "1 of 2 sequences already have results: continuing with the others\n")
     assert results_of(tmp_path / "out") == {**whole, first.name: b"1,7,1,1,20,20,1,-1,-1,-1\n"}
 
 

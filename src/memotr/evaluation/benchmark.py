@@ -134,7 +134,7 @@ def join_benchmarks(parts: Many[Benchmark]) -> Benchmark:
 
 def _check_lengths(sequences: Many[Sequence], truth: GroundTruth) -> None:
     """Raise UserError if a sequence has not as many images as scored frames: its results would be numbered wrongly."""
-    lengths = {one.name: len(one.frames) for one in truth.sequences}
+    lengths = {scored.name: len(scored.frames) for scored in truth.sequences}
     for sequence in sequences:
         if len(sequence) != lengths[sequence.name]:
             raise UserError(

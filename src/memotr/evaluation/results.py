@@ -247,13 +247,13 @@ def _named_labels(video: ScalabelVideo, classes: Sequence[str]) -> Ints:
     """Return the labels (N,), −1 for categories that are annotated but not evaluated."""
     labels = np.full(len(video.table), NO_CATEGORY)
     for number, name in video.categories.items():
-        here = video.table.categories == number
+        rows = video.table.categories == number
         if name in classes:
-            labels[here] = classes.index(name)
+            labels[rows] = classes.index(name)
         elif name not in BDD100K_OTHERS:
             known = ", ".join((*classes, *BDD100K_OTHERS))
             message = f"unknown category {brief(name)}; known are {known}".replace("{", "{{").replace("}", "}}")
-            video.table.report(here, message, Problems(stop=True))
+            video.table.report(rows, message, Problems(stop=True))
     return labels
 
 
