@@ -50,7 +50,7 @@ class Benchmark:
         unknown = [name for name in classes if name not in known]
         if unknown:
             raise UserError(
-                f"the checkpoint's classes {list_names(unknown)} are not in the data, which has {', '.join(known)}; "
+                f"the model's classes {list_names(unknown)} are not in the data, which has {', '.join(known)}; "
                 "classes are matched by name, so rename those of your own data in its dataset.yaml"
             )
         return tuple(known[name] for name in classes)
