@@ -53,7 +53,7 @@ def images_in(folder: Path) -> set[str]:
     Raises:
         UserError: the folder cannot be read.
     """
-    return {entry.name for entry in _visible(folder) if entry.name.lower().endswith(tuple(IMAGE_SUFFIXES))}
+    return {name for name in _names_in(folder) if name.lower().endswith(tuple(IMAGE_SUFFIXES))}
 
 
 def files_in(folder: Path, suffix: str) -> list[Path]:
@@ -64,7 +64,7 @@ def files_in(folder: Path, suffix: str) -> list[Path]:
     Raises:
         UserError: the folder cannot be read.
     """
-    return [folder / name for name in sorted(entry.name for entry in _visible(folder)) if name.endswith(suffix)]
+    return [folder / name for name in sorted(_names_in(folder)) if name.endswith(suffix)]
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -73,15 +73,16 @@ def subfolders(folder: Path) -> list[Path]:
     Raises:
         UserError: the folder cannot be read.
     """
-    names = sorted(entry.name for entry in _visible(folder) if entry.is_dir())
+    names = sorted(_names_in(folder, only_folders=True))
     return [folder / name for name in names if not name.startswith("__MACOSX")]
 
 
-def _visible(folder: Path) -> list[os.DirEntry[str]]:
-    """Return the entries of a folder that are not hidden; none if the folder does not exist."""
+def _names_in(folder: Path, *, only_folders: bool = False) -> list[str]:
+    """Return the names in a folder that are not hidden; none if the folder does not exist."""
     try:
         with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
+            shown = (entry for entry in entries if not entry.name.startswith("."))
+            return [entry.name for entry in shown if not only_folders or entry.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
