@@ -64,6 +64,7 @@ def test_both_names_of_the_device(
     for name in ("load_benchmark", "join_benchmarks"):
         monkeypatch.setattr(f"memotr.evaluation.benchmark.{name}", lambda *_, **_options: NoSequences)
     monkeypatch.setattr("memotr.submission.server_archive.submission_format", lambda _names: "mot17")
+    monkeypatch.setattr("memotr.submission.server_archive.check_split", lambda *_, **_options: [])
     assert run(monkeypatch, *command.split(), *spelling.split()) == 130
     assert given == ["mps"]
     told = capsys.readouterr().err
@@ -156,6 +157,7 @@ def test_set_reaches_the_evaluation(command: str, monkeypatch: pytest.MonkeyPatc
     for name in ("load_benchmark", "join_benchmarks"):
         monkeypatch.setattr(f"memotr.evaluation.benchmark.{name}", lambda *_, **_options: NoSequences)
     monkeypatch.setattr("memotr.submission.server_archive.submission_format", lambda _names: "mot17")
+    monkeypatch.setattr("memotr.submission.server_archive.check_split", lambda *_, **_options: [])
     line = f"{command} a.b=1 --dataset a --checkpoint b --device cpu --set c.d=2 --set e.f=3"
     assert run(monkeypatch, *line.split()) == 130
     assert given == ["a.b=1", "c.d=2", "e.f=3"]

@@ -42,6 +42,8 @@ def test_paths_within_their_folder(path: str) -> None:
     assert is_inside(path)
 
 
-@pytest.mark.parametrize("path", ["", "/a.jpg", "../a.jpg", "a/../../b.jpg", "a/..", "..\\a.jpg", "a\0.jpg"])
+@pytest.mark.parametrize(
+    "path", ["", "/a.jpg", "../a.jpg", "a/../../b.jpg", "a/..", "..\\a.jpg", "a\0.jpg", "C:\\a.jpg", "c:a.jpg"]
+)
 def test_paths_out_of_their_folder(path: str) -> None:
     assert not is_inside(path)

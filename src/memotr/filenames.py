@@ -10,13 +10,14 @@ from memotr.terminal import UNPRINTABLE
 
 MAX_BYTES = 200  # in UTF-8; file systems allow 255, and suffixes are added
 MAX_PATH_LENGTH = 1000  # characters
+DRIVE = re.compile("[A-Za-z]:")  # of Windows, at the beginning of a path
 
 
 def unusable(name: str) -> str | None:
     """Return the reason why a name cannot be used as a file name on every system; None if it can."""
     if not name.strip() or name in (".", ".."):
         return "is not a file name"
-    if "/" in name or "\\" in name or re.match("[A-Za-z]:", name):
+    if "/" in name or "\\" in name or DRIVE.match(name):
         return "leads into another folder"
     if UNPRINTABLE.search(name):
         return "has unprintable characters"
@@ -43,9 +44,8 @@ def check_filename(name: str, origin: object) -> str:
 def is_inside(path: str) -> bool:
     """Return whether a relative path, such as that of an image, stays within the folder that it is relative to."""
     parts = re.split(r"[/\\]", path)
-    return (
-        0 < len(path) <= MAX_PATH_LENGTH and bool(parts[0]) and ".." not in parts and UNPRINTABLE.search(path) is None
-    )
+    relative = bool(parts[0]) and ".." not in parts and not DRIVE.match(path)
+    return relative and len(path) <= MAX_PATH_LENGTH and UNPRINTABLE.search(path) is None
 
 
 def clean_filename(name: str) -> str:

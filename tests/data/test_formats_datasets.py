@@ -12,6 +12,7 @@ from memotr.data.layouts import recognise
 from memotr.data.problems import Problems
 from memotr.data.sequences import FrameBoxes, Sequence
 from memotr.errors import UserError
+from memotr.evaluation.ground_truth import load_ground_truth
 from tests.data.layouts import (
     Scene,
     found_in,
@@ -20,6 +21,7 @@ from tests.data.layouts import (
     write_coco_video,
     write_crowdhuman,
     write_dancetrack,
+    write_generated,
     write_mot17,
     write_motsynth,
     write_sequence,
@@ -35,6 +37,27 @@ def test_settings_take_the_formats_that_are_read(tmp_path: Path) -> None:
     assert [SplitConfig(path="a", format=name).format for name in names] == names
     with pytest.raises(UserError, match=f"'voc' is not a data set format; choose one of {', '.join(names)}"):
         load_split(DatasetSpec(tmp_path, format="voc"))
+
+
+def test_hidden_files_are_not_read(tmp_path: Path) -> None:
+    """MacOS writes them beside each file on foreign file systems, and into archives."""
+    write_generated(tmp_path)
+    write_coco_video(tmp_path / "own")
+    write_text(tmp_path / "flat" / "a.txt", ["1,1,0,0,9,9,1,1,1"])
+    formats = {"MOT17": "generated", "CrowdHuman": "generated", "BDD100K": "bdd100k", "own": "coco-video"}
+
+    def read() -> list[object]:
+        specs = [DatasetSpec(tmp_path / name, format=format) for name, format in formats.items()]
+        counts = [[(s.name, sum(map(len, s.boxes or ()))) for s in load_split(spec)] for spec in specs]
+        splits = [list(recognise(tmp_path / name, format).splits) for name, format in formats.items()]
+        scored = [load_ground_truth(tmp_path / name, split="train").names for name in ("BDD100K", "own")]
+        alone = tmp_path / "BDD100K" / "labels" / "box_track_20" / "train"
+        return [counts, splits, scored, load_ground_truth(alone).names, load_ground_truth(tmp_path / "flat").names]
+
+    before = read()
+    for file in [file for file in tmp_path.rglob("*") if file.is_file()]:
+        file.with_name(f"._{file.name}").write_bytes(b"\x00\x05\x16\x07\x00\xff")
+    assert read() == before
 
 
 def test_every_layout_is_recognised(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from memotr.data.datasets import DatasetSpec, load_split
 from memotr.data.layouts import recognise
 from memotr.data.problems import Problems
 from memotr.errors import UserError
+from memotr.evaluation.benchmark import load_benchmark
 from memotr.evaluation.ground_truth import load_ground_truth
 from memotr.evaluation.scoring import evaluate
 from tests.data.layouts import Scene, write_image, write_text
@@ -73,6 +74,18 @@ def test_boxes_for_scoring(tmp_path: Path) -> None:
     write_text(tmp_path / "results" / "uav01.txt", ["1,9,60,60,20,30,0.9,0,-1,-1"])  # classes counted from 0
     with pytest.raises(UserError, match=r"uav01.txt:1: class 0 \(column 8\) is not a class of the ground truth"):
         evaluate(load_ground_truth(folder), tmp_path / "results")
+
+
+def test_a_missing_annotation_file_is_an_error(tmp_path: Path) -> None:
+    """Sequences without ground truth were once left out of the scores, without a word."""
+    folder = write(tmp_path)
+    write_image(folder / "sequences" / "uav02" / "0000001.jpg", Scene().image(0))
+    message = r"no ground truth for 1 of 2 sequences \(uav02\); copy these files, or select the other sequences"
+    with pytest.raises(UserError, match=message):
+        load_ground_truth(tmp_path, split="val")
+    with pytest.raises(UserError, match=message):
+        load_benchmark(tmp_path, split="val")
+    assert load_ground_truth(tmp_path, split="val", only=["uav01"]).names == ("uav01",)
 
 
 def test_the_same_rows_in_a_gt_txt(tmp_path: Path) -> None:

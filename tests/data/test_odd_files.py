@@ -622,6 +622,13 @@ BDD100K = [
         "frameIndex",
         FRAME_1,
     ),
+    Case(
+        "bdd: frameIndex as 1.0",
+        [frame(0, label(7), frameIndex=0.0), frame(1, label("7"), frameIndex=1.0)],
+        TWO_CARS,
+        TWO_CARS,
+    ),
+    refused("bdd: a frameIndex that is a decimal", [frame(0), frame(1, label(), frameIndex=1.5)], "1.5", FRAME_1),
     refused("bdd: a frameIndex that is text", [frame(0), frame(1, label(), frameIndex="1")], "frameIndex", FRAME_1),
     refused(
         "bdd: a frameIndex that is a bool",

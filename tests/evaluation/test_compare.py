@@ -150,6 +150,8 @@ def test_one_sequence_has_no_interval(runs: tuple[Run, Run]) -> None:
     assert np.isnan(comparison.differences["HOTA"][0].low)
     assert not comparison.differences["HOTA"][0].beyond_noise
     assert len(comparison.sentences()) == 1
+    twin = replace(ones[0], path=Path("copy"))
+    assert compare_runs([ones[0], twin]).sentences() == ["copy and base do not differ in HOTA."]
 
 
 def test_sequences_that_not_all_have_are_left_out(runs: tuple[Run, Run]) -> None:
@@ -168,7 +170,8 @@ def refused(message: str, *runs: Run, resamples: int = 1000) -> None:
 def test_incomparable_runs_are_refused(runs: tuple[Run, Run]) -> None:
     base, other = runs
     refused("at least two runs", base)
-    refused("given more than once", base, base)
+    refused("base: given more than once", base, base)
+    refused("worse: given more than once", base, other, other)
     refused("5 resamples", base, other, resamples=5)
     counts = other.counts["object"]
     refused("no sequence in common", base, replace(other, counts={"object": {"x": counts["s0"]}}))

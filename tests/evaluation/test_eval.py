@@ -121,7 +121,7 @@ def test_an_interrupted_run_goes_on(memotr: Command, weights: Path, tmp_path: Pa
     first.write_text("1,7,1,1,20,20,1,-1,-1,-1\n")  # stays as it is: it counts as finished
     second.rename(second.with_name(f".{second.name}.0123456789abcdef.part"))
     code, _, errors = memotr(*arguments)
-    assert (code, errors) == (0, "1 sequences already have results: continuing with the others\n")
+    assert (code, errors) == (0, "1 of 2 sequences already have results: continuing with the others\n")
     assert results_of(tmp_path / "out") == {**whole, first.name: b"1,7,1,1,20,20,1,-1,-1,-1\n"}
 
 
@@ -285,7 +285,8 @@ def test_any_detectors_copy_may_be_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "either --checkpoint FILE or --watch FOLDER"),
+        ([], "eval needs either --checkpoint FILE or --watch FOLDER"),
+        (["--checkpoint", "a.pth", "--watch", "run"], "eval needs either --checkpoint FILE or --watch FOLDER"),
         (["--checkpoint", "{weights}/one.safetensors", "--split", "test"], "test: no ground truth for this split"),
         (["--checkpoint", "{weights}/one.safetensors", "--split", "nothing"], "no split 'nothing'"),
         (["--checkpoint", "{weights}/one.safetensors", "--split", "val", "--sequences", "x*"], "is named x*"),
@@ -476,6 +477,7 @@ def test_an_archive_of_a_test_split(memotr: Command, weights: Path, tmp_path: Pa
     code, _, errors = memotr(*arguments)
     assert code == 2
     assert "DanceTrack has 40 (train), 25 (val), 35 (test)" in errors
+    assert not (tmp_path / "outputs").exists(), "refused before tracking, which may take hours"
     code, out, errors = memotr(*arguments, "--partial")
     archive = tmp_path / "outputs" / "submit" / "one-DanceTrack-test" / "dancetrack.zip"
     assert code == 0
@@ -484,6 +486,16 @@ def test_an_archive_of_a_test_split(memotr: Command, weights: Path, tmp_path: Pa
     again = ["submit", "--results", archive.parent / "results", "--dataset", tmp_path / "DanceTrack", "--partial"]
     assert memotr(*again, "--output", tmp_path / "again")[0] == 0
     assert (tmp_path / "again" / "dancetrack.zip").read_bytes() == archive.read_bytes()
+
+
+def test_several_classes_are_submitted_as_one(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811
+    layouts.write_dancetrack(tmp_path)
+    arguments = ["submit", "--checkpoint", weights / "two.safetensors", "--dataset", tmp_path / "DanceTrack"]
+    code, out, errors = memotr(*arguments, "--partial", "--set", "tracking.det_thresh=0", "--output", tmp_path / "out")
+    assert (code, "2 files" in out) == (0, True), errors
+    with zipfile.ZipFile(tmp_path / "out" / "dancetrack.zip") as archive:
+        rows = [row for name in archive.namelist() for row in archive.read(name).decode().splitlines()]
+    assert {row.split(",")[7] for row in rows} == {"-1"}
 
 
 def test_an_archive_of_bdd100k(memotr: Command, weights: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -39,6 +39,12 @@ def test_files_by_name_here_or_in_data(tmp_path: Path) -> None:
         assert results.notes == ()
 
 
+def test_hidden_files_are_not_read(tmp_path: Path) -> None:
+    write_rows(tmp_path / "results" / "a.txt", [FOUND])
+    (tmp_path / "results" / "._a.txt").write_bytes(b"\x00\x05\xff")
+    assert read_results(tmp_path / "results", truth(tmp_path, "a")).notes == ()
+
+
 def test_one_file_for_one_sequence(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "tracks.txt", [FOUND])
     assert len(read_results(file, truth(tmp_path, "a")).boxes["a"]) == 1

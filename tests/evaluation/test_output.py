@@ -102,6 +102,15 @@ def test_a_run_is_read_back(scores: Scores, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "counts.json").read_text())["alphas"] == ALPHAS.round(2).tolist()
 
 
+def test_classes_with_other_sequences(scores: Scores, tmp_path: Path) -> None:
+    write_scores(tmp_path, scores, title="")
+    content = json.loads((tmp_path / "counts.json").read_text())
+    content["classes"]["car"] = {}
+    (tmp_path / "counts.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"is damaged \(its classes have different sequences\)"):
+        read_run(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"classes": {}}', '{"classes": {"a": {"s": {"HOTA_TP": 1}}}}', "[1]"])
 def test_broken_runs(tmp_path: Path, text: str) -> None:
     with pytest.raises(UserError, match=r"no metrics\.json; `memotr score … --output"):

@@ -9,6 +9,7 @@ from memotr.errors import UserError
 from memotr.evaluation import validation
 from memotr.evaluation.tracking import track_sequences
 from memotr.tracks import Tracks
+from memotr.training.train import train
 from tests.builders import tiny_model
 from tests.data.layouts import read_dataset, write_coco_video, write_dancetrack
 from tests.io.results import read_mot
@@ -115,6 +116,24 @@ def test_the_format_that_the_configuration_names_is_read(tmp_path):
         validate = validation.make_validation(load_config("tiny", overrides), tmp_path / format)
         validate(model, 1)
         assert {path.stem for path in (tmp_path / format / "epoch_1").glob("*.txt")} == names
+
+
+def test_classes_are_checked_before_training(tmp_path):
+    """A name that differs was once found after the first epoch."""
+    write_coco_video(tmp_path / "own", length=3)
+    write_coco_video(tmp_path / "other", length=3, categories={1: "auto", 2: "bus"})
+    overrides = [f"data.root={tmp_path}", "data.train=[{path: own, split: train}]", "data.workers=0"]
+    for val in ("own", "other"):
+        config = load_config("tiny", [*overrides, f"data.val={{path: {val}, split: val}}", "training.epochs=1"])
+        validate = validation.make_validation(config, tmp_path / "run" / "validation")
+        if val == "own":
+            validate.check_classes(("car", "bus"))
+            continue
+        with pytest.raises(
+            UserError, match=r"data\.val: the model's classes car are not in the data, which has auto, bus"
+        ):
+            train(config, tmp_path / "run", device="cpu", validate=validate)
+    assert not (tmp_path / "run").exists()
 
 
 def test_no_validation_without_a_split(tmp_path):

@@ -41,7 +41,10 @@ def test_a_threshold_out_of_range_is_refused():
 
 @pytest.mark.parametrize(
     ("checkpoint", "wanted", "found"),
-    [("a.pth", "auto", "torch"), ("a.onnx", "auto", "onnx"), ("a.pt2", "pt2", "pt2"), ("dancetrack", "torch", "torch")],
+    [
+        *(("a.pth", "auto", "torch"), ("dancetrack", "torch", "torch")),
+        *(("a.onnx", "auto", "onnx"), ("A.ONNX", "auto", "onnx"), ("a.pt2", "pt2", "pt2")),
+    ],
 )
 def test_the_ending_chooses_the_engine(checkpoint, wanted, found):
     assert choose_engine(checkpoint, wanted) == found

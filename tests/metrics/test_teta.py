@@ -39,8 +39,8 @@ def table(boxes: list[Box]) -> VideoBoxes:
     )
 
 
-def count(gt: list[Box], pred: list[Box], num_classes: int = 1, exhaustive: bool = True) -> TetaCounts:
-    return teta_sequence(table(gt), table(pred), num_classes, exhaustive=exhaustive)
+def count(gt: list[Box], pred: list[Box], num_classes: int = 1) -> TetaCounts:
+    return teta_sequence(table(gt), table(pred), num_classes)
 
 
 # The slow version: lists, loops and dictionaries, in the steps of the definition.
@@ -108,7 +108,7 @@ def touches(box: Box, objects: list[Box]) -> bool:
     return any(box.frame == other.frame and iou(other, box) >= 0.5 for other in objects)
 
 
-def slow_count(gt: list[Box], pred: list[Box], num_classes: int, exhaustive: bool) -> dict[str, list]:
+def slow_count(gt: list[Box], pred: list[Box], num_classes: int) -> dict[str, list]:
     objects, regions = [box for box in gt if not box.ignore], [box for box in gt if box.ignore]
     pred = slow_ignore(objects, regions, pred)  # step 1
     seen = {box.id for box in pred if touches(box, objects)}  # step 2
@@ -134,9 +134,9 @@ def slow_count(gt: list[Box], pred: list[Box], num_classes: int, exhaustive: boo
                 counts["assoc_a"][c][a] += both / (in_gt + in_pred - both)
                 counts["assoc_re"][c][a] += both / in_gt
                 counts["assoc_pr"][c][a] += both / in_pred
-        astray = len([box for box in pred if box.label == c and box not in local]) if exhaustive else 0
+        astray = len([box for box in pred if box.label == c and box not in local])
         for a in range(10):
-            if exhaustive and (not of_class or not local):
+            if not of_class or not local:
                 counts["cls_fp"][c][a] = 0  # the restart
             counts["cls_fp"][c][a] += astray
             for x, y in matches:
@@ -181,9 +181,9 @@ def random_video(seed: int, num_classes: int) -> tuple[list[Box], list[Box]]:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_random_videos_are_counted_as_the_slow_version_counts(seed: int) -> None:
-    num_classes, exhaustive = 1 + seed % 4, seed % 3 > 0
+    num_classes = 1 + seed % 4
     gt, pred = random_video(seed, num_classes)
-    fast, slow = count(gt, pred, num_classes, exhaustive), slow_count(gt, pred, num_classes, exhaustive)
+    fast, slow = count(gt, pred, num_classes), slow_count(gt, pred, num_classes)
     for name in COUNTS:
         np.testing.assert_allclose(getattr(fast, name), slow[name], rtol=1e-12, atol=1e-12, err_msg=name)
 
@@ -193,7 +193,7 @@ def test_random_videos_cover_all_cases() -> None:
     for seed in range(60):
         gt, pred = random_video(seed, 1 + seed % 4)
         objects, regions = [box for box in gt if not box.ignore], [box for box in gt if box.ignore]
-        counts = slow_count(gt, pred, 1 + seed % 4, True)
+        counts = slow_count(gt, pred, 1 + seed % 4)
         seen["no objects"] += not objects
         seen["no predictions"] += not pred
         seen["a frame without objects"] += len({box.frame for box in objects}) < len({box.frame for box in pred})
@@ -213,7 +213,7 @@ def test_random_videos_cover_all_cases() -> None:
 def test_scores_of_several_videos(seed: int) -> None:
     videos = [random_video(100 * seed + n, 3) for n in range(4)]
     scores = combine([count(gt, pred, 3) for gt, pred in videos], ["a", "b", "c"])
-    slow = [slow_count(gt, pred, 3, True) for gt, pred in videos]
+    slow = [slow_count(gt, pred, 3) for gt, pred in videos]
     rows = []
     for c, name in enumerate(scores.classes):
         total = {key: [sum(video[key][c][a] for video in slow) for a in range(len(slow[0][key][c]))] for key in COUNTS}
@@ -294,13 +294,11 @@ def test_false_positives_of_a_class_restart() -> None:
     assert y_first.cls_fp.tolist() == [[0] * 10, [2] * 10]
 
 
-def test_classes_that_are_not_annotated_everywhere() -> None:
-    # Only the confusion counts, the prediction far away is held against nobody, and nothing restarts.
+def test_predictions_away_from_every_object() -> None:
     gt = [Box(0, 1, 0, OBJECT)]
     pred = [Box(0, 5, 1, OBJECT), Box(0, 6, 0, FAR), Box(0, 7, 1, (700, 0, 710, 10))]
-    assert count(gt, pred, 2, exhaustive=False).cls_fp.tolist() == [[0] * 10, [1] * 10]
-    # Exhaustively annotated: class 0 has the one far away; class 1 restarts at its two.
-    assert count(gt, pred, 2, exhaustive=True).cls_fp.tolist() == [[1] * 10, [2] * 10]
+    # Class 0 has the one far away; class 1 restarts at its two.
+    assert count(gt, pred, 2).cls_fp.tolist() == [[1] * 10, [2] * 10]
 
 
 def test_the_row_of_one_sequence_has_the_errors_of_later_classes() -> None:
@@ -486,9 +484,9 @@ def test_the_order_of_classes_matters_to_the_restart_only(seed: int) -> None:
     gt, pred = random_video(seed, 3)
     new = [2, 0, 1, -1]
     moved = [[box._replace(label=new[box.label]) for box in boxes] for boxes in (gt, pred)]
-    for exhaustive, names in ((False, COUNTS), (True, [name for name in COUNTS if name != "cls_fp"])):
-        expected, counts = count(gt, pred, 3, exhaustive), count(*moved, 3, exhaustive)
-        for name in names:
+    expected, counts = count(gt, pred, 3), count(*moved, 3)
+    for name in COUNTS:
+        if name != "cls_fp":
             np.testing.assert_allclose(getattr(counts, name)[new[:3]], getattr(expected, name), err_msg=name)
 
 

@@ -8,21 +8,18 @@ from memotr.evaluation.results import read_results
 from memotr.metrics.teta import TetaCounts, TetaScores, combine, teta_sequence, with_last_pixels, with_regions
 
 
-def teta_by_video(
-    gt: Path, results: Path, *, exhaustive: bool = True, allow_missing: bool = False
-) -> dict[str, TetaCounts]:
+def teta_by_video(gt: Path, results: Path, *, allow_missing: bool = False) -> dict[str, TetaCounts]:
     found = read_results(results, load_ground_truth(gt, format="bdd100k"), allow_missing=allow_missing)
     return {
         truth.name: teta_sequence(
             with_last_pixels(with_regions(truth)),
             with_last_pixels(found.boxes[truth.name]),
             len(BDD100K_CATEGORIES),
-            exhaustive=exhaustive,
         )
         for truth in found.truth.sequences
     }
 
 
-def evaluate_teta(gt: Path, results: Path, *, exhaustive: bool = True, allow_missing: bool = False) -> TetaScores:
-    counts = teta_by_video(gt, results, exhaustive=exhaustive, allow_missing=allow_missing)
+def evaluate_teta(gt: Path, results: Path, *, allow_missing: bool = False) -> TetaScores:
+    counts = teta_by_video(gt, results, allow_missing=allow_missing)
     return combine(list(counts.values()), BDD100K_CATEGORIES)

@@ -222,11 +222,30 @@ def test_other_sequences_than_the_benchmark_has(tmp_path: Path) -> None:
 
 
 def test_missing_results(tmp_path: Path) -> None:
-    refused(tmp_path, r"results: no result files \(<sequence>.txt\) here")
+    refused(tmp_path, r"results: no result files \(<sequence>.txt\) in this folder")
     write_results(tmp_path / "results", ["a", "c"])
     refused(tmp_path, r"results: no results for 2 of 4 sequences \(b, d\)", "abcd")
     refused(tmp_path, r"no results for 1 of 1 sequences \(MOT17-01\)", ["MOT17-01-DPM"], format="mot17")
     refused(tmp_path, r"no result files \(<sequence>.json\)", format="bdd100k")
+
+
+def test_results_in_the_output_folder_of_eval(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("the first try")
+    results = write_results(tmp_path / "run" / "results", ["MOT17-01-SDP"])
+    first, second = (
+        write_submission("mot17", videos(["MOT17-01-DPM"]), folder, tmp_path / f"{folder.name}.zip", partial=True)
+        for folder in (results, results.parent)
+    )
+    assert first.path.read_bytes() == second.path.read_bytes()
+    assert first.notes == second.notes
+
+
+def test_hidden_files_are_no_results(tmp_path: Path) -> None:
+    results = write_results(tmp_path / "results", ["a"])
+    (results / "._a.txt").write_bytes(b"\0\5\x16\7\xff")
+    written = write_submission("dancetrack", videos("a"), results, tmp_path / "out.zip", partial=True)
+    assert not any("left out" in note for note in written.notes)
 
 
 def test_not_one_box(tmp_path: Path) -> None:

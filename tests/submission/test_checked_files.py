@@ -94,10 +94,12 @@ def write_json(tmp_path: Path, content: Any) -> Path:
 
 def test_frames_come_out_in_order_and_with_the_documented_fields(tmp_path: Path) -> None:
     frames = [frame(1, name="b1c6/b1c6-0000002.jpg") | {"labels": None}, frame(0, label("003", "motor", attributes={}))]
+    frames[0]["frameIndex"] = 1.0  # written as 1
     checked = check_bdd(write_json(tmp_path, {"frames": frames, "config": None}), VIDEO)
     first = frame(0, label("3", "motorcycle"))
     assert json.loads(checked.text) == [first, frame(1)]
     assert list(json.loads(checked.text)[0]) == ["name", "videoName", "frameIndex", "labels"]
+    assert "1.0" not in checked.text
     assert checked.boxes == 1
     assert check_bdd(write(tmp_path, checked.text), VIDEO).text == checked.text
 

@@ -66,6 +66,11 @@ def test_sources(sequence: Path, tmp_path: Path) -> None:
     assert said == f"rtsp://camera/live and 1 more: not what the weights were trained on, {DOMAIN}"
 
 
+def test_a_folder_at_the_top_of_the_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "exists", lambda self: True)
+    assert not is_generated("/synthdance_clips/video.mp4")
+
+
 def test_track(memotr: Command, sequence: Path, tmp_path: Path) -> None:  # noqa: F811
     numbered_video(tmp_path / "shop.mp4", 2)
     command = ("track", "--checkpoint", "synthdance", "--no-video", "--device", "cpu")

@@ -97,7 +97,7 @@ def evaluate_checkpoint(
         from memotr.training.devices import leave_process_group, make_fabric
 
     if (checkpoint is None) == (watch is None):
-        raise UserError("nothing to evaluate: pass either --checkpoint FILE or --watch FOLDER")
+        raise UserError("eval needs either --checkpoint FILE or --watch FOLDER")
     truth = {"split": split, "seqmap": seqmap, "only": sequences or (), "half": half, "format": format}
     benchmark = load_benchmark(dataset, **truth)  # type: ignore[arg-type]
     source = describe_truth(dataset, format, split, seqmap, sequences, half)
@@ -154,16 +154,17 @@ def submit(
         from memotr.evaluation.benchmark import join_benchmarks, load_benchmark
         from memotr.evaluation.checkpoints import Evaluation
         from memotr.evaluation.progress_bars import ScoringProgress
-        from memotr.submission.server_archive import submission_format, write_submission
+        from memotr.submission.server_archive import check_split, submission_format, write_submission
         from memotr.tracking.gate import explain_no_tracks
         from memotr.training.devices import leave_process_group, make_fabric
 
     if (checkpoint is None) == (results is None):
-        raise UserError("nothing to submit: pass either --checkpoint FILE or --results FOLDER")
+        raise UserError("submit needs either --checkpoint FILE or --results FOLDER")
     splits = split or ["test"]
     benchmark = join_benchmarks([load_benchmark(dataset, split=part, scored=False) for part in splits])
     sequences = sorted(benchmark.sequences, key=lambda sequence: sequence.name)
     kind = submission_format([sequence.name for sequence in sequences]) if format == "auto" else format
+    check_split(kind, sequences, partial=partial)  # before tracking, which may take hours
     origin = (checkpoint or results or dataset).stem
     output = output or Path("outputs", "submit", "-".join([origin, dataset.name, *splits]))
     if_empty = ""

@@ -39,17 +39,18 @@ class Benchmark:
     def class_numbers(self, classes: Many[str]) -> tuple[int, ...] | None:
         """Return the number in MOTChallenge results of each of a model's classes; None for the default numbers.
 
+        If the benchmark has one class, as those of all servers, the classes of the model count as that one: -1.
+
         Raises:
             UserError: the benchmark has several classes, and the model has a class that is not among them.
         """
         known = self._class_names()
         if known is None:
-            several_as_one = self.truth is not None and len(classes) > 1
-            return (-1,) * len(classes) if several_as_one else None
+            return (-1,) * len(classes) if len(classes) > 1 else None
         unknown = [name for name in classes if name not in known]
         if unknown:
             raise UserError(
-                f"the checkpoint's classes {list_names(unknown)} are not in the data, which has {', '.join(known)}; "
+                f"the model's classes {list_names(unknown)} are not in the data, which has {', '.join(known)}; "
                 "classes are matched by name, so rename those of your own data in its dataset.yaml"
             )
         return tuple(known[name] for name in classes)
@@ -133,7 +134,7 @@ def join_benchmarks(parts: Many[Benchmark]) -> Benchmark:
 
 def _check_lengths(sequences: Many[Sequence], truth: GroundTruth) -> None:
     """Raise UserError if a sequence has not as many images as scored frames: its results would be numbered wrongly."""
-    lengths = {one.name: len(one.frames) for one in truth.sequences}
+    lengths = {scored.name: len(scored.frames) for scored in truth.sequences}
     for sequence in sequences:
         if len(sequence) != lengths[sequence.name]:
             raise UserError(

@@ -77,7 +77,7 @@ class Comparison:
 
     def _sentence(self, run: str, difference: Difference) -> str:
         points, base = 100 * difference.value, self.runs[0]
-        if difference.value == difference.low == difference.high == 0:
+        if difference.value == 0 and (len(self.sequences) == 1 or difference.low == difference.high == 0):
             return f"{run} and {base} do not differ in {self.main}."
         text = f"{run} has {abs(points):.2f} points {'more' if points > 0 else 'less'} {self.main} than {base}"
         if np.isnan(difference.low):
@@ -115,13 +115,15 @@ def compare_runs(runs: Sequence[Run], *, resamples: int = 10_000, seed: int = 0)
     single = [metrics(run, np.eye(len(sequences))) for run in runs]
     times = draw(len(sequences), resamples, seed)
     resampled = [metrics(run, times) for run in runs]
-    kinds = list(whole[0])
+    differences = {
+        name: [_difference(name, k, whole, resampled, len(sequences)) for k in range(1, len(runs))] for name in whole[0]
+    }
     return Comparison(
         names,
         sequences,
-        {kind: np.array([of[kind][0] for of in whole]) for kind in kinds},
-        {kind: np.stack([of[kind] for of in single]) for kind in kinds},
-        {kind: [_difference(kind, k, whole, resampled, len(sequences)) for k in range(1, len(runs))] for kind in kinds},
+        {name: np.array([values[name][0] for values in whole]) for name in whole[0]},
+        {name: np.stack([values[name] for values in single]) for name in whole[0]},
+        differences,
         notes,
     )
 
@@ -137,13 +139,22 @@ def metric_names(comparison: Comparison) -> list[str]:
 
 
 def _difference(
-    kind: str, k: int, whole: Sequence[Metrics], resampled: Sequence[Metrics], num_sequences: int
+    metric: str, k: int, whole: Sequence[Metrics], resampled: Sequence[Metrics], num_sequences: int
 ) -> Difference:
-    value = float(whole[k][kind][0] - whole[0][kind][0])
+    """Return the difference of a metric between run k and the first run.
+
+    Args:
+        metric: name of the metric.
+        k: index of the run.
+        whole: metrics (1,) of each run over all sequences.
+        resampled: metrics (R,) of each run over the resamples.
+        num_sequences: number of sequences.
+    """
+    value = float(whole[k][metric][0] - whole[0][metric][0])
     if num_sequences < 2:
         return Difference(value, float("nan"), float("nan"))
     tail = (100 - LEVEL) / 2
-    low, high = np.percentile(resampled[k][kind] - resampled[0][kind], [tail, 100 - tail])
+    low, high = np.percentile(resampled[k][metric] - resampled[0][metric], [tail, 100 - tail])
     return Difference(value, float(low), float(high))
 
 
@@ -154,23 +165,21 @@ def _names(paths: Sequence[Path]) -> tuple[str, ...]:
         names = tuple("/".join(part[-count:]) for part in parts)
         if len(set(names)) == len(names):
             return names
-    raise UserError(f"{paths[0]}: given more than once")
+    repeated = next(path for k, path in enumerate(paths) if parts[k] in parts[:k])
+    raise UserError(f"{repeated}: given more than once")
 
 
 def _common(runs: Sequence[Run], names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the sequences that all runs have, and a note about the others, if any."""
     common = tuple(name for name in runs[0].sequences if all(name in run.sequences for run in runs))
     if not common:
-        disjoint = next((name for run, name in zip(runs, names, strict=True) if not _shares(run, runs[0])), None)
-        found = f"{names[0]} and {disjoint}" if disjoint is not None else f"all of {', '.join(names)}"
-        raise UserError(f"{found} have no sequence in common")
-    left = sorted({name for run in runs for name in run.sequences} - set(common))
-    note = f"left out, because not all runs have them: {list_names(left)}"
-    return common, (note,) if left else ()
-
-
-def _shares(one: Run, other: Run) -> bool:
-    return not set(one.sequences).isdisjoint(other.sequences)
+        baseline = set(runs[0].sequences)
+        disjoint = [name for run, name in zip(runs, names, strict=True) if baseline.isdisjoint(run.sequences)]
+        compared = f"{names[0]} and {disjoint[0]}" if disjoint else f"all of {', '.join(names)}"
+        raise UserError(f"{compared} have no sequence in common")
+    omitted = sorted({name for run in runs for name in run.sequences} - set(common))
+    note = f"left out, because not all runs have them: {list_names(omitted)}"
+    return common, (note,) if omitted else ()
 
 
 def _check_truth(runs: Sequence[Run], names: Sequence[str], sequences: Sequence[str]) -> None:
@@ -180,11 +189,11 @@ def _check_truth(runs: Sequence[Run], names: Sequence[str], sequences: Sequence[
             raise UserError(
                 f"{names[0]} was scored on the classes {list(runs[0].counts)}, {name} on {list(run.counts)}"
             )
-        for kind, found in run.counts.items():
+        for class_name, counts in run.counts.items():
             for sequence in sequences:
-                there, here = runs[0].counts[kind][sequence]["GT_Dets"], found[sequence]["GT_Dets"]
-                if there != here:
+                first, other = (of[sequence]["GT_Dets"] for of in (runs[0].counts[class_name], counts))
+                if first != other:
                     raise UserError(
-                        f"{sequence} has {there:,.0f} boxes of ground truth in {names[0]} and {here:,.0f} in {name}; "
+                        f"{sequence} has {first:,.0f} boxes of ground truth in {names[0]} and {other:,.0f} in {name}; "
                         "score both on the same split, with the same --half and --format"
                     )

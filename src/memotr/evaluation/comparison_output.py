@@ -57,9 +57,9 @@ def _write_csv(path: Path, comparison: Comparison) -> None:
 
 
 def _content(comparison: Comparison) -> dict[str, Any]:
-    def difference(found: Difference) -> dict[str, Any]:
-        interval = None if np.isnan(found.low) else [found.low, found.high]
-        return {"value": found.value, "interval": interval, "beyond_noise": found.beyond_noise}
+    def as_json(difference: Difference) -> dict[str, Any]:
+        interval = None if np.isnan(difference.low) else [difference.low, difference.high]
+        return {"value": difference.value, "interval": interval, "beyond_noise": difference.beyond_noise}
 
     return {
         "runs": list(comparison.runs),
@@ -67,7 +67,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
         "metrics": {
             metric: {
                 "values": comparison.values[metric].tolist(),
-                "differences": [difference(found) for found in comparison.differences[metric]],
+                "differences": [as_json(difference) for difference in comparison.differences[metric]],
             }
             for metric in metric_names(comparison)
         },
@@ -85,9 +85,9 @@ def _metric_table(comparison: Comparison) -> Table:
         table.add_column("95 % interval", no_wrap=True)
     for metric in metric_names(comparison):
         cells: list[Text | str] = [_shown(metric, value) for value in comparison.values[metric].tolist()]
-        for found in comparison.differences[metric]:
-            style = "bold" if found.beyond_noise else ""
-            cells += [Text(_signed(metric, found.value), style), Text(_interval(metric, found), style)]
+        for difference in comparison.differences[metric]:
+            style = "bold" if difference.beyond_noise else ""
+            cells += [Text(_signed(metric, difference.value), style), Text(_interval(metric, difference), style)]
         table.add_row(metric.removeprefix("CLR_"), *cells)
     return table
 
@@ -132,10 +132,10 @@ def _signed(metric: str, value: float) -> str:
     return f"{value:+,.0f}" if unit(metric) == "count" else f"{100 * value:+.2f}"
 
 
-def _interval(metric: str, found: Difference) -> str:
-    if np.isnan(found.low):
+def _interval(metric: str, difference: Difference) -> str:
+    if np.isnan(difference.low):
         return "–"
-    return f"{_signed(metric, found.low)} to {_signed(metric, found.high)}"
+    return f"{_signed(metric, difference.low)} to {_signed(metric, difference.high)}"
 
 
 def _plot(path: Path, comparison: Comparison) -> None:
@@ -180,11 +180,11 @@ def _plot_differences(axes: Axes, comparison: Comparison, metrics: list[str]) ->
     step = 0.6 / (len(comparison.runs) - 1)
     for k in range(1, len(comparison.runs)):
         for row, metric in enumerate(metrics):
-            found = comparison.differences[metric][k - 1]
+            difference = comparison.differences[metric][k - 1]
             y = row + (k - len(comparison.runs) / 2) * step
-            axes.plot([100 * found.low, 100 * found.high], [y, y], color=_colour(k), linewidth=2)
-            face = _colour(k) if found.beyond_noise else "white"
-            axes.plot(100 * found.value, y, "o", color=_colour(k), markerfacecolor=face, markersize=6)
+            axes.plot([100 * difference.low, 100 * difference.high], [y, y], color=_colour(k), linewidth=2)
+            face = _colour(k) if difference.beyond_noise else "white"
+            axes.plot(100 * difference.value, y, "o", color=_colour(k), markerfacecolor=face, markersize=6)
     axes.axvline(0, color="#444444", linewidth=0.8)
     axes.set_yticks(range(len(metrics)), metrics)
     axes.invert_yaxis()

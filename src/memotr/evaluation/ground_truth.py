@@ -102,11 +102,7 @@ def ground_truth_of(
     """
     if not recordings:
         raise UserError(_empty_selection(path, split))
-    if all(recording.table is None for recording in recordings):
-        place = split.request.place
-        raise UserError(
-            f"{place}: no ground truth for this split; test splits are scored by the server of the benchmark"
-        )
+    _check_all_annotated(recordings, split.request.place)
     half = half or split.half is not None
     if split.half == "train_half":
         raise UserError(f"{path}: train_half is for training; score val_half")
@@ -117,9 +113,7 @@ def ground_truth_of(
     classes = fixed[0].scored_classes if fixed else _own_classes(split, recordings)
     assert classes is not None
     sequences = tuple(
-        rule.scored(recording, classes, problems, half=half)
-        for rule, recording in zip(rules, recordings, strict=True)
-        if recording.table is not None
+        rule.scored(recording, classes, problems, half=half) for rule, recording in zip(rules, recordings, strict=True)
     )
     if all(sequence.objects.ignore.all() for sequence in sequences):
         problems.note(path, "no object is scored, so every result is a false positive")
@@ -132,6 +126,20 @@ def ground_truth_of(
     return GroundTruth(
         path, sequences, classes.names, reader.results, numbers, only_class, unscored, problems.brief_notes()
     )
+
+
+def _check_all_annotated(recordings: Sequence[Recording], place: Path) -> None:
+    """Raise UserError if sequences have no ground truth."""
+    missing = [recording.name for recording in recordings if recording.table is None]
+    if len(missing) == len(recordings):
+        raise UserError(
+            f"{place}: no ground truth for this split; test splits are scored by the server of the benchmark"
+        )
+    if missing:
+        raise UserError(
+            f"{place}: no ground truth for {len(missing)} of {len(recordings)} sequences ({list_names(missing)}); copy "
+            "these files, or select the other sequences with --sequences"
+        )
 
 
 def _numbers(numbered: bool, classes: ClassMap) -> dict[int, int] | None:

@@ -66,7 +66,7 @@ class BenchmarkProgress(_ProgressBar):
         self._logged = self._began = time.monotonic()
         if visible and done:
             rest = "continuing with the others" if self._total else "nothing left to track"
-            log(f"{len(done)} sequences already have results: {rest}")
+            log(f"{len(done)} of {len(benchmark.sequences)} sequences already have results: {rest}")
 
     def __call__(self, frame: Frame, tracks: Tracks) -> None:
         """Count a frame tracked on this rank. Raises KeyboardInterrupt if another rank was interrupted."""

@@ -17,6 +17,8 @@ from memotr.data.annotations import (
     seem_box_numbers,
     seem_fractions,
 )
+from memotr.data.formats.dataset_format import result_files
+from memotr.data.formats.frame_files import files_in
 from memotr.data.formats.mot_layout import DETECTOR_COPY
 from memotr.data.formats.mot_text import read_results as read_text
 from memotr.data.formats.scalabel import ScalabelVideo, read_videos
@@ -116,7 +118,10 @@ def _suspect_columns(table: AnnotationTable, truth: SequenceTruth) -> Iterator[s
 
 def _find(path: Path, truth: GroundTruth, allow_missing: bool) -> tuple[GroundTruth, dict[str, Path], list[str]]:
     """Return the ground truth to score, the result file by sequence name, and notes."""
-    found = _files(path, truth.names)
+    if path.is_file():
+        found = {truth.names[0] if len(truth.names) == 1 else path.stem: path}
+    else:
+        found = result_files(path, truth.results.suffix, truth.names)
     notes: list[str] = []
     one = _one_detector(truth.names, [name for name in found if name in truth.names])
     if one and len(one) < len(truth.names):
@@ -134,19 +139,6 @@ def _find(path: Path, truth: GroundTruth, allow_missing: bool) -> tuple[GroundTr
     if extra:
         notes.append(f"result files of sequences that are not scored: {list_names(extra)}")
     return truth, {name: found[name] for name in truth.names if name in found}, notes
-
-
-def _files(path: Path, names: Sequence[str]) -> dict[str, Path]:
-    """Return sequence name → result file."""
-    if path.is_file():
-        return {names[0] if len(names) == 1 else path.stem: path}
-    files = sorted(path.glob("*.txt"))
-    for inner in ("results", "data"):  # as written by `memotr eval`, and as TrackEval expects
-        if not any(file.stem in names for file in files) and (path / inner).is_dir():
-            files = sorted((path / inner).glob("*.txt"))
-    if not files:
-        raise UserError(f"{path}: no result files (<sequence>.txt) in this folder")
-    return {file.stem: file for file in files}
 
 
 def _one_detector(names: Sequence[str], with_results: Sequence[str]) -> list[str] | None:
@@ -223,7 +215,7 @@ def _read_scalabel(path: Path, truth: GroundTruth, allow_missing: bool) -> Resul
 
 def _videos(path: Path) -> dict[str, ScalabelVideo]:
     """Read the videos of a file, or of all files in a folder."""
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    files = files_in(path, ".json") if path.is_dir() else [path]
     if not files:
         raise UserError(f"{path}: no .json file in this folder; expected one per video, or one for all videos")
     problems = Problems(stop=True)
@@ -255,13 +247,13 @@ def _named_labels(video: ScalabelVideo, classes: Sequence[str]) -> Ints:
     """Return the labels (N,), −1 for categories that are annotated but not evaluated."""
     labels = np.full(len(video.table), NO_CATEGORY)
     for number, name in video.categories.items():
-        here = video.table.categories == number
+        rows = video.table.categories == number
         if name in classes:
-            labels[here] = classes.index(name)
+            labels[rows] = classes.index(name)
         elif name not in BDD100K_OTHERS:
             known = ", ".join((*classes, *BDD100K_OTHERS))
             message = f"unknown category {brief(name)}; known are {known}".replace("{", "{{").replace("}", "}}")
-            video.table.report(here, message, Problems(stop=True))
+            video.table.report(rows, message, Problems(stop=True))
     return labels
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from memotr.documents import DocumentError, brief, read_json
+from memotr.documents import DocumentError, on_one_line, read_json
 from memotr.errors import UserError
 from memotr.evaluation.scoring import ClassScores, Scores, Teta
 from memotr.metrics.fields import CURVES, SUMS
@@ -68,10 +68,13 @@ def read_run(folder: Path) -> Run:
         counts = {name: {seq: _fields(of) for seq, of in found.items()} for name, found in content["classes"].items()}
         teta = {seq: _teta_counts(of, len(counts)) for seq, of in content.get("teta", {}).items()}
         sequences = [set(found) for found in counts.values()] + [set(teta) for _ in range(bool(teta))]
-        if not sequences or not sequences[0] or any(found != sequences[0] for found in sequences):
+        if not any(sequences):
             raise ValueError("no sequences")
+        if any(found != sequences[0] for found in sequences):
+            raise ValueError("its classes have different sequences")
     except (DocumentError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = error.reason if isinstance(error, DocumentError) else brief(error)
+        reason = error.reason if isinstance(error, DocumentError) else on_one_line(str(error))
+        reason = f"no {reason}" if isinstance(error, KeyError) else reason
         raise UserError(
             f"{file}: was not written by memotr score or is damaged ({reason}); score the run again"
         ) from error

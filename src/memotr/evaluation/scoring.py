@@ -109,7 +109,7 @@ def evaluate(
     truth = load_ground_truth(ground_truth) if isinstance(ground_truth, Path) else ground_truth
     found = read_results(results, truth, allow_missing=allow_missing)
     truth, with_teta = found.truth, truth.results.names_classes
-    jobs = [Job(each, found.boxes[each.name], len(truth.classes), with_teta) for each in truth.sequences]
+    jobs = [Job(s, found.boxes[s.name], len(truth.classes), with_teta) for s in truth.sequences]
     done: dict[str, Outcome] = {}
     for outcome in run_jobs(jobs, workers):
         done[outcome.name] = outcome
@@ -124,12 +124,9 @@ def _scores(names: Sequence[str], outcomes: Sequence[Outcome], notes: tuple[str,
     for c, name in enumerate(names):
         fields = {outcome.name: outcome.fields[c] for outcome in outcomes}
         classes[name] = ClassScores(fields, combine(list(fields.values())))
-    every = list(classes.values())
-    mean, pooled = (
-        (every[0], every[0])
-        if len(every) == 1
-        else (_combine_classes(class_mean, every), _combine_classes(combine, every))
-    )
+    mean = pooled = classes[names[0]]
+    if len(classes) > 1:
+        mean, pooled = (_combine_classes(rule, list(classes.values())) for rule in (class_mean, combine))
     return Scores(classes, mean, pooled, notes, _teta(names, outcomes))
 
 
@@ -137,8 +134,8 @@ def _combine_classes(combination: Callable[[Sequence[Fields]], Fields], classes:
     """Combine the scores of classes, for each sequence and over all sequences."""
     names = classes[0].fields
     return ClassScores(
-        {name: combination([one.fields[name] for one in classes]) for name in names},
-        combination([one.combined_fields for one in classes]),
+        {name: combination([scores.fields[name] for scores in classes]) for name in names},
+        combination([scores.combined_fields for scores in classes]),
     )
 
 

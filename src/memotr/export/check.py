@@ -55,10 +55,8 @@ def check(step: ExportedStep, engine: Engine, num_frames: int = 8) -> float:
 def _frames(count: int) -> Iterator[ImageBatch]:
     """Yield frames of noise at several scales that moves to the right."""
     generator = torch.Generator().manual_seed(0)
-    scales = [torch.randn(1, 3, n, n, generator=generator) for n in (3, 12, 48)]
-    scene = torch.stack([torch.nn.functional.interpolate(x, size=(256, 256), mode="bilinear") for x in scales]).sum(0)[
-        0
-    ]
+    noise = [torch.randn(1, 3, n, n, generator=generator) for n in (3, 12, 48)]
+    scene = torch.cat([torch.nn.functional.interpolate(x, size=(256, 256), mode="bilinear") for x in noise]).sum(0)
     for t in range(count):
         height, width = SIZES[t % len(SIZES)]
         yield ImageBatch.from_images([scene.roll(6 * t, dims=2)[:, :height, :width]], smallest=MIN_SIDE)

@@ -135,7 +135,7 @@ def _checked(values: Sequence[Tensor], config: Config, path: Path) -> dict[str, 
 def choose_engine(checkpoint: str | Path, wanted: EngineName) -> EngineName:
     """Return the engine for a checkpoint by its suffix. Raises UserError if another one is requested."""
     endings: dict[str, EngineName] = {".onnx": "onnx", ".pt2": "pt2"}
-    name = endings.get(Path(checkpoint).suffix, "torch")
+    name = endings.get(Path(checkpoint).suffix.lower(), "torch")
     if wanted not in ("auto", name):
         remedy = f"memotr export {checkpoint} FILE.{wanted}" if name == "torch" else f"it needs engine {name}"
         raise UserError(f"engine {wanted} does not run {checkpoint}: {remedy}")

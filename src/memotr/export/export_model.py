@@ -16,13 +16,13 @@ from memotr.models.memotr import MeMOTR
 from memotr.terminal import say
 
 
-def export_model(model: MeMOTR, paths: Sequence[Path], say: Callable[[str], None] = say) -> None:
+def export_model(model: MeMOTR, paths: Sequence[Path], report: Callable[[str], None] = say) -> None:
     """Trace the model's frame step once, then write, load and check each file before it gets its name.
 
     Args:
         model: model on the CPU; its kernel becomes "reference".
         paths: files to write, each ending in .onnx or .pt2.
-        say: called with a line of text for each long operation and each file.
+        report: called with a line of text for each long operation and each file.
 
     Raises:
         UserError: a path has another ending or cannot be written, the model cannot be exported, or the results of a
@@ -36,19 +36,21 @@ def export_model(model: MeMOTR, paths: Sequence[Path], say: Callable[[str], None
     if "onnx" in engines:
         import onnxruntime  # noqa: F401  raises ImportError before the slow tracing
         import onnxscript  # noqa: F401
-    say("tracing the frame step, which takes a few minutes")
+    report("tracing the frame step, which takes a few minutes")
     with backbone_errors(model):
         step, program = trace(model)
     description = describe(model.config)
     for path, engine in zip(paths, engines, strict=True):
         write = write_onnx if engine == "onnx" else write_program
         with replacing(path, suffix=path.suffix) as draft:
-            say(f"writing {path}")
+            report(f"writing {path}")
             with backbone_errors(model):
                 write(program, draft, description)
             difference = check(step, open_engine(draft, "cpu"))
             size = draft.stat().st_size / 1e6
-        say(f"wrote {path}: {size:.0f} MB, equal to PyTorch (ids are equal, everything else within {difference:.0e})")
+        report(
+            f"wrote {path}: {size:.0f} MB, equal to PyTorch (ids are equal, everything else within {difference:.0e})"
+        )
 
 
 @contextmanager

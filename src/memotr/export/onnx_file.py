@@ -36,7 +36,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def _problems(model: ModelProto) -> Iterator[str]:
-    """Yield what a file contains that ``memotr export`` does not write."""
+    """Yield a description of each content that ``memotr export`` does not write."""
     if model.functions or model.training_info:
         yield "it contains functions or a training graph"
     for graph in _graphs(model.graph):

@@ -50,12 +50,12 @@ def write_page(
     chosen = choose(inspection, worst)
     limit = min(MAX_PICTURE_BYTES, MAX_BYTES // max(1, 2 * len(chosen)))
     pictures: dict[int, tuple[Picture, ...]] = {}
-    for k, one in enumerate(chosen):
-        name = one.errors.name
-        pictures[k] = take_pictures(one.event, one.errors.matched, files.get(name, {}), limit)
+    for k, worst_event in enumerate(chosen):
+        name = worst_event.errors.name
+        pictures[k] = take_pictures(worst_event.event, worst_event.errors.matched, files.get(name, {}), limit)
         if progress is not None:
             progress(name, len(chosen))
-    without = sum(not pictures[k] and one.errors.name in files for k, one in enumerate(chosen))
+    without = sum(not pictures[k] and event.errors.name in files for k, event in enumerate(chosen))
     if without:
         notes.append(f"{without} of the {len(chosen)} worst events have no picture: their images are missing or broken")
     notes = [*inspection.notes, *notes]
@@ -75,9 +75,9 @@ def choose(inspection: Inspection, count: int) -> list[WorstEvent]:
         count: maximum number of events.
     """
     kinds: tuple[list[WorstEvent], ...] = (
-        [WorstEvent(one, event) for one in inspection.errors for event in one.switches],
-        [WorstEvent(one, event) for one in inspection.errors for event in one.misses],
-        [WorstEvent(one, event) for one in inspection.errors for event in one.false_runs],
+        [WorstEvent(errors, event) for errors in inspection.errors for event in errors.switches],
+        [WorstEvent(errors, event) for errors in inspection.errors for event in errors.misses],
+        [WorstEvent(errors, event) for errors in inspection.errors for event in errors.false_runs],
     )
     ranked = [_ranked(events) for events in kinds]
     chosen = [event for event in chain.from_iterable(zip_longest(*ranked)) if event is not None][:count]
@@ -85,4 +85,4 @@ def choose(inspection: Inspection, count: int) -> list[WorstEvent]:
 
 
 def _ranked(events: Sequence[WorstEvent]) -> list[WorstEvent]:
-    return sorted(events, key=lambda one: costliest(one.event))
+    return sorted(events, key=lambda event: costliest(event.event))

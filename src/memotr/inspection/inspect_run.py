@@ -87,12 +87,12 @@ def inspect_run(
         raise UserError(f"{folder}: no sequence is named {' or '.join(only)}; available are {list_names(rows)}")
     errors = []
     for sequence in truth.select(chosen).sequences:
-        one = find_errors(match_boxes(sequence, found.boxes[sequence.name], len(truth.classes)))
-        _compare(one, rows[sequence.name], folder)
-        errors.append(one)
+        found_errors = find_errors(match_boxes(sequence, found.boxes[sequence.name], len(truth.classes)))
+        _compare(found_errors, rows[sequence.name], folder)
+        errors.append(found_errors)
         if progress is not None:
             progress(sequence.name, len(chosen))
-    errors.sort(key=lambda one: -one.lost)
+    errors.sort(key=lambda of_sequence: -of_sequence.lost)
     by_class = {name: of.combined for name, of in content.classes.items()}
     return Inspection(
         folder, content.source.results, truth, content.combined, rows, by_class, tuple(errors), found.notes
@@ -100,7 +100,7 @@ def inspect_run(
 
 
 class _Class(BaseModel):
-    """Entry of ``classes`` in ``metrics.json``."""
+    """Key of ``classes`` in ``metrics.json`` that is read."""
 
     combined: _Numbers
 
@@ -118,7 +118,7 @@ class _Source(BaseModel):
 
 
 class _Metrics(BaseModel):
-    """Content of ``metrics.json``, as far as it is read."""
+    """Keys of ``metrics.json`` that are read."""
 
     combined: _Numbers
     sequences: Annotated[dict[str, _Numbers], Field(min_length=1)]

@@ -19,11 +19,11 @@ from memotr.io.image_files import ImageError, read_image
 
 SIDE = 420
 """Width and height of a picture in its units, and largest width and height of its image in pixels."""
-AROUND = 2.3
+CROP_SCALE = 2.3
 """Side of the crop divided by the longer side of the box."""
 MIN_SIDE = 128
 """Smallest side of a crop, in pixels of the frame."""
-SIZES = (1.0, 0.75, 0.5, 0.33)
+SCALES = (1.0, 0.75, 0.5, 0.33)
 """Scales of the image, in the order in which they are tried."""
 QUALITIES = (84, 70, 55)
 """JPEG qualities, in the order in which they are tried."""
@@ -101,7 +101,7 @@ def take_pictures(event: Event, matched: MatchedBoxes, images: FrameImages, limi
         images: images of the sequence.
         limit: largest size of a picture in bytes; a picture in the smallest size and quality may exceed it.
     """
-    side = AROUND * max(max(right - left, bottom - top) for left, top, right, bottom in event.boxes)
+    side = CROP_SCALE * max(max(right - left, bottom - top) for left, top, right, bottom in event.boxes)
     ends = dict(zip((event.first, event.last), event.boxes, strict=True))
     pictures = (_crop(event, matched, frame, box, side, images.get(frame), limit) for frame, box in ends.items())
     return tuple(picture for picture in pictures if picture is not None)
@@ -177,8 +177,8 @@ def _moved(mark: Mark, left: int, top: int, scale: float) -> Mark:
 def _encode(crop: NDArray[np.uint8], limit: int) -> bytes:
     """Encode a crop as JPEG in the largest size and best quality within a limit in bytes."""
     data = b""
-    for share in SIZES:
-        side = max(1, round(min(SIDE, len(crop)) * share))
+    for scale in SCALES:
+        side = max(1, round(min(SIDE, len(crop)) * scale))
         small = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA)
         for quality in QUALITIES:
             settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]

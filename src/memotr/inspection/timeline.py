@@ -108,14 +108,14 @@ def switch_lane(errors: SequenceErrors) -> Lane:
     return _lane_with_grid(errors, SWITCH_HEIGHT, label, [Stroke("switches", "".join(lines))])
 
 
-def density_lane(errors: SequenceErrors, frames: Ints, kind: str, what: str) -> DensityLane:
+def density_lane(errors: SequenceErrors, frames: Ints, kind: str, name: str) -> DensityLane:
     """Return a bar chart of the number of wrong boxes per frame.
 
     Args:
         errors: errors of the sequence.
         frames: (K,) frame of each wrong box.
         kind: class of the bars in the style sheet.
-        what: name of the boxes, for screen readers.
+        name: name of the boxes, for screen readers.
     """
     length = errors.num_frames
     edges = np.linspace(0, length, min(BINS, length) + 1).round().astype(int)  # (bins + 1,)
@@ -126,7 +126,7 @@ def density_lane(errors: SequenceErrors, frames: Ints, kind: str, what: str) -> 
         for left, right, value in zip(edges[:-1].tolist(), edges[1:].tolist(), share.tolist(), strict=True)
         if value
     )
-    label = f"{what} over time: {len(frames):,}, at most {highest:.1f} per frame"
+    label = f"{name} over time: {len(frames):,}, at most {highest:.1f} per frame"
     return DensityLane(_lane_with_grid(errors, DENSITY_HEIGHT, label, [Stroke(kind, bars)]), highest)
 
 

@@ -113,7 +113,7 @@ def scored_boxes(truth: SequenceTruth, predictions: VideoBoxes, num_classes: int
 def _rows_of(boxes: VideoBoxes, frames: Ints) -> list[slice]:
     """Return the rows of each of some frames (F,)."""
     starts, ends = (np.searchsorted(boxes.frames, frames, side).tolist() for side in ("left", "right"))
-    return [slice(*each) for each in zip(starts, ends, strict=True)]
+    return [slice(start, end) for start, end in zip(starts, ends, strict=True)]
 
 
 def _renumbered(boxes: VideoBoxes, kept: Bools, frames: Ints) -> tuple[list[Ints], int]:

@@ -32,17 +32,17 @@ UNASSIGNED = -2
 """Label of a prediction without ground truth; −1 is a class that is not evaluated."""
 
 
-def teta_sequence(gt: VideoBoxes, pred: VideoBoxes, num_classes: int, *, exhaustive: bool = True) -> TetaCounts:
+def teta_sequence(gt: VideoBoxes, pred: VideoBoxes, num_classes: int) -> TetaCounts:
     """Count matches and errors of one sequence (section 4 of the TETA paper).
+
+    Every object of every class must be annotated: a prediction of class c that overlaps no object of c is a
+    classification error.
 
     Args:
         gt: ground truth with labels 0 … num_classes − 1; its ``ignore`` rows are ignore regions with any label.
         pred: predictions with labels −1 … num_classes − 1, where −1 is a class that is not evaluated: it can be
             localised and associated, but its class is wrong.
         num_classes: number of classes C. Their order has a small effect, see `_count_wrong_predictions`.
-        exhaustive: True if every object of every class is annotated; a prediction of class c that overlaps no object of
-            c is a classification error then. False if some classes are annotated in some videos only; predictions that
-            overlap no object are no errors then.
 
     Raises:
         ValueError: labels are out of range, or ``pred`` has ignored rows.
@@ -51,10 +51,10 @@ def teta_sequence(gt: VideoBoxes, pred: VideoBoxes, num_classes: int, *, exhaust
     objects, regions = gt[~gt.ignore], gt[gt.ignore]
     overlaps = Overlaps.between(objects, pred)
     overlaps = overlaps.select(np.ones(len(objects), np.bool_), outside_ignore_regions(overlaps, regions))
-    held_by = _class_blind_assignment(overlaps)  # (P,)
+    matched_class = _class_blind_assignment(overlaps)  # (P,)
     counts = TetaCounts.zeros(num_classes)
     for c in range(num_classes):
-        _count_class(counts, c, overlaps, held_by, exhaustive)
+        _count_class(counts, c, overlaps, matched_class)
     return counts
 
 
@@ -87,49 +87,46 @@ def _check(gt: VideoBoxes, pred: VideoBoxes, num_classes: int) -> None:
 
 def _class_blind_assignment(overlaps: Overlaps) -> Ints:
     """Return the class (P,) of the ground truth matched to each prediction regardless of class, or `UNASSIGNED`."""
-    everything = np.ones(len(overlaps.gt), np.bool_)
-    candidates = _tracks_of(overlaps.pred, _at_object(overlaps, everything))  # (P,)
-    matches = match(overlaps.select(everything, candidates))
+    all_objects = np.ones(len(overlaps.gt), np.bool_)
+    candidates = _tracks_of(overlaps.pred, _at_object(overlaps, all_objects))  # (P,)
+    matches = match(overlaps.select(all_objects, candidates))
     close = matches.iou >= LOCALISED - EPS
-    held_by = np.full(len(overlaps.pred), UNASSIGNED)
-    held_by[np.flatnonzero(candidates)[matches.j[close]]] = overlaps.gt.labels[matches.i[close]]
-    return held_by
+    matched_class = np.full(len(overlaps.pred), UNASSIGNED)
+    matched_class[np.flatnonzero(candidates)[matches.j[close]]] = overlaps.gt.labels[matches.i[close]]
+    return matched_class
 
 
-def _count_class(counts: TetaCounts, c: int, overlaps: Overlaps, held_by: Ints, exhaustive: bool) -> None:
+def _count_class(counts: TetaCounts, c: int, overlaps: Overlaps, matched_class: Ints) -> None:
+    """Count matches and errors of class c; ``matched_class`` (P,) is that of :func:`_class_blind_assignment`."""
     of_class = overlaps.gt.labels == c  # (G,)
     # Local: at an object of class c, whatever the predicted class, and not matched to an object of another class.
-    local = _at_object(overlaps, of_class) & ((held_by == c) | (held_by == UNASSIGNED))  # (P,)
+    local = _at_object(overlaps, of_class) & ((matched_class == c) | (matched_class == UNASSIGNED))  # (P,)
     candidates = _tracks_of(overlaps.pred, local)  # (P,)
     chosen = overlaps.select(of_class, candidates)
     matches = match(chosen)
-    at = matches.iou[:, None] >= ALPHAS - EPS  # (n, 20)
+    matched = matches.iou[:, None] >= ALPHAS - EPS  # (n, 20)
     matched_local = local[candidates][matches.j]  # (n,)
-    counts.loc_tp[c] = at.sum(0)
+    counts.loc_tp[c] = matched.sum(0)
     counts.loc_fn[c] = of_class.sum() - counts.loc_tp[c]
-    counts.loc_fp[c] = local.sum() - at[matched_local].sum(0)
-    _add_association(counts, c, chosen, matches, at)
-    _count_wrong_predictions(counts, c, overlaps, of_class, local, exhaustive)
+    counts.loc_fp[c] = local.sum() - matched[matched_local].sum(0)
+    _add_association(counts, c, chosen, matches, matched)
+    _count_wrong_predictions(counts, c, overlaps, of_class, local)
     predicted_class = chosen.pred.labels[matches.j]  # (n,)
-    right, classified = predicted_class == c, at[:, CLS_FIRST:]  # (n,), (n, 10)
+    right, classified = predicted_class == c, matched[:, CLS_FIRST:]  # (n,), (n, 10)
     counts.cls_tp[c] = classified[right].sum(0)
     counts.cls_fn[c] = classified[~right].sum(0)
     wrong = ~right & (predicted_class >= 0)
     np.add.at(counts.cls_fp, predicted_class[wrong], classified[wrong])
 
 
-def _count_wrong_predictions(
-    counts: TetaCounts, c: int, overlaps: Overlaps, of_class: Bools, local: Bools, exhaustive: bool
-) -> None:
-    """Count predictions of class c that are not local to c as false positives at every α, if annotation is exhaustive.
+def _count_wrong_predictions(counts: TetaCounts, c: int, overlaps: Overlaps, of_class: Bools, local: Bools) -> None:
+    """Count predictions of class c that are not local to c as false positives at every α.
 
     The metric authors' code processes the classes in order. If c has no ground truth or no local prediction in the
     sequence, it sets the false positives of c to this number instead of adding it, which loses those counted for the
     classes before c. This code does the same, because published numbers contain it;
     `memotr.data.protocols.BDD100K_CATEGORIES` has the order of that code for the same reason.
     """
-    if not exhaustive:
-        return
     num_wrong = np.count_nonzero((overlaps.pred.labels == c) & ~local)
     if of_class.any() and local.any():
         counts.cls_fp[c] += num_wrong
@@ -137,11 +134,14 @@ def _count_wrong_predictions(
         counts.cls_fp[c] = num_wrong
 
 
-def _add_association(counts: TetaCounts, c: int, chosen: Overlaps, matches: Matches, at: Bools) -> None:
-    """Add up AssA, AssRe and AssPr (HOTA, section 5) of the two tracks of each match, over the matches at each α."""
+def _add_association(counts: TetaCounts, c: int, chosen: Overlaps, matches: Matches, matched: Bools) -> None:
+    """Add up AssA, AssRe and AssPr (HOTA, section 5) of the two tracks of each match, over the matches at each α.
+
+    ``matched`` (n, 20) selects the matches at each α.
+    """
     pair, size_gt, size_pred = track_pairs(chosen.gt, chosen.pred, matches.i, matches.j)
     together = np.zeros((len(size_gt), len(ALPHAS)), np.int64)  # (pairs of tracks, 20) matches of the two
-    np.add.at(together, pair, at)
+    np.add.at(together, pair, matched)
     size_gt, size_pred = size_gt[:, None], size_pred[:, None]
     counts.assoc_a[c] = (together**2 / (size_gt + size_pred - together)).sum(0)
     counts.assoc_re[c] = (together**2 / size_gt).sum(0)

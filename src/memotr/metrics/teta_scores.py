@@ -154,10 +154,10 @@ def combine(counts: Sequence[TetaCounts], classes: Sequence[str]) -> TetaScores:
         ValueError: counts have another number of classes.
     """
     total = TetaCounts.zeros(len(classes))
-    for one in counts:
-        if one.num_classes != len(classes):
-            raise ValueError(f"combine: counts of {one.num_classes} classes, but {len(classes)} names")
-        total = total + one
+    for sequence in counts:
+        if sequence.num_classes != len(classes):
+            raise ValueError(f"combine: counts of {sequence.num_classes} classes, but {len(classes)} names")
+        total = total + sequence
     rows = {name: TetaRow.of_class(total, index) for index, name in enumerate(classes)}
     present = tuple(name for index, name in enumerate(classes) if _has_any(total, index))
     nothing = TetaRow.of_class(TetaCounts.zeros(1), 0)

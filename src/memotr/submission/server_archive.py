@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import get_args
 
+from memotr.data.formats.dataset_format import result_files
 from memotr.data.formats.mot_layout import DETECTOR_COPY
 from memotr.data.sequences import Sequence as Video
 from memotr.data.sequences import list_names
@@ -126,7 +127,8 @@ def write_submission(
         format: benchmark whose server the archive is for.
         sequences: all sequences of the archive. One of MOT17's three copies of a video is enough: unless all copies
             have results, one result is packed under all three names.
-        results: folder with ``<sequence>.txt`` (MOTChallenge text), or ``<sequence>.json`` for BDD100K.
+        results: folder with ``<sequence>.txt`` (MOTChallenge text), or ``<sequence>.json`` for BDD100K; or the output
+            folder of ``memotr eval``.
         archive: zip file to write. An existing one is replaced only by a verified one.
         partial: accept sequences that are not a complete split of the benchmark or have other names, for trials.
         progress: called with (member, total number of steps) when a file is packed, and again when it is verified.
@@ -139,10 +141,9 @@ def write_submission(
     server = SERVERS[format]
     if archive.suffix != ".zip":
         raise UserError(f"{archive}: servers take zip archives; name it {archive.stem}.zip")
-    notes = [] if (problem := _not_a_split(server, sequences)) is None else [problem]
-    if problem is not None and not partial:
-        raise UserError(f"{problem}; complete the data set, or write an archive for trials with --partial")
-    files = _files(results, server.suffix)
+    notes = check_split(format, sequences, partial=partial)
+    names = {name for video in sequences for name in (video.name, *_copies(_scene(video.name)))}
+    files = result_files(results, server.suffix, names)
     plan = _plan_mot17 if format == "mot17" else _plan
     items = plan(server, sequences, files, results)
     steps = 2 * sum(len(item.members) for item in items)
@@ -150,8 +151,8 @@ def write_submission(
     with replacing(archive) as draft:
         checked = _pack(draft, items, server.check, step)
         if not any(found.boxes for found in checked):
-            what = f"{results}: no boxes in any of {len(items)} result files"
-            raise UserError(f"{what}: {if_empty}" if if_empty else what)
+            message = f"{results}: no boxes in any of {len(items)} result files"
+            raise UserError(f"{message}: {if_empty}" if if_empty else message)
         _verify(draft, items, checked, step)
     used = {item.file for item in items}
     surplus = [name for name, file in files.items() if file not in used]
@@ -159,6 +160,14 @@ def write_submission(
     members = tuple(member for item in items for member in item.members)
     boxes = sum(len(item.members) * found.boxes for item, found in zip(items, checked, strict=True))
     return Submission(archive, members, boxes, tuple(notes))
+
+
+def check_split(format: SubmissionFormat, sequences: Sequence[Video], *, partial: bool) -> list[str]:
+    """Return a note if the sequences are not a split of the benchmark, or raise UserError unless ``partial``."""
+    problem = _not_a_split(SERVERS[format], sequences)
+    if problem is not None and not partial:
+        raise UserError(f"{problem}; complete the data set, or write an archive for trials with --partial")
+    return [] if problem is None else [problem]
 
 
 def _not_a_split(server: Server, sequences: Sequence[Video]) -> str | None:
@@ -181,13 +190,6 @@ def _scene(name: str) -> str:
     """Return a sequence name without the detector of MOT17's copies; other names do not change."""
     match = DETECTOR_COPY.fullmatch(name)
     return match["scene"] if match else name
-
-
-def _files(results: Path, suffix: str) -> dict[str, Path]:
-    files = {file.stem: file for file in sorted(results.glob(f"*{suffix}"))}
-    if not files:
-        raise UserError(f"{results}: no result files (<sequence>{suffix}) here")
-    return files
 
 
 def _plan(server: Server, sequences: Sequence[Video], files: Mapping[str, Path], results: Path) -> list[_Item]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import torch
 import torch.distributed as dist
@@ -41,12 +41,18 @@ from memotr.training.run_state import (
 from memotr.weights import save_model
 from memotr.weights.published_names import load_published, published_state
 
-Validate = Callable[[MeMOTR, int], Mapping[str, float]]
-"""Function of a model and the number of finished epochs that returns name → score; higher is better. The first score
-selects the best model."""
-
 MAX_SKIPPED = 10
 """Number of consecutive steps with non-finite loss or gradient after which a run ends."""
+
+
+class Validate(Protocol):
+    """Interface of the validation after an epoch."""
+
+    def check_classes(self, classes: Sequence[str], /) -> None:
+        """Raise UserError if a model with these classes cannot be validated; called before training."""
+
+    def __call__(self, model: MeMOTR, epoch: int, /) -> Mapping[str, float]:
+        """Return name → score, higher is better, after an epoch, from 1. The first score selects the best model."""
 
 
 class Training:
@@ -60,7 +66,7 @@ class Training:
         folder: folder to which the first rank writes.
         stop: true once this rank has received a stop signal.
         shown: clip for the figures; None for no figures.
-        validate: function that scores the model, on the first rank while the others wait; None for no validation.
+        validate: validation, which runs on the first rank while the others wait; None for no validation.
     """
 
     def __init__(

@@ -60,7 +60,7 @@ def train(
         device: kind of device to compute on.
         devices: number of processes on this machine; None: see :func:`memotr.training.devices.make_fabric`.
         num_nodes: number of machines; None: likewise.
-        validate: scores the model every ``training.output.val_every`` epochs.
+        validate: validation, every ``training.output.val_every`` epochs.
         files: cache of annotation files, for example those that were read for ``validate``; emptied once all data is
             read. None: a new cache.
 
@@ -75,6 +75,8 @@ def train(
     problems = Problems()
     sources = read_sources(config.data, files, problems)
     config = resolve_classes(config, sources)
+    if validate is not None:
+        validate.check_classes(config.classes)
     dataset = make_dataset(config, sources)
     if state is not None:
         check_resumable(state, config)

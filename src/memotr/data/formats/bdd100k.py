@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from memotr.data.formats.dataset_format import WHOLE, DatasetFormat, ResultFormat, SplitRequest
-from memotr.data.formats.frame_files import images_in, list_frames, subfolders
+from memotr.data.formats.frame_files import files_in, images_in, list_frames, subfolders
 from memotr.data.formats.scalabel import ScalabelVideo, read_videos
 from memotr.data.problems import Problems
 from memotr.data.sequences import Recording
@@ -53,7 +53,7 @@ class ScalabelLabels(Bdd100k):
     layout = "JSON files of labels (Scalabel)"
 
     def splits(self, root: Path) -> tuple[Mapping[str, Path], str]:
-        is_labels = root.suffix == ".json" or (root.is_dir() and any(root.glob("*.json")))
+        is_labels = root.suffix == ".json" or bool(files_in(root, ".json"))
         return ({WHOLE: root}, "labels of BDD100K without images") if is_labels else ({}, "")
 
     def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
@@ -71,7 +71,7 @@ def read_labels(request: SplitRequest, images: Path | None, problems: Problems) 
         images: folder of the videos' image folders, if there is one.
         problems: collects problems.
     """
-    files = sorted(request.place.glob("*.json")) if request.place.is_dir() else [request.place]
+    files = files_in(request.place, ".json") if request.place.is_dir() else [request.place]
     if not files:
         problems.error(
             request.place, "no label files (*.json) in this folder; expected one per video, or one for all videos"

@@ -5,7 +5,6 @@ TAO and common conversions of MOT data sets have this format. ``track_id`` or ``
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,13 +15,14 @@ import numpy as np
 
 from memotr.data.annotations import MAX_INTEGER, AnnotationTable, Ints, Origin
 from memotr.data.formats.dataset_format import WHOLE, DatasetFormat, SplitRequest
-from memotr.data.formats.frame_files import images_in
+from memotr.data.formats.frame_files import files_in, images_in
 from memotr.data.formats.mot_text import MOT_RESULTS
 from memotr.data.formats.scalabel import ScalabelVideo, is_scalabel, parse_videos
 from memotr.data.problems import Problems
 from memotr.data.sequences import Recording
 from memotr.documents import DocumentError, brief, read_json
 from memotr.filenames import is_inside
+from memotr.io.frames import MAX_FPS, MIN_FPS
 
 Entry = dict[str, Any]
 PLACE_FORMAT = "annotations[{}]"
@@ -81,7 +81,7 @@ class CocoVideoFormat(DatasetFormat):
     def splits(self, root: Path) -> tuple[Mapping[str, Path], str]:
         if root.suffix == ".json" and root.is_file():
             return {WHOLE: root}, "a COCO-video JSON"
-        files = sorted((root / "annotations").glob("*.json")) or sorted(root.glob("*.json"))
+        files = files_in(root / "annotations", ".json") or files_in(root, ".json")
         return {file.stem: file for file in files}, f"COCO-video JSON: {', '.join(file.name for file in files)}"
 
     def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
@@ -320,10 +320,10 @@ def _track_ids(tracks: list[int | str | None]) -> tuple[Ints, tuple[str, ...]]:
 
 
 def _fps(video: Entry) -> float | None:
-    """Return the frames per second, or None if no key has a valid number."""
+    """Return the frames per second, or None if no key has a number from 0.001 to 1000."""
     for key in ("fps", "frame_rate"):
         declared = numbers([video.get(key)], 1)
-        if declared is not None and math.isfinite(declared[0]) and declared[0] > 0:
+        if declared is not None and MIN_FPS <= declared[0] <= MAX_FPS:  # False for NaN
             return float(declared[0])
     return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +13,10 @@ from pydantic import Field
 
 from memotr.config import MAX_CLASSES, DataFormat, Name, PathText, Settings
 from memotr.data.formats.class_map import ClassMap
+from memotr.data.formats.frame_files import files_in
 from memotr.data.problems import Problems
 from memotr.data.sequences import Recording, matching_names
+from memotr.errors import UserError
 from memotr.io.sinks import Sink
 from memotr.vocabulary import Detector
 
@@ -122,6 +124,22 @@ class ResultFormat:
     def file(self, folder: Path, sequence: str) -> Path:
         """Return the path of the result file of a sequence."""
         return folder / f"{sequence}{self.suffix}"
+
+
+def result_files(folder: Path, suffix: str, sequences: Collection[str]) -> dict[str, Path]:
+    """Return sequence name → file for the result files of a folder.
+
+    If the folder has no file of the given sequences, those of its subfolder ``results`` (written by ``memotr eval``) or
+    ``data`` (expected by TrackEval) are returned, if they have one.
+
+    Raises:
+        UserError: there are no result files.
+    """
+    places = (folder, folder / "results", folder / "data")
+    found = [{file.stem: file for file in files} for place in places if (files := files_in(place, suffix))]
+    if not found:
+        raise UserError(f"{folder}: no result files (<sequence>{suffix}) in this folder")
+    return next((files for files in found if not files.keys().isdisjoint(sequences)), found[0])
 
 
 class DatasetFormat(ABC):

@@ -1,4 +1,4 @@
-"""Image files of a folder as the numbered frames of a sequence."""
+"""Files of a folder: annotation files, and images as the numbered frames of a sequence. Hidden files are left out."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ class FrameFiles:
     numbers: NDArray[np.int64]
     named: bool = True
 
+    @classmethod
+    def empty(cls) -> FrameFiles:
+        """Return the files of a sequence whose images are not listed."""
+        return cls((), np.zeros(0, np.int64))
+
     def __len__(self) -> int:
         return len(self.files)
 
@@ -48,14 +53,18 @@ def images_in(folder: Path) -> set[str]:
     Raises:
         UserError: the folder cannot be read.
     """
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".")]
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
-    return {name for name in names if name.lower().endswith(tuple(IMAGE_SUFFIXES))}
+    return {name for name in _names_in(folder) if name.lower().endswith(tuple(IMAGE_SUFFIXES))}
+
+
+def files_in(folder: Path, suffix: str) -> list[Path]:
+    """Return the files of a folder with a suffix, sorted by name, except hidden files; empty if it does not exist.
+
+    macOS writes a hidden ``._name.txt`` beside each file on foreign file systems and into archives.
+
+    Raises:
+        UserError: the folder cannot be read.
+    """
+    return [folder / name for name in sorted(_names_in(folder)) if name.endswith(suffix)]
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -64,14 +73,20 @@ def subfolders(folder: Path) -> list[Path]:
     Raises:
         UserError: the folder cannot be read.
     """
+    names = sorted(_names_in(folder, only_folders=True))
+    return [folder / name for name in names if not name.startswith("__MACOSX")]
+
+
+def _names_in(folder: Path, *, only_folders: bool = False) -> list[str]:
+    """Return the names in a folder that are not hidden; none if the folder does not exist."""
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_dir()]
+            shown = (entry for entry in entries if not entry.name.startswith("."))
+            return [entry.name for entry in shown if not only_folders or entry.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
-    return [folder / name for name in sorted(names) if not name.startswith((".", "__MACOSX"))]
 
 
 def size_of(files: Sequence[Path], problems: Problems) -> tuple[int, int] | None:

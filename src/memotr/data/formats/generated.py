@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from memotr.data.annotations import AnnotationTable, Origin
 from memotr.data.formats.dataset_format import DatasetFormat, SplitRequest
-from memotr.data.formats.frame_files import FrameFiles, list_frames, subfolders
+from memotr.data.formats.frame_files import FrameFiles, files_in, list_frames, subfolders
 from memotr.data.formats.mot_layout import choose_copies
 from memotr.data.formats.mot_text import MOT_RESULTS
 from memotr.data.problems import Problems
@@ -148,7 +148,7 @@ def _read_stills(split: GeneratedSplit, request: SplitRequest, problems: Problem
 
 def _texts_in(folder: Path) -> dict[str, Path]:
     """Return image name without suffix → text file."""
-    return {file.stem: file for file in sorted(folder.glob("*.txt"))}
+    return {file.stem: file for file in files_in(folder, ".txt")}
 
 
 def _read_texts(files: list[Path | None], split: GeneratedSplit, problems: Problems) -> AnnotationTable:

@@ -17,7 +17,7 @@ import numpy as np
 from memotr.data.annotations import NO_CATEGORY, AnnotationTable
 from memotr.data.formats.class_map import ClassMap
 from memotr.data.formats.dataset_format import WHOLE, AnnotationFiles, DatasetFormat, DetectorChoice, SplitRequest
-from memotr.data.formats.frame_files import FrameFiles, images_in, list_frames, subfolders
+from memotr.data.formats.frame_files import FrameFiles, files_in, images_in, list_frames, subfolders
 from memotr.data.formats.mot_text import MOT_RESULTS, read_truth
 from memotr.data.problems import Problems
 from memotr.data.sequences import Recording, list_names
@@ -58,7 +58,7 @@ class Mot(DatasetFormat):
         folders = sequences_in(request.place, problems)
         if request.seqmap is not None:
             folders = folders_in_seqmap(request.seqmap, request.place, folders, problems)
-        sequences = [_find_files(folder, folder, request.images) for folder in folders]
+        sequences = [_find_files(folder, with_images=request.images) for folder in folders]
         wanted = choose_copies(_selected(sequences, request), request.detector)
         yield from _read(sequences, wanted, request.files, problems)
 
@@ -98,7 +98,9 @@ class MotSynth(Mot):
 
     def read(self, request: SplitRequest, problems: Problems) -> Iterator[Recording]:
         folders = subfolders(request.root / "frames")
-        sequences = [_find_files(request.place / folder.name, folder / "rgb", request.images) for folder in folders]
+        sequences = [
+            _find_files(request.place / folder.name, folder / "rgb", with_images=request.images) for folder in folders
+        ]
         yield from _read(sequences, _selected(sequences, request), request.files, problems)
 
 
@@ -140,20 +142,20 @@ class _SequenceFiles:
     problems: Problems
 
 
-def _find_files(folder: Path, images: Path, with_images: bool = False) -> _SequenceFiles:
+def _find_files(folder: Path, images: Path | None = None, *, with_images: bool = False) -> _SequenceFiles:
     """Find the files of a sequence.
 
     Args:
         folder: folder of its ground truth and seqinfo.ini.
-        images: image folder; ``folder`` for its subfolder ``img1``, or the one that seqinfo.ini names.
+        images: image folder; None: the subfolder that seqinfo.ini names, or ``img1``.
         with_images: list the images even if seqinfo.ini has their number.
     """
     problems = Problems()
     info = _info_of(folder / "seqinfo.ini", problems)
-    place = folder / info.image_folder if images is folder else images
+    images = folder / info.image_folder if images is None else images
     name = folder.name or folder.absolute().name  # the name of "." is empty
-    frames = list_frames(place) if with_images or info.length is None else FrameFiles((), np.zeros(0, np.int64))
-    return _SequenceFiles(name, folder, truth_file_in(folder), place, frames, info, problems)
+    frames = list_frames(images) if with_images or info.length is None else FrameFiles.empty()
+    return _SequenceFiles(name, folder, truth_file_in(folder), images, frames, info, problems)
 
 
 def truth_file_in(folder: Path) -> Path | None:
@@ -168,19 +170,19 @@ def _bare_truth(path: Path) -> list[_SequenceFiles]:
             return [_bare_file(path)]
         folder = path.absolute().parent
         folder = folder.parent if folder.name == "gt" else folder
-        return [_find_files(folder, folder)]
+        return [_find_files(folder)]
     if (path / "gt.txt").is_file():
-        return [_find_files(path, path)]
+        return [_find_files(path)]
     if any(map(is_sequence_folder, [path, *subfolders(path)])):
         return []
     inside = [folder for folder in subfolders(path) if (folder / "gt.txt").is_file()]
-    if inside or any(subfolders(path)) or any(path.glob("*.json")):
-        return [_find_files(folder, folder) for folder in inside]
-    return [_bare_file(file) for file in sorted(path.glob("*.txt")) if "seqmap" not in file.name]
+    if inside or any(subfolders(path)) or files_in(path, ".json"):
+        return [_find_files(folder) for folder in inside]
+    return [_bare_file(file) for file in files_in(path, ".txt") if "seqmap" not in file.name]
 
 
 def _bare_file(file: Path) -> _SequenceFiles:
-    return _SequenceFiles(file.stem, None, file, file.parent, list_frames(file), SeqInfo(), Problems())
+    return _SequenceFiles(file.stem, None, file, file.parent, FrameFiles.empty(), SeqInfo(), Problems())
 
 
 def _selected(sequences: Many[_SequenceFiles], request: SplitRequest) -> list[str]:

@@ -84,6 +84,8 @@ def parse_videos(
     videos: dict[str, _Video] = {}
     for number, frame in enumerate(frames):
         place = f"frame {number} of the list"
+        if isinstance(frame, dict) and type(index := frame.get("frameIndex")) is float and index.is_integer():
+            frame["frameIndex"] = int(index)  # 1.0, as pandas writes whole numbers
         error = _frame_error(frame)
         if error is not None:
             problems.error(file, error, place)

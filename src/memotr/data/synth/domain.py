@@ -12,13 +12,10 @@ from memotr.weights.registry import domain_of
 
 
 def is_generated(source: str | Path) -> bool:
-    """Return whether a source lies in a sequence of a data set that ``memotr data synth`` has written.
-
-    The file of the generator's settings at the top of the data set says so, not the pictures.
-    """
+    """Return whether a source is in a sequence of a data set that has the settings file of ``memotr data synth``."""
     path = Path(source).resolve()
     folders = [folder for folder in (path, *path.parents) if folder.name.startswith(SEQUENCE)]
-    return path.exists() and any((folder.parents[1] / SETTINGS_FILE).is_file() for folder in folders)
+    return path.exists() and any((folder.parent.parent / SETTINGS_FILE).is_file() for folder in folders)
 
 
 def foreign_domain(config: Config, sources: Iterable[str | Path]) -> str | None:
