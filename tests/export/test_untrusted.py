@@ -293,6 +293,19 @@ def test_an_onnx_step_that_fails_is_one_line(model, tmp_path):
     assert "\n" not in str(raised.value)
 
 
+def cut_short(model):
+    model.graph.initializer[0].dims[0] = 2
+
+
+def test_onnx_runtime_prints_nothing_itself(model, tmp_path, capfd):
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "tracker.onnx"
+    path.write_bytes(onnx_bytes(describe(model.config), cut_short))
+    with pytest.raises(UserError, match=r"tracker\.onnx: ONNX Runtime cannot load it: "):
+        open_engine(path)
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(
     "texts",
     [

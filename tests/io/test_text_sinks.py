@@ -70,6 +70,15 @@ def test_json_lines(tmp_path: Path) -> None:
     assert second == {"frame": 5, "time": 0.2, "file": "000006.jpg", "width": 64, "height": 48, "tracks": []}
 
 
+def test_json_lines_are_lines_for_every_reader(tmp_path: Path) -> None:
+    name = "a\x0b\x1c\x85\u2028\u2029b.jpg"
+    with JsonLinesSink(tmp_path / "a.jsonl") as sink:
+        sink.write(Frame(0, make_frame(0).image, 0.0, name), make_tracks([[1, 2, 3, 4]], frame=0, names=(name,)))
+    (line,) = (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()
+    record = json.loads(line)
+    assert (record["file"], record["tracks"][0]["class"]) == (name, name)
+
+
 def test_bdd_list(tmp_path: Path) -> None:
     with BddSink(tmp_path / "b1c6.json", video_name="b1c6") as sink:
         sink.write(make_frame(0), make_tracks([[1, 2, 11, 22]], ids=[7], names=("pedestrian",)))

@@ -64,7 +64,7 @@ class OnnxEngine:
         self.path = path
         self.config = read_config(read_metadata(path), str(path))
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # only errors, which are raised as well: warnings would print text from the file
+        options.log_severity_level = 4  # nothing: errors are raised as well, and would print text from the file
         try:
             self.session = onnxruntime.InferenceSession(
                 path,

@@ -8,6 +8,9 @@ from memotr.io.frames import Frame
 from memotr.io.sinks import TextSink
 from memotr.tracks import Tracks
 
+LINE_SEPARATORS = {0x85: r"\u0085", 0x2028: r"\u2028", 0x2029: r"\u2029"}
+"""Characters, legal in JSON texts and in names, at which Python's `splitlines` and others end a line → their escape."""
+
 
 class JsonLinesSink(TextSink):
     """Sink for JSON lines.
@@ -29,4 +32,5 @@ class JsonLinesSink(TextSink):
             "height": height,
             "tracks": tracks.to_dicts(),
         }
-        self.file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False).translate(LINE_SEPARATORS)
+        self.file.write(line + "\n")
