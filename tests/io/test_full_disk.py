@@ -60,7 +60,7 @@ def test_all_files_are_whole_or_the_older_ones_stay(tmp_path: Path, names: list[
     whole = tmp_path / "whole"
     fill(make_sinks(whole))
     largest = max((whole / name).stat().st_size for name in names)
-    sizes = sorted({0, 1, 40, largest - 1, largest, *range(0, largest + 2000, largest // 12)})
+    sizes = sorted({0, 1, 40, largest - 1, largest, largest + 2000, *range(0, largest, largest // 12)})
     ends = []
     for size in sizes:
         folder = tmp_path / str(size)
@@ -95,7 +95,9 @@ def test_all_files_are_whole_or_the_older_ones_stay(tmp_path: Path, names: list[
             assert (whole / f"a{renamed.suffix}").read_bytes().startswith(renamed.read_bytes().removesuffix(b"\n]\n"))
     assert ends == sorted(ends, reverse=True)
     assert ends[0]
-    assert not ends[-1]
+    assert not ends[-1], message
+    if "a.mp4" not in names:  # the encoder does not promise files of the same size
+        assert ends[sizes.index(largest) - 1 :] == [True, False, False]
 
 
 def test_a_list_that_breaks_off_between_two_frames_is_readable(tmp_path: Path) -> None:
