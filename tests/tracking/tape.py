@@ -76,13 +76,13 @@ class TapeCapture:
     Attributes:
         captures: number of captures.
         replays: number of replays.
-        refuse: message of the error that a capture ends with, if not empty.
+        refuse: error that a capture ends with; None for none.
         tapes: all tapes, as long as their graphs live.
     """
 
     def __init__(self) -> None:
         self.captures = self.replays = 0
-        self.refuse = ""
+        self.refuse: Exception | None = None
         self.tapes: list[weakref.ref[Tape]] = []
         self._lock, self._taken = threading.Lock(), False
 
@@ -103,7 +103,7 @@ class TapeCapture:
         """Keep the operations of a function."""
         assert self._taken
         if self.refuse:
-            raise RuntimeError(self.refuse)
+            raise self.refuse
         self.captures += 1
         tape = Tape()
         with tape:

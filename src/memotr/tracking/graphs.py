@@ -172,8 +172,6 @@ class GraphedStep:
         layouts = dict(self._network.layouts or {})
         try:
             replay, outputs = self._capture.record(lambda: self._run(sizes, static))
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:  # PyTorch documents no class for it
             self._failed = True
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
