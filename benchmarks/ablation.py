@@ -30,7 +30,7 @@ from memotr import load_model
 from memotr.build import build_model
 from memotr.config import load_config
 from memotr.training.run_state import LAST, read_state
-from memotr.weights import save_model
+from memotr.weights.model_files import save_model
 
 NETWORK = [
     "model.num_decoder_layers=3",

@@ -201,13 +201,21 @@ def test_converted_weights_keep_overridden_settings(tmp_path: Path, monkeypatch:
     assert (config.tracking.det_thresh, config.classes) == (0.25, ("dancer",))
 
 
-@pytest.mark.parametrize(("line", "shown"), [("--help", "track"), ("--version", "memotr ")])
-def test_help_and_version_load_nothing_heavy(line: str, shown: str) -> None:
-    code = """if True:
+@pytest.mark.parametrize(
+    ("line", "shown", "heavy"),
+    [
+        ("--help", "track", ["numpy", "pydantic", "torch"]),
+        ("--version", "memotr ", ["numpy", "pydantic", "torch"]),
+        ("weights list", "dancetrack", ["cv2", "numpy", "torch"]),
+        ("weights where", "memotr", ["cv2", "numpy", "torch"]),
+    ],
+)
+def test_what_shows_texts_loads_nothing_heavy(line: str, shown: str, heavy: list[str]) -> None:
+    code = f"""if True:
         import sys
         from memotr.cli import app
         app(sys.argv[1:], standalone_mode=False)
-        print(*{"numpy", "pydantic", "torch"} & set(sys.modules), file=sys.stderr)"""
-    command = [sys.executable, "-c", code, line]
+        print(*set({heavy}) & set(sys.modules), file=sys.stderr)"""
+    command = [sys.executable, "-c", code, *line.split()]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (done.stderr, shown in done.stdout) == ("\n", True)

@@ -12,9 +12,12 @@ from safetensors.torch import load_file, save_file
 from memotr.build import build_model
 from memotr.config import make_config
 from memotr.errors import UserError
-from memotr.weights import convert, describe, load_detector, load_model, read_checkpoint
+from memotr.weights.checkpoint import read_checkpoint
+from memotr.weights.convert import convert
+from memotr.weights.describe import describe
 from memotr.weights.huggingface import to_huggingface, to_official
-from memotr.weights.pretrained import tracker_name
+from memotr.weights.model_files import load_model
+from memotr.weights.pretrained import load_detector, tracker_name
 from memotr.weights.published_names import published_state
 from tests.builders import random_images
 

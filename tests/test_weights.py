@@ -26,10 +26,13 @@ from memotr.config import make_config
 from memotr.errors import UserError
 from memotr.models.deformable_attention import DeformableAttention
 from memotr.published import BDD100K_CLASSES
-from memotr.weights import Kind, convert, describe, load_detector, read_checkpoint, save_model
-from memotr.weights.checkpoint import FORMAT, SHARED_BOX_HEADS
+from memotr.weights.checkpoint import FORMAT, SHARED_BOX_HEADS, read_checkpoint
+from memotr.weights.convert import convert
+from memotr.weights.describe import describe
 from memotr.weights.huggingface import to_huggingface
-from memotr.weights.pretrained import load_backbone
+from memotr.weights.kinds import Kind
+from memotr.weights.model_files import save_model
+from memotr.weights.pretrained import load_backbone, load_detector
 from memotr.weights.published_names import published_state
 from memotr.weights.tensor_files import read_torch
 

@@ -12,8 +12,8 @@ from safetensors import safe_open
 
 from memotr.config import ModelConfig
 from memotr.models.queries import QUERY_VARIANTS
-from memotr.weights import load_model, save_model
 from memotr.weights.checkpoint import SHARED_BOX_HEADS
+from memotr.weights.model_files import load_model, save_model
 from memotr.weights.published_names import ORDER, PREFIXES, load_published, published_name, published_state
 from tests.builders import tiny_model
 from tests.parity.harness import FOLDER

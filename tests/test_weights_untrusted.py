@@ -17,8 +17,9 @@ from safetensors.torch import save
 
 from memotr import load_model
 from memotr.errors import UserError
-from memotr.weights import describe, read_checkpoint, save_model
-from memotr.weights.checkpoint import SHARED_BOX_HEADS
+from memotr.weights.checkpoint import SHARED_BOX_HEADS, read_checkpoint
+from memotr.weights.describe import describe
+from memotr.weights.model_files import save_model
 from memotr.weights.published_names import published_state
 from tests.builders import tiny_model
 from tests.damage import anywhere_damaged, assert_read_or_refused, directory_damaged, few_or_many_seeds

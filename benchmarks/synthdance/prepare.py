@@ -11,7 +11,7 @@ import torch
 
 from memotr import load_model
 from memotr.build import build_model
-from memotr.weights import save_model
+from memotr.weights.model_files import save_model
 from memotr.weights.published_names import load_published, published_state
 
 ORDER = [0, 1, 1, 2, 2]

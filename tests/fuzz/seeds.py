@@ -20,7 +20,7 @@ from memotr.build import build_model
 from memotr.config import Config, load_config
 from memotr.io.bdd import BddSink
 from memotr.published import BDD100K_CLASSES
-from memotr.weights import convert
+from memotr.weights.convert import convert
 from memotr.weights.model_files import save_model
 from memotr.weights.published_names import published_state
 from tests.data import layouts

@@ -14,8 +14,9 @@ from memotr.models.inference import for_inference
 from memotr.models.levels import level_shapes
 from memotr.models.resnet import ResNetBackbone
 from memotr.tracking.tracker import Tracker
-from memotr.weights import describe, load_model, save_model
 from memotr.weights.convert import convert
+from memotr.weights.describe import describe
+from memotr.weights.model_files import load_model, save_model
 from memotr.weights.pretrained import load_backbone
 from tests.builders import random_images, random_tracks, tiny_model
 

@@ -10,10 +10,10 @@ import torch
 
 from memotr.build import build_model
 from memotr.structures import ImageBatch
-from memotr.weights import load_detector, load_model
 from memotr.weights.architecture import count_parameters, infer_config
 from memotr.weights.checkpoint import SHARED_BOX_HEADS
-from memotr.weights.pretrained import tracker_names
+from memotr.weights.model_files import load_model
+from memotr.weights.pretrained import load_detector, tracker_names
 from memotr.weights.published_names import published, published_state
 from tests.parity import golden
 from tests.parity.harness import FOLDER, Fixture, golden_state_dict

@@ -20,8 +20,8 @@ from memotr.training.run_state import (
     set_generator_states,
     write_state,
 )
-from memotr.weights import describe, save_model
-from memotr.weights.model_files import load_model
+from memotr.weights.describe import describe
+from memotr.weights.model_files import load_model, save_model
 from memotr.weights.published_names import published_state
 from tests.builders import tiny_model
 from tests.full_disk import files_end_at

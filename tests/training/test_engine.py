@@ -27,8 +27,8 @@ from memotr.training.inputs import resolve_classes, with_validation
 from memotr.training.run_state import read_state
 from memotr.training.train import start_model
 from memotr.training.train import train as run_training
-from memotr.weights import load_model
 from memotr.weights.checkpoint import read_checkpoint
+from memotr.weights.model_files import load_model
 from memotr.weights.published_names import published_state
 from tests.data.layouts import (
     scenes,

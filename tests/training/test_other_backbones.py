@@ -10,7 +10,8 @@ from memotr.cli import app
 from memotr.config import load_config
 from memotr.errors import UserError
 from memotr.training.train import start_model, train
-from memotr.weights import describe, load_model
+from memotr.weights.describe import describe
+from memotr.weights.model_files import load_model
 from tests.test_weights import detector_state
 from tests.training.builders import SMALL, write_videos
 

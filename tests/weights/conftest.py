@@ -13,7 +13,7 @@ import torch
 from memotr.build import build_model
 from memotr.config import load_config
 from memotr.weights import transfer
-from memotr.weights.checkpoint import Kind
+from memotr.weights.kinds import Kind
 from memotr.weights.published_names import published_state
 from memotr.weights.registry import NamedWeights, named_weights
 from tests.weights.server import Site, serving

@@ -13,7 +13,9 @@ from memotr.config import load_config
 from memotr.data.synth.domain import foreign_domain, is_generated
 from memotr.data.synth.settings import SynthSettings
 from memotr.data.synth.writer import generate
-from memotr.weights import convert, describe, save_model
+from memotr.weights.convert import convert
+from memotr.weights.describe import describe
+from memotr.weights.model_files import save_model
 from tests.builders import tiny_model
 from tests.data import layouts
 from tests.evaluation.test_commands import Command, memotr  # noqa: F401 (a fixture)

@@ -18,7 +18,8 @@ from safetensors.torch import save
 
 from memotr import from_pretrained, load_model, push_to_hub
 from memotr.errors import UserError
-from memotr.weights import describe, hub
+from memotr.weights import hub
+from memotr.weights.describe import describe
 from memotr.weights.hub import HubAddress, parse_address
 from memotr.weights.huggingface import to_huggingface
 from memotr.weights.model_files import save_model

@@ -18,11 +18,13 @@ import torch
 from memotr.config import load_config
 from memotr.errors import UserError
 from memotr.training.train import start_model
-from memotr.weights import describe, load_model, transfer
+from memotr.weights import transfer
 from memotr.weights.cache import digest_of
 from memotr.weights.cache import home as home_of_weights
-from memotr.weights.checkpoint import Kind
+from memotr.weights.describe import describe
+from memotr.weights.kinds import Kind
 from memotr.weights.manifest import manifest_of
+from memotr.weights.model_files import load_model
 from memotr.weights.named import clear, weights_file
 from memotr.weights.pretrained import tracker_names
 from memotr.weights.published_names import published_state

@@ -24,7 +24,7 @@ def info(
     from memotr.export.engines import choose_engine
     from memotr.export.info import describe_export
     from memotr.tracking.precision import resolve_precision
-    from memotr.weights import describe
+    from memotr.weights.describe import describe
     from memotr.weights.model_files import choose_device
 
     if choose_engine(file, "auto") != "torch":
@@ -53,7 +53,7 @@ def convert(
     half: Annotated[bool, typer.Option("--half", help="Store tensors as float16, which halves the file size.")] = False,
 ) -> None:
     """Write weights in another layout; the source is not changed."""
-    from memotr.weights import convert as convert_weights
+    from memotr.weights.convert import convert as convert_weights
 
     say(f"wrote {convert_weights(source, target, config=config, settings=overrides or (), half=half)}")
 

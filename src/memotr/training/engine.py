@@ -38,7 +38,7 @@ from memotr.training.run_state import (
     set_generator_states,
     write_state,
 )
-from memotr.weights import save_model
+from memotr.weights.model_files import save_model
 from memotr.weights.published_names import load_published, published_state
 
 MAX_SKIPPED = 10

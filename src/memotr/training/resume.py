@@ -12,7 +12,7 @@ from memotr.errors import UserError
 from memotr.filenames import clean_filename
 from memotr.terminal import log
 from memotr.training.run_state import LAST, RunState, read_state
-from memotr.weights import Kind
+from memotr.weights.kinds import Kind
 from memotr.weights.model_files import find_config, read_weights
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from memotr.errors import UserError
 from memotr.files import replacing
-from memotr.weights.checkpoint import HEADER, Kind, make_header, read_checkpoint
+from memotr.weights.checkpoint import HEADER, make_header, read_checkpoint
+from memotr.weights.kinds import Kind
 from memotr.weights.tensor_files import check_finite, read_torch, tensors_in, write_torch
 
 LAST = "last.pt"

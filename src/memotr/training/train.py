@@ -32,10 +32,10 @@ from memotr.training.inputs import make_dataset, read_sources, read_split, resol
 from memotr.training.resume import check_resumable, describe_resuming
 from memotr.training.run_state import LAST, RunState
 from memotr.vocabulary import DeviceKind
-from memotr.weights import Kind, load_detector
 from memotr.weights.classes import for_classes
+from memotr.weights.kinds import Kind
 from memotr.weights.model_files import fill_model, find_config, read_weights
-from memotr.weights.pretrained import load_backbone
+from memotr.weights.pretrained import load_backbone, load_detector
 
 
 def train(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ from torch import Tensor
 from memotr.documents import DocumentError, parse_json
 from memotr.errors import UserError, warn
 from memotr.weights import huggingface
+from memotr.weights.hub import CONFIG
+from memotr.weights.kinds import Kind
 from memotr.weights.published_names import published_name
 from memotr.weights.tensor_files import check_file, check_finite, is_safetensors, read_safetensors, read_torch
 
@@ -30,15 +31,6 @@ BOX_HEADS, SHARED_BOX_HEADS = "bbox_embed.", "transformer.decoder.bbox_embed."
 
 WRAPPERS = ("_orig_mod.", "module.", "model.")
 """Prefixes that torch.compile, DistributedDataParallel and Lightning modules add to all names of a state dict."""
-
-
-class Kind(StrEnum):
-    """Kind of a weights file."""
-
-    TRACKER = "tracker"
-    TRAINING = "tracker with its training state"
-    DETECTOR = "detector"
-    BACKBONE = "backbone"
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +134,7 @@ def _equal(one: Tensor, other: Tensor) -> bool:
 
 
 def _read_folder(folder: Path) -> Checkpoint:
-    if not (folder / huggingface.CONFIG).is_file():
+    if not (folder / CONFIG).is_file():
         file = only_weights_in(folder)
         return _recognise(file, _read_file(file))
     return _from_huggingface(folder, huggingface.read_settings(folder), _read_file(huggingface.find_weights(folder)))

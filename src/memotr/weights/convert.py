@@ -11,7 +11,8 @@ import torch
 from memotr.config import Config
 from memotr.errors import UserError
 from memotr.weights import huggingface
-from memotr.weights.checkpoint import HEADER, Checkpoint, Kind, make_header
+from memotr.weights.checkpoint import HEADER, Checkpoint, make_header
+from memotr.weights.kinds import Kind
 from memotr.weights.model_files import check_tracker, fill_model, find_config, model_state, read_weights, save_model
 from memotr.weights.pretrained import describe_detector
 from memotr.weights.tensor_files import cast, write_torch

@@ -11,7 +11,8 @@ from torch import Tensor
 from memotr.config import BackboneConfig, Config
 from memotr.errors import UserError
 from memotr.weights.architecture import count_parameters, differences, in_words, infer_config, resnet_shape
-from memotr.weights.checkpoint import Checkpoint, Kind
+from memotr.weights.checkpoint import Checkpoint
+from memotr.weights.kinds import Kind
 from memotr.weights.model_files import find_config, read_weights
 from memotr.weights.named import present_file
 from memotr.weights.pretrained import describe_detector, tracker_names

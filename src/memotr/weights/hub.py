@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from memotr.errors import UserError, first_line
 from memotr.weights.cache import home, is_offline
-from memotr.weights.huggingface import CONFIG
 
+CONFIG = "config.json"  # name of the file that describes the network, on the Hub and in folders
 HUB = "hub"
 """Folder of the cache that huggingface_hub manages."""
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from memotr.documents import DocumentError, brief, read_json
 from memotr.errors import UserError
+from memotr.weights.hub import CONFIG
 
 LAYOUT = "Hugging Face transformers"
-CONFIG = "config.json"
 MAX_LAYERS = 100
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 

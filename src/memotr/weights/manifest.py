@@ -10,7 +10,8 @@ from torch import Tensor
 from memotr.build import build_model
 from memotr.config import load_config
 from memotr.errors import UserError
-from memotr.weights.checkpoint import SHARED_BOX_HEADS, Kind, read_checkpoint, shared_heads_once
+from memotr.weights.checkpoint import SHARED_BOX_HEADS, read_checkpoint, shared_heads_once
+from memotr.weights.kinds import Kind
 from memotr.weights.pretrained import COCO_ROWS, tracker_names
 from memotr.weights.published_names import published_state
 from memotr.weights.registry import NamedWeights

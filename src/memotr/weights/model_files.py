@@ -21,11 +21,11 @@ from memotr.weights.checkpoint import (
     HEADER,
     SHARED_BOX_HEADS,
     Checkpoint,
-    Kind,
     make_header,
     read_checkpoint,
     shared_heads_once,
 )
+from memotr.weights.kinds import Kind
 from memotr.weights.named import weights_file
 from memotr.weights.pretrained import describe_detector
 from memotr.weights.published_names import load_published, published_state

@@ -18,11 +18,9 @@ from memotr.errors import UserError, wrong_type
 from memotr.files import LOCK, replacing, reported
 from memotr.terminal import log
 from memotr.weights.cache import digest_of, hold, home, is_offline
-from memotr.weights.checkpoint import Kind
 from memotr.weights.hub import HUB, MAX_BYTES, hub_file, is_hub_address
-from memotr.weights.manifest import check_manifest
+from memotr.weights.kinds import Kind
 from memotr.weights.registry import NamedWeights, named_weights, unknown_name
-from memotr.weights.tensor_files import check_file
 from memotr.weights.transfer import host_of, page_of, transfer
 
 RECORD = "fetched.json"
@@ -98,6 +96,8 @@ def fetch(entry: NamedWeights, given: Path | None = None) -> Path:
     Raises:
         UserError: no address sends the file, or it has another hash.
     """
+    from memotr.weights.tensor_files import check_file  # imported late: the list of names needs no PyTorch
+
     target = folder_of(entry) / entry.file
     with hold(target.parent, entry.name):
         if given is not None:
@@ -168,6 +168,9 @@ def _accept(entry: NamedWeights, draft: Path, target: Path, origin: str) -> None
 
 def _refusal(entry: NamedWeights, file: Path) -> str | None:
     """Return why a file is not the expected one, or None. Without a known hash, record that of the first valid file."""
+    from memotr.weights.manifest import check_manifest
+    from memotr.weights.tensor_files import check_file
+
     record = folder_of(entry) / RECORD
     before = _read_record(record)
     try:

@@ -16,11 +16,11 @@ from memotr.weights.architecture import differences, in_words, infer_config
 from memotr.weights.checkpoint import (
     SHARED_BOX_HEADS,
     Checkpoint,
-    Kind,
     read_checkpoint,
     read_tensors,
     shared_heads_once,
 )
+from memotr.weights.kinds import Kind
 from memotr.weights.published_names import published_state
 
 COCO_ROWS = 91

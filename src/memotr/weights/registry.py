@@ -12,7 +12,7 @@ from pathlib import PurePath
 from memotr.config import Config, preset_names
 from memotr.documents import parse_yaml
 from memotr.errors import UserError
-from memotr.weights.checkpoint import Kind
+from memotr.weights.kinds import Kind
 
 REGISTRY = "registry.yaml"
 SYNTHDANCE = "SynthDance"
