@@ -171,6 +171,22 @@ def test_a_failed_capture_runs_eagerly_with_one_warning(capture):
     assert len(told) == 1
 
 
+def test_the_reason_of_a_failed_capture_is_its_first_error(capture, monkeypatch):
+    """PyTorch ends the capture, which fails again and tells nothing."""
+
+    def record(function):
+        try:
+            refuse()
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    monkeypatch.setattr(capture, "record", record)
+    other = Tracker(small_model(), **LIVELY)
+    other.update(video(2)[0])
+    with pytest.warns(UserWarning, match=r"\(RuntimeError: operation not permitted when stream is capturing\)"):
+        other.update(video(2)[1])
+
+
 def test_a_batch_and_by_choice_nothing_is_captured(capture):
     model = small_model()
     assert isinstance(Tracker(model).video, Slots)

@@ -195,7 +195,8 @@ class GraphedStep:
             raise
         except RuntimeError as error:  # PyTorch documents no class for it
             self._failed = True
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            cause = error.__context__ or error  # ending a capture that broke off is an error, too
+            reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
             warnings.warn(
                 f"the frame step cannot be captured as a CUDA graph ({reason}); frames run eagerly", stacklevel=2
             )
