@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from memotr.errors import UserError
+from memotr.models import inference
 from memotr.tracking import graphs
 from memotr.tracking import slots as slot_module
 from memotr.tracking.batch import batched
@@ -185,6 +186,15 @@ def test_the_reason_of_a_failed_capture_is_its_first_error(capture, monkeypatch)
     other.update(video(2)[0])
     with pytest.warns(UserWarning, match=r"\(RuntimeError: operation not permitted when stream is capturing\)"):
         other.update(video(2)[1])
+
+
+@pytest.mark.parametrize("variant", ["dab", "deformable-detr"])
+def test_the_layers_of_cuda_begin_without_tracks_too(variant, monkeypatch):
+    """In eager mode, as in batches; with slots there is no layer without rows."""
+    model = small_model(variant=variant)
+    tracker = eager(model)
+    monkeypatch.setattr(inference, "OneDnnLinear", inference.CublasLinear)
+    compare(tracker, eager(model), video(4))
 
 
 def test_a_batch_and_by_choice_nothing_is_captured(capture):
