@@ -52,6 +52,17 @@ def test_a_device_gives_the_same_pixels_in_every_bit(device):
         assert torch.equal(found.cpu(), wanted), (image.shape, short, long)
 
 
+@pytest.mark.parametrize("sides", [(64, 96), (48, 80)])
+def test_frames_may_be_read_only(sides, monkeypatch):
+    """Such as those of Pillow. PyTorch would warn of them, and only once in a process."""
+    monkeypatch.setattr(torch, "from_numpy", lambda array, real=torch.from_numpy: array.flags.writeable and real(array))
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    wanted = preprocess(image, *sides)
+    image.flags.writeable = False
+    assert torch.equal(preprocess(image, *sides), wanted)
+    assert torch.equal(preprocess_on(torch.device("cpu"), image, *sides), wanted)
+
+
 def test_resizing_in_integers_equals_opencvs():
     """Free of the kept aspect ratio: each side for itself up, down, halved, to a pixel."""
     random = np.random.default_rng(1)

@@ -130,6 +130,7 @@ def test_linear_and_relu_in_one(kind):
         torch.testing.assert_close(fast(x), linear(x))
         torch.testing.assert_close(fast.relu(x), linear(x).relu())
         assert fast(x[:, :0]).shape == (2, 0, 5)
+        assert fast.relu(x[:, :0]).shape == (2, 0, 5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -103,6 +103,7 @@ def check_sequence(fixture, device):
         result_thresh=meta["result_score_thresh"],
         miss_tolerance=meta["miss_tolerance"],
         min_area=meta["min_area"],
+        precision="32",
     )
     rows = []
     for t, (h, w) in enumerate(meta["frame_sizes_hw"]):

@@ -197,18 +197,13 @@ def test_as_many_tracks_as_are_allowed_and_one_warning_a_video(monkeypatch):
 
 
 def test_the_compiled_step_can_be_cached(monkeypatch):
-    """AOTAutograd's cache takes no graph with a function that it does not know; autocast is one."""
+    """AOTAutograd's cache takes no graph with a function that it does not know, autocast in 2.13."""
     checked = []
 
     def check(graph, inputs):
-        with pytest.raises(autograd_cache.BypassAOTAutogradCache, match="autocast"), no_further_functions():
-            autograd_cache.check_cacheable(graph)
         autograd_cache.check_cacheable(graph)
         checked.append(graph)
         return graph
-
-    def no_further_functions():
-        return torch._inductor.config.patch(unsafe_marked_cacheable_functions={})
 
     real = torch.compile
     monkeypatch.setattr(torch, "compile", lambda step, fullgraph, dynamic, mode: real(step, backend=check))

@@ -1,14 +1,18 @@
 """The captured step gives what the eager one gives, from memory that is worthless between its replays."""
 
 import contextlib
+import functools
+import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from memotr.errors import MemotrWarning, UserError
+from memotr.models import inference
 from memotr.tracking import graphs
 from memotr.tracking import slots as slot_module
 from memotr.tracking.batch import batched
@@ -175,6 +179,31 @@ def test_a_failed_capture_runs_eagerly_with_one_warning(capture, error, reason):
     assert len(found) == 1
 
 
+def test_the_reason_of_a_failed_capture_is_its_first_error(capture, monkeypatch):
+    """PyTorch ends the capture, which fails again and tells nothing."""
+
+    def record(function):
+        try:
+            refuse()
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    monkeypatch.setattr(capture, "record", record)
+    other = Tracker(small_model(), **LIVELY)
+    other.update(video(2)[0])
+    with pytest.warns(UserWarning, match=r"\(RuntimeError: operation not permitted when stream is capturing\)"):
+        other.update(video(2)[1])
+
+
+@pytest.mark.parametrize("variant", ["dab", "deformable-detr"])
+def test_the_layers_of_cuda_begin_without_tracks_too(variant, monkeypatch):
+    """In eager mode, as in batches; with slots there is no layer without rows."""
+    model = small_model(variant=variant)
+    tracker = eager(model)
+    monkeypatch.setattr(inference, "OneDnnLinear", inference.CublasLinear)
+    compare(tracker, eager(model), video(4))
+
+
 def test_a_batch_and_by_choice_nothing_is_captured(capture):
     model = small_model()
     assert isinstance(Tracker(model).video, Slots)
@@ -185,74 +214,149 @@ def test_a_batch_and_by_choice_nothing_is_captured(capture):
     assert all(isinstance(tracker.video, Rows) for tracker in trackers)
 
 
+class FakeCuda:
+    """As much of `torch.cuda` as a capture calls, with a log of the calls."""
+
+    def __init__(self, monkeypatch):
+        log = self.log = []
+        streams, pools = itertools.count(), itertools.count(1)
+
+        class Stream:
+            def __init__(self, device=None):
+                self.name = f"stream {next(streams)}" if device else "main"
+
+            def wait_stream(self, other):
+                log.append(f"{self.name} waits for {other.name}")
+
+            def wait_event(self, event):
+                log.append(f"{self.name} waits")
+
+        class Event:
+            def record(self, stream):
+                log.append(f"{stream.name} recorded")
+
+        class Graph:
+            def pool(self):
+                return self.given
+
+            def replay(self):
+                log.append("replay")
+
+        @contextlib.contextmanager
+        def graph(graph, *, pool, stream, capture_error_mode):
+            graph.given = pool
+            log.append(f"capture in pool {pool[1]} on {stream.name}, {capture_error_mode}")
+            yield
+
+        @contextlib.contextmanager
+        def stream(stream):
+            log.append(f"on {stream.name}")
+            yield
+
+        main = Stream()
+        replaced = {
+            "Stream": Stream,
+            "Event": Event,
+            "CUDAGraph": Graph,
+            "graph": graph,
+            "graph_pool_handle": lambda: (0, next(pools)),
+            "current_stream": lambda: main,
+            "set_stream": lambda stream: log.append(f"back on {stream.name}"),
+            "stream": stream,
+            "device": lambda device: contextlib.nullcontext(),
+        }
+        for name, value in replaced.items():
+            monkeypatch.setattr(torch.cuda, name, value)
+        for name in ("endAllocateToPool", "releasePool"):
+            call = functools.partial(self.close, name)
+            monkeypatch.setattr(torch._C, f"_cuda_{name}", call, raising=False)
+        self.closed = False  # PyTorch itself ends a failed capture
+
+    def close(self, name, device, pool):
+        if self.closed:
+            raise RuntimeError("not currently recording to mempool_id")
+        self.log.append(f"{name} {device} {pool[1]}")
+
+    def captured(self):
+        """Return where the captures of the log were made, and empty the log."""
+        found = [line.removesuffix(", thread_local") for line in self.log if line.startswith("capture in")]
+        self.log.clear()
+        return found
+
+
 def test_how_cuda_is_asked_to_capture(monkeypatch):
-    """In the thread's own mode, on a stream of its own, in one pool while a graph lives, and back on the old stream."""
-    log = []
-
-    class Stream:
-        def __init__(self, name="side"):
-            self.name = name
-
-        def wait_stream(self, other):
-            log.append(f"{self.name} waits for {other.name}")
-
-        def wait_event(self, event):
-            log.append(f"{self.name} waits")
-
-    class Event:
-        def record(self, stream):
-            log.append(f"{stream.name} recorded")
-
-    class Graph:
-        def pool(self):
-            return self.given
-
-        def replay(self):
-            log.append("replay")
-
-    @contextlib.contextmanager
-    def graph(graph, *, pool, stream, capture_error_mode):
-        graph.given = pool
-        log.append(f"capture in {pool} on {stream.name}, {capture_error_mode}")
-        yield
-
-    main, handles = Stream("main"), iter(["first pool", "second pool"])
-    replaced = {
-        "Stream": lambda device: Stream(),
-        "Event": Event,
-        "CUDAGraph": Graph,
-        "graph": graph,
-        "graph_pool_handle": lambda: next(handles),
-        "current_stream": lambda: main,
-        "set_stream": lambda stream: log.append(f"back on {stream.name}"),
-        "stream": lambda stream: contextlib.nullcontext(),
-        "device": lambda device: contextlib.nullcontext(),
-    }
-    for name, value in replaced.items():
-        monkeypatch.setattr(torch.cuda, name, value)
+    """In the thread's own mode, after a run elsewhere: on the stream of the pool, only captures allocate."""
+    cuda = FakeCuda(monkeypatch)
     capture = CudaCapture(torch.device("cuda", 0))
     with capture.turn():
-        replay, outputs = capture.record(lambda: log.append("run") or (torch.ones(1),))
+        replay, outputs = capture.record(lambda: cuda.log.append("run") or (torch.ones(1),))
         replay()
-    assert log == [
+    assert cuda.log == [
         "main waits",
-        *("side waits for main", "run", "main waits for side"),
-        *("capture in first pool on side, thread_local", "run", "back on main"),
+        *("stream 0 waits for main", "on stream 0", "run", "main waits for stream 0"),
+        *("capture in pool 1 on stream 2, thread_local", "run"),
         *("replay", "main recorded"),
     ]
     assert len(outputs) == 1
-    log.clear()
+
+
+def test_graphs_share_pool_and_stream_while_one_lives(monkeypatch):
+    cuda = FakeCuda(monkeypatch)
+    capture = CudaCapture(torch.device("cuda", 0))
     with capture.turn():
-        capture.record(lambda: ())
-    assert "capture in first pool on side, thread_local" in log
-    del replay
-    log.clear()
+        first, _ = capture.record(tuple)
+        second, _ = capture.record(tuple)
+        assert cuda.captured() == ["capture in pool 1 on stream 2"] * 2
+        del first, second
+        capture.record(tuple)
+        assert cuda.captured() == ["capture in pool 2 on stream 3"]
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_failed_capture_is_ended_and_its_pool_not_used_again(monkeypatch, closed):
+    cuda = FakeCuda(monkeypatch)
+    capture = CudaCapture(torch.device("cuda", 3))
+    with capture.turn():
+        replay, _ = capture.record(tuple)
+    cuda.log.clear()
+    cuda.closed = closed
     with capture.turn(), pytest.raises(RuntimeError, match="not permitted"):
-        capture.record(lambda: log.append("run") if "run" not in log else refuse())
-    assert "capture in second pool on side, thread_local" in log, "the first one ended with its last graph"
-    assert log[-2:] == ["back on main", "main recorded"]
+        capture.record(lambda: cuda.log.append("run") if "run" not in cuda.log else refuse())
+    ended = [] if closed else ["endAllocateToPool 3 1", "releasePool 3 1"]
+    assert cuda.log[-2 - len(ended) :] == ["back on main", *ended, "main recorded"]
+    assert cuda.captured() == ["capture in pool 1 on stream 2"]
     with capture.turn():
-        pass
+        replay()  # the first graph lives
+        again, _ = capture.record(tuple)
+        assert cuda.captured() == ["capture in pool 2 on stream 3"]
+    del replay, again
+
+
+def test_an_update_waits_on_its_stream_for_a_frame_prepared_on_another(monkeypatch):
+    """Frames are prepared by a thread, which has its own current stream."""
+    log = []
+
+    class Stream:
+        def record_event(self):
+            log.append("record")
+            return "event"
+
+        def wait_event(self, event):
+            log.append(f"wait for {event}")
+
+    tracker, device = Tracker(small_model()), torch.device("cuda", 3)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: log.append(device) or Stream())
+    monkeypatch.setattr("memotr.tracking.tracker.preprocess_on", lambda *given: torch.zeros(3, 64, 96, device="meta"))
+    tracker.update(tracker.prepare(video(1)[0]))
+    assert log == []
+    monkeypatch.setattr(tracker, "device", device)
+    prepared = tracker.prepare(video(1)[0])
+    assert log == [device, "record"]
+    monkeypatch.setattr(tracker, "device", torch.device("cpu"))
+    log.clear()
+    here = tracker.prepare(video(1)[0]).images
+    tracker.update(replace(prepared, images=here))
+    assert log == [torch.device("cpu"), "wait for event"]
 
 
 def refuse():

@@ -29,7 +29,7 @@ def target_size(height: int, width: int, short_side: int, longest_side: int) -> 
 def normalize(image: NDArray[np.uint8]) -> Tensor:
     """Normalise RGB (h, w, 3) uint8 to (3, h, w) float32 with the mean and standard deviation of ImageNet."""
     mean, std = torch.tensor(MEAN), torch.tensor(STD)
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)  # (3, h, w)
+    pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)  # (3, h, w)
     return pixels.float().div_(255).sub_(mean[:, None, None]).div_(std[:, None, None])
 
 
@@ -50,7 +50,7 @@ def preprocess_on(
     of a channel is normalised on the host.
     """
     h, w = image.shape[:2]
-    frame = torch.from_numpy(np.ascontiguousarray(image))
+    frame = torch.from_numpy(np.require(image, requirements=["C", "W"]))
     if device.type == "cuda":
         frame = frame.pin_memory()
     levels = frame.to(device, non_blocking=True)  # (H, W, 3)

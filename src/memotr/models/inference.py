@@ -106,7 +106,7 @@ class CublasLinear(FusedLinear):
         """Return the ReLU (..., out_features) of the layer's output for x (..., in_features)."""
         rows = x.flatten(0, -2).to(self.weight.dtype)
         y: Tensor = torch._addmm_activation(self.bias, rows, self.weight.t())
-        return y.view(*x.shape[:-1], -1)
+        return y.view(*x.shape[:-1], self.out_features)
 
 
 def _prepare(part: nn.Module, reduced: torch.dtype | None, exact: Set[nn.Module]) -> None:

@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,7 +46,10 @@ class Capture(Protocol):
 
 
 class CudaCapture:
-    """Capture of CUDA graphs, which share one pool of memory.
+    """Capture of CUDA graphs, which share one pool of memory and the stream that they are captured on.
+
+    Nothing else runs on that stream, so that cuBLAS allocates its workspace for it in the pool. Inductor frees the
+    workspaces of all streams when it captures; replays would then write to memory that others have taken since.
 
     Args:
         device: CUDA device.
@@ -56,8 +59,9 @@ class CudaCapture:
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._lock = device, threading.Lock()
-        self._stream, self._done = torch.cuda.Stream(device), torch.cuda.Event()
-        self._graphs: weakref.WeakSet[torch.cuda.CUDAGraph] = weakref.WeakSet()
+        self._warm_up, self._stream = torch.cuda.Stream(device), torch.cuda.Stream(device)
+        self._done = torch.cuda.Event()
+        self._graphs: weakref.WeakSet[torch.cuda.CUDAGraph] = weakref.WeakSet()  # those in the pool
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -73,12 +77,15 @@ class CudaCapture:
     def record(self, function: Callable[[], Outputs]) -> tuple[Callable[[], object], Outputs]:
         """Capture a function as a CUDA graph. Other threads may allocate and copy memory meanwhile."""
         graphs = list(self._graphs)
-        pool = graphs[0].pool() if graphs else torch.cuda.graph_pool_handle()  # a pool is freed with its last graph
+        if graphs:
+            pool = graphs[0].pool()
+        else:  # a pool is freed with its last graph
+            pool, self._stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(self._device)
         current = torch.cuda.current_stream()
-        self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
-            function()  # libraries allocate their workspaces for this stream
-        current.wait_stream(self._stream)
+        self._warm_up.wait_stream(current)
+        with torch.cuda.stream(self._warm_up):
+            function()  # libraries compile, load and choose their kernels
+        current.wait_stream(self._warm_up)
         graph = torch.cuda.CUDAGraph()
         try:
             with (
@@ -86,10 +93,23 @@ class CudaCapture:
                 torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"),
             ):
                 outputs = function()
-        finally:
+        except BaseException:
             torch.cuda.set_stream(current)  # PyTorch does not restore it after a failure
+            self._graphs.clear()  # later captures take another pool
+            _close(self._device, pool)
+            raise
         self._graphs.add(graph)
         return graph.replay, outputs
+
+
+def _close(device: torch.device, pool: tuple[int, int]) -> None:
+    """End a failed capture for PyTorch's allocator: version 2.11 leaves it open.
+
+    The allocator would then free no cached memory any more, and refuse other captures in the pool.
+    """
+    with suppress(RuntimeError, AttributeError):  # later versions have ended it; the functions are private
+        torch._C._cuda_endAllocateToPool(device.index, pool)
+        torch._C._cuda_releasePool(device.index, pool)
 
 
 @functools.cache
@@ -169,13 +189,13 @@ class GraphedStep:
         static = tuple(tensor.clone() for tensor in inputs)
         # Before the capture, because it may copy from the host.
         self._network.prepare_layout(ImageBatch(static[0], static[1], sizes))
-        layouts = dict(self._network.layouts or {})
         try:
             replay, outputs = self._capture.record(lambda: self._run(sizes, static))
         except RuntimeError as error:  # PyTorch documents no class for it
             self._failed = True
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            cause = error.__context__ or error  # ending a capture that broke off is an error, too
+            reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
             warn(f"the frame step cannot be captured as a CUDA graph ({reason}); frames run eagerly")
             return None
-        self._graphs[key] = _Graph(static, outputs, replay, layouts)
+        self._graphs[key] = _Graph(static, outputs, replay, dict(self._network.layouts or {}))
         return self._graphs[key]

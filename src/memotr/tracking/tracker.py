@@ -135,11 +135,13 @@ class Tracker(VideoTracker):
         return self.video.next_id
 
     def prepare(self, frame: NDArray[np.uint8] | Tensor, channels: Channels = "rgb") -> PreparedFrame:
-        """Prepare a frame as the base class does, in page-locked memory if the device is CUDA."""
+        """Prepare a frame as the base class does; if the device is CUDA, there or in page-locked memory."""
         prepared = super().prepare(frame, channels)
-        if self.device.type == "cuda" and prepared.images.pixels.device.type == "cpu":
+        if self.device.type != "cuda":
+            return prepared
+        if prepared.images.pixels.device.type == "cpu":
             return replace(prepared, images=prepared.images.pin_memory())
-        return prepared
+        return replace(prepared, ready=torch.cuda.current_stream(self.device).record_event())  # of this thread
 
     def _preprocess(self, image: NDArray[np.uint8], short_side: int, longest_side: int) -> Tensor:
         chosen = self.preprocess_on_device
@@ -174,6 +176,8 @@ class Tracker(VideoTracker):
         if self.model.device != self.device:
             raise UserError(f"the model was moved from {self.device} to {self.model.device}: create a new tracker")
         prepared = self._prepared(frame, channels)
+        if prepared.ready is not None:
+            torch.cuda.current_stream(self.device).wait_event(prepared.ready)
         with products_in(self.precision):
             table = self.video.advance(prepared.images.to(self.device))
         self.frame += 1

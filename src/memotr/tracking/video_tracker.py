@@ -27,11 +27,19 @@ from memotr.vocabulary import Channels, Precision
 
 @dataclass(frozen=True, eq=False)
 class PreparedFrame:
-    """Input of the network for a frame (a batch of one), and the original height and width in pixels."""
+    """Input of the network for a frame (a batch of one).
+
+    Attributes:
+        images: normalised and padded image.
+        height: original height in pixels.
+        width: original width in pixels.
+        ready: CUDA event after which the image is complete; None if it is already, or on the stream of the update.
+    """
 
     images: ImageBatch
     height: int
     width: int
+    ready: torch.cuda.Event | None = None
 
 
 class VideoTracker(ABC):
